@@ -1,0 +1,19 @@
+//! The vocabulary that every part of PiCloud speaks: identifiers, names, patterns, matching, the snapshot of
+//! what is published, and the record of an execution.
+//!
+//! This crate owns no I/O: it opens no file, socket or database, and it knows neither Rhai nor axum nor
+//! Pingora. Everything here is a value, a parser of a value, or a pure function of values.
+
+pub mod app;
+pub mod clock;
+pub mod domain_pattern;
+pub mod execution;
+pub mod id;
+pub mod name;
+pub mod path_pattern;
+pub mod request;
+pub mod route;
+pub mod routing;
+pub mod script;
+pub mod snapshot;
+pub mod version;
