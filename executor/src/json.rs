@@ -1,0 +1,12 @@
+//! JSON to and from script values, within limits of size and depth.
+//!
+//! It knows script values and nothing else of a run; `serde_json` does the grammar, numbers and escapes.
+
+mod read;
+mod write;
+
+pub use read::{SizeLimits, read};
+pub use write::{WriteError, to_text, write};
+
+/// How deep a value may nest to be read or written. Both recurse on the script's stack.
+pub const MAX_DEPTH: usize = 128;

@@ -1,0 +1,22 @@
+//! The executor compiles Rhai scripts and runs them within hard limits, in this process.
+//!
+//! It owns everything that touches Rhai. It knows neither the store nor HTTP I/O: it is handed a published script
+//! and a request, and gives back a response; what a script may reach beyond that is a port (a trait) of this crate.
+
+mod compiled;
+mod context;
+mod engine;
+mod executor;
+mod failure;
+mod json;
+mod limits;
+mod pool;
+mod programs;
+mod response;
+mod run;
+mod sdk;
+
+pub use executor::{
+    CheckedSource, Completion, Executor, ExecutorConfig, Invocation, ModuleSources, ScriptResponse, SourceError,
+    THREAD_STACK_BYTES,
+};

@@ -1,0 +1,308 @@
+//! Plain threads with large stacks, and the queue before them: apps take turns, and what does not fit is refused at once.
+//!
+//! It knows nothing of scripts: it is handed closures, each with the app that it is for.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use picloud_shared::id::AppId;
+
+/// Virtual memory of each thread's stack; only what a script touches becomes real. Dropping a chain of closures recurses
+/// once a link, and compiling 128 KiB of `a+a+a...` once a term.
+const STACK_BYTES: usize = 256 * 1024 * 1024;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Who a job is for; checks of unsaved source are for nobody and share a lane.
+pub type Lane = Option<AppId>;
+
+/// Sizes of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSize {
+    /// Threads.
+    pub threads: usize,
+    /// Jobs that one lane may have waiting and running.
+    pub lane: usize,
+    /// Jobs of all lanes that may wait.
+    pub waiting: usize,
+}
+
+/// Why a job is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The lane has its share.
+    #[error("the app already runs as many executions at once as it may")]
+    Lane,
+    /// Nobody can wait any more.
+    #[error("too many executions are waiting")]
+    Queue,
+}
+
+/// Names a job that may still be waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    lane: Lane,
+    number: u64,
+}
+
+/// The threads and their queue. Dropped, the threads end after their current job and waiting jobs are dropped.
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    size: PoolSize,
+    queue: Mutex<Queue>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    lanes: HashMap<Lane, LaneState>,
+    /// The lanes that have jobs waiting, each once; the front one is next.
+    turns: VecDeque<Lane>,
+    waiting: usize,
+    busy: usize,
+    tickets: u64,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct LaneState {
+    waiting: VecDeque<(u64, Job)>,
+    running: usize,
+}
+
+impl Pool {
+    /// Starts the threads.
+    pub fn start(name: &str, size: PoolSize) -> std::io::Result<Self> {
+        let size = PoolSize { threads: size.threads.max(1), ..size };
+        let shared = Arc::new(Shared { size, queue: Mutex::default(), work: Condvar::new() });
+        let pool = Self { shared };
+        for number in 0..size.threads {
+            let shared = Arc::clone(&pool.shared);
+            let thread = thread::Builder::new().name(format!("{name}-{number}")).stack_size(STACK_BYTES);
+            thread.spawn(move || shared.work())?;
+        }
+        Ok(pool)
+    }
+
+    /// Has a job done as soon as its lane's turn comes.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn submit(&self, lane: Lane, job: impl FnOnce() + Send + 'static) -> Result<Ticket, Refused> {
+        let mut queue = self.shared.lock();
+        let ticket = queue.push(lane, self.shared.size, Box::new(job))?;
+        drop(queue);
+        self.shared.work.notify_one();
+        Ok(ticket)
+    }
+
+    /// Takes a waiting job back; false when it has begun.
+    pub fn withdraw(&self, ticket: Ticket) -> bool {
+        let job = self.shared.lock().withdraw(ticket);
+        job.is_some()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let waiting = {
+            let mut queue = self.shared.lock();
+            queue.closed = true;
+            queue.turns.clear();
+            std::mem::take(&mut queue.lanes)
+        };
+        self.shared.work.notify_all();
+        drop(waiting);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Jobs run outside the lock, so nothing can have been left half done.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        let mut queue = self.lock();
+        while !queue.closed {
+            let Some((lane, job)) = queue.take(self.size.threads) else {
+                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(queue);
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                tracing::error!("a job of a worker thread panicked");
+            }
+            queue = self.lock();
+            queue.done(lane);
+        }
+    }
+}
+
+impl Queue {
+    fn push(&mut self, lane: Lane, size: PoolSize, job: Job) -> Result<Ticket, Refused> {
+        let state = self.lanes.entry(lane).or_default();
+        if state.running + state.waiting.len() >= size.lane {
+            self.forget_idle(lane);
+            return Err(Refused::Lane);
+        }
+        // What an idle thread is about to take does not wait.
+        let idle = size.threads.saturating_sub(self.busy);
+        if self.waiting >= size.waiting.saturating_add(idle) {
+            self.forget_idle(lane);
+            return Err(Refused::Queue);
+        }
+        if state.waiting.is_empty() {
+            self.turns.push_back(lane);
+        }
+        self.tickets += 1;
+        state.waiting.push_back((self.tickets, job));
+        self.waiting += 1;
+        Ok(Ticket { lane, number: self.tickets })
+    }
+
+    /// The next job, lanes taking turns. The last idle thread is only for a lane that has none running, so that one app
+    /// can never hold all of them.
+    fn take(&mut self, threads: usize) -> Option<(Lane, Job)> {
+        let last = threads - self.busy == 1;
+        for _ in 0..self.turns.len() {
+            let lane = self.turns.pop_front()?;
+            let state = self.lanes.get_mut(&lane)?;
+            if last && state.running > 0 {
+                self.turns.push_back(lane);
+                continue;
+            }
+            let (_, job) = state.waiting.pop_front()?;
+            state.running += 1;
+            if !state.waiting.is_empty() {
+                self.turns.push_back(lane);
+            }
+            self.waiting -= 1;
+            self.busy += 1;
+            return Some((lane, job));
+        }
+        None
+    }
+
+    fn done(&mut self, lane: Lane) {
+        self.busy -= 1;
+        if let Some(state) = self.lanes.get_mut(&lane) {
+            state.running -= 1;
+        }
+        self.forget_idle(lane);
+    }
+
+    fn withdraw(&mut self, ticket: Ticket) -> Option<Job> {
+        let state = self.lanes.get_mut(&ticket.lane)?;
+        let place = state.waiting.iter().position(|(number, _)| *number == ticket.number)?;
+        let (_, job) = state.waiting.remove(place)?;
+        if state.waiting.is_empty() {
+            self.turns.retain(|lane| *lane != ticket.lane);
+        }
+        self.waiting -= 1;
+        self.forget_idle(ticket.lane);
+        Some(job)
+    }
+
+    /// Lanes come and go with apps; none is kept that has nothing to do.
+    fn forget_idle(&mut self, lane: Lane) {
+        if self.lanes.get(&lane).is_some_and(|state| state.running == 0 && state.waiting.is_empty()) {
+            self.lanes.remove(&lane);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use picloud_shared::clock::Timestamp;
+
+    const SIZE: PoolSize = PoolSize { threads: 2, lane: 3, waiting: 4 };
+
+    fn lane(millis: i64) -> Lane {
+        Some(AppId::generate(Timestamp::from_millis(millis)))
+    }
+
+    fn push(queue: &mut Queue, lane: Lane) -> Result<Ticket, Refused> {
+        queue.push(lane, SIZE, Box::new(|| ()))
+    }
+
+    fn take(queue: &mut Queue) -> Option<Lane> {
+        queue.take(SIZE.threads).map(|(lane, _)| lane)
+    }
+
+    #[test]
+    fn lanes_take_turns_whoever_came_first() {
+        let (a, b) = (lane(1), lane(2));
+        let mut queue = Queue::default();
+        for lane in [a, a, a, b] {
+            push(&mut queue, lane).unwrap();
+        }
+        let order: Vec<_> = std::iter::from_fn(|| {
+            let lane = take(&mut queue)?;
+            queue.done(lane);
+            Some(lane)
+        })
+        .collect();
+        assert_eq!(order, [a, b, a, a]);
+        assert!(queue.lanes.is_empty() && queue.turns.is_empty());
+    }
+
+    #[test]
+    fn the_last_idle_thread_is_kept_for_a_lane_that_has_none() {
+        let (a, b) = (lane(1), lane(2));
+        let mut queue = Queue::default();
+        push(&mut queue, a).unwrap();
+        push(&mut queue, a).unwrap();
+        assert_eq!(take(&mut queue), Some(a));
+        assert_eq!(take(&mut queue), None);
+        push(&mut queue, b).unwrap();
+        assert_eq!(take(&mut queue), Some(b));
+        queue.done(b);
+        assert_eq!(take(&mut queue), None);
+        queue.done(a);
+        assert_eq!(take(&mut queue), Some(a));
+    }
+
+    #[test]
+    fn a_lone_thread_serves_everybody() {
+        let a = lane(1);
+        let mut queue = Queue::default();
+        push(&mut queue, a).unwrap();
+        assert!(queue.take(1).is_some());
+    }
+
+    #[test]
+    fn a_lane_has_its_share_and_the_queue_its_end() {
+        let (a, b) = (lane(1), lane(2));
+        let mut queue = Queue::default();
+        for _ in 0..SIZE.lane {
+            push(&mut queue, a).unwrap();
+        }
+        assert_eq!(push(&mut queue, a), Err(Refused::Lane));
+        for _ in 0..SIZE.lane {
+            push(&mut queue, b).unwrap();
+        }
+        // Two idle threads and four that may wait.
+        assert_eq!(push(&mut queue, lane(3)), Err(Refused::Queue));
+        assert_eq!(queue.lanes.len(), 2);
+        take(&mut queue).unwrap();
+        assert_eq!(push(&mut queue, lane(3)), Err(Refused::Queue));
+    }
+
+    #[test]
+    fn a_withdrawn_job_leaves_nothing_behind() {
+        let a = lane(1);
+        let mut queue = Queue::default();
+        let ticket = push(&mut queue, a).unwrap();
+        assert!(queue.withdraw(ticket).is_some());
+        assert!(queue.withdraw(ticket).is_none());
+        assert!(queue.lanes.is_empty() && queue.turns.is_empty());
+        assert_eq!((queue.waiting, take(&mut queue)), (0, None));
+    }
+}

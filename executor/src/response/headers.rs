@@ -1,0 +1,155 @@
+//! The headers that a script gives a response.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use rhai::Dynamic;
+
+/// Bytes of all names and values of one response's headers. Clients and proxies give up at 8 to 64 KiB.
+const MAX_BYTES: usize = 32 * 1024;
+
+/// A header that cannot be sent; the text is for the script's author.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHeader {
+    /// Characters that no name may hold.
+    #[error("{0:?} is not a header's name")]
+    Name(String),
+    /// Control characters in the value.
+    #[error("the header {0} has a value with control characters")]
+    Value(String),
+    /// Neither a string nor an array of strings.
+    #[error("the header {0} is a string or an array of strings, not {1}")]
+    Kind(String, &'static str),
+    /// Headers of the connection, which are the server's.
+    #[error("the header {0} belongs to the connection and is the server's to set")]
+    OfConnection(String),
+    /// All together are too long.
+    #[error("a response's headers hold at most {MAX_BYTES} bytes")]
+    TooLong,
+}
+
+/// Valid headers, none of them the connection's.
+#[derive(Debug, Clone, Default)]
+pub struct Headers {
+    map: HeaderMap,
+    bytes: usize,
+}
+
+impl Headers {
+    /// Sets a header, in place of what it was.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), InvalidHeader> {
+        let name = parse_name(name)?;
+        self.remove(&name);
+        self.add(name, value)
+    }
+
+    /// Gives a header once more.
+    pub fn append(&mut self, name: &str, value: &str) -> Result<(), InvalidHeader> {
+        self.add(parse_name(name)?, value)
+    }
+
+    /// Sets a header to a string, or to several by an array of strings.
+    pub fn set_value(&mut self, name: &str, value: &Dynamic) -> Result<(), InvalidHeader> {
+        if let Ok(text) = value.as_immutable_string_ref() {
+            return self.set(name, &text);
+        }
+        let name = parse_name(name)?;
+        let kind = |value: &Dynamic| InvalidHeader::Kind(name.to_string(), value.type_name());
+        let array = value.as_array_ref().map_err(|_| kind(value))?;
+        self.remove(&name);
+        for item in &*array {
+            let text = item.as_immutable_string_ref().map_err(|_| kind(item))?;
+            self.add(name.clone(), &text)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        let freed: usize = self.map.get_all(name).iter().map(|value| size(name, value)).sum();
+        self.bytes -= freed;
+        self.map.remove(name);
+    }
+
+    fn add(&mut self, name: HeaderName, value: &str) -> Result<(), InvalidHeader> {
+        let value = HeaderValue::from_str(value)
+            .or_else(|_| HeaderValue::from_bytes(value.as_bytes()))
+            .map_err(|_| InvalidHeader::Value(name.to_string()))?;
+        self.bytes += size(&name, &value);
+        if self.bytes > MAX_BYTES {
+            return Err(InvalidHeader::TooLong);
+        }
+        self.map.try_append(name, value).map_err(|_| InvalidHeader::TooLong)?;
+        Ok(())
+    }
+}
+
+impl From<Headers> for HeaderMap {
+    fn from(headers: Headers) -> Self {
+        headers.map
+    }
+}
+
+/// As HPACK counts it (RFC 7541, 4.1), so that many empty headers are not free.
+fn size(name: &HeaderName, value: &HeaderValue) -> usize {
+    name.as_str().len() + value.len() + 32
+}
+
+fn parse_name(text: &str) -> Result<HeaderName, InvalidHeader> {
+    let name: HeaderName = text.parse().map_err(|_| InvalidHeader::Name(text.chars().take(100).collect()))?;
+    let of_connection = matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "content-length"
+    ) || name.as_str().starts_with("proxy-");
+    if of_connection { Err(InvalidHeader::OfConnection(name.to_string())) } else { Ok(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_the_connection_are_refused_whatever_their_case() {
+        for name in [
+            "Connection",
+            "keep-alive",
+            "Proxy-Authenticate",
+            "proxy-connection",
+            "TE",
+            "trailer",
+            "Transfer-Encoding",
+            "upgrade",
+            "Content-Length",
+        ] {
+            let refused = Headers::default().set(name, "1");
+            assert_eq!(refused, Err(InvalidHeader::OfConnection(name.to_ascii_lowercase())));
+        }
+    }
+
+    #[test]
+    fn nothing_can_be_smuggled_in_by_a_name_or_a_value() {
+        let mut headers = Headers::default();
+        for name in ["", "a b", "a:", "a\r\nb", "ä", ":status"] {
+            assert!(matches!(headers.set(name, "1"), Err(InvalidHeader::Name(_))), "{name:?}");
+        }
+        for value in ["a\r\nb: c", "a\n", "\0"] {
+            assert!(matches!(headers.set("a", value), Err(InvalidHeader::Value(_))), "{value:?}");
+        }
+        assert!(headers.set("x-name", "Zoë").is_ok());
+    }
+
+    #[test]
+    fn setting_again_replaces_and_frees_its_bytes() {
+        let mut headers = Headers::default();
+        let value = "x".repeat(MAX_BYTES / 2);
+        for _ in 0..10 {
+            headers.set("a", &value).unwrap();
+        }
+        assert_eq!(headers.set("b", &value), Err(InvalidHeader::TooLong));
+    }
+
+    #[test]
+    fn many_values_end_at_the_cap() {
+        let values = Dynamic::from_array(vec!["".into(); 40_000]);
+        assert_eq!(Headers::default().set_value("a", &values), Err(InvalidHeader::TooLong));
+        let mixed = Dynamic::from_array(vec!["".into(), 1_i64.into()]);
+        assert!(matches!(Headers::default().set_value("a", &mixed), Err(InvalidHeader::Kind(..))));
+    }
+}

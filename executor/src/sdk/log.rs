@@ -1,0 +1,137 @@
+//! `log::*`, `print` and `debug`: the lines of the run on this thread.
+
+use std::cell::RefCell;
+use std::sync::{Arc, LazyLock};
+
+use picloud_shared::clock::{Clock, Timestamp};
+use picloud_shared::execution::{LogLevel, LogLine, MAX_LOG_BYTES, MAX_LOG_LINES};
+use rhai::{Array, Dynamic, Engine, FuncRegistration, ImmutableString, Map, Module, Shared};
+
+use crate::json;
+
+/// The lines of one run, up to [`MAX_LOG_LINES`] and [`MAX_LOG_BYTES`]; what goes beyond is counted.
+pub struct LogBuffer {
+    clock: Arc<dyn Clock>,
+    lines: Vec<LogLine>,
+    bytes: usize,
+    dropped: u64,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<LogBuffer>> = const { RefCell::new(None) };
+}
+
+/// Has what `run` logs on this thread collected into a buffer, and gives its lines.
+pub fn logging<T>(clock: &Arc<dyn Clock>, run: impl FnOnce() -> T) -> (T, Vec<LogLine>) {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            CURRENT.take();
+        }
+    }
+    CURRENT.set(Some(LogBuffer::new(Arc::clone(clock))));
+    let reset = Reset;
+    let result = run();
+    let lines = CURRENT.take().map_or_else(Vec::new, LogBuffer::finish);
+    drop(reset);
+    (result, lines)
+}
+
+impl LogBuffer {
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, lines: Vec::new(), bytes: 0, dropped: 0 }
+    }
+
+    /// The bytes that another line may have; none when it would be dropped anyway.
+    fn room(&self) -> Option<usize> {
+        let room = MAX_LOG_BYTES.saturating_sub(self.bytes);
+        (self.lines.len() < MAX_LOG_LINES && room > 0).then_some(room)
+    }
+
+    fn push(&mut self, level: LogLevel, message: &Dynamic, data: Option<Map>) {
+        let Some(room) = self.room() else {
+            self.dropped += 1;
+            return;
+        };
+        // One byte more than there is room for tells a text that fits from one that does not.
+        let message = json::to_text(message, room + 1);
+        let data = match data {
+            None => Ok(None),
+            Some(data) => json::write(&Dynamic::from_map(data), room.saturating_sub(message.len())).map(Some),
+        };
+        match data {
+            Ok(data) if message.len() <= room => {
+                self.bytes += message.len() + data.as_ref().map_or(0, Vec::len);
+                let data = data.and_then(|json| serde_json::from_slice(&json).ok());
+                self.lines.push(LogLine { time: self.now(), level, message, data });
+            }
+            Err(error) if message.len() <= room && error != json::WriteError::TooLong => {
+                // The message is worth having without its data.
+                let data = Some(serde_json::Value::String(format!("the data cannot be logged: {error}")));
+                self.bytes += message.len();
+                self.lines.push(LogLine { time: self.now(), level, message, data });
+            }
+            _ => self.dropped += 1,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn finish(mut self) -> Vec<LogLine> {
+        if self.dropped > 0 {
+            let lines = if self.dropped == 1 { "line was" } else { "lines were" };
+            let message = format!(
+                "{} more {lines} dropped: an execution logs at most {MAX_LOG_LINES} lines and {MAX_LOG_BYTES} bytes",
+                self.dropped
+            );
+            self.lines.push(LogLine { time: self.now(), level: LogLevel::Warn, message, data: None });
+        }
+        self.lines
+    }
+}
+
+fn write(level: LogLevel, message: &Dynamic, data: Option<Map>) {
+    CURRENT.with_borrow_mut(|current| {
+        if let Some(buffer) = current {
+            buffer.push(level, message, data);
+        }
+    });
+}
+
+static MODULE: LazyLock<Shared<Module>> = LazyLock::new(|| {
+    let mut module = Module::new();
+    for (name, level) in
+        [("trace", LogLevel::Trace), ("info", LogLevel::Info), ("warn", LogLevel::Warn), ("error", LogLevel::Error)]
+    {
+        let function = || FuncRegistration::new(name).with_volatility(true);
+        function().set_into_module(&mut module, move |message: Dynamic| write(level, &message, None));
+        function().set_into_module(&mut module, move |message: Dynamic, data: Map| write(level, &message, Some(data)));
+    }
+    module.build_index();
+    module.into()
+});
+
+/// The module `log`.
+pub fn module() -> Shared<Module> {
+    Shared::clone(&MODULE)
+}
+
+/// Sends `print` and `debug` to the log.
+pub fn catch_print(engine: &mut Engine) {
+    engine.on_print(|text| write(LogLevel::Info, &text.into(), None));
+    engine.on_debug(|text, _source, _position| write(LogLevel::Trace, &text.into(), None));
+}
+
+/// `print` and `debug` of arrays and maps, whose standard text has no bound: JSON of at most what a log holds.
+pub fn register(module: &mut Module) {
+    fn text(value: &Dynamic) -> ImmutableString {
+        json::to_text(value, MAX_LOG_BYTES).into()
+    }
+    for name in ["print", "debug"] {
+        let function = || FuncRegistration::new(name).in_global_namespace().with_volatility(true);
+        function().set_into_module(module, |array: Array| text(&Dynamic::from_array(array)));
+        function().set_into_module(module, |map: Map| text(&Dynamic::from_map(map)));
+    }
+}

@@ -1,0 +1,218 @@
+//! Scripts that mean harm. Each must end by a limit or an error, and the next run must be served as if nothing was.
+
+use std::time::Duration;
+
+use picloud_shared::execution::Outcome;
+use picloud_shared::script::{LimitPolicy, Limits};
+
+use crate::world::{World, endless, limits, publish, text};
+
+/// Runs it in both tiers: the first time it starts inline, then, known as long or not, a few times more.
+fn ends(world: &World, source: &str, limits: Limits, expected: Outcome) {
+    let published = publish(&[("main", source)], limits);
+    for _ in 0..3 {
+        let completion = world.run(published.call("main"));
+        assert_eq!(completion.outcome, expected, "{source}\n{:?}", completion.failure);
+    }
+    assert_eq!(text(&world.eval("\"alive\"")), "alive");
+}
+
+#[test]
+fn nothing_in_a_script_clears_the_stop() {
+    let world = World::new();
+    let few = Limits { max_operations: 50_000, ..limits() };
+    for source in [
+        "loop { try { loop { } } catch { } }",
+        "try { loop { } } catch { } \"survived\"",
+        "let a = []; for i in 0..100 { a.push(i); } a.sort(|x, y| { let n = 0; while n < 1000000 { n += 1; } 1 }); \"ok\"",
+        "let a = [3, 2, 1]; a.sort(|x, y| { loop { } }); \"survived\"",
+        "loop { let a = [3, 2, 1]; try { a.sort(|x, y| { loop { } }); } catch { } }",
+        "[1].map(|x| { loop { } })",
+        "[1, 2].reduce(|a, b| { loop { } })",
+        "let f = || { loop { } }; f.call()",
+        "for i in 0..9223372036854775807 { let x = i; }",
+        "for i in range(0, 9223372036854775807, 1) { let x = i; }",
+        "let x = 1; while x > 0 { x += 1; x -= 1; }",
+        "do { } while true",
+    ] {
+        ends(&world, source, few, Outcome::BudgetExceeded);
+        ends(&world, source, endless(Duration::from_millis(40)), Outcome::Timeout);
+    }
+}
+
+#[test]
+fn a_deadline_is_kept_within_a_few_milliseconds() {
+    let world = World::new();
+    for source in [
+        "loop { }",
+        "let s = \"\"; s.pad(200000, \"x\"); loop { let t = s + \"y\"; t.to_upper(); }",
+        "let a = []; for i in 0..9000 { a.push(i); } loop { a.reverse(); let b = a; }",
+        "let x = 0; let f = || x += 1; loop { f.call(); }",
+    ] {
+        let completion = world.eval_within(source, endless(Duration::from_millis(50)));
+        assert_eq!(completion.outcome, Outcome::Timeout, "{source}");
+        assert!(completion.duration < Duration::from_millis(500), "{source}: {:?}", completion.duration);
+    }
+}
+
+#[test]
+fn data_cannot_outgrow_its_limits() {
+    let world = World::new();
+    let ceilings = LimitPolicy::default().ceilings;
+    for source in [
+        "let s = \"x\"; loop { s += s; }",
+        "let s = \"x\"; loop { s = s + s; }",
+        "let s = \"x\"; loop { s = `${s}${s}`; }",
+        "let s = \"\"; s.pad(1000000000000, \"x\");",
+        "let s = \"xxxx\"; loop { s.replace(\"x\", \"xx\"); }",
+        "let a = [1]; loop { a += a; }",
+        "let a = [1]; loop { a.append(a); }",
+        "let a = []; a.pad(1000000000000, 1);",
+        "let a = []; loop { a.push(a); }",
+        "let a = []; loop { a.insert(0, 1); }",
+        "let a = [1]; loop { a = [a, a]; }",
+        "let m = #{a: 1}; loop { m = #{a: m, b: m}; }",
+        "let b = blob(1000000000000, 0);",
+        "let b = blob(1, 0); loop { b += b; }",
+        "let m = #{}; for i in 0..100000 { m.set(\"k\" + i, i); }",
+        "let m = #{}; for i in 0..100000 { m += #{}; m.set(\"\" + i, 1); }",
+        "let s = \"\"; s.pad(200000, \"x\"); let a = []; loop { a.push(s); }",
+        "let s = json::parse(\"[\" + \"1,\".repeat(3) + \"1]\"); loop { s += s; }",
+    ] {
+        for limits in [limits(), Limits { timeout: Duration::from_secs(20), ..ceilings }] {
+            let completion = world.eval_within(source, limits);
+            let failed = matches!(completion.outcome, Outcome::BudgetExceeded | Outcome::Error | Outcome::Timeout);
+            assert!(failed, "{source}: {completion:?}");
+        }
+    }
+    assert_eq!(text(&world.eval("\"alive\"")), "alive");
+}
+
+#[test]
+fn recursion_ends_at_the_call_levels_however_deep_each_level_nests() {
+    let world = World::new();
+    let ceilings = LimitPolicy::default().ceilings;
+    let sums = format!("fn f(n) {{ {}f(n + 1){} }} f(0)", "1 + (".repeat(30), ")".repeat(30));
+    let blocks = format!("fn f(n) {{ {}f(n + 1){} }} f(0)", "if true { ".repeat(50), " }".repeat(50));
+    let chains = format!("fn f(n) {{ n{}+ f(n + 1) }} f(0)", "+ n ".repeat(100));
+    for source in [
+        "fn f() { f() } f()",
+        "fn f(n) { [1].map(|x| f(n)) } f(0)",
+        "fn f() { try { f() } catch { } } loop { try { f() } catch { } }",
+        "fn a(n) { b(n) } fn b(n) { a(n) } a(0)",
+        "let f = |f| f.call(f); f.call(f)",
+        &sums,
+        &blocks,
+        &chains,
+    ] {
+        ends(&world, source, ceilings, Outcome::BudgetExceeded);
+    }
+}
+
+#[test]
+fn deep_and_circular_values_neither_overflow_nor_hang() {
+    let world = World::new();
+    let ceilings = Limits { timeout: Duration::from_secs(20), ..LimitPolicy::default().ceilings };
+    for source in [
+        // Nested as deep as the limits allow, then dropped, returned, thrown, logged, compared, copied.
+        "let a = []; for i in 0..2000 { a = [a]; } 1",
+        "let a = []; for i in 0..2000 { a = [a]; } a",
+        "let a = []; for i in 0..2000 { a = [a]; } throw a",
+        "let a = []; for i in 0..2000 { a = [a]; } print(a); log::info(a); log::info(\"m\", #{a: a}); 1",
+        "let a = []; for i in 0..2000 { a = [a]; } let b = a; a == b",
+        "let a = []; for i in 0..2000 { a = [a]; } json::stringify(a)",
+        "let a = []; for i in 0..2000 { a = [a]; } text(\"x\").header(\"a\", a)",
+        "let m = #{}; for i in 0..1900 { m = #{m: m}; } m",
+        "let m = #{}; for i in 0..1900 { m = #{m: m}; } throw m",
+        // Closures that hold closures: dropped one within the other.
+        "let f = || 1; for i in 0..20000 { let g = f; f = || g.call(); } 1",
+        "let f = || 1; for i in 0..20000 { let g = f; f = || g.call(); } f",
+        "let f = || 1; for i in 0..20000 { let g = f; f = || g.call(); } throw f",
+        // Values that hold themselves.
+        "let a = []; let f = || a; a.push(f); a",
+        "let m = #{}; let f = || m; m.f = f; m",
+        "let m = #{}; let f = || m; m.f = f; throw m",
+        "let m = #{}; let f = || m; m.m = m; m",
+        "let a = [1]; let f = || a; a[0] = a; a",
+        "let a = [1]; let f = || a; a.push(a); a.push(a); json::stringify(a)",
+        "let f = 1; f = || f; f",
+    ] {
+        for limits in [limits(), ceilings] {
+            world.eval_within(source, limits);
+            assert_eq!(text(&world.eval("\"alive\"")), "alive", "{source}");
+        }
+    }
+}
+
+#[test]
+fn huge_thrown_and_logged_values_are_cut() {
+    let world = World::new();
+    let completion = world.eval("let s = \"\"; s.pad(200000, \"x\"); throw s;");
+    assert_eq!(completion.failure.unwrap().message.len(), 4 * 1024);
+    let completion = world.eval("let s = \"\"; s.pad(2000, \"x\"); let a = []; a.pad(100, s); throw a;");
+    assert_eq!(completion.failure.unwrap().message.len(), 4 * 1024);
+    let completion =
+        world.eval("let s = \"\"; s.pad(60000, \"x\"); for i in 0..100 { log::info([s]); log::info(s, #{s: s}); }");
+    let logged: usize = completion.logs.iter().map(|line| line.message.len()).sum();
+    assert!(logged < 70_000, "{logged}");
+}
+
+#[test]
+fn a_value_that_is_being_changed_is_an_error_and_not_a_hang() {
+    let world = World::new();
+    let source = "let a = [1, 2, 3]; a.map(|x| a.len())";
+    let published = publish(&[("main", source)], limits());
+    for _ in 0..3 {
+        let completion = world.run(published.call("main"));
+        assert!(completion.duration < Duration::from_secs(2));
+    }
+    assert_eq!(text(&world.eval("\"alive\"")), "alive");
+}
+
+#[test]
+fn a_long_response_is_refused_by_its_limit() {
+    let world = World::new();
+    for source in [
+        "let s = \"\"; s.pad(200000, \"x\"); let r = []; for i in 0..1 { r.push(s); } #{status: 200, body: [s, s, s, s, s, s]}",
+        "let s = \"\"; s.pad(200000, \"\\u0001\"); [s]",
+    ] {
+        let completion = world.eval(source);
+        assert_eq!(completion.outcome, Outcome::BudgetExceeded, "{source}");
+    }
+}
+
+#[test]
+fn the_interpreters_own_panics_end_only_the_run() {
+    let world = World::new();
+    // A shared value within an array trips an assertion of the interpreter's where it counts sizes.
+    for source in [
+        "let x = [1]; let f = || x; let a = [1]; a[0] = x; a += [2]; a",
+        "let x = [1]; let f = || x; let m = #{}; m.x = x; m += #{y: 1}; m",
+        "let x = 1; let f = || x; let a = [f]; a.push(f); a.len()",
+        // An order that contradicts itself, which a sort may panic at.
+        "let a = []; let n = 0; for i in 0..500 { a.push(i * 7919 % 500); } a.sort(|x, y| if (x * y) % 3 == 0 { 1 } else { -1 }); 1",
+    ] {
+        let completion = world.eval(source);
+        assert_ne!(completion.outcome, Outcome::Rejected, "{source}");
+        assert_eq!(text(&world.eval("\"alive\"")), "alive");
+    }
+}
+
+#[test]
+fn the_longest_chain_of_closures_is_dropped_without_overflowing_the_stack() {
+    let world = World::new();
+    let ceilings = Limits { timeout: Duration::from_secs(60), ..LimitPolicy::default().ceilings };
+    for source in ["let f = 1; loop { let g = f; f = || g; }", "let f = 1; loop { let g = f; f = |x| g + x; }"] {
+        let completion = world.eval_within(source, ceilings);
+        assert_eq!(completion.failure.unwrap().limit.as_deref(), Some("max_operations"), "{source}");
+    }
+    assert_eq!(text(&world.eval("\"alive\"")), "alive");
+}
+
+#[test]
+fn responses_cannot_be_chained() {
+    let world = World::new();
+    for source in ["let r = 1; loop { r = json(r); }", "let r = 1; loop { r = respond(200, [r]); }"] {
+        assert_eq!(world.eval(source).outcome, Outcome::Error, "{source}");
+    }
+}

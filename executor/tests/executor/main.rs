@@ -1,0 +1,11 @@
+//! The executor from outside: what scripts see, what they get sent, and what they cannot do.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod check;
+mod documented;
+mod golden;
+mod hostile;
+mod records;
+mod tiers;
+mod world;

@@ -1,0 +1,91 @@
+//! Exactly one record for each run, whatever comes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use picloud_executor::ExecutorConfig;
+use picloud_shared::execution::{LogLevel, Origin, Outcome, RECORDED_BODY_BYTES};
+use picloud_shared::script::Limits;
+
+use crate::world::{NOW, World, config, endless, limits, publish, request, with_body};
+
+#[test]
+fn every_outcome_hands_over_one_record_with_its_status() {
+    let world = World::with(ExecutorConfig { app_concurrency: 0, ..config() });
+    let few = Limits { max_operations: 1_000, ..limits() };
+    for (source, limits, outcome, status) in [
+        ("respond(404, \"\")", limits(), Outcome::Success, 404),
+        ("throw 1", limits(), Outcome::Error, 500),
+        ("let = 1", limits(), Outcome::Error, 500),
+        ("#{status: 99}", limits(), Outcome::Error, 500),
+        // With no share of the workers, whatever needs one is rejected.
+        ("loop { }", few, Outcome::Rejected, 503),
+    ] {
+        let before = world.records().len();
+        let completion = world.eval_within(source, limits);
+        let records = world.records();
+        assert_eq!(records.len(), before + 1, "{source}");
+        let record = records.last().unwrap();
+        assert_eq!((record.outcome, record.status.as_u16()), (outcome, status), "{source}");
+        assert_eq!(record.outcome, completion.outcome);
+        assert_eq!(record.response.is_some(), outcome == Outcome::Success, "{source}");
+        assert_eq!(record.failure, completion.failure, "{source}");
+        assert_eq!(record.id, completion.execution_id);
+    }
+    let world = World::new();
+    assert_eq!(world.eval_within("loop { }", few).outcome, Outcome::BudgetExceeded);
+    assert_eq!(world.eval_within("loop { }", endless(Duration::from_millis(20))).outcome, Outcome::Timeout);
+    let statuses: Vec<_> = world.records().iter().map(|record| record.status.as_u16()).collect();
+    assert_eq!(statuses, [507, 504]);
+}
+
+#[test]
+fn a_record_tells_who_ran_for_what_and_keeps_the_beginning_of_the_bodies() {
+    let world = World::new();
+    let source = "let s = \"\"; s.pad(10000, \"x\"); log::warn(\"w\"); text(s).header(\"x-a\", \"1\")";
+    let published = publish(&[("main", source)], limits());
+    let request = with_body(request("POST", "https://shop.example.com/a?b=1"), "text/plain", vec![b'y'; 9_000]);
+    let mut invocation = published.call_with("main", request);
+    invocation.origin = Origin::Test;
+    world.clock.advance(Duration::from_millis(7));
+    let completion = world.run(invocation);
+    let [record] = <[_; 1]>::try_from(world.records()).unwrap();
+    let script = published.script("main");
+    assert_eq!((record.app_id, record.script_id, record.script_version), (published.0.app().id, script.row.id, 3));
+    assert_eq!((record.origin, record.started_at), (Origin::Test, NOW.plus(Duration::from_millis(7))));
+    assert_eq!((record.request_body.len(), record.request_body_len), (RECORDED_BODY_BYTES, 9_000));
+    assert_eq!(&*record.request.path, "/a");
+    let response = record.response.unwrap();
+    assert_eq!((response.body.len(), response.body_len), (RECORDED_BODY_BYTES, 10_000));
+    assert_eq!(response.headers["x-a"], "1");
+    assert_eq!((record.logs.len(), record.logs[0].level), (1, LogLevel::Warn));
+    assert_eq!(record.logs, completion.logs);
+    assert!(record.duration > Duration::ZERO);
+    assert_eq!(record.duration, completion.duration);
+}
+
+#[test]
+fn a_run_whose_caller_left_ends_by_its_limits_and_is_recorded_once() {
+    let world = World::new();
+    let published = publish(&[("main", "loop { }")], endless(Duration::from_millis(50)));
+    let executor = Arc::clone(&world.executor);
+    let invocation = published.call("main");
+    world.wait(world.runtime.spawn(async move {
+        let run = executor.run(invocation);
+        // Long enough to be polled once, too short for the script.
+        assert!(tokio::time::timeout(Duration::from_millis(1), run).await.is_err());
+        executor.drain().await;
+    }));
+    let outcomes: Vec<_> = world.records().iter().map(|record| record.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Timeout]);
+}
+
+#[test]
+fn a_draining_executor_rejects_and_records() {
+    let world = World::new();
+    let executor = Arc::clone(&world.executor);
+    world.wait(world.runtime.spawn(async move { executor.drain().await }));
+    let completion = world.eval("1");
+    assert_eq!(completion.outcome, Outcome::Rejected);
+    assert_eq!(world.records().len(), 1);
+}

@@ -1,0 +1,194 @@
+//! Where runs start, move, wait and are refused.
+
+use std::time::Duration;
+
+use picloud_executor::{Completion, ExecutorConfig, Invocation};
+use picloud_shared::execution::Outcome;
+use picloud_shared::script::Limits;
+
+use crate::world::{Published, World, config, endless, limits, publish, request, text};
+
+/// Spins when asked to with `?spin`, so that its program can be compiled beforehand.
+const SPINNER: &str = "if \"spin\" in ctx.request.query { loop { } }";
+/// Too long for the inline tier, short for a worker.
+const LONG: &str = "let n = 0; for i in 0..20000 { n += 1; } n";
+
+fn spin(published: &Published) -> Invocation {
+    published.call_with("main", request("GET", "https://shop.example.com/?spin"))
+}
+
+/// Starts them all at once and waits for all.
+fn all(world: &World, invocations: impl IntoIterator<Item = Invocation>) -> Vec<Completion> {
+    let tasks: Vec<_> = invocations.into_iter().map(|invocation| world.start(invocation)).collect();
+    tasks.into_iter().map(|task| world.wait(task)).collect()
+}
+
+fn count(completions: &[Completion], outcome: Outcome) -> usize {
+    completions.iter().filter(|completion| completion.outcome == outcome).count()
+}
+
+#[test]
+fn a_run_that_moves_to_a_worker_leaves_nothing_of_its_first_start() {
+    let world = World::new();
+    let source = format!("log::info(\"once\"); let b = ctx.request.query; {LONG}");
+    let published = publish(&[("main", &source)], limits());
+    for _ in 0..12 {
+        let completion = world.run(published.call("main"));
+        assert_eq!(text(&completion), "20000");
+        assert_eq!(completion.logs.len(), 1);
+    }
+    assert_eq!(world.records().len(), 12);
+}
+
+#[test]
+fn the_operations_of_a_run_count_from_its_second_start() {
+    let world = World::new();
+    let published = publish(&[("main", LONG)], Limits { max_operations: 100_000, ..limits() });
+    for _ in 0..12 {
+        assert_eq!(world.run(published.call("main")).outcome, Outcome::Success);
+    }
+}
+
+#[test]
+fn a_short_script_is_answered_while_others_spin_on_every_worker() {
+    let world = World::new();
+    let spinners = [(); 2].map(|()| publish(&[("main", "loop { }")], endless(Duration::from_secs(2))));
+    let short = publish(&[("main", "\"hello\"")], limits());
+    assert_eq!(text(&world.run(short.call("main"))), "hello");
+    let spinning = spinners.map(|spinner| world.start(spinner.call("main")));
+    for _ in 0..20 {
+        assert_eq!(text(&world.run(short.call("main"))), "hello");
+    }
+    assert!(spinning.iter().all(|task| !task.is_finished()));
+    for task in spinning {
+        assert_eq!(world.wait(task).outcome, Outcome::Timeout);
+    }
+}
+
+#[test]
+fn sources_are_compiled_and_checked_while_others_spin_on_every_worker() {
+    let world = World::new();
+    let spinners = [(); 2].map(|()| publish(&[("main", "loop { }")], endless(Duration::from_secs(2))));
+    let spinning = spinners.map(|spinner| world.start(spinner.call("main")));
+    for number in 0..5 {
+        assert_eq!(text(&world.eval(&number.to_string())), number.to_string());
+    }
+    let checked = world.check("main", picloud_shared::script::ScriptKind::Endpoint, "1", &[]);
+    assert!(checked.is_ok());
+    assert!(spinning.iter().all(|task| !task.is_finished()));
+    for task in spinning {
+        world.wait(task);
+    }
+}
+
+#[test]
+fn one_app_never_holds_all_workers() {
+    let world = World::new();
+    let greedy = publish(&[("main", "loop { }")], endless(Duration::from_secs(2)));
+    let other = publish(&[("main", LONG)], limits());
+    let greedy_runs: Vec<_> = (0..6).map(|_| world.start(greedy.call("main"))).collect();
+    for _ in 0..3 {
+        assert_eq!(text(&world.run(other.call("main"))), "20000");
+    }
+    assert!(greedy_runs.iter().all(|task| !task.is_finished()));
+    for task in greedy_runs {
+        assert_eq!(world.wait(task).outcome, Outcome::Timeout);
+    }
+}
+
+#[test]
+fn an_app_over_its_share_is_rejected_at_once() {
+    let world = World::with(ExecutorConfig { app_concurrency: 2, ..config() });
+    let published = publish(&[("main", SPINNER)], endless(Duration::from_millis(400)));
+    world.run(published.call("main"));
+    let completions = all(&world, (0..5).map(|_| spin(&published)));
+    assert_eq!((count(&completions, Outcome::Timeout), count(&completions, Outcome::Rejected)), (2, 3));
+    for completion in completions.iter().filter(|completion| completion.outcome == Outcome::Rejected) {
+        assert!(completion.duration < Duration::from_millis(300));
+        let failure = completion.failure.as_ref().unwrap();
+        assert_eq!(failure.message, "the app already runs as many executions at once as it may");
+    }
+}
+
+#[test]
+fn a_full_queue_rejects_whoever_comes_next() {
+    let world = World::with(ExecutorConfig { workers: 1, queue_capacity: 2, ..config() });
+    let apps: Vec<_> = (0..6).map(|_| publish(&[("main", SPINNER)], endless(Duration::from_millis(400)))).collect();
+    for app in &apps {
+        assert_eq!(world.run(app.call("main")).outcome, Outcome::Success);
+    }
+    let completions = all(&world, apps.iter().map(spin));
+    // One runs and two wait; these see their timeout, wherever they are then.
+    assert_eq!((count(&completions, Outcome::Timeout), count(&completions, Outcome::Rejected)), (3, 3));
+    assert_eq!(world.run(apps[0].call("main")).outcome, Outcome::Success);
+}
+
+#[test]
+fn a_run_that_gets_no_worker_in_time_is_a_timeout() {
+    let world = World::with(ExecutorConfig { workers: 1, ..config() });
+    let spinner = publish(&[("main", "loop { }")], endless(Duration::from_secs(2)));
+    let waiting = publish(&[("main", LONG)], Limits { timeout: Duration::from_millis(300), ..limits() });
+    // Known as long, it starts on the worker.
+    assert_eq!(world.run(waiting.call("main")).outcome, Outcome::Success);
+    let spinning = world.start(spinner.call("main"));
+    let completion = loop {
+        // Until the spinner has come to the worker, it is simply served.
+        let completion = world.run(waiting.call("main"));
+        if completion.outcome != Outcome::Success {
+            break completion;
+        }
+    };
+    assert_eq!(completion.outcome, Outcome::Timeout);
+    assert!(completion.duration < Duration::from_millis(1_500));
+    assert!(!spinning.is_finished());
+    world.wait(spinning);
+    assert_eq!(world.run(waiting.call("main")).outcome, Outcome::Success);
+}
+
+#[test]
+fn a_stampede_on_a_new_version_is_served_whole() {
+    let world = World::with(ExecutorConfig { app_concurrency: 1, queue_capacity: 2, ..config() });
+    for version in 0..5 {
+        let published = publish(&[("main", &format!("{version}"))], limits());
+        let completions = all(&world, (0..200).map(|_| published.call("main")));
+        assert!(completions.iter().all(|completion| text(completion) == version.to_string()));
+    }
+}
+
+#[test]
+fn a_stampede_on_a_broken_script_fails_whole() {
+    let world = World::with(ExecutorConfig { app_concurrency: 1, queue_capacity: 2, ..config() });
+    let published = publish(&[("main", "let = 1")], limits());
+    let completions = all(&world, (0..200).map(|_| published.call("main")));
+    assert_eq!(count(&completions, Outcome::Error), 200);
+}
+
+#[test]
+fn a_run_sees_the_modules_of_its_own_snapshot() {
+    let world = World::new();
+    let main = r#"import "m" as m; m::f()"#;
+    let old = publish(&[("main", main), ("m", "fn f() { \"old\" }")], limits());
+    let new = publish(&[("main", main), ("m", "fn f() { \"new\" }")], limits());
+    for (published, expected) in [(&old, "old"), (&new, "new"), (&old, "old")] {
+        assert_eq!(text(&world.run(published.call("main"))), expected);
+    }
+}
+
+#[test]
+fn programs_that_do_not_fit_into_the_cache_still_run() {
+    let world = World::with(ExecutorConfig { program_cache_bytes: 1, ..config() });
+    for number in 0..20 {
+        assert_eq!(text(&world.eval(&number.to_string())), number.to_string());
+    }
+}
+
+#[test]
+fn runs_at_once_share_a_module_without_getting_in_each_others_way() {
+    let world = World::new();
+    let main = r#"import "m" as m; const B = 2; fn f() { global::B } m::f(f()) + m::A.len()"#;
+    let module = "const FACTOR = 10; export const A = [1, 2, 3]; fn f(x) { x * global::FACTOR }";
+    let published = publish(&[("main", main), ("m", module)], limits());
+    for completion in all(&world, (0..300).map(|_| published.call("main"))) {
+        assert_eq!(text(&completion), "23");
+    }
+}

@@ -1,0 +1,207 @@
+//! An executor with its runtime and its records, and short ways to publish scripts and call them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use picloud_executor::{
+    CheckedSource, Completion, Executor, ExecutorConfig, Invocation, ModuleSources, SourceError, THREAD_STACK_BYTES,
+};
+use picloud_shared::app::App;
+use picloud_shared::clock::{ManualClock, Timestamp};
+use picloud_shared::execution::{ExecutionRecord, ExecutionSink, Origin};
+use picloud_shared::id::{AppId, ExecutionId, ScriptId};
+use picloud_shared::name::ScriptName;
+use picloud_shared::request::{RequestHead, Scheme, ScriptRequest};
+use picloud_shared::script::{ExecuteAccess, LimitPolicy, Limits, ScriptKind, ScriptSource};
+use picloud_shared::snapshot::{PublishedApp, PublishedScript, ScriptRow};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+pub const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+#[derive(Default)]
+pub struct Records(Mutex<Vec<ExecutionRecord>>);
+
+impl ExecutionSink for Records {
+    fn record(&self, record: ExecutionRecord) {
+        self.0.lock().unwrap().push(record);
+    }
+}
+
+pub struct World {
+    pub runtime: Runtime,
+    pub executor: Arc<Executor>,
+    pub clock: Arc<ManualClock>,
+    records: Arc<Records>,
+}
+
+pub fn config() -> ExecutorConfig {
+    ExecutorConfig {
+        workers: 2,
+        app_concurrency: 8,
+        queue_capacity: 16,
+        program_cache_bytes: 16 * 1024 * 1024,
+        max_response_bytes: 1024 * 1024,
+    }
+}
+
+pub fn limits() -> Limits {
+    LimitPolicy::default().defaults
+}
+
+/// Limits that only the clock ends.
+pub fn endless(timeout: Duration) -> Limits {
+    Limits { max_operations: u64::MAX, timeout, ..limits() }
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(config())
+    }
+
+    pub fn with(config: ExecutorConfig) -> Self {
+        // A script runs on the thread that polls it, so nothing is polled on the test's own thread.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_stack_size(THREAD_STACK_BYTES)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (clock, records) = (Arc::new(ManualClock::new(NOW)), Arc::new(Records::default()));
+        let executor = Executor::start(config, clock.clone(), records.clone()).unwrap();
+        Self { runtime, executor: Arc::new(executor), clock, records }
+    }
+
+    pub fn start(&self, invocation: Invocation) -> JoinHandle<Completion> {
+        let executor = Arc::clone(&self.executor);
+        self.runtime.spawn(async move { executor.run(invocation).await })
+    }
+
+    pub fn wait<T>(&self, task: JoinHandle<T>) -> T {
+        self.runtime.block_on(task).unwrap()
+    }
+
+    pub fn run(&self, invocation: Invocation) -> Completion {
+        self.wait(self.start(invocation))
+    }
+
+    /// Runs one script of an app of its own.
+    pub fn eval(&self, source: &str) -> Completion {
+        self.eval_within(source, limits())
+    }
+
+    pub fn eval_within(&self, source: &str, limits: Limits) -> Completion {
+        self.run(publish(&[("main", source)], limits).call("main"))
+    }
+
+    pub fn check(
+        &self,
+        name: &str,
+        kind: ScriptKind,
+        source: &str,
+        others: &[(&str, ScriptKind, &str)],
+    ) -> Result<CheckedSource, SourceError> {
+        self.check_within(name, kind, source, others, limits())
+    }
+
+    pub fn check_within(
+        &self,
+        name: &str,
+        kind: ScriptKind,
+        source: &str,
+        others: &[(&str, ScriptKind, &str)],
+        limits: Limits,
+    ) -> Result<CheckedSource, SourceError> {
+        let executor = Arc::clone(&self.executor);
+        let (name, source) = (name.parse().unwrap(), source.parse().unwrap());
+        let others: ModuleSources = others
+            .iter()
+            .map(|(name, kind, source)| (name.parse().unwrap(), (*kind, source.parse().unwrap())))
+            .collect();
+        let others = Arc::new(others);
+        self.wait(self.runtime.spawn(async move { executor.check(name, kind, source, limits, others).await }))
+    }
+
+    pub fn records(&self) -> Vec<ExecutionRecord> {
+        self.records.0.lock().unwrap().clone()
+    }
+}
+
+#[derive(Clone)]
+pub struct Published(pub Arc<PublishedApp>);
+
+/// Publishes an app whose first script is its endpoint and all others are modules.
+pub fn publish(scripts: &[(&str, &str)], limits: Limits) -> Published {
+    let names: Vec<ScriptName> = scripts.iter().map(|(name, _)| name.parse().unwrap()).collect();
+    let rows = scripts
+        .iter()
+        .enumerate()
+        .map(|(place, (_, source))| ScriptRow {
+            id: ScriptId::generate(NOW),
+            name: names[place].clone(),
+            kind: if place == 0 { ScriptKind::Endpoint } else { ScriptKind::Module },
+            version: 3,
+            source: source.parse::<ScriptSource>().unwrap(),
+            imports: names.iter().filter(|name| source.contains(&format!("\"{name}\""))).cloned().collect(),
+            limits,
+            execute_access: ExecuteAccess::Open,
+        })
+        .collect();
+    let app = App { id: AppId::generate(NOW), slug: "shop".parse().unwrap() };
+    let (app, _astray) = PublishedApp::new(app, Vec::new(), rows, Vec::new());
+    Published(Arc::new(app))
+}
+
+impl Published {
+    pub fn script(&self, name: &str) -> Arc<PublishedScript> {
+        Arc::clone(self.0.scripts().find(|script| script.row.name.as_str() == name).unwrap())
+    }
+
+    pub fn call(&self, name: &str) -> Invocation {
+        self.call_with(name, request("GET", "https://shop.example.com/"))
+    }
+
+    pub fn call_with(&self, name: &str, request: ScriptRequest) -> Invocation {
+        Invocation {
+            execution_id: ExecutionId::generate(NOW),
+            app: Arc::clone(&self.0),
+            script: self.script(name),
+            request,
+            origin: Origin::ById,
+        }
+    }
+}
+
+pub fn request(method: &str, url: &str) -> ScriptRequest {
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap());
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let head = RequestHead {
+        method: method.parse::<Method>().unwrap(),
+        scheme: if scheme == "https" { Scheme::Https } else { Scheme::Http },
+        host: authority.split(':').next().unwrap().into(),
+        authority: authority.into(),
+        path: path.into(),
+        query: query.map(Into::into),
+        headers: HeaderMap::new(),
+        remote_ip: "192.0.2.7".parse().unwrap(),
+    };
+    ScriptRequest { head: Arc::new(head), params: Vec::new(), host_params: Vec::new(), rest: None, body: Bytes::new() }
+}
+
+pub fn with_body(mut request: ScriptRequest, content_type: &str, body: impl Into<Bytes>) -> ScriptRequest {
+    let mut head = RequestHead::clone(&request.head);
+    head.headers.insert("content-type", content_type.parse().unwrap());
+    request.head = Arc::new(head);
+    request.body = body.into();
+    request
+}
+
+pub fn text(completion: &Completion) -> &str {
+    match &completion.response {
+        Some(response) => str::from_utf8(&response.body).unwrap(),
+        None => panic!("no response: {:?}", completion.failure),
+    }
+}
