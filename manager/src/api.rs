@@ -1,0 +1,109 @@
+//! The admin API over HTTP: the only part of the manager that knows axum.
+//!
+//! A handler extracts, parses, calls one service and maps the result to a view. Rules live in the services.
+
+mod admin_page;
+mod app;
+mod auth;
+mod credential;
+mod domain;
+mod execution;
+mod extract;
+mod invoke;
+mod openapi;
+mod precondition;
+mod problem;
+mod route;
+mod route_body;
+mod route_check;
+mod schema;
+mod script;
+mod script_body;
+mod script_version;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use utoipa_axum::router::OpenApiRouter;
+
+pub(crate) use credential::credential;
+pub(crate) use openapi::document;
+use problem::ApiError;
+
+use crate::manager::Manager;
+use crate::service::Services;
+
+/// What every handler is given.
+#[derive(Clone)]
+pub(crate) struct ApiState {
+    pub services: Arc<Services>,
+    /// Bytes of the longest request body that is read.
+    pub max_request_body_bytes: usize,
+}
+
+fn operations() -> OpenApiRouter<ApiState> {
+    let resources = OpenApiRouter::default()
+        .merge(auth::operations())
+        .merge(app::operations())
+        .merge(domain::operations())
+        .merge(script::operations())
+        .merge(script_version::operations())
+        .merge(invoke::operations())
+        .merge(route::operations())
+        .merge(route_check::operations())
+        .merge(execution::operations());
+    OpenApiRouter::with_openapi(openapi::preamble()).nest("/api/v1/admin", resources)
+}
+
+impl Manager {
+    /// What answers `/api/v1/admin`, `/api/v1/openapi.json` and `/admin/`. Each request carries a
+    /// [`picloud_shared::request::AdminPeer`] as an extension.
+    pub fn router(&self) -> Router {
+        let (operations, _) = operations().split_for_parts();
+        operations
+            .merge(openapi::routes())
+            .merge(admin_page::routes())
+            .fallback(async || ApiError::not_found("page or call"))
+            .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+            .layer(from_fn(contain))
+            .with_state(self.api_state().clone())
+    }
+}
+
+/// Turns a panic into an answer, and keeps answers out of caches and out of the browser's guesses.
+async fn contain(request: Request, next: Next) -> Response {
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|_| ApiError::internal("a handler panicked").into_response());
+    let headers = response.headers_mut();
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use http::StatusCode;
+    use http::header::CONTENT_TYPE;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_handler_is_an_answer() {
+        async fn broken() -> StatusCode {
+            panic!("on purpose")
+        }
+        let router = Router::new().route("/", get(broken)).layer(from_fn(contain));
+        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()[CONTENT_TYPE], problem::PROBLEM_JSON);
+    }
+}

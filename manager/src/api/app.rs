@@ -1,0 +1,203 @@
+//! `apps`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use http::StatusCode;
+use picloud_shared::clock::Timestamp;
+use picloud_shared::id::AppId;
+use picloud_shared::name::{AppName, AppSlug};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::ApiState;
+use crate::api::extract::{Body, Caller, Path, Query, app_ref, page_size, present};
+use crate::api::openapi::problems;
+use crate::api::precondition::{IfMatch, etag};
+use crate::api::problem::ApiError;
+use crate::api::schema;
+use crate::repo::role::AppRole;
+use crate::service::app::{NewApp, revision};
+use crate::service::authorize::Access;
+
+pub(crate) fn operations() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default().routes(routes!(list_apps, create_app)).routes(routes!(get_app, update_app, delete_app))
+}
+
+/// An app, with what the caller is and may do there.
+#[derive(Serialize, ToSchema)]
+struct AppView {
+    #[schema(value_type = Uuid)]
+    id: AppId,
+    /// The unique short name in addresses.
+    slug: String,
+    /// What people call it.
+    name: String,
+    /// The caller's effective role in the app.
+    #[schema(value_type = schema::AppRole)]
+    my_role: AppRole,
+    /// What the caller may do in the app, such as `ScriptWrite`.
+    my_capabilities: Vec<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+impl From<Access> for AppView {
+    fn from(access: Access) -> Self {
+        let my_capabilities = access.capabilities().iter().map(ToString::to_string).collect();
+        let Access { app, role, .. } = access;
+        Self {
+            id: app.id,
+            slug: app.slug.to_string(),
+            name: app.name.to_string(),
+            my_role: role,
+            my_capabilities,
+            created_at: app.created_at,
+            updated_at: app.updated_at,
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+struct AppList {
+    items: Vec<AppView>,
+    /// The `cursor` of the next page, if there is one.
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateApp {
+    /// 1 to 63 of a-z, 0-9 and -.
+    #[schema(value_type = String, min_length = 1, max_length = 63)]
+    slug: AppSlug,
+    /// 1 to 100 characters.
+    #[schema(value_type = String, min_length = 1, max_length = 100)]
+    name: AppName,
+    /// Whether a former slug of another app may be taken, which ends its redirect.
+    #[serde(default)]
+    takeover: bool,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateApp {
+    /// 1 to 100 characters.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 100)]
+    name: Option<AppName>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct PageOfApps {
+    /// Apps on the page: 50 if absent, 200 at most.
+    #[serde(default)]
+    #[param(minimum = 1)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    cursor: Option<AppId>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DeleteApp {
+    /// Delete the app's scripts, routes and domains with it.
+    #[serde(default)]
+    force: bool,
+}
+
+problems! {
+    PageProblems { "422": "`invalid`" }
+    CreateProblems { "409": "`slug_taken`, `slug_historical`" }
+    AppProblems { "404": "`not_found`" }
+    UpdateProblems { "404": "`not_found`", "412": "`precondition_failed`" }
+    DeleteProblems { "404": "`not_found`", "409": "`has_scripts`", "412": "`precondition_failed`" }
+}
+
+/// List apps.
+///
+/// Those that the caller may see, in order of creation.
+#[utoipa::path(get, path = "/apps", tag = "apps", params(PageOfApps),
+    responses((status = 200, description = "A page of apps.", body = AppList), PageProblems))]
+async fn list_apps(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Query(page): Query<PageOfApps>,
+) -> Result<Json<AppList>, ApiError> {
+    let page = state.services.apps.list(&actor, page_size(page.limit)?, page.cursor).await?;
+    let items = page.items.into_iter().map(AppView::from).collect();
+    Ok(Json(AppList { items, next_cursor: page.next.map(|id| id.to_string()) }))
+}
+
+/// Create an app.
+///
+/// Whoever creates it is its app_admin.
+#[utoipa::path(post, path = "/apps", tag = "apps", request_body = CreateApp,
+    responses((status = 201, description = "The app.", body = AppView), CreateProblems))]
+async fn create_app(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Body(CreateApp { slug, name, takeover }): Body<CreateApp>,
+) -> Result<impl IntoResponse, ApiError> {
+    let access = state.services.apps.create(&actor, NewApp { slug, name, takeover }).await?;
+    Ok((StatusCode::CREATED, etag(&revision(&access.app)), Json(AppView::from(access))))
+}
+
+/// Get an app.
+#[utoipa::path(get, path = "/apps/{app}", tag = "apps",
+    params(("app" = String, Path, description = "The app's id or slug.")),
+    responses((status = 200, description = "The app, with its ETag.", body = AppView), AppProblems))]
+async fn get_app(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    let access = state.services.apps.get(&actor, &app_ref(&app)?).await?;
+    Ok((etag(&revision(&access.app)), Json(AppView::from(access))))
+}
+
+/// Change an app's name.
+#[utoipa::path(patch, path = "/apps/{app}", tag = "apps", request_body = UpdateApp,
+    params(
+        ("app" = String, Path, description = "The app's id or slug."),
+        IfMatch,
+    ),
+    responses((status = 200, description = "The app as it is now.", body = AppView), UpdateProblems))]
+async fn update_app(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+    IfMatch(precondition): IfMatch,
+    Body(UpdateApp { name }): Body<UpdateApp>,
+) -> Result<impl IntoResponse, ApiError> {
+    let access = state.services.apps.rename(&actor, &app_ref(&app)?, name, &precondition).await?;
+    Ok((etag(&revision(&access.app)), Json(AppView::from(access))))
+}
+
+/// Delete an app.
+#[utoipa::path(delete, path = "/apps/{app}", tag = "apps",
+    params(
+        ("app" = String, Path, description = "The app's id or slug."),
+        DeleteApp,
+        IfMatch,
+    ),
+    responses((status = 204, description = "The app is gone."), DeleteProblems))]
+async fn delete_app(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+    Query(DeleteApp { force }): Query<DeleteApp>,
+    IfMatch(precondition): IfMatch,
+) -> Result<StatusCode, ApiError> {
+    state.services.apps.delete(&actor, &app_ref(&app)?, force, &precondition).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

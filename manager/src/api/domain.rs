@@ -1,0 +1,129 @@
+//! `apps/{app}/domains`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use http::StatusCode;
+use picloud_shared::clock::Timestamp;
+use picloud_shared::domain_pattern::{DomainPattern, InvalidDomainPattern};
+use picloud_shared::id::{AppId, DomainId};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::ApiState;
+use crate::api::extract::{Body, Caller, Path, app_ref};
+use crate::api::openapi::problems;
+use crate::api::problem::{ApiError, FieldError};
+use crate::repo::domains::Domain;
+
+pub(crate) fn operations() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default().routes(routes!(list_domains, claim_domain)).routes(routes!(release_domain))
+}
+
+/// A domain claim.
+#[derive(Serialize, ToSchema)]
+struct DomainView {
+    #[schema(value_type = Uuid)]
+    id: DomainId,
+    #[schema(value_type = Uuid)]
+    app_id: AppId,
+    /// What is claimed, as it was written.
+    pattern: String,
+    /// The claim's shape, unique over the instance: `shop.example.com` or `*.example.com`.
+    shape_key: String,
+    /// The state of the domain's certificate; null where the platform manages none.
+    certificate: Option<serde_json::Value>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl From<Domain> for DomainView {
+    fn from(domain: Domain) -> Self {
+        Self {
+            id: domain.id,
+            app_id: domain.app_id,
+            shape_key: domain.pattern.shape_key(),
+            pattern: domain.pattern.to_string(),
+            certificate: None,
+            created_at: domain.created_at,
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+struct DomainList {
+    items: Vec<DomainView>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ClaimDomain {
+    /// A host such as `shop.example.com`, or a wildcard such as `*.example.com` or `{tenant}.example.com`.
+    pattern: String,
+}
+
+problems! {
+    ListProblems { "404": "`not_found`" }
+    ClaimProblems {
+        "404": "`not_found`",
+        "409": "`domain_claimed` (with `conflict`), `host_reserved`",
+        "422": "`invalid`, `public_suffix`",
+    }
+    ReleaseProblems { "404": "`not_found`", "409": "`domain_in_use` (with `routes`)" }
+}
+
+/// List the domains of an app.
+#[utoipa::path(get, path = "/apps/{app}/domains", tag = "domains",
+    params(("app" = String, Path, description = "The app's id or slug.")),
+    responses((status = 200, description = "All claims of the app.", body = DomainList), ListProblems))]
+async fn list_domains(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+) -> Result<Json<DomainList>, ApiError> {
+    let domains = state.services.domains.list(&actor, &app_ref(&app)?).await?;
+    Ok(Json(DomainList { items: domains.into_iter().map(DomainView::from).collect(), next_cursor: None }))
+}
+
+/// Claim a domain for an app.
+#[utoipa::path(post, path = "/apps/{app}/domains", tag = "domains", request_body = ClaimDomain,
+    params(("app" = String, Path, description = "The app's id or slug.")),
+    responses((status = 201, description = "The claim.", body = DomainView), ClaimProblems))]
+async fn claim_domain(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+    Body(ClaimDomain { pattern }): Body<ClaimDomain>,
+) -> Result<impl IntoResponse, ApiError> {
+    let pattern: DomainPattern = pattern.parse().map_err(invalid_pattern)?;
+    let domain = state.services.domains.claim(&actor, &app_ref(&app)?, pattern).await?;
+    Ok((StatusCode::CREATED, Json(DomainView::from(domain))))
+}
+
+fn invalid_pattern(error: InvalidDomainPattern) -> ApiError {
+    match error {
+        InvalidDomainPattern::PublicSuffix(_) => {
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "public_suffix", error.to_string())
+        }
+        other => ApiError::invalid(vec![FieldError::new("pattern", other)]),
+    }
+}
+
+/// Give a domain up.
+#[utoipa::path(delete, path = "/apps/{app}/domains/{domain}", tag = "domains",
+    params(
+        ("app" = String, Path, description = "The app's id or slug."),
+        ("domain" = Uuid, Path, description = "The claim's id."),
+    ),
+    responses((status = 204, description = "The claim is gone."), ReleaseProblems))]
+async fn release_domain(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path((app, domain)): Path<(String, DomainId)>,
+) -> Result<StatusCode, ApiError> {
+    state.services.domains.release(&actor, &app_ref(&app)?, domain).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,160 @@
+//! The execution log of a script and of an app.
+
+use axum::Json;
+use axum::extract::State;
+use picloud_shared::clock::Timestamp;
+use picloud_shared::execution::{Origin, Outcome};
+use picloud_shared::id::{AppId, ExecutionId, ScriptId};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::ApiState;
+use crate::api::extract::{Caller, Path, Query, app_ref, page_size};
+use crate::api::openapi::problems;
+use crate::api::problem::ApiError;
+use crate::api::schema::{self, FailureView, LogLineView};
+use crate::repo::executions::Execution;
+use crate::service::execution::{LogPage, LogQuery};
+
+pub(crate) fn operations() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default().routes(routes!(list_executions_of_script)).routes(routes!(list_executions_of_app))
+}
+
+/// An execution as it was kept.
+#[derive(Serialize, ToSchema)]
+struct ExecutionView {
+    /// The same as `execution_id`.
+    #[schema(value_type = Uuid)]
+    id: ExecutionId,
+    /// What the caller saw in `x-execution-id`.
+    #[schema(value_type = Uuid)]
+    execution_id: ExecutionId,
+    #[schema(value_type = Uuid)]
+    app_id: AppId,
+    #[schema(value_type = Uuid)]
+    script_id: ScriptId,
+    /// The version that ran; 0 for unsaved source.
+    version: u32,
+    /// What started it: `{"kind": "route", "route_id": ...}`, `{"kind": "by_id"}` or `{"kind": "test"}`.
+    #[schema(value_type = Object)]
+    origin: Origin,
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    duration_us: u64,
+    #[schema(value_type = schema::Outcome)]
+    outcome: Outcome,
+    /// The status that the caller got.
+    status: u16,
+    /// How many executions this record stands for, where successes are sampled.
+    sample_weight: u64,
+    /// Method, URL, headers and the beginning of the body, redacted.
+    #[schema(value_type = Object)]
+    request: serde_json::Value,
+    /// Headers and the beginning of the body, on success.
+    #[schema(value_type = Option<Object>)]
+    response: Option<serde_json::Value>,
+    error: Option<FailureView>,
+    logs: Vec<LogLineView>,
+}
+
+impl From<Execution> for ExecutionView {
+    fn from(execution: Execution) -> Self {
+        Self {
+            id: execution.id,
+            execution_id: execution.id,
+            app_id: execution.app_id,
+            script_id: execution.script_id,
+            version: execution.version,
+            origin: execution.origin,
+            started_at: execution.started_at,
+            duration_us: u64::try_from(execution.duration.as_micros()).unwrap_or(u64::MAX),
+            outcome: execution.outcome,
+            status: execution.status,
+            sample_weight: execution.sample_weight,
+            request: execution.request,
+            response: execution.response,
+            error: execution.error.map(FailureView::from),
+            logs: execution.logs.into_iter().map(LogLineView::from).collect(),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+struct ExecutionList {
+    /// The newest first.
+    items: Vec<ExecutionView>,
+    /// How many records pass the filter.
+    total: u64,
+}
+
+impl From<LogPage> for ExecutionList {
+    fn from(LogPage { items, total }: LogPage) -> Self {
+        Self { items: items.into_iter().map(ExecutionView::from).collect(), total }
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ExecutionQuery {
+    /// Records to list: 50 if absent, 200 at most.
+    #[serde(default)]
+    #[param(minimum = 1)]
+    limit: Option<u32>,
+    /// Records to leave out, from the newest on.
+    #[serde(default)]
+    offset: u32,
+    /// Only with this outcome.
+    #[serde(default)]
+    #[param(value_type = Option<schema::Outcome>)]
+    outcome: Option<Outcome>,
+    /// Only those that started then or later, as RFC 3339.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    since: Option<Timestamp>,
+}
+
+impl TryFrom<ExecutionQuery> for LogQuery {
+    type Error = ApiError;
+
+    fn try_from(query: ExecutionQuery) -> Result<Self, ApiError> {
+        let ExecutionQuery { limit, offset, outcome, since } = query;
+        Ok(Self { size: page_size(limit)?, offset, outcome, since })
+    }
+}
+
+problems! {
+    LogProblems { "404": "`not_found`", "422": "`invalid`" }
+}
+
+/// List the executions of a script.
+///
+/// What was run before the call is in it.
+#[utoipa::path(get, path = "/scripts/{script}/logs", tag = "logs",
+    params(("script" = Uuid, Path, description = "The script's id."), ExecutionQuery),
+    responses((status = 200, description = "The kept executions.", body = ExecutionList), LogProblems))]
+async fn list_executions_of_script(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(script): Path<ScriptId>,
+    Query(query): Query<ExecutionQuery>,
+) -> Result<Json<ExecutionList>, ApiError> {
+    Ok(Json(state.services.executions.of_script(&actor, script, query.try_into()?).await?.into()))
+}
+
+/// List the executions of an app.
+///
+/// What was run before the call is in it.
+#[utoipa::path(get, path = "/apps/{app}/logs", tag = "logs",
+    params(("app" = String, Path, description = "The app's id or slug."), ExecutionQuery),
+    responses((status = 200, description = "The kept executions.", body = ExecutionList), LogProblems))]
+async fn list_executions_of_app(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+    Query(query): Query<ExecutionQuery>,
+) -> Result<Json<ExecutionList>, ApiError> {
+    Ok(Json(state.services.executions.of_app(&actor, &app_ref(&app)?, query.try_into()?).await?.into()))
+}

@@ -1,0 +1,238 @@
+//! Extractors: how a request's parts become types, and what each refuses.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use axum::extract::{FromRequest, FromRequestParts, Path as AxumPath, Request};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use picloud_shared::request::AdminPeer;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::api::problem::{ApiError, FieldError};
+use crate::api::{ApiState, credential};
+use crate::service::authorize::{Actor, AppRef};
+use crate::service::page::PageSize;
+
+/// The sender of a request, as the proxy knows it.
+pub(crate) struct Peer(pub AdminPeer);
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let peer = parts.extensions.get::<AdminPeer>().cloned();
+        peer.map(Self).ok_or_else(|| ApiError::internal("a request came without its AdminPeer"))
+    }
+}
+
+/// Who makes the call. A call without this extractor is open to everybody.
+pub(crate) struct Caller(pub Actor);
+
+impl FromRequestParts<ApiState> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let Peer(peer) = Peer::from_request_parts(parts, state).await?;
+        let token = credential(&parts.headers, &peer, &parts.method)?;
+        Ok(Self(state.services.auth.authenticate(&token, peer.remote_ip).await?))
+    }
+}
+
+/// The parameters of the address. One that is no id names nothing.
+pub(crate) struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<ApiState> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        match AxumPath::<T>::from_request_parts(parts, state).await {
+            Ok(AxumPath(value)) => Ok(Self(value)),
+            Err(_) => Err(ApiError::not_found("thing")),
+        }
+    }
+}
+
+/// An app in the address, by id or slug. Never fails to be read: what is neither names no app.
+pub(crate) fn app_ref(text: &str) -> Result<AppRef, ApiError> {
+    let by_id = text.parse().map(AppRef::Id).ok();
+    by_id.or_else(|| text.parse().map(AppRef::Slug).ok()).ok_or_else(|| ApiError::not_found("app"))
+}
+
+/// The query. Unknown and repeated parameters are refused.
+pub(crate) struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        serde_path_to_error::deserialize(pairs).map(Self).map_err(|error| {
+            let field = field_of(&error);
+            ApiError::invalid(vec![FieldError::new(&field, error.into_inner())])
+        })
+    }
+}
+
+/// The size of the page that was asked for.
+pub(crate) fn page_size(limit: Option<u32>) -> Result<PageSize, ApiError> {
+    let detail = "a limit is 1 or more; above 200 it counts as 200";
+    PageSize::new(limit).ok_or_else(|| ApiError::invalid(vec![FieldError::new("limit", detail)]))
+}
+
+/// A JSON body. Malformed JSON is 400, JSON of another shape 422 naming the field.
+pub(crate) struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            return Err(ApiError::unsupported_media_type());
+        }
+        let max_bytes = state.max_request_body_bytes;
+        let body = Limited::new(request.into_body(), max_bytes).collect().await;
+        let bytes = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => ApiError::body_too_large(max_bytes),
+            None => ApiError::malformed("the request's body could not be read to its end"),
+        })?;
+        parse_json(&bytes.to_bytes()).map(Self)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
+}
+
+fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize::<_, Object<T>>(&mut json) {
+        Ok(Object(value)) => json.end().map(|()| value).map_err(malformed_json),
+        Err(error) => Err(refusal(bytes, &error)),
+    }
+}
+
+/// Why a body is refused: what is not JSON at all is malformed, even where its beginning is already of another shape.
+fn refusal(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+    match serde_json::from_slice::<serde_json::Value>(bytes) {
+        Err(error) => malformed_json(error),
+        Ok(_) => {
+            let detail = error.inner().to_string();
+            ApiError::invalid(vec![FieldError::new(&field_of(error), without_position(&detail))])
+        }
+    }
+}
+
+fn malformed_json(error: serde_json::Error) -> ApiError {
+    ApiError::malformed(format!("the body is not valid JSON: {error}"))
+}
+
+/// A struct that is written as a JSON object: serde alone would take an array too, its fields in order, which no client
+/// means.
+#[derive(Debug, Default)]
+pub(crate) struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
+/// A field that may be absent, but not null unless `T` may be.
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// serde_json adds where in the text it was, which means nothing beside the field's name.
+fn without_position(message: &str) -> &str {
+    message.rfind(" at line ").map_or(message, |at| &message[..at])
+}
+
+/// The field that an error is about: the path to it, or for an unknown or missing field that field itself.
+fn field_of<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> String {
+    let path = error.path().to_string();
+    let parent = if path == "." { "" } else { path.as_str() };
+    let message = error.inner().to_string();
+    let named = ["unknown field `", "missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start)?.split_once('`').map(|(field, _)| field.to_owned()));
+    match named {
+        // The path ends in the unknown or repeated field already.
+        Some(field) if parent.is_empty() || parent == field => field,
+        Some(field) if parent.ends_with(&format!(".{field}")) => parent.to_owned(),
+        Some(field) => format!("{parent}.{field}"),
+        None => parent.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the errors are looked at")]
+    struct Outer {
+        inner: Inner,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the errors are looked at")]
+    struct Inner {
+        size: u32,
+    }
+
+    #[test]
+    fn an_error_of_shape_names_its_field() {
+        let table = [
+            (r#"{"inner":{"size":-1}}"#, "inner.size"),
+            (r#"{"inner":{"size":1,"sise":2}}"#, "inner.sise"),
+            (r#"{"inner":{}}"#, "inner.size"),
+            (r#"{"inner":{"size":1},"outer":1}"#, "outer"),
+            (r#"{"inner":{"size":1},"inner":{"size":1}}"#, "inner"),
+            ("{}", "inner"),
+            ("7", ""),
+            (r#"[{"size":1}]"#, ""),
+        ];
+        for (json, field) in table {
+            let error = format!("{:?}", parse_json::<Outer>(json.as_bytes()).unwrap_err());
+            assert!(
+                error.contains("422") && error.contains(&format!("\"field\": String({field:?})")),
+                "{json}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_json_is_malformed() {
+        let deep = "[".repeat(100_000);
+        for bad in ["", "{", "{\"inner\":}", "{} {}", "{\"inner\":{\"size\":1}} x", &deep] {
+            let error = format!("{:?}", parse_json::<Outer>(bad.as_bytes()).unwrap_err());
+            assert!(error.contains("400"), "{error}");
+        }
+        let error = format!("{:?}", parse_json::<serde_json::Value>(b"\"\xff\"").unwrap_err());
+        assert!(error.contains("400"), "{error}");
+    }
+}

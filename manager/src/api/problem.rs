@@ -1,0 +1,282 @@
+//! Problem documents (RFC 9457): the one place that decides which status and which words a refusal gets.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tracing::{error, warn};
+
+use crate::api::route::RouteView;
+use crate::api::schema::{AppName, ScriptName};
+use crate::repo::RepoError;
+use crate::service::error::{InvalidField, ServiceError};
+use crate::service::script_check::SourceProblem;
+
+/// The media type of problem documents.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// When a caller may come back after the store was away.
+const STORE_RETRY: Duration = Duration::from_secs(2);
+/// When a caller may come back after too much was asked at once.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub(crate) struct FieldError {
+    /// The field, with dots and indices where it is nested; empty for the request as a whole.
+    pub field: String,
+    /// What is wrong, in words for a person.
+    pub detail: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(field: &str, detail: impl ToString) -> Self {
+        Self { field: field.to_owned(), detail: detail.to_string() }
+    }
+}
+
+impl From<InvalidField> for FieldError {
+    fn from(InvalidField { field, detail }: InvalidField) -> Self {
+        Self { field, detail }
+    }
+}
+
+/// A refusal as the client gets it.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    members: Map<String, Value>,
+    retry_after: Option<Duration>,
+    /// What the operator reads of it, who gets what the client must not.
+    logged: Option<String>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, detail: detail.into(), members: Map::new(), retry_after: None, logged: None }
+    }
+
+    fn with(mut self, member: &str, value: impl Serialize) -> Self {
+        let value = serde_json::to_value(value).expect("members are plain views, which JSON can hold");
+        self.members.insert(member.to_owned(), value);
+        self
+    }
+
+    fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
+    pub(crate) fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    pub(crate) fn unauthenticated() -> Self {
+        let detail = "sign in with POST /api/v1/admin/auth/login and send the token as Authorization: Bearer <token>";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+    }
+
+    pub(crate) fn cross_origin() -> Self {
+        let detail = "a call that changes something by a cookie must come from a page of this very host";
+        Self::new(StatusCode::FORBIDDEN, "cross_origin", detail)
+    }
+
+    pub(crate) fn not_found(what: &str) -> Self {
+        let detail = format!("there is no such {what}, or it is not for you to see");
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        let detail = "this address does not take this method; the header Allow names those that it takes";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
+    pub(crate) fn body_too_large(max_bytes: usize) -> Self {
+        let detail = format!("the request's body is longer than {max_bytes} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).with("max_bytes", max_bytes)
+    }
+
+    pub(crate) fn unsupported_media_type() -> Self {
+        let detail = "send the body as JSON, with content-type: application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+    }
+
+    pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [FieldError { field, detail }] if field.is_empty() => detail.clone(),
+            [FieldError { field, detail }] => format!("{field}: {detail}"),
+            errors => format!("{} fields are not valid", errors.len()),
+        };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail).with("errors", errors)
+    }
+
+    pub(crate) fn internal(logged: impl Into<String>) -> Self {
+        let detail = "this is a defect of PiCloud; its log says more";
+        let error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
+        Self { logged: Some(logged.into()), ..error }
+    }
+
+    fn document(&self) -> Map<String, Value> {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let mut document = Map::from_iter([
+            ("type".to_owned(), json!(format!("urn:picloud:problem:{}", self.code))),
+            ("title".to_owned(), json!(title)),
+            ("status".to_owned(), json!(self.status.as_u16())),
+            ("detail".to_owned(), json!(self.detail)),
+            ("code".to_owned(), json!(self.code)),
+        ]);
+        document.extend(self.members.clone());
+        document
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(wait) = self.retry_after {
+            // A client that comes back a moment too early only waits again: round up.
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        headers
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        match &self.logged {
+            Some(cause) if self.status == StatusCode::SERVICE_UNAVAILABLE => warn!(code = self.code, "{cause}"),
+            Some(cause) => error!(code = self.code, "{cause}"),
+            None => {}
+        }
+        (self.status, self.headers(), axum::Json(self.document())).into_response()
+    }
+}
+
+impl From<RepoError> for ApiError {
+    fn from(error: RepoError) -> Self {
+        let logged = chain(&error);
+        match error {
+            RepoError::Unavailable(_) => {
+                let detail = "the store cannot be reached or written; published endpoints go on, try again";
+                let unavailable = Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail);
+                Self { logged: Some(logged), ..unavailable.retry_after(STORE_RETRY) }
+            }
+            _ => Self::internal(logged),
+        }
+    }
+}
+
+/// An error with all that led to it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> Self {
+        use ServiceError as E;
+        let conflict = |code, detail: &'static str| Self::new(StatusCode::CONFLICT, code, detail);
+        let unprocessable = |code, detail: &'static str| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
+        match error {
+            E::Unauthenticated => Self::unauthenticated(),
+            E::WrongCredentials => {
+                Self::new(StatusCode::UNAUTHORIZED, "wrong_credentials", "the username or the password is wrong")
+            }
+            E::WrongSetupToken => {
+                let detail = "the set-up link is used up or of an earlier start; see the newest one in the log";
+                Self::new(StatusCode::UNAUTHORIZED, "wrong_setup_token", detail)
+            }
+            E::Throttled { retry_after } => {
+                let detail = "too many failed attempts to sign in; wait as long as Retry-After says";
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", detail).retry_after(retry_after)
+            }
+            E::HashingBusy => {
+                let detail = "too many people sign in at once; try again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(BUSY_RETRY)
+            }
+            E::Forbidden(capability) => {
+                let detail = format!("your role does not include {capability}");
+                Self::new(StatusCode::FORBIDDEN, "forbidden", detail).with("capability", capability.to_string())
+            }
+            E::NotFound(what) => Self::not_found(what),
+            E::Invalid(fields) => Self::invalid(fields.into_iter().map(FieldError::from).collect()),
+            E::UsernameTaken => conflict("username_taken", "another user has this name"),
+            E::SlugTaken => conflict("slug_taken", "another app has this slug; choose another"),
+            E::SlugHistorical { app } => {
+                let detail = "this slug still leads to another app; send \"takeover\": true to end that";
+                conflict("slug_historical", detail).with("app", app.as_deref().map(AppName::from))
+            }
+            E::HasScripts { script_count } => {
+                let detail = "the app has scripts; delete it with ?force=true to delete them too";
+                conflict("has_scripts", detail).with("script_count", script_count)
+            }
+            E::HostReserved => conflict("host_reserved", "this is an admin host, which no app can claim"),
+            E::DomainClaimed { holder } => {
+                let holder = holder.map(|held| json!({ "app": AppName::from(&held.0), "pattern": held.1 }));
+                conflict("domain_claimed", "this domain, or one that overlaps it, is claimed already")
+                    .with("conflict", holder)
+            }
+            E::DomainInUse { routes } => {
+                let detail = "routes answer on hosts that only this domain covers; delete or change them first";
+                conflict("domain_in_use", detail).with("routes", RouteView::all(routes))
+            }
+            E::ScriptNameTaken => conflict("script_name_taken", "the app has a script of this name; choose another"),
+            E::ScriptInUse { routes, importers } => {
+                let importers: Vec<ScriptName> = importers.iter().map(ScriptName::from).collect();
+                conflict("script_in_use", "routes or other scripts depend on what this script is")
+                    .with("routes", RouteView::all(routes))
+                    .with("importers", importers)
+            }
+            E::InvalidSource(problem) => invalid_source(problem),
+            E::LimitOverCeiling(limit) => {
+                let detail = limit.to_string();
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit_over_ceiling", detail)
+                    .with("limit", limit.limit)
+                    .with("ceiling", limit.ceiling)
+            }
+            E::HostNotClaimed => {
+                let detail = "the route's host lies in no domain of the app; claim the domain first";
+                unprocessable("host_not_claimed", detail).with("errors", [FieldError::new("host", detail)])
+            }
+            E::ModuleNotRoutable => unprocessable("module_not_routable", "a module cannot answer requests"),
+            E::ModuleNotInvokable => unprocessable("module_not_invokable", "a module is only imported, never run"),
+            E::NotPublished => {
+                conflict("not_published", "the script is not published; the log says what is wrong with it")
+            }
+            E::RouteConflict { other } => conflict("route_conflict", "another route of the app takes these requests")
+                .with("conflict", RouteView::from(*other)),
+            E::PreconditionFailed => {
+                let detail = "it has changed since you read it; read it again and repeat your change";
+                Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)
+            }
+            E::Store(error) => error.into(),
+        }
+    }
+}
+
+fn invalid_source(SourceProblem { error, importer }: SourceProblem) -> ApiError {
+    let detail = match &importer {
+        Some(importer) => format!("{importer}, which imports this module, would not compile: {}", error.message),
+        None => error.message.clone(),
+    };
+    let problem = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_source", detail)
+        .with("line", error.line)
+        .with("column", error.column);
+    match importer {
+        Some(importer) => problem.with("importer", importer),
+        None => problem,
+    }
+}

@@ -1,0 +1,150 @@
+//! `routes`, and those of a script and of an app.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use http::StatusCode;
+use picloud_shared::id::{RouteId, ScriptId};
+use picloud_shared::route::RoutePattern;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::ApiState;
+use crate::api::extract::{Body, Caller, Path, app_ref};
+use crate::api::openapi::problems;
+use crate::api::precondition::{IfMatch, etag};
+use crate::api::problem::ApiError;
+pub(crate) use crate::api::route_body::RouteView;
+use crate::api::route_body::{PatternBody, PatternPatch};
+use crate::service::error::ServiceError;
+use crate::service::route::revision;
+use crate::service::route_url::LocatedRoute;
+
+pub(crate) fn operations() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default()
+        .routes(routes!(list_routes_of_script, create_route))
+        .routes(routes!(list_routes_of_app))
+        .routes(routes!(get_route, update_route, delete_route))
+}
+
+#[derive(Serialize, ToSchema)]
+struct RouteList {
+    items: Vec<RouteView>,
+    next_cursor: Option<String>,
+}
+
+impl From<Vec<LocatedRoute>> for RouteList {
+    fn from(routes: Vec<LocatedRoute>) -> Self {
+        Self { items: RouteView::all(routes), next_cursor: None }
+    }
+}
+
+problems! {
+    RouteProblems { "404": "`not_found`" }
+    CreateProblems {
+        "404": "`not_found`",
+        "409": "`route_conflict` (with `conflict`, the other route)",
+        "422": "`invalid`, `host_not_claimed`, `module_not_routable`",
+    }
+    UpdateProblems {
+        "404": "`not_found`",
+        "409": "`route_conflict` (with `conflict`, the other route)",
+        "412": "`precondition_failed`",
+        "422": "`invalid`, `host_not_claimed`, `module_not_routable`",
+    }
+    DeleteProblems { "404": "`not_found`", "412": "`precondition_failed`" }
+}
+
+fn route_response(status: StatusCode, route: LocatedRoute) -> impl IntoResponse {
+    (status, etag(&revision(&route.stored.route)), Json(RouteView::from(route)))
+}
+
+/// List the routes of a script.
+#[utoipa::path(get, path = "/scripts/{script}/routes", tag = "routes",
+    params(("script" = Uuid, Path, description = "The script's id.")),
+    responses((status = 200, description = "All routes that lead to the script.", body = RouteList), RouteProblems))]
+async fn list_routes_of_script(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(script): Path<ScriptId>,
+) -> Result<Json<RouteList>, ApiError> {
+    Ok(Json(state.services.routes.list_of_script(&actor, script).await?.into()))
+}
+
+/// List the routes of an app.
+#[utoipa::path(get, path = "/apps/{app}/routes", tag = "routes",
+    params(("app" = String, Path, description = "The app's id or slug.")),
+    responses((status = 200, description = "All routes of the app.", body = RouteList), RouteProblems))]
+async fn list_routes_of_app(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+) -> Result<Json<RouteList>, ApiError> {
+    Ok(Json(state.services.routes.list_of_app(&actor, &app_ref(&app)?).await?.into()))
+}
+
+/// Bind a route to a script.
+#[utoipa::path(post, path = "/scripts/{script}/routes", tag = "routes", request_body = PatternBody,
+    params(("script" = Uuid, Path, description = "The script's id.")),
+    responses((status = 201, description = "The route.", body = RouteView), CreateProblems))]
+async fn create_route(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(script): Path<ScriptId>,
+    Body(body): Body<PatternBody>,
+) -> Result<impl IntoResponse, ApiError> {
+    let pattern = body.parse().map_err(ServiceError::Invalid)?;
+    let route = state.services.routes.create(&actor, script, pattern).await?;
+    Ok(route_response(StatusCode::CREATED, route))
+}
+
+/// Get a route.
+#[utoipa::path(get, path = "/routes/{route}", tag = "routes",
+    params(("route" = Uuid, Path, description = "The route's id.")),
+    responses((status = 200, description = "The route, with its ETag.", body = RouteView), RouteProblems))]
+async fn get_route(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(id): Path<RouteId>,
+) -> Result<impl IntoResponse, ApiError> {
+    Ok(route_response(StatusCode::OK, state.services.routes.get(&actor, id).await?))
+}
+
+/// Change a route.
+#[utoipa::path(patch, path = "/routes/{route}", tag = "routes", request_body = PatternPatch,
+    params(
+        ("route" = Uuid, Path, description = "The route's id."),
+        IfMatch,
+    ),
+    responses((status = 200, description = "The route as it is now.", body = RouteView), UpdateProblems))]
+async fn update_route(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(id): Path<RouteId>,
+    IfMatch(precondition): IfMatch,
+    Body(patch): Body<PatternPatch>,
+) -> Result<impl IntoResponse, ApiError> {
+    let routes = &state.services.routes;
+    let pattern = |old: &RoutePattern| patch.onto(old).parse().map_err(ServiceError::Invalid);
+    let changed = routes.update(&actor, id, patch.script_id, pattern, &precondition).await?;
+    Ok(route_response(StatusCode::OK, changed))
+}
+
+/// Delete a route.
+#[utoipa::path(delete, path = "/routes/{route}", tag = "routes",
+    params(
+        ("route" = Uuid, Path, description = "The route's id."),
+        IfMatch,
+    ),
+    responses((status = 204, description = "The route is gone."), DeleteProblems))]
+async fn delete_route(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(id): Path<RouteId>,
+    IfMatch(precondition): IfMatch,
+) -> Result<StatusCode, ApiError> {
+    state.services.routes.delete(&actor, id, &precondition).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,24 @@
+//! The control plane: the admin API, the services behind it, the repositories (the only SQL of the product) and the
+//! publisher that turns committed rows into the snapshot which requests are answered from.
+//!
+//! It must not know the proxy, and it reaches scripts only through the executor's face.
+
+mod api;
+pub mod execution_writer;
+mod manager;
+mod publish;
+pub mod repo;
+pub mod secret;
+mod seed;
+mod service;
+pub mod store;
+pub mod users;
+
+pub use manager::{FirstOwner, Manager, ManagerConfig, Parts, StartError, StoreUnavailable};
+pub use secret::{NewPassword, WeakPassword};
+pub use service::route_url::InvalidBaseUrl;
+
+/// The OpenAPI document of the admin API, as it is served.
+pub fn openapi_json() -> String {
+    api::document().to_pretty_json().expect("the document is made of plain values, which JSON can hold")
+}

@@ -1,0 +1,285 @@
+//! The manager as the binary sees it: started once, asked for its router, shut down at the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use picloud_executor::Executor;
+use picloud_shared::clock::Clock;
+use picloud_shared::domain_pattern::Host;
+use picloud_shared::id::ScriptId;
+use picloud_shared::name::Username;
+use picloud_shared::request::AdminPeer;
+use picloud_shared::script::LimitPolicy;
+use picloud_shared::snapshot::SnapshotCell;
+use tokio::task::JoinHandle;
+use tokio::time::interval;
+use tracing::{debug, info, warn};
+
+use crate::api::{self, ApiState};
+use crate::execution_writer::ExecutionWriter;
+use crate::publish::Publisher;
+use crate::repo::role::InstanceRole;
+use crate::repo::sessions::TokenHash;
+use crate::repo::{RepoError, sessions, setup_tokens, users};
+use crate::secret::{NewPassword, SecretToken};
+use crate::seed::seed;
+use crate::service::Services;
+use crate::service::app::AppService;
+use crate::service::auth::{AuthService, insert_user};
+use crate::service::authorize::Capability;
+use crate::service::change::{Author, Change, Desk};
+use crate::service::domain::DomainService;
+use crate::service::error::ServiceError;
+use crate::service::execution::ExecutionService;
+use crate::service::invoke::InvokeService;
+use crate::service::password::hash_now;
+use crate::service::route::RouteService;
+use crate::service::route_url::{InvalidBaseUrl, UrlStyle};
+use crate::service::script::{ScriptService, find_meta};
+use crate::service::script_check::Checker;
+use crate::store::Store;
+
+/// How often expired sessions and old execution records are deleted.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// Hosts that lead to the admin API from this very machine.
+const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
+
+/// The operator's settings of the manager.
+pub struct ManagerConfig {
+    /// Where people reach this instance, such as `https://pi.example.com`.
+    pub public_base_url: String,
+    /// Further hosts of the admin API; that of the base URL and those of loopback are among them anyway.
+    pub admin_hosts: Vec<Host<'static>>,
+    /// How long a session lives without use.
+    pub session_ttl: Duration,
+    /// Defaults and ceilings of scripts' limits.
+    pub limits: LimitPolicy,
+    /// Who becomes the first owner where there is no user yet.
+    pub first_owner: Option<FirstOwner>,
+    /// Bytes of the longest body of an admin call.
+    pub max_request_body_bytes: usize,
+}
+
+/// The first owner, from the environment.
+pub struct FirstOwner {
+    /// The name.
+    pub username: Username,
+    /// The password.
+    pub password: NewPassword,
+}
+
+/// What the manager works on; the binary makes these and shares them with the data plane.
+pub struct Parts {
+    /// The store.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where the snapshot is published to.
+    pub snapshot: Arc<SnapshotCell>,
+    /// What checks and runs scripts.
+    pub executor: Arc<Executor>,
+    /// What writes execution records.
+    pub execution_log: ExecutionWriter,
+}
+
+/// Why the manager cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The base URL is not one.
+    #[error(transparent)]
+    BaseUrl(#[from] InvalidBaseUrl),
+    /// The first owner's password is no password.
+    #[error("the first owner's password must not merely repeat the username")]
+    FirstOwnerPassword,
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<ServiceError> for StartError {
+    fn from(error: ServiceError) -> Self {
+        Self::Store(Box::new(error))
+    }
+}
+
+impl From<RepoError> for StartError {
+    fn from(error: RepoError) -> Self {
+        Self::Store(Box::new(error))
+    }
+}
+
+/// The store did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the store is unavailable")]
+pub struct StoreUnavailable;
+
+/// The control plane of one node.
+pub struct Manager {
+    store: Store,
+    state: ApiState,
+    setup_link: Option<String>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Manager {
+    /// Makes the first owner or a set-up link where there is no user, seeds a fresh instance, publishes the first
+    /// snapshot, and starts the background tasks. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// A bad setting, or a store that fails.
+    pub async fn start(config: ManagerConfig, parts: Parts) -> Result<Manager, StartError> {
+        let Parts { store, clock, snapshot, executor, execution_log } = parts;
+        let (urls, base_host) = UrlStyle::of(&config.public_base_url)?;
+        let setup_token = prepare_first_owner(&store, &*clock, config.first_owner).await?;
+        let base_url = config.public_base_url.trim_end_matches('/');
+        let setup_link = setup_token.map(|token| format!("{base_url}/admin/setup#token={}", token.reveal()));
+        seed(&store, &*clock).await?;
+        let (publisher, publishing) = Publisher::start(store.clone(), Arc::clone(&snapshot), config.limits).await?;
+        let housekeeping = tokio::spawn(keep_house(store.clone(), Arc::clone(&clock), execution_log.clone()));
+
+        let desk = Desk { store: store.clone(), clock: Arc::clone(&clock), publisher };
+        let checker = Checker::new(Arc::clone(&executor), config.limits);
+        let admin_hosts = config.admin_hosts.into_iter().chain([base_host]).chain(loopback_hosts());
+        let services = Services {
+            auth: AuthService::new(store.clone(), Arc::clone(&clock), config.session_ttl),
+            apps: AppService::new(desk.clone()),
+            domains: DomainService::new(desk.clone(), admin_hosts, urls.clone()),
+            scripts: ScriptService::new(desk.clone(), checker.clone(), urls.clone()),
+            routes: RouteService::new(desk, urls, Arc::clone(&snapshot)),
+            executions: ExecutionService::new(store.clone(), execution_log),
+            invoke: InvokeService::new(store.clone(), clock, snapshot, executor, checker),
+        };
+        let max_request_body_bytes = config.max_request_body_bytes;
+        let state = ApiState { services: Arc::new(services), max_request_body_bytes };
+        Ok(Manager { store, state, setup_link, tasks: vec![publishing, housekeeping] })
+    }
+
+    /// What the handlers of the API are given.
+    pub(crate) fn api_state(&self) -> &ApiState {
+        &self.state
+    }
+
+    /// Where the first owner is made, as long as there is no user; the link is of this start only.
+    pub fn setup_link(&self) -> Option<String> {
+        self.setup_link.clone()
+    }
+
+    /// Whether whoever sent these headers may run the script by its id.
+    ///
+    /// # Errors
+    /// When the store cannot tell.
+    pub async fn may_invoke(
+        &self,
+        headers: &HeaderMap,
+        peer: &AdminPeer,
+        script: ScriptId,
+    ) -> Result<bool, StoreUnavailable> {
+        // A run may change something whatever its method, so that a cookie needs its Origin.
+        let Ok(token) = api::credential(headers, peer, &Method::POST) else {
+            return Ok(false);
+        };
+        match self.find_invoker(&token, peer, script).await {
+            Ok(allowed) => Ok(allowed),
+            Err(ServiceError::Store(error)) => {
+                warn!(error = &error as &dyn std::error::Error, "who runs a restricted script cannot be told");
+                Err(StoreUnavailable)
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn find_invoker(
+        &self,
+        token: &SecretToken,
+        peer: &AdminPeer,
+        script: ScriptId,
+    ) -> Result<bool, ServiceError> {
+        let actor = self.state.services.auth.authenticate(token, peer.remote_ip).await?;
+        let (_, access) = find_meta(&mut self.store.read().await?, &actor, script).await?;
+        Ok(access.allows(Capability::ScriptInvoke))
+    }
+
+    /// Whether the store answers.
+    pub async fn store_reachable(&self) -> bool {
+        self.store.is_reachable().await
+    }
+
+    /// The number of the store's newest migration.
+    pub fn schema_version(&self) -> i64 {
+        self.store.schema_version()
+    }
+
+    /// Ends the background tasks. The store and the execution log stay open: the data plane still writes to them.
+    pub async fn shutdown(self) {
+        for task in self.tasks {
+            task.abort();
+            // Aborted on purpose: there is nothing to learn from how it ended.
+            let _ = task.await;
+        }
+    }
+}
+
+fn loopback_hosts() -> impl Iterator<Item = Host<'static>> {
+    LOOPBACK_HOSTS.iter().map(|host| Host::parse_authority(host).expect("loopback's names are hosts"))
+}
+
+/// Makes the first owner, or a token to make it with; nothing where any user exists, whose settings are then inert.
+async fn prepare_first_owner(
+    store: &Store,
+    clock: &dyn Clock,
+    first_owner: Option<FirstOwner>,
+) -> Result<Option<SecretToken>, StartError> {
+    if users::count(&mut store.read().await?).await? > 0 {
+        return Ok(None);
+    }
+    let owner = first_owner.map(|owner| match owner.password.merely_repeats(&owner.username) {
+        true => Err(StartError::FirstOwnerPassword),
+        false => Ok((owner.username, hash_now(&owner.password))),
+    });
+    let owner = owner.transpose()?;
+    let mut change = Change::begin(store, clock, Author::PLATFORM).await?;
+    // Another node may have been quicker.
+    if users::count(&mut change).await? > 0 {
+        return Ok(None);
+    }
+    let token = match owner {
+        Some((username, hash)) => {
+            insert_user(&mut change, username.clone(), InstanceRole::Owner, &hash).await?;
+            setup_tokens::clear(&mut change).await?;
+            info!(%username, "the first owner is made");
+            None
+        }
+        None => {
+            let token = SecretToken::generate();
+            let at = change.at;
+            setup_tokens::replace(&mut change, &TokenHash::new(token.hash()), at).await?;
+            Some(token)
+        }
+    };
+    change.commit().await?;
+    Ok(token)
+}
+
+/// Deletes what has expired, now and then. What fails is tried again the next time.
+async fn keep_house(store: Store, clock: Arc<dyn Clock>, execution_log: ExecutionWriter) {
+    let mut turns = interval(HOUSEKEEPING_INTERVAL);
+    loop {
+        turns.tick().await;
+        match delete_expired_sessions(&store, &*clock).await {
+            Ok(0) => {}
+            Ok(count) => debug!(count, "expired sessions are deleted"),
+            Err(error) => warn!(error = &error as &dyn std::error::Error, "expired sessions stay for now"),
+        }
+        if let Err(error) = execution_log.prune().await {
+            warn!(error = &error as &dyn std::error::Error, "old execution records stay for now");
+        }
+    }
+}
+
+async fn delete_expired_sessions(store: &Store, clock: &dyn Clock) -> Result<u64, RepoError> {
+    let mut tx = store.begin().await?;
+    let count = sessions::delete_expired(&mut tx, clock.now()).await?;
+    tx.commit().await?;
+    Ok(count)
+}

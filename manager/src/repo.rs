@@ -1,0 +1,22 @@
+//! The repositories: one module for each table or family of tables, and the only text in the product that is SQL.
+//!
+//! A repository runs statements and turns rows into types. It must not decide, log, commit or read the clock.
+
+pub mod apps;
+pub mod audit;
+mod column;
+pub mod config;
+pub mod domains;
+pub mod error;
+pub mod executions;
+pub mod members;
+pub mod role;
+pub mod routes;
+pub mod scripts;
+pub mod sessions;
+pub mod setup_tokens;
+pub mod snapshot;
+pub mod statement;
+pub mod users;
+
+pub use error::{Constraint, RepoError};

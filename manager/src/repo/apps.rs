@@ -1,0 +1,121 @@
+//! Apps, and the slugs that they had before.
+
+use picloud_shared::clock::Timestamp;
+use picloud_shared::id::{AppId, UserId};
+use picloud_shared::name::{AppName, AppSlug};
+
+use crate::repo::RepoError;
+use crate::repo::column::{Count, from_row};
+use crate::repo::statement::statements;
+use crate::store::Conn;
+use crate::store::conn::on_db;
+
+/// An app as the admin API shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// The id, which never changes.
+    pub id: AppId,
+    /// The unique short name in addresses.
+    pub slug: AppSlug,
+    /// What people call it.
+    pub name: AppName,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When a field last changed.
+    pub updated_at: Timestamp,
+}
+
+from_row!(App { id, slug, name, created_at, updated_at });
+
+statements! {
+    INSERT = "INSERT INTO apps (id, slug, name, created_at, updated_at) VALUES ($1, $2, $3, $4, $5)";
+    FIND = "SELECT id, slug, name, created_at, updated_at FROM apps WHERE id = $1";
+    FIND_BY_SLUG = "SELECT id, slug, name, created_at, updated_at FROM apps WHERE slug = $1";
+    LIST = "SELECT id, slug, name, created_at, updated_at FROM apps WHERE ($1 IS NULL OR id > $1) ORDER BY id LIMIT $2",
+        "SELECT id, slug, name, created_at, updated_at FROM apps WHERE ($1::uuid IS NULL OR id > $1) ORDER BY id \
+        LIMIT $2";
+    LIST_OF_MEMBER = "SELECT a.id, a.slug, a.name, a.created_at, a.updated_at \
+        FROM app_members m JOIN apps a ON a.id = m.app_id \
+        WHERE m.user_id = $3 AND ($1 IS NULL OR a.id > $1) ORDER BY a.id LIMIT $2",
+        "SELECT a.id, a.slug, a.name, a.created_at, a.updated_at \
+        FROM app_members m JOIN apps a ON a.id = m.app_id \
+        WHERE m.user_id = $3 AND ($1::uuid IS NULL OR a.id > $1) ORDER BY a.id LIMIT $2";
+    UPDATE = "UPDATE apps SET slug = $1, name = $2, updated_at = $3 WHERE id = $4";
+    DELETE = "DELETE FROM apps WHERE id = $1";
+    COUNT_SCRIPTS = "SELECT COUNT(*) AS count FROM scripts WHERE app_id = $1";
+    FIND_BY_HISTORICAL_SLUG = "SELECT a.id, a.slug, a.name, a.created_at, a.updated_at \
+        FROM slug_history h JOIN apps a ON a.id = h.app_id WHERE h.slug = $1";
+    INSERT_HISTORICAL_SLUG = "INSERT INTO slug_history (slug, app_id) VALUES ($1, $2)";
+    DELETE_HISTORICAL_SLUG = "DELETE FROM slug_history WHERE slug = $1";
+}
+
+/// Stores a new app.
+///
+/// # Errors
+/// [`RepoError::Conflict`] when the slug is taken. A slug in the history is no conflict here.
+pub async fn insert(conn: &mut Conn, app: &App) -> Result<(), RepoError> {
+    on_db!(conn, db => { sqlx::query(INSERT.on(db)).bind(app.id.as_uuid()).bind(app.slug.as_str()).bind(app.name.as_str()).bind(app.created_at.as_millis()).bind(app.updated_at.as_millis()).execute(db).await?; Ok(()) })
+}
+
+/// The app of that id.
+pub async fn find(conn: &mut Conn, id: AppId) -> Result<Option<App>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, App>(FIND.on(db)).bind(id.as_uuid()).fetch_optional(db).await?))
+}
+
+/// The app that has that slug now.
+pub async fn find_by_slug(conn: &mut Conn, slug: &AppSlug) -> Result<Option<App>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, App>(FIND_BY_SLUG.on(db)).bind(slug.as_str()).fetch_optional(db).await?))
+}
+
+/// Up to `limit` apps in order of creation, those after `after`; of a `member`, only the apps it belongs to.
+pub async fn list(
+    conn: &mut Conn,
+    member: Option<UserId>,
+    limit: u32,
+    after: Option<AppId>,
+) -> Result<Vec<App>, RepoError> {
+    let (after, limit) = (after.map(AppId::as_uuid), i64::from(limit));
+    on_db!(conn, db => Ok(match member {
+        None => sqlx::query_as::<_, App>(LIST.on(db)).bind(after).bind(limit).fetch_all(db).await?,
+        Some(user) => {
+            let query = sqlx::query_as::<_, App>(LIST_OF_MEMBER.on(db)).bind(after).bind(limit).bind(user.as_uuid());
+            query.fetch_all(db).await?
+        }
+    }))
+}
+
+/// Stores the slug, name and `updated_at` of an app; whether it exists.
+///
+/// # Errors
+/// [`RepoError::Conflict`] when the slug is taken.
+pub async fn update(conn: &mut Conn, app: &App) -> Result<bool, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query(UPDATE.on(db)).bind(app.slug.as_str()).bind(app.name.as_str()).bind(app.updated_at.as_millis()).bind(app.id.as_uuid()).execute(db).await?.rows_affected() > 0))
+}
+
+/// Removes an app with its scripts, routes, domains, members and slug history; whether it existed.
+pub async fn delete(conn: &mut Conn, id: AppId) -> Result<bool, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query(DELETE.on(db)).bind(id.as_uuid()).execute(db).await?.rows_affected() > 0))
+}
+
+/// How many scripts the app has.
+pub async fn count_scripts(conn: &mut Conn, id: AppId) -> Result<u64, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, Count>(COUNT_SCRIPTS.on(db)).bind(id.as_uuid()).fetch_one(db).await?.count))
+}
+
+/// The app to which a former slug leads.
+pub async fn find_by_historical_slug(conn: &mut Conn, slug: &AppSlug) -> Result<Option<App>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, App>(FIND_BY_HISTORICAL_SLUG.on(db)).bind(slug.as_str()).fetch_optional(db).await?))
+}
+
+/// Lets a former slug lead to the app.
+///
+/// # Errors
+/// [`RepoError::Conflict`] when the slug stands in the history already.
+pub async fn insert_historical_slug(conn: &mut Conn, slug: &AppSlug, id: AppId) -> Result<(), RepoError> {
+    on_db!(conn, db => { sqlx::query(INSERT_HISTORICAL_SLUG.on(db)).bind(slug.as_str()).bind(id.as_uuid()).execute(db).await?; Ok(()) })
+}
+
+/// Ends the redirect of a former slug; whether there was one.
+pub async fn delete_historical_slug(conn: &mut Conn, slug: &AppSlug) -> Result<bool, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query(DELETE_HISTORICAL_SLUG.on(db)).bind(slug.as_str()).execute(db).await?.rows_affected() > 0))
+}

@@ -1,0 +1,106 @@
+//! The version of the published configuration, the changes that led to it, and the instance's flags.
+
+use std::collections::BTreeSet;
+
+use picloud_shared::id::AppId;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::repo::RepoError;
+use crate::repo::column::{Count, from_row, integer};
+use crate::repo::statement::statements;
+use crate::store::Conn;
+use crate::store::conn::on_db;
+
+/// Changes that are kept; who is further behind loads everything.
+pub const KEPT_CHANGES: u64 = 10_000;
+
+/// A fact about the instance that is decided once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceFlag {
+    /// The default app and its Hello World were made.
+    Seeded,
+}
+
+impl InstanceFlag {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Seeded => "seeded",
+        }
+    }
+}
+
+/// One row of the changes.
+struct Change {
+    version: u64,
+    kind: String,
+    id: Uuid,
+}
+
+from_row!(Change { version, kind, id });
+
+/// The kind of a change of an app, the only one there is.
+const APP: &str = "app";
+
+statements! {
+    LOCK = "SELECT version AS count FROM config_version",
+        "SELECT version AS count FROM config_version FOR UPDATE";
+    BUMP = "UPDATE config_version SET version = version + 1 RETURNING version AS count";
+    INSERT_CHANGE = "INSERT INTO config_changes (version, kind, id) VALUES ($1, $2, $3)";
+    PRUNE_CHANGES = "DELETE FROM config_changes WHERE version <= $1";
+    CURRENT_VERSION = "SELECT version AS count FROM config_version";
+    LIST_CHANGES = "SELECT version, kind, id FROM config_changes WHERE version > $1 ORDER BY version";
+    FLAG = "SELECT COUNT(*) AS count FROM instance WHERE key = $1";
+    SET_FLAG = "INSERT INTO instance (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
+}
+
+/// Waits for the unit of work that another connection has begun, and holds up later ones.
+pub(crate) async fn lock(conn: &mut Conn) -> Result<(), RepoError> {
+    on_db!(conn, db => {
+        sqlx::query(LOCK.on(db)).execute(db).await?;
+        Ok(())
+    })
+}
+
+/// Notes, within the change's own transaction, that the app changed or went; the new version.
+pub async fn bump(conn: &mut Conn, app_id: AppId) -> Result<u64, RepoError> {
+    on_db!(conn, db => {
+        let version = sqlx::query_as::<_, Count>(BUMP.on(db)).fetch_one(&mut *db).await?.count;
+        let query = sqlx::query(INSERT_CHANGE.on(db)).bind(integer(version)).bind(APP).bind(app_id.as_uuid());
+        query.execute(&mut *db).await?;
+        let gone = version.saturating_sub(KEPT_CHANGES);
+        sqlx::query(PRUNE_CHANGES.on(db)).bind(integer(gone)).execute(db).await?;
+        Ok(version)
+    })
+}
+
+/// The version that is committed.
+pub async fn current_version(conn: &mut Conn) -> Result<u64, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, Count>(CURRENT_VERSION.on(db)).fetch_one(db).await?.count))
+}
+
+/// The apps that changed since `version`, each once; `None` when that is not known any more and all must be loaded.
+pub async fn changes_since(conn: &mut Conn, version: u64) -> Result<Option<Vec<AppId>>, RepoError> {
+    let current = current_version(conn).await?;
+    let changes: Vec<Change> = on_db!(conn, db => {
+        Ok(sqlx::query_as(LIST_CHANGES.on(db)).bind(integer(version)).fetch_all(db).await?)
+    })?;
+    // A gap means that changes were forgotten, a version from the future that an older state was restored, and an
+    // unknown kind that a newer node wrote it.
+    let complete = version <= current
+        && changes.iter().zip(version + 1..).all(|(change, expected)| change.version == expected)
+        && changes.len() as u64 >= current - version
+        && changes.iter().all(|change| change.kind == APP);
+    let apps: BTreeSet<AppId> = changes.iter().map(|change| AppId::from_uuid(change.id)).collect();
+    Ok(complete.then(|| apps.into_iter().collect()))
+}
+
+/// Whether the flag is set.
+pub async fn flag(conn: &mut Conn, flag: InstanceFlag) -> Result<bool, RepoError> {
+    Ok(on_db!(conn, db => Ok(sqlx::query_as::<_, Count>(FLAG.on(db)).bind(flag.key()).fetch_one(db).await?.count))? > 0)
+}
+
+/// Sets the flag; `false` when it was set already.
+pub async fn set_flag(conn: &mut Conn, flag: InstanceFlag) -> Result<bool, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query(SET_FLAG.on(db)).bind(flag.key()).bind(Json(true)).execute(db).await?.rows_affected() > 0))
+}

@@ -1,0 +1,88 @@
+//! Domain claims.
+
+use picloud_shared::clock::Timestamp;
+use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::id::{AppId, DomainId};
+
+use crate::repo::RepoError;
+use crate::repo::column::from_row;
+use crate::repo::statement::statements;
+use crate::store::Conn;
+use crate::store::conn::on_db;
+
+/// A domain claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Domain {
+    /// The claim's id.
+    pub id: DomainId,
+    /// Whose claim it is.
+    pub app_id: AppId,
+    /// What is claimed, as it was written.
+    pub pattern: DomainPattern,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+from_row!(Domain { id, app_id, pattern, created_at });
+
+statements! {
+    INSERT = "INSERT INTO domains (id, app_id, pattern, shape_key, parent, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
+    FIND = "SELECT id, app_id, pattern, created_at FROM domains WHERE id = $1";
+    LIST = "SELECT id, app_id, pattern, created_at FROM domains WHERE app_id = $1 ORDER BY id";
+    FIND_BY_SHAPE = "SELECT id, app_id, pattern, created_at FROM domains WHERE shape_key = $1";
+    LIST_OVERLAPPING_EXACT = "SELECT id, app_id, pattern, created_at FROM domains \
+        WHERE shape_key = $1 OR shape_key = $2 ORDER BY id";
+    LIST_OVERLAPPING_WILDCARD = "SELECT id, app_id, pattern, created_at FROM domains WHERE parent = $1 ORDER BY id";
+    DELETE = "DELETE FROM domains WHERE id = $1";
+}
+
+/// The name one label up from what is claimed; an IP literal and a single label have none.
+fn parent(pattern: &DomainPattern) -> Option<&str> {
+    match pattern {
+        DomainPattern::Exact(host) => host.split_first_label().map(|(_, parent)| parent),
+        DomainPattern::Wildcard { parent, .. } => Some(parent.as_str()),
+    }
+}
+
+/// Stores a claim.
+///
+/// # Errors
+/// [`RepoError::Conflict`] when the shape is claimed, [`RepoError::MissingReference`] when the app is gone.
+pub async fn insert(conn: &mut Conn, domain: &Domain) -> Result<(), RepoError> {
+    on_db!(conn, db => { sqlx::query(INSERT.on(db)).bind(domain.id.as_uuid()).bind(domain.app_id.as_uuid()).bind(domain.pattern.to_string()).bind(domain.pattern.shape_key()).bind(parent(&domain.pattern)).bind(domain.created_at.as_millis()).execute(db).await?; Ok(()) })
+}
+
+/// The claim of that id.
+pub async fn find(conn: &mut Conn, id: DomainId) -> Result<Option<Domain>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, Domain>(FIND.on(db)).bind(id.as_uuid()).fetch_optional(db).await?))
+}
+
+/// All claims of an app, in order of creation.
+pub async fn list(conn: &mut Conn, app_id: AppId) -> Result<Vec<Domain>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, Domain>(LIST.on(db)).bind(app_id.as_uuid()).fetch_all(db).await?))
+}
+
+/// The claim of that shape, whosever it is.
+pub async fn find_by_shape(conn: &mut Conn, pattern: &DomainPattern) -> Result<Option<Domain>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, Domain>(FIND_BY_SHAPE.on(db)).bind(pattern.shape_key()).fetch_optional(db).await?))
+}
+
+/// All claims that have a host in common with the pattern, whosever they are, the same shape included.
+pub async fn list_overlapping(conn: &mut Conn, pattern: &DomainPattern) -> Result<Vec<Domain>, RepoError> {
+    let parent = parent(pattern);
+    on_db!(conn, db => Ok(match pattern {
+        DomainPattern::Exact(host) => {
+            let wildcard = parent.map(|parent| format!("*.{parent}"));
+            let query = sqlx::query_as::<_, Domain>(LIST_OVERLAPPING_EXACT.on(db)).bind(host.as_str()).bind(wildcard);
+            query.fetch_all(db).await?
+        }
+        DomainPattern::Wildcard { .. } => {
+            sqlx::query_as::<_, Domain>(LIST_OVERLAPPING_WILDCARD.on(db)).bind(parent).fetch_all(db).await?
+        }
+    }))
+}
+
+/// Removes a claim; whether it existed.
+pub async fn delete(conn: &mut Conn, id: DomainId) -> Result<bool, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query(DELETE.on(db)).bind(id.as_uuid()).execute(db).await?.rows_affected() > 0))
+}

@@ -1,0 +1,171 @@
+//! How a repository fails, and which rule of the store a write broke.
+
+use std::error::Error as StdError;
+
+use sqlx::error::{DatabaseError, ErrorKind};
+use sqlx::postgres::PgDatabaseError;
+
+/// The cause of an error, its type hidden: only the store knows sqlx.
+pub type Cause = Box<dyn StdError + Send + Sync + 'static>;
+
+/// Why a repository function did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RepoError {
+    /// The store cannot be reached, is read-only, busy for too long, or full; trying again later may help.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Cause),
+    /// The write would break a uniqueness rule.
+    #[error("{0} is taken")]
+    Conflict(Constraint),
+    /// The write names a row that does not exist, or removes one that others need.
+    #[error("a row that the change refers to does not exist")]
+    MissingReference,
+    /// A stored value cannot be read as what it should be.
+    #[error("the stored value of {column} cannot be read")]
+    Corrupt {
+        /// The column.
+        column: String,
+        /// What is wrong with its value.
+        #[source]
+        source: Cause,
+    },
+    /// A text that no database can hold, since it has a NUL character.
+    #[error("{0} holds a NUL character, which cannot be stored")]
+    Unstorable(&'static str),
+    /// The statement failed for another reason, which is a defect of the program.
+    #[error("the statement failed")]
+    Failed(#[source] Cause),
+}
+
+/// The uniqueness rules of the schema that a well-formed request can break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Constraint {
+    /// Two users of one name.
+    Username,
+    /// Two apps of one slug.
+    AppSlug,
+    /// Two apps in whose history one slug stands.
+    HistoricalSlug,
+    /// One user twice a member of an app.
+    Member,
+    /// Two claims of one shape.
+    DomainShape,
+    /// Two scripts of one app of one name.
+    ScriptName,
+    /// Two routes of one app that take the same requests.
+    Route,
+    /// Two setup tokens or sessions of one token, or two rows of one id.
+    Identity,
+}
+
+impl std::fmt::Display for Constraint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Username => "the username",
+            Self::AppSlug | Self::HistoricalSlug => "the slug",
+            Self::Member => "the membership",
+            Self::DomainShape => "the domain",
+            Self::ScriptName => "the script's name",
+            Self::Route => "the route's pattern",
+            Self::Identity => "the id",
+        })
+    }
+}
+
+impl Constraint {
+    /// The constraint of that name, as PostgreSQL forms names: `table_column_column_key`.
+    fn named(name: &str) -> Self {
+        match name {
+            "users_username_key" => Self::Username,
+            "apps_slug_key" => Self::AppSlug,
+            "slug_history_slug_key" => Self::HistoricalSlug,
+            "app_members_app_id_user_id_key" => Self::Member,
+            "domains_shape_key_key" => Self::DomainShape,
+            "scripts_app_id_name_key" => Self::ScriptName,
+            "routes_app_id_host_key_path_shape_method_key" => Self::Route,
+            _ => Self::Identity,
+        }
+    }
+}
+
+/// The name that PostgreSQL would give the constraint of which SQLite writes
+/// `UNIQUE constraint failed: table.column, table.column`.
+fn constraint_name(sqlite_message: &str) -> String {
+    let columns = sqlite_message.rsplit(": ").next().unwrap_or_default();
+    let table = columns.split('.').next().unwrap_or_default();
+    let mut name = table.to_owned();
+    for column in columns.split(", ") {
+        name.push('_');
+        name.push_str(column.split_once('.').map_or(column, |(_, column)| column));
+    }
+    name + "_key"
+}
+
+impl From<sqlx::Error> for RepoError {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error;
+        match error {
+            Error::Database(error) => from_database(error),
+            Error::ColumnDecode { index, source } => Self::Corrupt { column: index, source },
+            Error::Io(_)
+            | Error::Tls(_)
+            | Error::Protocol(_)
+            | Error::PoolTimedOut
+            | Error::PoolClosed
+            | Error::WorkerCrashed
+            | Error::BeginFailed => Self::Unavailable(error.into()),
+            error => Self::Failed(error.into()),
+        }
+    }
+}
+
+fn from_database(error: Box<dyn DatabaseError>) -> RepoError {
+    match error.kind() {
+        ErrorKind::UniqueViolation => RepoError::Conflict(match error.constraint() {
+            Some(name) => Constraint::named(name),
+            None => Constraint::named(&constraint_name(error.message())),
+        }),
+        ErrorKind::ForeignKeyViolation => RepoError::MissingReference,
+        _ if is_refused_text(&*error) => RepoError::Unstorable("a text"),
+        _ if may_pass(&*error) => RepoError::Unavailable(sqlx::Error::Database(error).into()),
+        _ => RepoError::Failed(sqlx::Error::Database(error).into()),
+    }
+}
+
+/// PostgreSQL's `character_not_in_repertoire` and `untranslatable_character`: a NUL in TEXT or JSONB.
+fn is_refused_text(error: &dyn DatabaseError) -> bool {
+    error.try_downcast_ref::<PgDatabaseError>().is_some_and(|error| matches!(error.code(), "22021" | "22P05"))
+}
+
+/// Whether the failure lies in the state that the database or its disk is in, not in the statement.
+fn may_pass(error: &dyn DatabaseError) -> bool {
+    if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+        // Read-only, cancelled, lock not available, then by class: connection, authorization, no such database,
+        // rolled back for concurrency, out of resources, shutting down, system error.
+        let code = error.code();
+        return matches!(code, "25006" | "25P03" | "57014" | "55P03")
+            || ["08", "28", "3D", "40", "53", "57P", "58"].iter().any(|class| code.starts_with(class));
+    }
+    let code = error.code().and_then(|code| code.parse::<u32>().ok());
+    // The primary code is the low byte: busy, locked, out of memory, read-only, interrupted, I/O error, corrupt, full,
+    // cannot open, locking protocol, no database file.
+    matches!(code.map(|code| code & 0xff), Some(5..=11 | 13..=15 | 26))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlite_messages_become_the_names_of_postgres() {
+        for (message, name) in [
+            ("UNIQUE constraint failed: apps.slug", "apps_slug_key"),
+            ("UNIQUE constraint failed: app_members.app_id, app_members.user_id", "app_members_app_id_user_id_key"),
+            ("UNIQUE constraint failed: domains.shape_key", "domains_shape_key_key"),
+        ] {
+            assert_eq!(constraint_name(message), name);
+            assert_ne!(Constraint::named(name), Constraint::Identity, "{name}");
+        }
+        assert_eq!(Constraint::named(&constraint_name("something else")), Constraint::Identity);
+    }
+}

@@ -1,0 +1,111 @@
+//! Counters of executions by minute, exact whatever rows are kept.
+
+use picloud_shared::clock::Timestamp;
+use picloud_shared::execution::Outcome;
+use picloud_shared::id::{AppId, ScriptId};
+use sqlx::{PgConnection, SqliteConnection};
+
+use crate::repo::RepoError;
+use crate::repo::column::{from_row, integer};
+use crate::repo::statement::statements;
+use crate::store::Conn;
+use crate::store::conn::on_db;
+
+/// Executions of one script, minute and outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counter {
+    /// The app.
+    pub app_id: AppId,
+    /// The script.
+    pub script_id: ScriptId,
+    /// The minute's beginning.
+    pub minute: Timestamp,
+    /// How they ended.
+    pub outcome: Outcome,
+    /// How many.
+    pub count: u64,
+    /// The sum of their durations in microseconds.
+    pub duration_us_sum: u64,
+}
+
+from_row!(Counter { app_id, script_id, minute, outcome, count, duration_us_sum });
+
+statements! {
+    ADD_COUNTER = "INSERT INTO execution_counters (app_id, script_id, minute, outcome, count, duration_us_sum) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (app_id, script_id, minute, outcome) DO UPDATE \
+        SET count = execution_counters.count + excluded.count, \
+        duration_us_sum = execution_counters.duration_us_sum + excluded.duration_us_sum",
+        "INSERT INTO execution_counters (app_id, script_id, minute, outcome, count, duration_us_sum) \
+        SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[]) \
+        ON CONFLICT (app_id, script_id, minute, outcome) DO UPDATE \
+        SET count = execution_counters.count + excluded.count, \
+        duration_us_sum = execution_counters.duration_us_sum + excluded.duration_us_sum";
+    LIST_COUNTERS = "SELECT app_id, script_id, minute, outcome, count, duration_us_sum FROM execution_counters \
+        WHERE app_id = $1 AND minute >= $2 ORDER BY minute, script_id, outcome";
+    DELETE_COUNTERS_BEFORE = "DELETE FROM execution_counters WHERE minute < $1";
+    DELETE_COUNTERS_OF_APP = "DELETE FROM execution_counters WHERE app_id = $1";
+}
+
+/// Adds to counters; each key must stand in `counters` once. Within [`crate::store::Store::begin_logs`].
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn add_counters(conn: &mut Conn, counters: &[Counter]) -> Result<(), RepoError> {
+    on_db!(conn, Sqlite(db) => add_counters_sqlite(db, counters).await, Postgres(db) => add_counters_postgres(db, counters).await)
+}
+
+async fn add_counters_sqlite(db: &mut SqliteConnection, counters: &[Counter]) -> Result<(), RepoError> {
+    for counter in counters {
+        let query = sqlx::query(ADD_COUNTER.sqlite).bind(counter.app_id.as_uuid()).bind(counter.script_id.as_uuid());
+        let query = query.bind(counter.minute.as_millis()).bind(counter.outcome.as_str());
+        query.bind(integer(counter.count)).bind(integer(counter.duration_us_sum)).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+async fn add_counters_postgres(db: &mut PgConnection, counters: &[Counter]) -> Result<(), RepoError> {
+    fn column<T>(counters: &[Counter], value: impl Fn(&Counter) -> T) -> Vec<T> {
+        counters.iter().map(value).collect()
+    }
+    let query = sqlx::query(ADD_COUNTER.postgres)
+        .bind(column(counters, |counter| counter.app_id.as_uuid()))
+        .bind(column(counters, |counter| counter.script_id.as_uuid()))
+        .bind(column(counters, |counter| counter.minute.as_millis()))
+        .bind(column(counters, |counter| counter.outcome.as_str()))
+        .bind(column(counters, |counter| integer(counter.count)))
+        .bind(column(counters, |counter| integer(counter.duration_us_sum)));
+    query.execute(db).await?;
+    Ok(())
+}
+
+/// The app's counters from that minute on, in order of time.
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn list_counters(conn: &mut Conn, app_id: AppId, since: Timestamp) -> Result<Vec<Counter>, RepoError> {
+    on_db!(conn, db => {
+        let query = sqlx::query_as::<_, Counter>(LIST_COUNTERS.on(db)).bind(app_id.as_uuid());
+        Ok(query.bind(since.as_millis()).fetch_all(db).await?)
+    })
+}
+
+/// Deletes counters of minutes before that one.
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn delete_counters_before(conn: &mut Conn, minute: Timestamp) -> Result<u64, RepoError> {
+    on_db!(conn, db => {
+        let query = sqlx::query(DELETE_COUNTERS_BEFORE.on(db)).bind(minute.as_millis());
+        Ok(query.execute(db).await?.rows_affected())
+    })
+}
+
+/// Deletes the counters of an app that is gone.
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn delete_counters_of_app(conn: &mut Conn, app_id: AppId) -> Result<u64, RepoError> {
+    on_db!(conn, db => {
+        Ok(sqlx::query(DELETE_COUNTERS_OF_APP.on(db)).bind(app_id.as_uuid()).execute(db).await?.rows_affected())
+    })
+}

@@ -1,0 +1,152 @@
+//! Adding executions, many at a time: several rows a statement on SQLite, arrays on PostgreSQL.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use picloud_shared::clock::Timestamp;
+use picloud_shared::execution::{Origin, Outcome};
+use picloud_shared::id::{AppId, ExecutionId, ScriptId};
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{AssertSqlSafe, PgConnection, Sqlite, SqliteConnection};
+use uuid::Uuid;
+
+use crate::repo::RepoError;
+use crate::repo::column::integer;
+use crate::repo::executions::columns;
+use crate::repo::statement::statements;
+use crate::store::Conn;
+use crate::store::conn::on_db;
+
+/// An execution about to be kept, its documents as JSON text without NUL characters.
+#[derive(Debug, Clone)]
+pub struct NewExecution {
+    /// The execution's id.
+    pub id: ExecutionId,
+    /// The app.
+    pub app_id: AppId,
+    /// The script.
+    pub script_id: ScriptId,
+    /// The version that ran.
+    pub version: u32,
+    /// What started it.
+    pub origin: Origin,
+    /// When it was admitted.
+    pub started_at: Timestamp,
+    /// From admission to the script's end.
+    pub duration: Duration,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The status that the caller got.
+    pub status: u16,
+    /// How many executions it stands for.
+    pub sample_weight: u64,
+    /// As in [`super::Execution`].
+    pub request: String,
+    /// As in [`super::Execution`].
+    pub response: Option<String>,
+    /// As in [`super::Execution`].
+    pub error: Option<String>,
+    /// As in [`super::Execution`].
+    pub logs: String,
+}
+
+statements! {
+    INSERT = concat!("INSERT INTO executions (", columns!(), ") \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING"),
+        concat!("INSERT INTO executions (", columns!(), ") \
+        SELECT i, a, s, v, o, r, t, d, oc, st, w, rq::jsonb, rs::jsonb, e::jsonb, l::jsonb \
+        FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::uuid[], $7::bigint[], \
+        $8::bigint[], $9::text[], $10::bigint[], $11::bigint[], $12::text[], $13::text[], $14::text[], $15::text[]) \
+        AS rows (i, a, s, v, o, r, t, d, oc, st, w, rq, rs, e, l) ON CONFLICT DO NOTHING");
+    COMMIT_LATER = "SELECT 1", "SET LOCAL synchronous_commit = off";
+}
+
+fn origin_columns(origin: Origin) -> (&'static str, Option<Uuid>) {
+    match origin {
+        Origin::Route(id) => ("route", Some(id.as_uuid())),
+        Origin::ById => ("by_id", None),
+        Origin::Test => ("test", None),
+    }
+}
+
+/// Rows of one INSERT on SQLite. Each costs a round trip to its thread, about as much as writing 20 rows; more rows
+/// gain little.
+const SQLITE_ROWS: usize = 64;
+const COLUMNS: usize = 15;
+
+/// Its parameters have no names: SQLite looks names up in a list, one after the other, at each binding.
+static INSERT_MANY: LazyLock<String> = LazyLock::new(|| {
+    let row = format!("({})", vec!["?"; COLUMNS].join(", "));
+    let rows = vec![row; SQLITE_ROWS].join(", ");
+    format!("INSERT INTO executions ({}) VALUES {rows} ON CONFLICT DO NOTHING", columns!())
+});
+
+/// Adds executions. One that is there already is left as it is. Within [`crate::store::Store::begin_logs`].
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn insert_batch(conn: &mut Conn, batch: &[NewExecution]) -> Result<(), RepoError> {
+    on_db!(conn, Sqlite(db) => insert_sqlite(db, batch).await, Postgres(db) => insert_postgres(db, batch).await)
+}
+
+async fn insert_sqlite(db: &mut SqliteConnection, batch: &[NewExecution]) -> Result<(), RepoError> {
+    let (many, rest) = batch.split_at(batch.len() - batch.len() % SQLITE_ROWS);
+    for rows in many.chunks(SQLITE_ROWS) {
+        let mut query = sqlx::query(AssertSqlSafe(INSERT_MANY.as_str()));
+        for row in rows {
+            query = bind_row(query, row);
+        }
+        query.execute(&mut *db).await?;
+    }
+    for row in rest {
+        bind_row(sqlx::query(INSERT.sqlite), row).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+type SqliteQuery<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+fn bind_row<'q>(query: SqliteQuery<'q>, row: &'q NewExecution) -> SqliteQuery<'q> {
+    let (origin, route_id) = origin_columns(row.origin);
+    let query = query.bind(row.id.as_uuid()).bind(row.app_id.as_uuid()).bind(row.script_id.as_uuid());
+    let query = query.bind(i64::from(row.version)).bind(origin).bind(route_id).bind(row.started_at.as_millis());
+    let query = query.bind(micros(row.duration)).bind(row.outcome.as_str()).bind(i64::from(row.status));
+    let query = query.bind(integer(row.sample_weight)).bind(row.request.as_str()).bind(row.response.as_deref());
+    query.bind(row.error.as_deref()).bind(row.logs.as_str())
+}
+
+async fn insert_postgres(db: &mut PgConnection, batch: &[NewExecution]) -> Result<(), RepoError> {
+    fn column<'b, T>(batch: &'b [NewExecution], value: impl Fn(&'b NewExecution) -> T) -> Vec<T> {
+        batch.iter().map(value).collect()
+    }
+    let query = sqlx::query(INSERT.postgres)
+        .bind(column(batch, |row| row.id.as_uuid()))
+        .bind(column(batch, |row| row.app_id.as_uuid()))
+        .bind(column(batch, |row| row.script_id.as_uuid()))
+        .bind(column(batch, |row| i64::from(row.version)))
+        .bind(column(batch, |row| origin_columns(row.origin).0))
+        .bind(column(batch, |row| origin_columns(row.origin).1))
+        .bind(column(batch, |row| row.started_at.as_millis()))
+        .bind(column(batch, |row| micros(row.duration)))
+        .bind(column(batch, |row| row.outcome.as_str()))
+        .bind(column(batch, |row| i64::from(row.status)))
+        .bind(column(batch, |row| integer(row.sample_weight)))
+        .bind(column(batch, |row| row.request.as_str()))
+        .bind(column(batch, |row| row.response.as_deref()))
+        .bind(column(batch, |row| row.error.as_deref()))
+        .bind(column(batch, |row| row.logs.as_str()));
+    query.execute(db).await?;
+    Ok(())
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Lets this transaction's commit return before the disk has it (PostgreSQL; SQLite's log file is set so as a whole).
+pub(crate) async fn commit_later(conn: &mut Conn) -> Result<(), RepoError> {
+    on_db!(conn, db => {
+        sqlx::query(COMMIT_LATER.on(db)).execute(db).await?;
+        Ok(())
+    })
+}

@@ -1,0 +1,170 @@
+//! Routes.
+
+use picloud_shared::clock::Timestamp;
+use picloud_shared::domain_pattern::Host;
+use picloud_shared::id::{AppId, RouteId, ScriptId};
+use picloud_shared::path_pattern::{PathKind, PathPattern};
+use picloud_shared::route::{HostSelector, Route, RoutePattern};
+use sha2::{Digest, Sha256};
+use sqlx::FromRow;
+
+use crate::repo::RepoError;
+use crate::repo::column::StoreRow;
+use crate::repo::error::Cause;
+use crate::repo::statement::statements;
+use crate::store::Conn;
+use crate::store::conn::on_db;
+
+/// A route with its date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRoute {
+    /// The route.
+    pub route: Route,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+impl<'r, R: StoreRow> FromRow<'r, R> for StoredRoute {
+    fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+        let pattern = RoutePattern { host: host(row)?, path: path(row)?, method: row.read("method")? };
+        let route =
+            Route { id: row.read("id")?, app_id: row.read("app_id")?, script_id: row.read("script_id")?, pattern };
+        Ok(Self { route, created_at: row.read("created_at")? })
+    }
+}
+
+fn host<R: StoreRow>(row: &R) -> Result<HostSelector, sqlx::Error> {
+    let kind: String = row.read("host_kind")?;
+    let text: Option<String> = row.read("host")?;
+    let parse = |text: &str| Host::parse_authority(text).map(Host::into_owned);
+    let host = text.as_deref().map(parse).transpose().map_err(|error| unreadable("host", error))?;
+    match (kind.as_str(), host) {
+        ("any", None) => Ok(HostSelector::Any),
+        ("strict", Some(host)) => Ok(HostSelector::Strict(host)),
+        ("wildcard", Some(parent)) => Ok(HostSelector::Wildcard(parent)),
+        _ => Err(unreadable("host_kind", "strict and wildcard have a host, any has none")),
+    }
+}
+
+fn path<R: StoreRow>(row: &R) -> Result<PathPattern, sqlx::Error> {
+    let kind: String = row.read("path_kind")?;
+    let kind = [PathKind::Exact, PathKind::Param, PathKind::Prefix].into_iter().find(|known| known.as_str() == kind);
+    let kind = kind.ok_or_else(|| unreadable("path_kind", "a path is exact, param or prefix"))?;
+    let text: String = row.read("path")?;
+    PathPattern::parse(kind, &text).map_err(|error| unreadable("path", error))
+}
+
+fn unreadable(column: &str, source: impl Into<Cause>) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source: source.into() }
+}
+
+/// What the pattern of a route is stored as.
+struct PatternColumns<'p> {
+    host_kind: &'static str,
+    host: Option<&'p str>,
+    host_key: String,
+    path_kind: &'static str,
+    path: &'p str,
+    path_shape: Vec<u8>,
+    method: &'static str,
+}
+
+impl<'p> PatternColumns<'p> {
+    fn of(pattern: &'p RoutePattern) -> Self {
+        Self {
+            host_kind: pattern.host.kind(),
+            host: match &pattern.host {
+                HostSelector::Any => None,
+                HostSelector::Strict(host) | HostSelector::Wildcard(host) => Some(host.as_str()),
+            },
+            host_key: pattern.host.shape_key(),
+            path_kind: pattern.path.kind().as_str(),
+            path: pattern.path.as_str(),
+            path_shape: Sha256::digest(pattern.path.shape_key()).to_vec(),
+            method: pattern.method.as_str(),
+        }
+    }
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, app_id, script_id, host_kind, host, path_kind, path, method, created_at FROM routes ",
+            $rest
+        )
+    };
+}
+
+statements! {
+    INSERT = "INSERT INTO routes (id, app_id, script_id, host_kind, host, host_key, path_kind, path, path_shape, \
+        method, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    FIND = select!("WHERE id = $1");
+    LIST_OF_SCRIPT = select!("WHERE script_id = $1 ORDER BY id");
+    LIST_OF_APP = select!("WHERE app_id = $1 ORDER BY id");
+    FIND_CONFLICT = select!("WHERE app_id = $1 AND host_key = $2 AND path_shape = $3 AND method = $4");
+    UPDATE = "UPDATE routes SET script_id = $1, host_kind = $2, host = $3, host_key = $4, path_kind = $5, path = $6, \
+        path_shape = $7, method = $8 WHERE id = $9 AND app_id = $10";
+    DELETE = "DELETE FROM routes WHERE id = $1";
+}
+
+/// Stores a route.
+///
+/// # Errors
+/// [`RepoError::Conflict`] when another route of the app takes the same requests, [`RepoError::MissingReference`] when
+/// the app has no such script.
+pub async fn insert(conn: &mut Conn, route: &StoredRoute) -> Result<(), RepoError> {
+    let (r, p) = (&route.route, PatternColumns::of(&route.route.pattern));
+    on_db!(conn, db => {
+        let query = sqlx::query(INSERT.on(db)).bind(r.id.as_uuid()).bind(r.app_id.as_uuid()).bind(r.script_id.as_uuid());
+        let query = query.bind(p.host_kind).bind(p.host).bind(p.host_key).bind(p.path_kind).bind(p.path);
+        query.bind(p.path_shape).bind(p.method).bind(route.created_at.as_millis()).execute(db).await?;
+        Ok(())
+    })
+}
+
+/// The route of that id.
+pub async fn find(conn: &mut Conn, id: RouteId) -> Result<Option<StoredRoute>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, StoredRoute>(FIND.on(db)).bind(id.as_uuid()).fetch_optional(db).await?))
+}
+
+/// All routes that lead to the script, in order of creation.
+pub async fn list_of_script(conn: &mut Conn, script_id: ScriptId) -> Result<Vec<StoredRoute>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, StoredRoute>(LIST_OF_SCRIPT.on(db)).bind(script_id.as_uuid()).fetch_all(db).await?))
+}
+
+/// All routes of the app, in order of creation.
+pub async fn list_of_app(conn: &mut Conn, app_id: AppId) -> Result<Vec<StoredRoute>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, StoredRoute>(LIST_OF_APP.on(db)).bind(app_id.as_uuid()).fetch_all(db).await?))
+}
+
+/// The route of the app that takes exactly the requests of the pattern.
+pub async fn find_conflict(
+    conn: &mut Conn,
+    app_id: AppId,
+    pattern: &RoutePattern,
+) -> Result<Option<StoredRoute>, RepoError> {
+    let p = PatternColumns::of(pattern);
+    on_db!(conn, db => {
+        let query = sqlx::query_as::<_, StoredRoute>(FIND_CONFLICT.on(db)).bind(app_id.as_uuid()).bind(p.host_key);
+        Ok(query.bind(p.path_shape).bind(p.method).fetch_optional(db).await?)
+    })
+}
+
+/// Stores the script and pattern of a route; whether it exists.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn update(conn: &mut Conn, route: &Route) -> Result<bool, RepoError> {
+    let p = PatternColumns::of(&route.pattern);
+    on_db!(conn, db => {
+        let query = sqlx::query(UPDATE.on(db)).bind(route.script_id.as_uuid()).bind(p.host_kind).bind(p.host);
+        let query = query.bind(p.host_key).bind(p.path_kind).bind(p.path).bind(p.path_shape).bind(p.method);
+        let done = query.bind(route.id.as_uuid()).bind(route.app_id.as_uuid()).execute(db).await?;
+        Ok(done.rows_affected() > 0)
+    })
+}
+
+/// Removes a route; whether it existed.
+pub async fn delete(conn: &mut Conn, id: RouteId) -> Result<bool, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query(DELETE.on(db)).bind(id.as_uuid()).execute(db).await?.rows_affected() > 0))
+}

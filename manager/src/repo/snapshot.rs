@@ -1,0 +1,223 @@
+//! What the publisher loads: whole apps, as the data plane needs them. A row that cannot be read is left out and named.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use picloud_shared::app::App;
+use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::id::{AppId, ScriptId};
+use picloud_shared::name::{AppSlug, ScriptName};
+use picloud_shared::route::Route;
+use picloud_shared::script::{ExecuteAccess, LimitPolicy, Sandbox, ScriptKind, ScriptSource};
+use picloud_shared::snapshot::ScriptRow;
+use sqlx::FromRow;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use crate::repo::RepoError;
+use crate::repo::column::{StoreRow, from_row};
+use crate::repo::routes::StoredRoute;
+use crate::repo::statement::statements;
+use crate::store::conn::on_db;
+use crate::store::{Conn, Dialects};
+
+/// The readable rows of one app.
+#[derive(Debug)]
+pub struct AppRows {
+    /// The app.
+    pub app: App,
+    /// Its claims.
+    pub claims: Vec<DomainPattern>,
+    /// Its scripts.
+    pub scripts: Vec<ScriptRow>,
+    /// Its routes.
+    pub routes: Vec<Route>,
+}
+
+/// A row that cannot be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowProblem {
+    /// The app that the row belongs to.
+    pub app_id: AppId,
+    /// `app`, `domain`, `script` or `route`.
+    pub kind: &'static str,
+    /// The row's id.
+    pub id: Uuid,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl fmt::Display for RowProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} of app {} is left out: {}", self.kind, self.id, self.app_id, self.detail)
+    }
+}
+
+/// What was loaded.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The apps that can be published.
+    pub apps: Vec<AppRows>,
+    /// What is missing from them, or an app that is missing altogether.
+    pub problems: Vec<RowProblem>,
+}
+
+/// The columns of an app that the data plane needs.
+struct AppColumns {
+    id: AppId,
+    slug: AppSlug,
+}
+
+from_row!(AppColumns { id, slug });
+
+/// The columns of a script that the data plane needs.
+struct ScriptColumns {
+    id: ScriptId,
+    name: ScriptName,
+    kind: ScriptKind,
+    version: u32,
+    source: ScriptSource,
+    imports: Vec<ScriptName>,
+    timeout_ms: Option<u64>,
+    sandbox: Sandbox,
+    execute_access: ExecuteAccess,
+}
+
+from_row!(ScriptColumns { id, name, kind, version, source, imports, timeout_ms, sandbox, execute_access });
+
+struct Claim {
+    pattern: DomainPattern,
+}
+
+from_row!(Claim { pattern });
+
+macro_rules! scripts {
+    ($rest:literal) => {
+        concat!(
+            "SELECT app_id, id, name, kind, version, source, imports, timeout_ms, sandbox, execute_access FROM scripts ",
+            $rest
+        )
+    };
+}
+
+macro_rules! routes {
+    ($rest:literal) => {
+        concat!(
+            "SELECT app_id, id, script_id, host_kind, host, path_kind, path, method, created_at FROM routes ",
+            $rest
+        )
+    };
+}
+
+statements! {
+    APP = "SELECT id AS app_id, id, slug FROM apps WHERE id = $1";
+    APPS = "SELECT id AS app_id, id, slug FROM apps ORDER BY id";
+    DOMAINS_OF_APP = "SELECT app_id, id, pattern FROM domains WHERE app_id = $1 ORDER BY id";
+    DOMAINS = "SELECT app_id, id, pattern FROM domains ORDER BY id";
+    SCRIPTS_OF_APP = scripts!("WHERE app_id = $1 ORDER BY id");
+    SCRIPTS = scripts!("ORDER BY id");
+    ROUTES_OF_APP = routes!("WHERE app_id = $1 ORDER BY id");
+    ROUTES = routes!("ORDER BY id");
+}
+
+/// Loads one app; no apps and no problems when it does not exist. Call it within [`crate::store::Store::begin_read`].
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn load_app(conn: &mut Conn, limits: &LimitPolicy, id: AppId) -> Result<Loaded, RepoError> {
+    load(conn, limits, Some(id), [APP, DOMAINS_OF_APP, SCRIPTS_OF_APP, ROUTES_OF_APP]).await
+}
+
+/// Loads all apps. Call it within [`crate::store::Store::begin_read`].
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn load_all(conn: &mut Conn, limits: &LimitPolicy) -> Result<Loaded, RepoError> {
+    load(conn, limits, None, [APPS, DOMAINS, SCRIPTS, ROUTES]).await
+}
+
+async fn load(
+    conn: &mut Conn,
+    limits: &LimitPolicy,
+    id: Option<AppId>,
+    [apps, domains, scripts, routes]: [Dialects; 4],
+) -> Result<Loaded, RepoError> {
+    let mut problems = Vec::new();
+    let apps: Vec<(AppId, AppColumns)> = rows(conn, apps, id, "app", &mut problems).await?;
+    let mut claims = by_app(rows(conn, domains, id, "domain", &mut problems).await?, |claim: Claim| claim.pattern);
+    let scripts: Vec<(AppId, ScriptColumns)> = rows(conn, scripts, id, "script", &mut problems).await?;
+    let mut routes = by_app(rows(conn, routes, id, "route", &mut problems).await?, |stored: StoredRoute| stored.route);
+    let mut scripts = by_app(within_limits(scripts, limits, &mut problems), |script| script);
+    let apps = apps.into_iter().map(|(_, AppColumns { id, slug })| AppRows {
+        app: App { id, slug },
+        claims: claims.remove(&id).unwrap_or_default(),
+        scripts: scripts.remove(&id).unwrap_or_default(),
+        routes: routes.remove(&id).unwrap_or_default(),
+    });
+    Ok(Loaded { apps: apps.collect(), problems })
+}
+
+/// The readable ones among the rows, each with the app that it belongs to.
+async fn rows<T>(
+    conn: &mut Conn,
+    statement: Dialects,
+    app_id: Option<AppId>,
+    kind: &'static str,
+    problems: &mut Vec<RowProblem>,
+) -> Result<Vec<(AppId, T)>, RepoError>
+where
+    T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send,
+{
+    on_db!(conn, db => {
+        let mut query = sqlx::query(statement.on(db));
+        if let Some(id) = app_id {
+            query = query.bind(id.as_uuid());
+        }
+        let rows = query.fetch_all(db).await?;
+        Ok(rows.iter().filter_map(|row| readable(row, kind, problems)).collect())
+    })
+}
+
+fn readable<'r, R: StoreRow, T: FromRow<'r, R>>(
+    row: &'r R,
+    kind: &'static str,
+    problems: &mut Vec<RowProblem>,
+) -> Option<(AppId, T)> {
+    let read = row.read("app_id").and_then(|app_id| Ok((app_id, T::from_row(row)?)));
+    read.inspect_err(|error| {
+        // An id that cannot be read itself is shown as the nil one.
+        let app_id = row.read("app_id").unwrap_or(AppId::from_uuid(Uuid::nil()));
+        problems.push(RowProblem { app_id, kind, id: row.read("id").unwrap_or_default(), detail: error.to_string() });
+    })
+    .ok()
+}
+
+/// The scripts that keep to the operator's ceilings, which may have come down since a script was saved.
+fn within_limits(
+    scripts: Vec<(AppId, ScriptColumns)>,
+    policy: &LimitPolicy,
+    problems: &mut Vec<RowProblem>,
+) -> Vec<(AppId, ScriptRow)> {
+    let mut kept = Vec::with_capacity(scripts.len());
+    for (app_id, script) in scripts {
+        let ScriptColumns { id, name, kind, version, source, imports, timeout_ms, sandbox, execute_access } = script;
+        match policy.resolve(&sandbox, timeout_ms) {
+            Ok(limits) => {
+                kept.push((app_id, ScriptRow { id, name, kind, version, source, imports, limits, execute_access }));
+            }
+            Err(error) => {
+                problems.push(RowProblem { app_id, kind: "script", id: id.as_uuid(), detail: error.to_string() });
+            }
+        }
+    }
+    kept
+}
+
+fn by_app<T, U>(rows: Vec<(AppId, T)>, value: impl Fn(T) -> U) -> HashMap<AppId, Vec<U>> {
+    let mut grouped: HashMap<AppId, Vec<U>> = HashMap::new();
+    for (app_id, row) in rows {
+        grouped.entry(app_id).or_default().push(value(row));
+    }
+    grouped
+}

@@ -1,0 +1,40 @@
+//! The services: each decides who may do a thing and whether the rules allow it, and does it in one unit of work with
+//! its audit row. They see neither HTTP nor SQL.
+
+pub(crate) mod app;
+pub(crate) mod auth;
+pub(crate) mod authorize;
+pub(crate) mod change;
+pub(crate) mod domain;
+pub(crate) mod error;
+pub(crate) mod execution;
+pub(crate) mod invoke;
+pub(crate) mod login_throttle;
+pub(crate) mod page;
+pub(crate) mod password;
+pub(crate) mod revision;
+pub(crate) mod route;
+pub(crate) mod route_check;
+pub(crate) mod route_url;
+pub(crate) mod script;
+pub(crate) mod script_check;
+pub(crate) mod script_version;
+
+use app::AppService;
+use auth::AuthService;
+use domain::DomainService;
+use execution::ExecutionService;
+use invoke::InvokeService;
+use route::RouteService;
+use script::ScriptService;
+
+/// One of each service; what a handler picks its own from.
+pub(crate) struct Services {
+    pub auth: AuthService,
+    pub apps: AppService,
+    pub domains: DomainService,
+    pub scripts: ScriptService,
+    pub routes: RouteService,
+    pub executions: ExecutionService,
+    pub invoke: InvokeService,
+}

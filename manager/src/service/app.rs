@@ -1,0 +1,144 @@
+//! Apps: who sees which, and how one begins, is renamed and ends.
+
+use picloud_shared::id::AppId;
+use picloud_shared::name::{AppName, AppSlug};
+use serde_json::{Value, json};
+
+use crate::repo::apps::{self, App};
+use crate::repo::audit::AuditObject;
+use crate::repo::members::{self, Member};
+use crate::repo::role::{AppRole, InstanceRole};
+use crate::service::authorize::{Access, Actor, AppRef, Capability};
+use crate::service::change::{Change, Desk, Event};
+use crate::service::error::ServiceError;
+use crate::service::page::{Page, PageSize};
+use crate::service::revision::{Precondition, Revision};
+
+pub(crate) struct AppService {
+    desk: Desk,
+}
+
+/// What a new app begins with.
+pub(crate) struct NewApp {
+    pub slug: AppSlug,
+    pub name: AppName,
+    /// Whether a former slug of another app may be taken, which ends its redirect.
+    pub takeover: bool,
+}
+
+pub(crate) fn revision(app: &App) -> Revision {
+    Revision::of(&(app.id, &app.slug, &app.name))
+}
+
+fn audited(app: &App) -> Value {
+    json!({ "slug": app.slug, "name": app.name })
+}
+
+impl AppService {
+    pub(crate) fn new(desk: Desk) -> Self {
+        Self { desk }
+    }
+
+    pub(crate) async fn list(
+        &self,
+        actor: &Actor,
+        size: PageSize,
+        after: Option<AppId>,
+    ) -> Result<Page<Access, AppId>, ServiceError> {
+        let mut conn = self.desk.store.read().await?;
+        let member = (actor.user.instance_role == InstanceRole::Member).then_some(actor.user.id);
+        let found = apps::list(&mut conn, member, size.plus_one(), after).await?;
+        let page = Page::cut(found, size, |app| app.id);
+        let mut items = Vec::with_capacity(page.items.len());
+        for app in page.items {
+            items.extend(actor.access_to(&mut conn, app).await?);
+        }
+        Ok(Page { items, next: page.next })
+    }
+
+    pub(crate) async fn get(&self, actor: &Actor, app: &AppRef) -> Result<Access, ServiceError> {
+        let access = actor.access(&mut self.desk.store.read().await?, app).await?;
+        access.require(Capability::AppRead)?;
+        Ok(access)
+    }
+
+    pub(crate) async fn create(&self, actor: &Actor, new: NewApp) -> Result<Access, ServiceError> {
+        actor.require(Capability::AppCreate)?;
+        let mut change = self.desk.begin(actor).await?;
+        self.free_slug(actor, &mut change, &new).await?;
+        let app = insert_app(&mut change, new.slug, new.name).await?;
+        let member = Member { app_id: app.id, user_id: actor.user.id, role: AppRole::AppAdmin, joined_at: change.at };
+        members::insert(&mut change, &member).await?;
+        let access = actor.access(&mut change, &AppRef::Id(app.id)).await?;
+        self.desk.publish(change, app.id).await?;
+        Ok(access)
+    }
+
+    /// Refuses a former slug of another app, unless it is to be taken over.
+    async fn free_slug(&self, actor: &Actor, change: &mut Change, new: &NewApp) -> Result<(), ServiceError> {
+        if new.takeover {
+            apps::delete_historical_slug(change, &new.slug).await?;
+        } else if let Some(app) = apps::find_by_historical_slug(change, &new.slug).await? {
+            let app = actor.access_to(change, app).await?.map(|access| Box::new(access.app));
+            return Err(ServiceError::SlugHistorical { app });
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn rename(
+        &self,
+        actor: &Actor,
+        app: &AppRef,
+        name: Option<AppName>,
+        precondition: &Precondition,
+    ) -> Result<Access, ServiceError> {
+        let mut change = self.desk.begin(actor).await?;
+        let mut access = actor.access(&mut change, app).await?;
+        access.require(Capability::AppManageSettings)?;
+        precondition.check(&revision(&access.app))?;
+        let Some(name) = name.filter(|name| *name != access.app.name) else {
+            return Ok(access);
+        };
+        let before = audited(&access.app);
+        access.app.name = name;
+        access.app.updated_at = change.at;
+        apps::update(&mut change, &access.app).await?;
+        let id = access.app.id;
+        let event = Event::new("app.update", AuditObject::App(id)).in_app(id);
+        change.record(event.before(before).after(audited(&access.app))).await?;
+        self.desk.publish(change, id).await?;
+        Ok(access)
+    }
+
+    /// Removes an app; one that has scripts only by `force`, and then everything that belongs to it.
+    pub(crate) async fn delete(
+        &self,
+        actor: &Actor,
+        app: &AppRef,
+        force: bool,
+        precondition: &Precondition,
+    ) -> Result<(), ServiceError> {
+        let mut change = self.desk.begin(actor).await?;
+        let access = actor.access(&mut change, app).await?;
+        access.require(Capability::AppDelete)?;
+        precondition.check(&revision(&access.app))?;
+        let id = access.app.id;
+        let script_count = apps::count_scripts(&mut change, id).await?;
+        if script_count > 0 && !force {
+            return Err(ServiceError::HasScripts { script_count });
+        }
+        apps::delete(&mut change, id).await?;
+        let event = Event::new("app.delete", AuditObject::App(id)).in_app(id);
+        change.record(event.before(audited(&access.app))).await?;
+        self.desk.publish(change, id).await
+    }
+}
+
+/// Stores a new app with its audit row.
+pub(crate) async fn insert_app(change: &mut Change, slug: AppSlug, name: AppName) -> Result<App, ServiceError> {
+    let app = App { id: AppId::generate(change.at), slug, name, created_at: change.at, updated_at: change.at };
+    apps::insert(change, &app).await?;
+    let event = Event::new("app.create", AuditObject::App(app.id)).in_app(app.id);
+    change.record(event.after(audited(&app))).await?;
+    Ok(app)
+}

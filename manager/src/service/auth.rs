@@ -1,0 +1,267 @@
+//! Signing in and out, sessions, and the set-up of the first owner.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use picloud_shared::clock::{Clock, Timestamp};
+use picloud_shared::id::{SessionId, UserId};
+use picloud_shared::name::Username;
+use serde_json::json;
+use tracing::info;
+
+use crate::repo::audit::AuditObject;
+use crate::repo::role::InstanceRole;
+use crate::repo::sessions::{self, Session, TokenHash};
+use crate::repo::setup_tokens;
+use crate::repo::users::{self, PasswordHash, User};
+use crate::secret::{NewPassword, SecretToken, TypedPassword};
+use crate::service::authorize::Actor;
+use crate::service::change::{Author, Change, Event};
+use crate::service::error::ServiceError;
+use crate::service::login_throttle::LoginThrottle;
+use crate::service::password::{PasswordSlot, Verdict};
+use crate::store::{Conn, Store};
+
+/// However much it is used, a session ends after this.
+const ABSOLUTE_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A session's use is noted at most this often, so that reading does not mean writing.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
+/// Sessions of one user; at the next login the oldest beyond these end.
+const SESSIONS_OF_A_USER: usize = 50;
+/// Characters of a user agent that are kept.
+const USER_AGENT_CHARS: usize = 256;
+
+pub(crate) struct AuthService {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    session_ttl: Duration,
+    passwords: PasswordSlot,
+    throttle: LoginThrottle,
+}
+
+/// From where somebody signs in.
+pub(crate) struct Origin {
+    pub remote_ip: IpAddr,
+    pub user_agent: Option<String>,
+}
+
+/// A session that was just made, with the only copy of its token.
+pub(crate) struct NewSession {
+    pub token: SecretToken,
+    pub session: Session,
+    pub user: User,
+}
+
+/// A user whose password was right, and what it was verified against.
+struct Proven {
+    user: User,
+    hash: PasswordHash,
+    verdict: Verdict,
+}
+
+impl AuthService {
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, session_ttl: Duration) -> Self {
+        let session_ttl = session_ttl.min(ABSOLUTE_LIFE);
+        Self { store, clock, session_ttl, passwords: PasswordSlot::new(), throttle: LoginThrottle::default() }
+    }
+
+    /// Signs in by name and password. An unknown user, a wrong password and a deactivated user get one answer, after
+    /// the same time.
+    pub(crate) async fn login(
+        &self,
+        username: &Username,
+        password: TypedPassword,
+        origin: Origin,
+    ) -> Result<NewSession, ServiceError> {
+        let address = origin.remote_ip;
+        self.throttle
+            .admit(username, address, self.clock.now())
+            .map_err(|retry_after| ServiceError::Throttled { retry_after })?;
+        let verified = self.verify(username, password.clone()).await;
+        let proven = match verified {
+            Ok(Some(proven)) => proven,
+            Ok(None) => {
+                info!(%username, remote_ip = %address, "a login failed");
+                return Err(ServiceError::WrongCredentials);
+            }
+            Err(error) => {
+                self.throttle.not_tried(username, address);
+                return Err(error);
+            }
+        };
+        self.throttle.succeeded(username, address);
+        let stronger = match proven.verdict {
+            Verdict::RightButWeak => Some(self.passwords.hash(NewPassword::proven(password)).await?),
+            _ => None,
+        };
+        self.open_session(proven, stronger, origin).await
+    }
+
+    /// The user, if the password is right and the user may sign in.
+    async fn verify(&self, username: &Username, password: TypedPassword) -> Result<Option<Proven>, ServiceError> {
+        let found = users::find_by_username(&mut self.store.read().await?, username).await?;
+        let hash = found.as_ref().map(|(_, hash)| hash.clone());
+        let verdict = self.passwords.verify(password, hash).await?;
+        let proven = found.map(|(user, hash)| Proven { user, hash, verdict });
+        Ok(proven.filter(|proven| proven.user.is_active && proven.verdict != Verdict::Wrong))
+    }
+
+    async fn open_session(
+        &self,
+        Proven { mut user, hash, .. }: Proven,
+        stronger: Option<PasswordHash>,
+        origin: Origin,
+    ) -> Result<NewSession, ServiceError> {
+        let author = Author::signing_in(user.id, origin.remote_ip);
+        let mut change = Change::begin(&self.store, &*self.clock, author).await?;
+        let at = change.at;
+        // The password was verified outside of this unit of work: since then the user may have been deactivated, or
+        // the password reset, which must neither let the old one in nor be undone by hashing it anew.
+        let is_active = users::find(&mut change, user.id).await?.is_some_and(|current| current.is_active);
+        if !is_active || users::find_password(&mut change, user.id).await? != Some(hash) {
+            return Err(ServiceError::WrongCredentials);
+        }
+        users::touch_login(&mut change, user.id, at).await?;
+        user.last_login_at = Some(at);
+        if let Some(hash) = stronger {
+            users::update_password(&mut change, user.id, &hash, at).await?;
+        }
+        let (token, session) = self.insert_session(&mut change, user.id, origin, at).await?;
+        for surplus in sessions::list_of_user(&mut change, user.id).await?.iter().skip(SESSIONS_OF_A_USER) {
+            sessions::delete(&mut change, user.id, surplus.id).await?;
+        }
+        change.record(Event::new("session.create", AuditObject::Session(session.id))).await?;
+        change.commit().await?;
+        Ok(NewSession { token, session, user })
+    }
+
+    async fn insert_session(
+        &self,
+        conn: &mut Conn,
+        user_id: UserId,
+        origin: Origin,
+        at: Timestamp,
+    ) -> Result<(SecretToken, Session), ServiceError> {
+        let token = SecretToken::generate();
+        let user_agent = origin.user_agent.map(|text| text.chars().take(USER_AGENT_CHARS).collect());
+        let session = Session {
+            id: SessionId::generate(at),
+            user_id,
+            created_at: at,
+            expires_at: at.plus(self.session_ttl),
+            absolute_expires_at: at.plus(ABSOLUTE_LIFE),
+            last_seen_at: at,
+            remote_ip: Some(origin.remote_ip),
+            user_agent,
+        };
+        sessions::insert(conn, &session, &TokenHash::new(token.hash())).await?;
+        Ok((token, session))
+    }
+
+    /// Makes the first owner with the one-time token of the set-up link, and signs in.
+    pub(crate) async fn set_up(
+        &self,
+        token: &SecretToken,
+        username: Username,
+        password: NewPassword,
+        origin: Origin,
+    ) -> Result<NewSession, ServiceError> {
+        if password.merely_repeats(&username) {
+            return Err(ServiceError::invalid("password", "a password must not merely repeat the username"));
+        }
+        let mut change = Change::begin(&self.store, &*self.clock, Author::PLATFORM).await?;
+        // The token goes first: without it nobody makes this instance hash anything.
+        if !setup_tokens::take(&mut change, &TokenHash::new(token.hash())).await?
+            || users::count(&mut change).await? > 0
+        {
+            return Err(ServiceError::WrongSetupToken);
+        }
+        let hash = self.passwords.hash(password).await?;
+        let mut user = insert_user(&mut change, username, InstanceRole::Owner, &hash).await?;
+        let at = change.at;
+        let (token, session) = self.insert_session(&mut change, user.id, origin, at).await?;
+        users::touch_login(&mut change, user.id, at).await?;
+        user.last_login_at = Some(at);
+        change.commit().await?;
+        Ok(NewSession { token, session, user })
+    }
+
+    /// Who a token stands for. Moves the session's life on.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unauthenticated`] for a token that is unknown, expired, or of a deactivated user.
+    pub(crate) async fn authenticate(&self, token: &SecretToken, remote_ip: IpAddr) -> Result<Actor, ServiceError> {
+        let hash = TokenHash::new(token.hash());
+        let found = sessions::find_by_token_hash(&mut self.store.read().await?, &hash).await?;
+        let now = self.clock.now();
+        let live = |(session, user): &(Session, User)| {
+            user.is_active && now < session.expires_at && now < session.absolute_expires_at
+        };
+        let (session, user) = found.filter(live).ok_or(ServiceError::Unauthenticated)?;
+        if now.since(session.last_seen_at) >= TOUCH_INTERVAL {
+            self.touch(&session, now).await;
+        }
+        Ok(Actor { user, session: session.id, remote_ip })
+    }
+
+    /// Notes a use. A store that cannot be written still lets its users read, so that failing here is no failure.
+    async fn touch(&self, session: &Session, now: Timestamp) {
+        let expires_at = now.plus(self.session_ttl).min(session.absolute_expires_at);
+        let touched = async {
+            let mut tx = self.store.begin().await?;
+            sessions::touch(&mut tx, session.id, now, expires_at).await?;
+            tx.commit().await
+        };
+        if let Err(error) = touched.await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a session's use could not be noted");
+        }
+    }
+
+    /// Ends the session that the call was made with.
+    pub(crate) async fn logout(&self, actor: &Actor) -> Result<(), ServiceError> {
+        self.revoke(actor, actor.session).await
+    }
+
+    /// The caller's live sessions, the newest first.
+    pub(crate) async fn sessions(&self, actor: &Actor) -> Result<Vec<Session>, ServiceError> {
+        let now = self.clock.now();
+        let mut all = sessions::list_of_user(&mut self.store.read().await?, actor.user.id).await?;
+        all.retain(|session| now < session.expires_at);
+        Ok(all)
+    }
+
+    /// Ends one of the caller's sessions.
+    pub(crate) async fn revoke(&self, actor: &Actor, id: SessionId) -> Result<(), ServiceError> {
+        let mut change = Change::begin(&self.store, &*self.clock, actor.into()).await?;
+        if !sessions::delete(&mut change, actor.user.id, id).await? {
+            return Err(ServiceError::NotFound("session"));
+        }
+        change.record(Event::new("session.delete", AuditObject::Session(id))).await?;
+        change.commit().await
+    }
+}
+
+/// Stores a new user with its audit row.
+pub(crate) async fn insert_user(
+    change: &mut Change,
+    username: Username,
+    instance_role: InstanceRole,
+    password: &PasswordHash,
+) -> Result<User, ServiceError> {
+    let at = change.at;
+    let user = User {
+        id: UserId::generate(at),
+        username,
+        email: None,
+        instance_role,
+        is_active: true,
+        created_at: at,
+        updated_at: at,
+        last_login_at: None,
+    };
+    users::insert(change, &user, password).await?;
+    let after = json!({ "username": user.username, "instance_role": user.instance_role, "is_active": true });
+    change.record(Event::new("user.create", AuditObject::User(user.id)).after(after)).await?;
+    Ok(user)
+}

@@ -1,0 +1,147 @@
+//! The unit of work of every change: the change itself, its audit row and the new configuration version commit
+//! together, and then the change is published.
+
+use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use picloud_shared::clock::{Clock, Timestamp};
+use picloud_shared::id::{AppId, AuditId, UserId};
+use serde_json::Value;
+
+use crate::publish::Publisher;
+use crate::repo::audit::{self, AuditEntry, AuditObject};
+use crate::repo::config;
+use crate::service::authorize::Actor;
+use crate::service::error::ServiceError;
+use crate::store::{Conn, Store, Tx};
+
+/// Who a change is written down for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Author {
+    user: Option<UserId>,
+    remote_ip: Option<IpAddr>,
+}
+
+impl Author {
+    /// The platform itself, or the command line.
+    pub(crate) const PLATFORM: Author = Author { user: None, remote_ip: None };
+
+    /// Somebody who is not signed in yet.
+    pub(crate) fn signing_in(user: UserId, remote_ip: IpAddr) -> Self {
+        Self { user: Some(user), remote_ip: Some(remote_ip) }
+    }
+}
+
+impl From<&Actor> for Author {
+    fn from(actor: &Actor) -> Self {
+        Self { user: Some(actor.user.id), remote_ip: Some(actor.remote_ip) }
+    }
+}
+
+/// What happened to an object, for the audit log.
+pub(crate) struct Event {
+    pub action: &'static str,
+    pub object: AuditObject,
+    pub app: Option<AppId>,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+}
+
+impl Event {
+    pub(crate) fn new(action: &'static str, object: AuditObject) -> Self {
+        Self { action, object, app: None, before: None, after: None }
+    }
+
+    pub(crate) fn in_app(self, app: AppId) -> Self {
+        Self { app: Some(app), ..self }
+    }
+
+    pub(crate) fn before(self, before: Value) -> Self {
+        Self { before: Some(before), ..self }
+    }
+
+    pub(crate) fn after(self, after: Value) -> Self {
+        Self { after: Some(after), ..self }
+    }
+}
+
+/// A change under way; dropped, it never happened.
+pub(crate) struct Change {
+    tx: Tx,
+    author: Author,
+    /// The moment of the change, one for all that it writes.
+    pub at: Timestamp,
+}
+
+impl Change {
+    /// Begins a change. Changes follow one another: what this one reads stays true until it commits.
+    pub(crate) async fn begin(store: &Store, clock: &dyn Clock, author: Author) -> Result<Self, ServiceError> {
+        let tx = store.begin().await?;
+        Ok(Self { tx, author, at: clock.now() })
+    }
+
+    /// Writes the audit row.
+    pub(crate) async fn record(&mut self, event: Event) -> Result<(), ServiceError> {
+        let Event { action, object, app, before, after } = event;
+        let entry = AuditEntry {
+            id: AuditId::generate(self.at),
+            at: self.at,
+            user_id: self.author.user,
+            action,
+            object,
+            app_id: app,
+            remote_ip: self.author.remote_ip,
+            before,
+            after,
+        };
+        Ok(audit::insert(&mut self.tx, &entry).await?)
+    }
+
+    /// Commits a change of something that is not published.
+    pub(crate) async fn commit(self) -> Result<(), ServiceError> {
+        Ok(self.tx.commit().await?)
+    }
+
+    /// Commits a change of an app; the version that it led to.
+    pub(crate) async fn commit_app(mut self, app: AppId) -> Result<u64, ServiceError> {
+        let version = config::bump(&mut self.tx, app).await?;
+        self.tx.commit().await?;
+        Ok(version)
+    }
+}
+
+impl Deref for Change {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.tx
+    }
+}
+
+impl DerefMut for Change {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.tx
+    }
+}
+
+/// What a service needs to read, to change and to publish.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub publisher: Publisher,
+}
+
+impl Desk {
+    pub(crate) async fn begin(&self, actor: &Actor) -> Result<Change, ServiceError> {
+        Change::begin(&self.store, &*self.clock, actor.into()).await
+    }
+
+    /// Commits a change of an app and returns once requests are answered by it.
+    pub(crate) async fn publish(&self, change: Change, app: AppId) -> Result<(), ServiceError> {
+        let version = change.commit_app(app).await?;
+        self.publisher.publish(version).await;
+        Ok(())
+    }
+}

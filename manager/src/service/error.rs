@@ -1,0 +1,106 @@
+//! Why a service did not do what it was asked, in the words of the product. What a client reads of it, and with which
+//! status, is decided in `api/problem.rs` alone.
+
+use std::time::Duration;
+
+use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::script::LimitOverCeiling;
+
+use crate::repo::apps::App;
+use crate::repo::scripts::ScriptMeta;
+use crate::repo::{Constraint, RepoError};
+use crate::service::authorize::Capability;
+use crate::service::route_url::LocatedRoute;
+use crate::service::script_check::SourceProblem;
+
+/// A field of a request that cannot be as it is.
+#[derive(Debug, Clone)]
+pub(crate) struct InvalidField {
+    pub field: String,
+    pub detail: String,
+}
+
+/// Why a service refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServiceError {
+    #[error("no valid session came with the request")]
+    Unauthenticated,
+    #[error("the username or the password is wrong")]
+    WrongCredentials,
+    #[error("the set-up token is not valid")]
+    WrongSetupToken,
+    #[error("too many failed attempts to sign in")]
+    Throttled { retry_after: Duration },
+    #[error("too many passwords wait to be checked")]
+    HashingBusy,
+    #[error("the caller lacks {0}")]
+    Forbidden(Capability),
+    #[error("there is no such {0}, or the caller may not see it")]
+    NotFound(&'static str),
+    #[error("fields of the request are not valid")]
+    Invalid(Vec<InvalidField>),
+    #[error("the username is taken")]
+    UsernameTaken,
+    #[error("the slug is taken")]
+    SlugTaken,
+    #[error("the slug leads to another app")]
+    SlugHistorical { app: Option<Box<App>> },
+    #[error("the app has {script_count} scripts")]
+    HasScripts { script_count: u64 },
+    #[error("the host is an admin host")]
+    HostReserved,
+    #[error("the domain is claimed")]
+    DomainClaimed { holder: Option<Box<(App, DomainPattern)>> },
+    #[error("routes depend on the domain")]
+    DomainInUse { routes: Vec<LocatedRoute> },
+    #[error("the script's name is taken")]
+    ScriptNameTaken,
+    #[error("others depend on the script")]
+    ScriptInUse { routes: Vec<LocatedRoute>, importers: Vec<ScriptMeta> },
+    #[error("the source cannot be saved")]
+    InvalidSource(SourceProblem),
+    #[error("{0}")]
+    LimitOverCeiling(LimitOverCeiling),
+    #[error("the host lies in no claim of the app")]
+    HostNotClaimed,
+    #[error("a module cannot have routes")]
+    ModuleNotRoutable,
+    #[error("a module cannot be invoked")]
+    ModuleNotInvokable,
+    #[error("the script is not published")]
+    NotPublished,
+    #[error("another route takes the same requests")]
+    RouteConflict { other: Box<LocatedRoute> },
+    #[error("the thing has changed since it was read")]
+    PreconditionFailed,
+    #[error("the store failed")]
+    Store(#[source] RepoError),
+}
+
+impl ServiceError {
+    pub(crate) fn invalid(field: &'static str, detail: impl ToString) -> Self {
+        Self::Invalid(vec![InvalidField { field: field.to_owned(), detail: detail.to_string() }])
+    }
+}
+
+impl From<RepoError> for ServiceError {
+    fn from(error: RepoError) -> Self {
+        match error {
+            RepoError::Conflict(Constraint::AppSlug | Constraint::HistoricalSlug) => Self::SlugTaken,
+            RepoError::Conflict(Constraint::ScriptName) => Self::ScriptNameTaken,
+            RepoError::Conflict(Constraint::Username) => Self::UsernameTaken,
+            RepoError::Conflict(Constraint::DomainShape) => Self::DomainClaimed { holder: None },
+            // Units of work follow one another, so that a parent which was there at the beginning of one stays.
+            RepoError::MissingReference => Self::NotFound("app"),
+            // The store says "the description" where a client says `description`.
+            RepoError::Unstorable(what) => Self::invalid(what.trim_start_matches("the "), "it holds a NUL character"),
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<LimitOverCeiling> for ServiceError {
+    fn from(error: LimitOverCeiling) -> Self {
+        Self::LimitOverCeiling(error)
+    }
+}

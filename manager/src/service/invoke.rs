@@ -1,0 +1,149 @@
+//! The test panel: runs an endpoint with a made-up request, saved or as it stands in an editor.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use picloud_executor::{Completion, Executor, Invocation};
+use picloud_shared::clock::Clock;
+use picloud_shared::domain_pattern::{DomainPattern, Host};
+use picloud_shared::execution::Origin;
+use picloud_shared::id::{ExecutionId, ScriptId};
+use picloud_shared::path_pattern::RequestPath;
+use picloud_shared::request::{RequestHead, Scheme, ScriptRequest};
+use picloud_shared::routing::RouteVerdict;
+use picloud_shared::script::{ScriptKind, ScriptSource};
+use picloud_shared::snapshot::{ProgramKey, PublishedApp, PublishedScript, ScriptRow, SnapshotCell};
+
+use crate::repo::scripts::{Script, ScriptMeta};
+use crate::service::authorize::{Actor, Capability};
+use crate::service::error::ServiceError;
+use crate::service::script::find_meta;
+use crate::service::script_check::{Checker, Family};
+use crate::store::Store;
+
+/// The host that a test's request names where the app claims none.
+const NO_HOST: &str = "localhost";
+
+pub(crate) struct InvokeService {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    snapshot: Arc<SnapshotCell>,
+    executor: Arc<Executor>,
+    checker: Checker,
+}
+
+/// A request that somebody made up.
+pub(crate) struct TestRequest {
+    pub method: Method,
+    pub host: Option<Host<'static>>,
+    /// A path that [`RequestPath::parse`] takes.
+    pub path: String,
+    pub query: Option<String>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// How a test ended, and which version ran: 0 for unsaved source.
+pub(crate) struct TestResult {
+    pub completion: Completion,
+    pub version: u32,
+}
+
+impl InvokeService {
+    pub(crate) fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        snapshot: Arc<SnapshotCell>,
+        executor: Arc<Executor>,
+        checker: Checker,
+    ) -> Self {
+        Self { store, clock, snapshot, executor, checker }
+    }
+
+    /// Runs the saved script, or the source given in its place.
+    pub(crate) async fn invoke(
+        &self,
+        actor: &Actor,
+        id: ScriptId,
+        source: Option<ScriptSource>,
+        request: TestRequest,
+    ) -> Result<TestResult, ServiceError> {
+        let mut read = self.store.begin_read().await?;
+        let (meta, access) = find_meta(&mut read, actor, id).await?;
+        access.require(Capability::ScriptInvoke)?;
+        if source.is_some() {
+            access.require(Capability::ScriptWrite)?;
+        }
+        if meta.kind == ScriptKind::Module {
+            return Err(ServiceError::ModuleNotInvokable);
+        }
+        let snapshot = self.snapshot.load_full();
+        let app = snapshot.app(meta.app_id).ok_or(ServiceError::NotPublished)?;
+        let script = match source {
+            None => Arc::clone(app.script(id).ok_or(ServiceError::NotPublished)?),
+            Some(source) => {
+                let family = Family::load(&mut read, meta.app_id).await?;
+                Arc::new(self.unsaved(&family, meta, source).await?)
+            }
+        };
+        // The run may take long and needs no connection.
+        drop(read);
+        let version = script.row.version;
+        let request = arrange(app, id, request, actor.remote_ip);
+        let execution_id = ExecutionId::generate(self.clock.now());
+        let invocation = Invocation { execution_id, app: Arc::clone(app), script, request, origin: Origin::Test };
+        let completion = self.executor.run(invocation).await;
+        Ok(TestResult { completion, version })
+    }
+
+    /// A script as it would be published, had the source been saved.
+    async fn unsaved(
+        &self,
+        family: &Family,
+        meta: ScriptMeta,
+        source: ScriptSource,
+    ) -> Result<PublishedScript, ServiceError> {
+        let limits = self.checker.limits(&meta.sandbox, meta.timeout_ms)?;
+        let draft = Script { meta, source };
+        let imports = self.checker.check(family, &draft).await?;
+        let Script { meta, source } = draft;
+        let ScriptMeta { id, name, kind, execute_access, .. } = meta;
+        let unique = ExecutionId::generate(self.clock.now());
+        let row = ScriptRow { id, name, kind, version: 0, source, imports, limits, execute_access };
+        Ok(PublishedScript { row, program: ProgramKey::unshared(unique.as_uuid()) })
+    }
+}
+
+/// The request as the data plane would hand it over: with the parameters of the script's route, if one of its routes
+/// takes it.
+fn arrange(app: &PublishedApp, script: ScriptId, test: TestRequest, remote_ip: IpAddr) -> ScriptRequest {
+    let host = test.host.or_else(|| app.claims().iter().find_map(exact_host));
+    let (mut params, mut rest) = (Vec::new(), None);
+    if let (Some(host), Ok(path)) = (&host, RequestPath::parse(&test.path))
+        && let RouteVerdict::Matched(found) = app.routes().find(host, &path, &test.method)
+        && found.route.script_id == script
+    {
+        (params, rest) = (found.params, found.rest);
+    }
+    let host: Box<str> = host.as_ref().map_or(NO_HOST, Host::as_str).into();
+    let head = RequestHead {
+        method: test.method,
+        scheme: Scheme::Http,
+        authority: host.clone(),
+        host,
+        path: test.path.into(),
+        query: test.query.map(Into::into),
+        headers: test.headers,
+        remote_ip,
+    };
+    ScriptRequest { head: Arc::new(head), params, host_params: Vec::new(), rest, body: test.body }
+}
+
+fn exact_host(claim: &DomainPattern) -> Option<Host<'static>> {
+    match claim {
+        DomainPattern::Exact(host) => Some(host.clone()),
+        DomainPattern::Wildcard { .. } => None,
+    }
+}

@@ -1,0 +1,190 @@
+//! Routes: which requests of an app go to which of its endpoints.
+
+use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::id::{AppId, RouteId, ScriptId};
+use picloud_shared::route::{Route, RoutePattern};
+use picloud_shared::script::ScriptKind;
+use serde_json::{Value, json};
+
+use std::sync::Arc;
+
+use picloud_shared::snapshot::SnapshotCell;
+
+use crate::repo::audit::AuditObject;
+use crate::repo::routes::{self, StoredRoute};
+use crate::repo::scripts;
+use crate::service::authorize::{Access, Actor, AppRef, Capability};
+use crate::service::change::{Change, Desk, Event};
+use crate::service::domain::claims_of;
+use crate::service::error::ServiceError;
+use crate::service::revision::{Precondition, Revision};
+use crate::service::route_url::{LocatedRoute, UrlStyle};
+use crate::service::script::find_meta;
+use crate::store::Conn;
+
+pub(crate) struct RouteService {
+    pub(super) desk: Desk,
+    pub(super) urls: UrlStyle,
+    pub(super) snapshot: Arc<SnapshotCell>,
+}
+
+pub(crate) fn revision(route: &Route) -> Revision {
+    Revision::of(&(route.id, audited(route)))
+}
+
+fn audited(route: &Route) -> Value {
+    let RoutePattern { host, path, method } = &route.pattern;
+    json!({
+        "script_id": route.script_id, "host_kind": host.kind(), "host": host.shape_key(),
+        "path_kind": path.kind(), "path": path.as_str(), "method": method,
+    })
+}
+
+/// A route that the caller may see, with the access to its app.
+async fn find_route(conn: &mut Conn, actor: &Actor, id: RouteId) -> Result<(StoredRoute, Access), ServiceError> {
+    let stored = routes::find(conn, id).await?.ok_or(ServiceError::NotFound("route"))?;
+    match actor.access(conn, &AppRef::Id(stored.route.app_id)).await {
+        Err(ServiceError::NotFound(_)) => Err(ServiceError::NotFound("route")),
+        result => Ok((stored, result?)),
+    }
+}
+
+impl RouteService {
+    pub(crate) fn new(desk: Desk, urls: UrlStyle, snapshot: Arc<SnapshotCell>) -> Self {
+        Self { desk, urls, snapshot }
+    }
+
+    pub(crate) async fn list_of_script(
+        &self,
+        actor: &Actor,
+        script: ScriptId,
+    ) -> Result<Vec<LocatedRoute>, ServiceError> {
+        let mut conn = self.desk.store.read().await?;
+        let (meta, access) = find_meta(&mut conn, actor, script).await?;
+        access.require(Capability::AppRead)?;
+        let found = routes::list_of_script(&mut conn, script).await?;
+        self.locate_all(&mut conn, meta.app_id, found).await
+    }
+
+    pub(crate) async fn list_of_app(&self, actor: &Actor, app: &AppRef) -> Result<Vec<LocatedRoute>, ServiceError> {
+        let mut conn = self.desk.store.read().await?;
+        let access = actor.access(&mut conn, app).await?;
+        access.require(Capability::AppRead)?;
+        let found = routes::list_of_app(&mut conn, access.app.id).await?;
+        self.locate_all(&mut conn, access.app.id, found).await
+    }
+
+    async fn locate_all(
+        &self,
+        conn: &mut Conn,
+        app: AppId,
+        found: Vec<StoredRoute>,
+    ) -> Result<Vec<LocatedRoute>, ServiceError> {
+        let claims = claims_of(conn, app).await?;
+        Ok(found.into_iter().map(|stored| self.urls.locate(stored, &claims)).collect())
+    }
+
+    pub(crate) async fn get(&self, actor: &Actor, id: RouteId) -> Result<LocatedRoute, ServiceError> {
+        let mut conn = self.desk.store.read().await?;
+        let (stored, access) = find_route(&mut conn, actor, id).await?;
+        access.require(Capability::AppRead)?;
+        let claims = claims_of(&mut conn, access.app.id).await?;
+        Ok(self.urls.locate(stored, &claims))
+    }
+
+    pub(crate) async fn create(
+        &self,
+        actor: &Actor,
+        script: ScriptId,
+        pattern: RoutePattern,
+    ) -> Result<LocatedRoute, ServiceError> {
+        let mut change = self.desk.begin(actor).await?;
+        let (meta, access) = find_meta(&mut change, actor, script).await?;
+        access.require(Capability::RouteWrite)?;
+        let route = Route { id: RouteId::generate(change.at), app_id: meta.app_id, script_id: script, pattern };
+        let claims = self.refuse_invalid(&mut change, &route).await?;
+        let stored = insert_route(&mut change, route).await?;
+        self.desk.publish(change, meta.app_id).await?;
+        Ok(self.urls.locate(stored, &claims))
+    }
+
+    /// Changes a route. `change_pattern` makes the new pattern out of the old one, since an address may name a part.
+    pub(crate) async fn update(
+        &self,
+        actor: &Actor,
+        id: RouteId,
+        script: Option<ScriptId>,
+        change_pattern: impl FnOnce(&RoutePattern) -> Result<RoutePattern, ServiceError>,
+        precondition: &Precondition,
+    ) -> Result<LocatedRoute, ServiceError> {
+        let mut change = self.desk.begin(actor).await?;
+        let (old, access) = find_route(&mut change, actor, id).await?;
+        access.require(Capability::RouteWrite)?;
+        precondition.check(&revision(&old.route))?;
+        let route = Route {
+            script_id: script.unwrap_or(old.route.script_id),
+            pattern: change_pattern(&old.route.pattern)?,
+            ..old.route.clone()
+        };
+        let claims = self.refuse_invalid(&mut change, &route).await?;
+        if route == old.route {
+            return Ok(self.urls.locate(old, &claims));
+        }
+        routes::update(&mut change, &route).await?;
+        let event = Event::new("route.update", AuditObject::Route(id)).in_app(route.app_id);
+        change.record(event.before(audited(&old.route)).after(audited(&route))).await?;
+        self.desk.publish(change, route.app_id).await?;
+        Ok(self.urls.locate(StoredRoute { route, created_at: old.created_at }, &claims))
+    }
+
+    pub(crate) async fn delete(
+        &self,
+        actor: &Actor,
+        id: RouteId,
+        precondition: &Precondition,
+    ) -> Result<(), ServiceError> {
+        let mut change = self.desk.begin(actor).await?;
+        let (stored, access) = find_route(&mut change, actor, id).await?;
+        access.require(Capability::RouteWrite)?;
+        precondition.check(&revision(&stored.route))?;
+        routes::delete(&mut change, id).await?;
+        let event = Event::new("route.delete", AuditObject::Route(id)).in_app(stored.route.app_id);
+        change.record(event.before(audited(&stored.route))).await?;
+        self.desk.publish(change, stored.route.app_id).await
+    }
+
+    /// Refuses a route that could not serve or stands already; the claims of its app.
+    async fn refuse_invalid(&self, conn: &mut Conn, route: &Route) -> Result<Vec<DomainPattern>, ServiceError> {
+        let script = scripts::find_meta(conn, route.script_id).await?;
+        match script.filter(|script| script.app_id == route.app_id) {
+            None => return Err(ServiceError::invalid("script_id", "the app has no such script")),
+            Some(script) if script.kind == ScriptKind::Module => return Err(ServiceError::ModuleNotRoutable),
+            Some(_) => {}
+        }
+        let claims = claims_of(conn, route.app_id).await?;
+        if !is_claimed(&route.pattern, &claims) {
+            return Err(ServiceError::HostNotClaimed);
+        }
+        match routes::find_conflict(conn, route.app_id, &route.pattern).await? {
+            Some(other) if other.route.id != route.id => {
+                Err(ServiceError::RouteConflict { other: Box::new(self.urls.locate(other, &claims)) })
+            }
+            _ => Ok(claims),
+        }
+    }
+}
+
+/// Whether the hosts of the pattern lie within the app's claims.
+pub(crate) fn is_claimed(pattern: &RoutePattern, claims: &[DomainPattern]) -> bool {
+    pattern.host.kind() == "any" || claims.iter().any(|claim| pattern.host.lies_within(claim))
+}
+
+/// Stores a new route with its audit row.
+pub(crate) async fn insert_route(change: &mut Change, route: Route) -> Result<StoredRoute, ServiceError> {
+    let stored = StoredRoute { route, created_at: change.at };
+    routes::insert(change, &stored).await?;
+    let route = &stored.route;
+    let event = Event::new("route.create", AuditObject::Route(route.id)).in_app(route.app_id);
+    change.record(event.after(audited(route))).await?;
+    Ok(stored)
+}

@@ -1,0 +1,379 @@
+//! Scripts: saving, changing and deleting them, by the rules of what depends on what.
+
+use picloud_shared::clock::Timestamp;
+use picloud_shared::id::{AppId, ScriptId};
+use picloud_shared::name::ScriptName;
+use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
+use serde_json::{Value, json};
+
+use crate::repo::audit::AuditObject;
+use crate::repo::routes;
+use crate::repo::scripts::{self, Script, ScriptMeta};
+use crate::service::authorize::{Access, Actor, AppRef, Capability};
+use crate::service::change::{Change, Desk, Event};
+use crate::service::domain::claims_of;
+use crate::service::error::ServiceError;
+use crate::service::page::{Page, PageSize};
+use crate::service::revision::{Precondition, Revision};
+use crate::service::route_url::UrlStyle;
+use crate::service::script_check::{Checker, Family, SourceProblem};
+use crate::store::Conn;
+
+pub(crate) struct ScriptService {
+    pub(super) desk: Desk,
+    checker: Checker,
+    urls: UrlStyle,
+}
+
+/// A script to be made.
+pub(crate) struct NewScript {
+    pub app_id: AppId,
+    pub name: ScriptName,
+    pub kind: ScriptKind,
+    pub source: ScriptSource,
+    pub description: String,
+    pub timeout_ms: Option<u64>,
+    pub sandbox: Sandbox,
+    pub execute_access: ExecuteAccess,
+}
+
+/// What is to change of a script; absent is unchanged.
+#[derive(Default)]
+pub(crate) struct ScriptPatch {
+    pub name: Option<ScriptName>,
+    pub kind: Option<ScriptKind>,
+    pub source: Option<ScriptSource>,
+    pub description: Option<String>,
+    pub timeout_ms: Option<Option<u64>>,
+    pub sandbox: Option<Sandbox>,
+    pub execute_access: Option<ExecuteAccess>,
+}
+
+/// A source to be checked without saving it.
+pub(crate) struct SourceDraft {
+    pub app_id: AppId,
+    /// A name that the app has stands for that script; without one, nothing imports the draft.
+    pub name: Option<ScriptName>,
+    pub kind: ScriptKind,
+    pub source: ScriptSource,
+    pub timeout_ms: Option<u64>,
+    pub sandbox: Sandbox,
+}
+
+pub(crate) fn revision(meta: &ScriptMeta) -> Revision {
+    let ScriptMeta { id, name, kind, description, version, timeout_ms, sandbox, execute_access, .. } = meta;
+    Revision::of(&(id, name, kind, description, version, timeout_ms, sandbox, execute_access))
+}
+
+fn audited(meta: &ScriptMeta) -> Value {
+    let ScriptMeta { name, kind, description, version, timeout_ms, sandbox, execute_access, .. } = meta;
+    json!({
+        "name": name, "kind": kind, "description": description, "version": version, "timeout_ms": timeout_ms,
+        "sandbox": sandbox, "execute_access": execute_access,
+    })
+}
+
+/// A script that the caller may see, with the access to its app.
+pub(crate) async fn find_meta(
+    conn: &mut Conn,
+    actor: &Actor,
+    id: ScriptId,
+) -> Result<(ScriptMeta, Access), ServiceError> {
+    let meta = scripts::find_meta(conn, id).await?.ok_or(ServiceError::NotFound("script"))?;
+    let access = access_of_script(conn, actor, meta.app_id).await?;
+    Ok((meta, access))
+}
+
+async fn find_script(conn: &mut Conn, actor: &Actor, id: ScriptId) -> Result<(Script, Access), ServiceError> {
+    let script = scripts::find(conn, id).await?.ok_or(ServiceError::NotFound("script"))?;
+    let access = access_of_script(conn, actor, script.meta.app_id).await?;
+    Ok((script, access))
+}
+
+/// The access to a script's app. Whoever may not see the app is told that there is no such script, not why.
+async fn access_of_script(conn: &mut Conn, actor: &Actor, app: AppId) -> Result<Access, ServiceError> {
+    match actor.access(conn, &AppRef::Id(app)).await {
+        Err(ServiceError::NotFound(_)) => Err(ServiceError::NotFound("script")),
+        result => result,
+    }
+}
+
+impl ScriptPatch {
+    fn apply(&self, script: &Script) -> Script {
+        let Script { mut meta, mut source } = script.clone();
+        fn set<T: Clone>(field: &mut T, value: &Option<T>) {
+            if let Some(value) = value {
+                field.clone_from(value);
+            }
+        }
+        set(&mut source, &self.source);
+        set(&mut meta.name, &self.name);
+        set(&mut meta.kind, &self.kind);
+        set(&mut meta.description, &self.description);
+        set(&mut meta.timeout_ms, &self.timeout_ms);
+        set(&mut meta.sandbox, &self.sandbox);
+        set(&mut meta.execute_access, &self.execute_access);
+        Script { meta, source }
+    }
+}
+
+/// Whether the change touches what a check looks at.
+fn needs_check(old: &Script, new: &Script) -> bool {
+    old.source != new.source
+        || old.meta.name != new.meta.name
+        || old.meta.kind != new.meta.kind
+        || old.meta.sandbox != new.meta.sandbox
+        || old.meta.timeout_ms != new.meta.timeout_ms
+}
+
+/// A script as a patch leaves it, beside what that was decided on.
+struct Edit {
+    old: Script,
+    new: Script,
+    /// What the new script is checked against, where it has to be.
+    family: Option<Family>,
+}
+
+impl Edit {
+    async fn load(
+        conn: &mut Conn,
+        actor: &Actor,
+        id: ScriptId,
+        patch: &ScriptPatch,
+        precondition: &Precondition,
+    ) -> Result<Self, ServiceError> {
+        let (old, access) = find_script(conn, actor, id).await?;
+        access.require(Capability::ScriptWrite)?;
+        precondition.check(&revision(&old.meta))?;
+        let new = patch.apply(&old);
+        let family = match needs_check(&old, &new) {
+            true => Some(Family::load(conn, old.meta.app_id).await?),
+            false => None,
+        };
+        Ok(Self { old, new, family })
+    }
+
+    /// Whether everything that it was decided on is still as it was.
+    async fn is_current(&self, conn: &mut Conn) -> Result<bool, ServiceError> {
+        if scripts::find_meta(conn, self.old.meta.id).await?.as_ref() != Some(&self.old.meta) {
+            return Ok(false);
+        }
+        match &self.family {
+            Some(family) => family.is_current(conn).await,
+            None => Ok(true),
+        }
+    }
+}
+
+async fn load_family(conn: &mut Conn, actor: &Actor, app_id: AppId) -> Result<Family, ServiceError> {
+    actor.access(conn, &AppRef::Id(app_id)).await?.require(Capability::ScriptWrite)?;
+    Family::load(conn, app_id).await
+}
+
+impl ScriptService {
+    pub(crate) fn new(desk: Desk, checker: Checker, urls: UrlStyle) -> Self {
+        Self { desk, checker, urls }
+    }
+
+    pub(crate) async fn list(
+        &self,
+        actor: &Actor,
+        app: &AppRef,
+        size: PageSize,
+        after: Option<ScriptId>,
+    ) -> Result<Page<ScriptMeta, ScriptId>, ServiceError> {
+        let mut conn = self.desk.store.read().await?;
+        let access = actor.access(&mut conn, app).await?;
+        access.require(Capability::AppRead)?;
+        let found = scripts::list(&mut conn, access.app.id, size.plus_one(), after).await?;
+        Ok(Page::cut(found, size, |script| script.id))
+    }
+
+    pub(crate) async fn get(&self, actor: &Actor, id: ScriptId) -> Result<Script, ServiceError> {
+        let (script, access) = find_script(&mut self.desk.store.read().await?, actor, id).await?;
+        access.require(Capability::AppRead)?;
+        Ok(script)
+    }
+
+    /// Checks a source as saving it would, under the name given.
+    pub(crate) async fn check(
+        &self,
+        actor: &Actor,
+        draft: SourceDraft,
+    ) -> Result<Result<Vec<ScriptName>, SourceProblem>, ServiceError> {
+        let family = self.family(actor, draft.app_id).await?;
+        let at = self.desk.clock.now();
+        let SourceDraft { app_id, name, kind, source, timeout_ms, sandbox } = draft;
+        let name = name.unwrap_or_else(|| family.free_name());
+        let id = family.by_name(&name).map_or_else(|| ScriptId::generate(at), |script| script.meta.id);
+        let meta = ScriptMeta { sandbox, timeout_ms, ..blank_meta(id, app_id, name, kind, at) };
+        match self.checker.check(&family, &Script { meta, source }).await {
+            Ok(imports) => Ok(Ok(imports)),
+            Err(ServiceError::InvalidSource(problem)) => Ok(Err(problem)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn family(&self, actor: &Actor, app_id: AppId) -> Result<Family, ServiceError> {
+        load_family(&mut *self.desk.store.begin_read().await?, actor, app_id).await
+    }
+
+    pub(crate) async fn create(&self, actor: &Actor, new: NewScript) -> Result<Script, ServiceError> {
+        let NewScript { app_id, name, kind, source, description, timeout_ms, sandbox, execute_access } = new;
+        let at = self.desk.clock.now();
+        let blank = blank_meta(ScriptId::generate(at), app_id, name, kind, at);
+        let meta = ScriptMeta { description, timeout_ms, sandbox, execute_access, ..blank };
+        let mut script = Script { meta, source };
+        let family = self.family(actor, app_id).await?;
+        self.check_new(&family, &mut script).await?;
+        let mut change = self.desk.begin(actor).await?;
+        if !family.is_current(&mut change).await? {
+            // Somebody was quicker. Nobody can be now: units of work follow one another.
+            let family = load_family(&mut change, actor, app_id).await?;
+            self.check_new(&family, &mut script).await?;
+        }
+        insert_script(&mut change, &script, Some(actor)).await?;
+        self.desk.publish(change, app_id).await?;
+        Ok(script)
+    }
+
+    async fn check_new(&self, family: &Family, script: &mut Script) -> Result<(), ServiceError> {
+        if family.by_name(&script.meta.name).is_some() {
+            return Err(ServiceError::ScriptNameTaken);
+        }
+        script.meta.imports = self.checker.check(family, script).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn update(
+        &self,
+        actor: &Actor,
+        id: ScriptId,
+        patch: &ScriptPatch,
+        precondition: &Precondition,
+    ) -> Result<Script, ServiceError> {
+        // Checked before the change begins, so that no other change waits for a compilation.
+        let mut read = self.desk.store.begin_read().await?;
+        let mut edit = Edit::load(&mut read, actor, id, patch, precondition).await?;
+        drop(read);
+        if edit.new == edit.old {
+            return Ok(edit.old);
+        }
+        self.check_edit(&mut edit).await?;
+        let mut change = self.desk.begin(actor).await?;
+        if !edit.is_current(&mut change).await? {
+            // Somebody was quicker. Nobody can be now: units of work follow one another.
+            edit = Edit::load(&mut change, actor, id, patch, precondition).await?;
+            self.check_edit(&mut edit).await?;
+        }
+        self.store(actor, change, &edit.old, edit.new).await
+    }
+
+    async fn check_edit(&self, Edit { old, new, family }: &mut Edit) -> Result<(), ServiceError> {
+        if let Some(family) = family {
+            refuse_importers(family, old, new)?;
+            new.meta.imports = self.checker.check(family, new).await?;
+        }
+        Ok(())
+    }
+
+    async fn store(
+        &self,
+        actor: &Actor,
+        mut change: Change,
+        old: &Script,
+        mut new: Script,
+    ) -> Result<Script, ServiceError> {
+        if new == *old {
+            return Ok(new);
+        }
+        let (id, app_id, at) = (new.meta.id, new.meta.app_id, change.at);
+        if old.meta.kind == ScriptKind::Endpoint && new.meta.kind == ScriptKind::Module {
+            self.refuse_routes(&mut change, &old.meta).await?;
+        }
+        if new.source != old.source {
+            let by = Some(actor.user.id);
+            let saved = scripts::update_source(&mut change, id, &new.source, &new.meta.imports, by, at).await?;
+            new.meta.version = saved.ok_or(ServiceError::NotFound("script"))?;
+        }
+        new.meta.updated_at = at;
+        scripts::update(&mut change, &new.meta).await?;
+        let event = Event::new("script.update", AuditObject::Script(id)).in_app(app_id);
+        change.record(event.before(audited(&old.meta)).after(audited(&new.meta))).await?;
+        self.desk.publish(change, app_id).await?;
+        Ok(new)
+    }
+
+    async fn refuse_routes(&self, conn: &mut Conn, meta: &ScriptMeta) -> Result<(), ServiceError> {
+        let found = routes::list_of_script(conn, meta.id).await?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let claims = claims_of(conn, meta.app_id).await?;
+        let routes = found.into_iter().map(|stored| self.urls.locate(stored, &claims)).collect();
+        Err(ServiceError::ScriptInUse { routes, importers: Vec::new() })
+    }
+
+    /// Deletes a script: an endpoint with its routes, a module only when nothing imports it.
+    pub(crate) async fn delete(
+        &self,
+        actor: &Actor,
+        id: ScriptId,
+        precondition: &Precondition,
+    ) -> Result<(), ServiceError> {
+        let mut change = self.desk.begin(actor).await?;
+        let (meta, access) = find_meta(&mut change, actor, id).await?;
+        access.require(Capability::ScriptWrite)?;
+        precondition.check(&revision(&meta))?;
+        if meta.kind == ScriptKind::Module {
+            let mut importers = scripts::list(&mut change, meta.app_id, u32::MAX, None).await?;
+            importers.retain(|other| other.imports.contains(&meta.name));
+            if !importers.is_empty() {
+                return Err(ServiceError::ScriptInUse { routes: Vec::new(), importers });
+            }
+        }
+        scripts::delete(&mut change, id).await?;
+        let event = Event::new("script.delete", AuditObject::Script(id)).in_app(meta.app_id);
+        change.record(event.before(audited(&meta))).await?;
+        self.desk.publish(change, meta.app_id).await
+    }
+}
+
+/// Imports go by name and reach modules only: a module keeps both while others import it.
+fn refuse_importers(family: &Family, old: &Script, new: &Script) -> Result<(), ServiceError> {
+    let stays = new.meta.kind == ScriptKind::Module && new.meta.name == old.meta.name;
+    let importers = family.importers(&old.meta.name);
+    match old.meta.kind == ScriptKind::Module && !stays && !importers.is_empty() {
+        true => Err(ServiceError::ScriptInUse { routes: Vec::new(), importers }),
+        false => Ok(()),
+    }
+}
+
+/// A script of version 1 with everything optional left out.
+pub(crate) fn blank_meta(id: ScriptId, app_id: AppId, name: ScriptName, kind: ScriptKind, at: Timestamp) -> ScriptMeta {
+    ScriptMeta {
+        id,
+        app_id,
+        name,
+        kind,
+        description: String::new(),
+        version: 1,
+        imports: Vec::new(),
+        timeout_ms: None,
+        sandbox: Sandbox::default(),
+        execute_access: ExecuteAccess::Open,
+        created_at: at,
+        updated_at: at,
+    }
+}
+
+/// Stores a new script with its audit row.
+pub(crate) async fn insert_script(
+    change: &mut Change,
+    script: &Script,
+    by: Option<&Actor>,
+) -> Result<(), ServiceError> {
+    scripts::insert(change, script, by.map(|actor| actor.user.id)).await?;
+    let event = Event::new("script.create", AuditObject::Script(script.meta.id)).in_app(script.meta.app_id);
+    change.record(event.after(audited(&script.meta))).await
+}

@@ -1,0 +1,248 @@
+//! The store: SQLite files or a PostgreSQL database behind one face. It owns pools, transactions and migrations, and
+//! must not know what is stored.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sqlx::{PgPool, SqlitePool};
+use tokio::time::Instant;
+
+use crate::repo::{self, RepoError};
+
+mod config;
+pub(crate) mod conn;
+pub mod migration;
+mod postgres;
+mod sqlite;
+
+pub use config::{DatabaseConfig, DatabaseUrl, InvalidDatabaseUrl};
+pub use conn::{Conn, Dialects, Tx};
+use conn::{Isolation, Link, within, within_time};
+use migration::{HISTORY, Step, newest_version};
+use sqlite::SqliteFiles;
+
+/// How long a caller waits for a connection before the store counts as unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directory or a file in it cannot be used.
+    #[error("{} cannot be used: {source}", path.display())]
+    Files {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store was written by a newer version.
+    #[error("the store has schema {found}, and this version knows schemas up to {known}; use a newer picloud")]
+    NewerSchema {
+        /// The store's schema.
+        found: i64,
+        /// The newest schema that this binary knows.
+        known: i64,
+    },
+    /// A migration that was applied has another text in this binary.
+    #[error("migration {version} of the store differs from this version's; the store comes from another build")]
+    EditedMigration {
+        /// Its number.
+        version: i64,
+    },
+    /// The database failed.
+    #[error("the store cannot be opened: {0}")]
+    Repo(#[from] RepoError),
+}
+
+/// The store. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pools: Pools,
+    schema_version: i64,
+}
+
+#[derive(Debug, Clone)]
+enum Pools {
+    Sqlite(SqliteFiles),
+    Postgres(PgPool),
+}
+
+/// Which data, and what for.
+#[derive(Debug, Clone, Copy)]
+enum Need {
+    ReadMain,
+    WriteMain,
+    ReadLogs,
+    WriteLogs,
+}
+
+impl Store {
+    /// Opens the store, and brings its schema to the newest one.
+    ///
+    /// # Errors
+    /// A place that cannot be used, a schema that this binary does not know, or a database that does not answer.
+    pub async fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        Self::open_at(config, HISTORY).await
+    }
+
+    /// As [`Store::open`], with another history than the product's: how upgrades are tested.
+    #[doc(hidden)]
+    pub async fn open_at(config: &DatabaseConfig, history: &[Step]) -> Result<Self, StoreError> {
+        let pools = match config {
+            DatabaseConfig::Sqlite { dir } => Pools::Sqlite(SqliteFiles::open(dir, history).await?),
+            DatabaseConfig::Postgres { url } => Pools::Postgres(postgres::open(url.connect_options(), history).await?),
+        };
+        Ok(Self { pools, schema_version: newest_version(history) })
+    }
+
+    /// The number of the newest migration: the fifth versioned surface.
+    pub fn schema_version(&self) -> i64 {
+        self.schema_version
+    }
+
+    /// Whether the store is SQLite files, for defaults that depend on it.
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self.pools, Pools::Sqlite(_))
+    }
+
+    /// Begins a unit of work on the control data. Units of work follow one another, on either database and over all
+    /// nodes: what one reads stays true until it commits.
+    ///
+    /// # Errors
+    /// [`RepoError::Unavailable`], after about 2.5 s where nothing answers at all.
+    pub async fn begin(&self) -> Result<Tx, RepoError> {
+        let mut tx = self.transaction(Need::WriteMain, Isolation::Write).await?;
+        if !self.is_sqlite() {
+            // SQLite lets one write at a time; this makes PostgreSQL do the same.
+            repo::config::lock(&mut tx).await?;
+        }
+        Ok(tx)
+    }
+
+    /// Begins a reading of the control data at one moment. It ends when it is dropped; there is nothing to commit.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub async fn begin_read(&self) -> Result<Tx, RepoError> {
+        self.transaction(Need::ReadMain, Isolation::Snapshot).await
+    }
+
+    /// A connection that reads the control data, each statement for itself.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub async fn read(&self) -> Result<Conn, RepoError> {
+        self.connection(Need::ReadMain).await
+    }
+
+    /// Begins a unit of work on the execution log. These do not wait for those of the control data.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub async fn begin_logs(&self) -> Result<Tx, RepoError> {
+        self.transaction(Need::WriteLogs, Isolation::Write).await
+    }
+
+    /// A connection that reads the execution log.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub async fn read_logs(&self) -> Result<Conn, RepoError> {
+        self.connection(Need::ReadLogs).await
+    }
+
+    /// Whether the store answers.
+    pub async fn is_reachable(&self) -> bool {
+        let answer = async { repo::config::current_version(&mut self.read().await?).await };
+        answer.await.is_ok()
+    }
+
+    /// Closes all connections, once what runs on them has ended.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite(files) => files.close().await,
+            Pools::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    async fn transaction(&self, need: Need, isolation: Isolation) -> Result<Tx, RepoError> {
+        let begin = isolation.begin();
+        let mut patience = Patience::new(self);
+        loop {
+            let begun = match self.pool(need) {
+                // Waiting for another process takes as long as SQLite's busy timeout.
+                Pool::Sqlite(pool) => {
+                    within_time(async { Ok(pool.begin_with(begin.sqlite).await?) }).await.map(Link::SqliteTx)
+                }
+                Pool::Postgres(pool) => {
+                    within(ACQUIRE_TIMEOUT, pool.begin_with(begin.postgres)).await.map(Link::PostgresTx)
+                }
+            };
+            if let Some(result) = patience.judge(begun) {
+                return Ok(Tx(Conn(result?)));
+            }
+        }
+    }
+
+    async fn connection(&self, need: Need) -> Result<Conn, RepoError> {
+        let mut patience = Patience::new(self);
+        loop {
+            let acquired = match self.pool(need) {
+                Pool::Sqlite(pool) => pool.acquire().await.map(Link::Sqlite),
+                Pool::Postgres(pool) => pool.acquire().await.map(Link::Postgres),
+            };
+            let checked = match acquired {
+                Ok(link) => Conn(link).checked().await,
+                Err(error) => Err(error.into()),
+            };
+            if let Some(result) = patience.judge(checked) {
+                return result;
+            }
+        }
+    }
+
+    /// Connections in the pool that a stopped server may have killed.
+    fn perhaps_dead(&self) -> usize {
+        match &self.pools {
+            Pools::Sqlite(_) => 0,
+            Pools::Postgres(pool) => pool.num_idle(),
+        }
+    }
+
+    fn pool(&self, need: Need) -> Pool<'_> {
+        match (&self.pools, need) {
+            (Pools::Sqlite(files), Need::ReadMain) => Pool::Sqlite(&files.main.readers),
+            (Pools::Sqlite(files), Need::WriteMain) => Pool::Sqlite(&files.main.writer),
+            (Pools::Sqlite(files), Need::ReadLogs) => Pool::Sqlite(&files.logs.readers),
+            (Pools::Sqlite(files), Need::WriteLogs) => Pool::Sqlite(&files.logs.writer),
+            (Pools::Postgres(pool), _) => Pool::Postgres(pool),
+        }
+    }
+}
+
+/// A pool of either driver.
+enum Pool<'s> {
+    Sqlite(&'s SqlitePool),
+    Postgres(&'s PgPool),
+}
+
+/// Tries until a connection proves to be live: those in a pool may have died with a server that has come back since.
+/// Each failed try takes one of them out of the pool.
+struct Patience<'s> {
+    store: &'s Store,
+    deadline: Instant,
+    perhaps_dead: usize,
+}
+
+impl<'s> Patience<'s> {
+    fn new(store: &'s Store) -> Self {
+        Self { store, deadline: Instant::now() + ACQUIRE_TIMEOUT, perhaps_dead: store.perhaps_dead() }
+    }
+
+    /// What to answer after a try; `None`: try again.
+    fn judge<T>(&mut self, tried: Result<T, RepoError>) -> Option<Result<T, RepoError>> {
+        let had_pooled = std::mem::replace(&mut self.perhaps_dead, self.store.perhaps_dead()) > 0;
+        let again = had_pooled && matches!(tried, Err(RepoError::Unavailable(_))) && Instant::now() < self.deadline;
+        (!again).then_some(tried)
+    }
+}

@@ -1,0 +1,47 @@
+//! The PostgreSQL pool.
+
+use std::time::Duration;
+
+use sqlx::migrate::Migrate;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgPool};
+
+use crate::store::conn::within;
+use crate::store::migration::{self, Step, Target, repo_error};
+use crate::store::{ACQUIRE_TIMEOUT, StoreError};
+
+/// Connections of one node. Requests to the admin API hold one for well under a millisecond at a time.
+const CONNECTIONS: u32 = 10;
+
+/// Ends the transaction of a node that vanished, whose lock would hold up all others.
+const END_VANISHED: &str = "SET idle_in_transaction_session_timeout = '30s'";
+
+pub(super) async fn open(options: &PgConnectOptions, history: &[Step]) -> Result<PgPool, StoreError> {
+    let options = options.clone().application_name("picloud").disable_statement_logging();
+    migrate(&options, history).await?;
+    Ok(PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(Duration::from_secs(600))
+        .test_before_acquire(false)
+        .after_connect(|conn, _| {
+            Box::pin(async move {
+                sqlx::query(END_VANISHED).execute(conn).await?;
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options))
+}
+
+/// Migrates on a connection of its own: closing it lets go of the migration lock, whatever happened. The lock is taken
+/// before the first look, since of two nodes that create the table of migrations at once one fails.
+async fn migrate(options: &PgConnectOptions, history: &[Step]) -> Result<(), StoreError> {
+    let mut conn = within(ACQUIRE_TIMEOUT, options.connect()).await?;
+    let result = match conn.lock().await {
+        Ok(()) => migration::apply(&mut conn, history, Target::Postgres).await,
+        Err(error) => Err(StoreError::Repo(repo_error(error))),
+    };
+    // The server lets go as well when this fails.
+    conn.close().await.ok();
+    result
+}

@@ -1,0 +1,67 @@
+//! The execution log through the API.
+
+use std::time::Duration;
+
+use picloud_manager::store::Store;
+use serde_json::json;
+
+use crate::world::{World, id};
+
+async fn one_sees_the_request_that_one_just_made(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    let app = owner.make_app("shop").await;
+    owner.make_domain(&app, "shop.localhost").await;
+    let source = "log::warn(\"low\", #{ left: 2 }); if ctx.request.query.bad == \"1\" { throw \"bad\" } \"ok\"";
+    let script = owner.make_endpoint(&app, "page", source).await;
+    let route = owner.make_route(&script, "/").await;
+    assert_eq!(world.fetch("GET", "http://shop.localhost/").await, "ok");
+    world.clock.advance(Duration::from_secs(10));
+    assert_eq!(world.fetch("GET", "http://shop.localhost/?bad=1").await, "error");
+
+    let path = format!("/scripts/{}/logs", id(&script));
+    let all = owner.get(&path).await.is(200);
+    assert_eq!(all["total"], 2);
+    let (failed, good) = (&all["items"][0], &all["items"][1]);
+    assert_eq!((&failed["outcome"], &failed["status"]), (&json!("error"), &json!(500)));
+    assert!(failed["error"]["message"].as_str().unwrap().contains("bad"));
+    assert_eq!((&good["outcome"], &good["status"], &good["version"]), (&json!("success"), &json!(200), &json!(1)));
+    assert_eq!(good["logs"][0]["message"], "low");
+    assert_eq!(good["logs"][0]["data"], json!({ "left": 2 }));
+    assert_eq!(good["origin"], json!({ "kind": "route", "route_id": id(&route) }));
+    assert_eq!(good["id"], good["execution_id"]);
+    for member in ["started_at", "duration_us", "request", "response"] {
+        assert!(!good[member].is_null(), "{member}");
+    }
+    assert_eq!(owner.get("/apps/shop/logs").await.is(200), all);
+
+    let total = |query: &str| {
+        let (owner, path) = (owner.clone(), format!("{path}?{query}"));
+        async move { owner.get(&path).await.is(200)["total"].as_u64().unwrap() }
+    };
+    assert_eq!(total("outcome=error").await, 1);
+    assert_eq!(total("outcome=timeout").await, 0);
+    assert_eq!(total("since=2027-01-15T08:00:05Z").await, 1);
+    let page = owner.get(&format!("{path}?limit=1&offset=1")).await.is(200);
+    assert_eq!((&page["items"], &page["total"]), (&json!([good]), &json!(2)));
+    assert_eq!(owner.get("/apps/default/logs").await.is(200)["total"], 0);
+}
+
+async fn bad_filters_are_refused_by_name(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    for (query, field) in [
+        ("limit=0", "limit"),
+        ("limit=-1", "limit"),
+        ("offset=-1", "offset"),
+        ("offset=99999999999", "offset"),
+        ("outcome=fine", "outcome"),
+        ("since=yesterday", "since"),
+        ("level=warn", "level"),
+    ] {
+        assert_eq!(owner.get(&format!("/apps/default/logs?{query}")).await.invalid_fields(), [field], "{query}");
+    }
+    owner.get("/apps/default/logs?limit=999").await.is(200);
+}
+
+on_both! { one_sees_the_request_that_one_just_made, bad_filters_are_refused_by_name }

@@ -1,0 +1,346 @@
+//! A manager in process, with clients that speak to its router, and a data plane to see what is published.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http_body_util::BodyExt;
+use picloud_executor::{Completion, Executor, ExecutorConfig, Invocation};
+use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
+use picloud_manager::repo::members::{self, Member};
+use picloud_manager::repo::role::{AppRole, InstanceRole};
+use picloud_manager::repo::users;
+use picloud_manager::store::Store;
+use picloud_manager::{FirstOwner, Manager, ManagerConfig, Parts};
+use picloud_shared::clock::{Clock, ManualClock, Timestamp};
+use picloud_shared::domain_pattern::Host;
+use picloud_shared::execution::Origin;
+use picloud_shared::id::{AppId, ExecutionId};
+use picloud_shared::name::Username;
+use picloud_shared::path_pattern::RequestPath;
+use picloud_shared::request::{AdminPeer, RequestHead, Scheme, ScriptRequest};
+use picloud_shared::routing::{Dispatch, RouteVerdict, dispatch};
+use picloud_shared::script::LimitPolicy;
+use picloud_shared::snapshot::SnapshotCell;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+pub const OWNER: &str = "olive";
+pub const PASSWORD: &str = "a quiet pass phrase";
+/// The longest body that the manager under test reads.
+pub const MAX_BODY: usize = 512 * 1024;
+
+/// One node under test.
+pub struct World {
+    pub manager: Manager,
+    pub store: Store,
+    pub clock: Arc<ManualClock>,
+    pub snapshot: Arc<SnapshotCell>,
+    pub executor: Arc<Executor>,
+    router: Router,
+}
+
+pub fn config() -> ManagerConfig {
+    ManagerConfig {
+        public_base_url: "https://pi.example.com".to_owned(),
+        admin_hosts: vec![Host::parse_authority("admin.example.net").unwrap()],
+        session_ttl: Duration::from_secs(24 * 60 * 60),
+        limits: LimitPolicy::default(),
+        first_owner: Some(FirstOwner { username: name(OWNER), password: PASSWORD.parse().unwrap() }),
+        max_request_body_bytes: MAX_BODY,
+    }
+}
+
+pub fn name(text: &str) -> Username {
+    text.parse().unwrap()
+}
+
+impl World {
+    /// A node with the first owner.
+    pub async fn start(store: &Store) -> Self {
+        Self::start_with(store, config()).await
+    }
+
+    pub async fn start_with(store: &Store, config: ManagerConfig) -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
+        let shared_clock: Arc<dyn Clock> = clock.clone();
+        let log = ExecutionWriter::start(store.clone(), Arc::clone(&shared_clock), LogPolicy::for_store(store));
+        let sizes = ExecutorConfig {
+            workers: 2,
+            app_concurrency: 16,
+            queue_capacity: 64,
+            program_cache_bytes: 8 << 20,
+            max_response_bytes: 1 << 20,
+        };
+        let executor = Arc::new(Executor::start(sizes, Arc::clone(&shared_clock), log.sink()).unwrap());
+        let snapshot = Arc::new(SnapshotCell::default());
+        let parts = Parts {
+            store: store.clone(),
+            clock: shared_clock,
+            snapshot: Arc::clone(&snapshot),
+            executor: Arc::clone(&executor),
+            execution_log: log,
+        };
+        let manager = Manager::start(config, parts).await.unwrap();
+        let router = manager.router();
+        Self { manager, store: store.clone(), clock, snapshot, executor, router }
+    }
+
+    /// Somebody who is not signed in, at a terminal elsewhere, over HTTPS.
+    pub fn stranger(&self) -> Client {
+        let peer = AdminPeer {
+            remote_ip: "192.0.2.7".parse().unwrap(),
+            scheme: Scheme::Https,
+            authority: "pi.example.com".into(),
+            cookies_count: true,
+        };
+        Client { router: self.router.clone(), clock: Arc::clone(&self.clock), peer, headers: HeaderMap::new() }
+    }
+
+    pub async fn owner(&self) -> Client {
+        self.log_in(OWNER).await
+    }
+
+    pub async fn log_in(&self, username: &str) -> Client {
+        let credentials = json!({ "username": username, "password": PASSWORD });
+        let session = self.stranger().post("/auth/login", credentials).await.is(200);
+        self.stranger().bearer(session["token"].as_str().unwrap())
+    }
+
+    /// A user of that role on the instance, signed in.
+    pub async fn user(&self, username: &str, role: InstanceRole) -> Client {
+        let password = Some(PASSWORD.parse().unwrap());
+        picloud_manager::users::create_user(&self.store, &*self.clock, name(username), role, password).await.unwrap();
+        self.log_in(username).await
+    }
+
+    /// A member of the instance with that role in the app, signed in.
+    pub async fn member(&self, username: &str, app: &Value, role: AppRole) -> Client {
+        let client = self.user(username, InstanceRole::Member).await;
+        self.join(username, app, role).await;
+        client
+    }
+
+    pub async fn join(&self, username: &str, app: &Value, role: AppRole) {
+        let mut tx = self.store.begin().await.unwrap();
+        let (user, _) = users::find_by_username(&mut tx, &name(username)).await.unwrap().unwrap();
+        let app_id: AppId = id(app).parse().unwrap();
+        let member = Member { app_id, user_id: user.id, role, joined_at: self.clock.now() };
+        members::insert(&mut tx, &member).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// What the data plane answers: the body of the matched script, or the verdict's name.
+    pub async fn fetch(&self, method: &str, url: &str) -> String {
+        match self.run(method, url).await {
+            Ok(completion) => match completion.response {
+                Some(response) => String::from_utf8(response.body.to_vec()).unwrap(),
+                None => completion.outcome.to_string(),
+            },
+            Err(verdict) => verdict.to_owned(),
+        }
+    }
+
+    async fn run(&self, method: &str, url: &str) -> Result<Completion, &'static str> {
+        let snapshot = self.snapshot.load_full();
+        let uri: Uri = url.parse().unwrap();
+        let method: Method = method.parse().unwrap();
+        let host = Host::parse_authority(uri.authority().unwrap().as_str()).unwrap();
+        let path = RequestPath::parse(uri.path()).unwrap();
+        let (app, host_params, found) = match dispatch(&snapshot, &host, &path, &method) {
+            Dispatch::UnknownHost => return Err("unknown_host"),
+            Dispatch::App { app, host_params, verdict: RouteVerdict::Matched(found) } => (app, host_params, found),
+            Dispatch::App { verdict: RouteVerdict::NoRoute, .. } => return Err("no_route"),
+            Dispatch::App { .. } => return Err("other_method"),
+        };
+        let head = RequestHead {
+            method,
+            scheme: Scheme::Http,
+            host: host.as_str().into(),
+            authority: host.as_str().into(),
+            path: uri.path().into(),
+            query: uri.query().map(Into::into),
+            headers: HeaderMap::new(),
+            remote_ip: IpAddr::from([192, 0, 2, 1]),
+        };
+        let (params, rest) = (found.params, found.rest);
+        let request = ScriptRequest { head: Arc::new(head), params, host_params, rest, body: Bytes::new() };
+        let invocation = Invocation {
+            execution_id: ExecutionId::generate(self.clock.now()),
+            app: Arc::clone(app),
+            script: Arc::clone(app.script(found.route.script_id).unwrap()),
+            request,
+            origin: Origin::Route(found.route.id),
+        };
+        Ok(self.executor.run(invocation).await)
+    }
+}
+
+/// Who sends requests, and how.
+#[derive(Clone)]
+pub struct Client {
+    router: Router,
+    clock: Arc<ManualClock>,
+    pub peer: AdminPeer,
+    headers: HeaderMap,
+}
+
+impl Client {
+    pub fn bearer(self, token: &str) -> Self {
+        self.header(AUTHORIZATION.as_str(), &format!("Bearer {token}"))
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.append(name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap());
+        self
+    }
+
+    pub fn if_match(&self, etag: &str) -> Self {
+        self.clone().header("if-match", etag)
+    }
+
+    pub fn at(mut self, remote_ip: &str) -> Self {
+        self.peer.remote_ip = remote_ip.parse().unwrap();
+        self
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request("GET", path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request("DELETE", path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send_json("POST", path, body.to_string()).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send_json("PATCH", path, body.to_string()).await
+    }
+
+    pub async fn send_json(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
+        let request = self.request(method, path).header(CONTENT_TYPE, "application/json");
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    /// A request with this client's headers to a path below the API's root.
+    pub fn request(&self, method: &str, path: &str) -> http::request::Builder {
+        self.request_to_root(method, &format!("/api/v1/admin{path}"))
+    }
+
+    pub fn request_to_root(&self, method: &str, path: &str) -> http::request::Builder {
+        let mut request = Request::builder().method(method).uri(path);
+        request.headers_mut().unwrap().extend(self.headers.clone());
+        request.extension(self.peer.clone())
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        // Things made one after the other are listed so: ids sort by the millisecond.
+        self.clock.advance(Duration::from_millis(1));
+        Answer { status: parts.status, headers: parts.headers, bytes }
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub bytes: Bytes,
+}
+
+impl Answer {
+    /// The body of an answer that must have this status.
+    #[track_caller]
+    pub fn is(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        if self.bytes.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// The document of a problem that must have this status and code, and is whole.
+    #[track_caller]
+    pub fn problem(self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text());
+        let document = self.json();
+        assert_eq!(document["code"], code, "{document}");
+        assert_eq!(document["status"], status);
+        for member in ["type", "title", "detail"] {
+            assert!(document[member].as_str().is_some_and(|text| !text.is_empty()), "{member} in {document}");
+        }
+        document
+    }
+
+    /// The names of the fields that a 422 complains of.
+    #[track_caller]
+    pub fn invalid_fields(self) -> Vec<String> {
+        let document = self.problem(422, "invalid");
+        let errors = document["errors"].as_array().unwrap();
+        errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[track_caller]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {self:?}")).to_str().unwrap()
+    }
+
+    pub fn etag(&self) -> String {
+        self.header("etag").to_owned()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+}
+
+/// The `id` of a thing that the API returned.
+#[track_caller]
+pub fn id(thing: &Value) -> &str {
+    thing["id"].as_str().unwrap_or_else(|| panic!("no id in {thing}"))
+}
+
+/// What tests make again and again.
+impl Client {
+    pub async fn make_app(&self, slug: &str) -> Value {
+        self.post("/apps", json!({ "slug": slug, "name": slug })).await.is(201)
+    }
+
+    pub async fn make_domain(&self, app: &Value, pattern: &str) -> Value {
+        self.post(&format!("/apps/{}/domains", id(app)), json!({ "pattern": pattern })).await.is(201)
+    }
+
+    pub async fn make_endpoint(&self, app: &Value, name: &str, source: &str) -> Value {
+        self.make_script(app, name, "endpoint", source).await
+    }
+
+    pub async fn make_module(&self, app: &Value, name: &str, source: &str) -> Value {
+        self.make_script(app, name, "module", source).await
+    }
+
+    async fn make_script(&self, app: &Value, name: &str, kind: &str, source: &str) -> Value {
+        let body = json!({ "app_id": id(app), "name": name, "kind": kind, "source": source });
+        self.post("/scripts", body).await.is(201)
+    }
+
+    /// A GET route for any host, param where the path has one.
+    pub async fn make_route(&self, script: &Value, path: &str) -> Value {
+        let kind = if path.contains("/:") { "param" } else { "exact" };
+        let body = json!({ "host_kind": "any", "path_kind": kind, "path": path, "method": "GET" });
+        self.post(&format!("/scripts/{}/routes", id(script)), body).await.is(201)
+    }
+}

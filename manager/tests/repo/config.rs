@@ -1,0 +1,131 @@
+//! The published version, its changes, the instance's flags, and units of work.
+
+use picloud_manager::repo::config::{self, InstanceFlag, KEPT_CHANGES};
+use picloud_manager::repo::{apps, users};
+use picloud_shared::id::AppId;
+
+use crate::rows::{NOW, add_app, add_user, app};
+use crate::test_store::{TestStore, on_both};
+
+on_both! {
+    async fn changes_are_told_once_each_and_only_when_committed(test: TestStore) {
+        let (a, b) = (AppId::generate(NOW), AppId::generate(NOW));
+        let mut tx = test.store.begin().await.unwrap();
+        assert_eq!(config::current_version(&mut tx).await.unwrap(), 0);
+        assert_eq!(config::changes_since(&mut tx, 0).await.unwrap(), Some(vec![]));
+        for (app, version) in [(a, 1), (b, 2), (a, 3)] {
+            assert_eq!(config::bump(&mut tx, app).await.unwrap(), version);
+        }
+        tx.commit().await.unwrap();
+        let mut tx = test.store.begin().await.unwrap();
+        config::bump(&mut tx, b).await.unwrap();
+        drop(tx);
+
+        let mut conn = test.store.begin_read().await.unwrap();
+        assert_eq!(config::current_version(&mut conn).await.unwrap(), 3);
+        let mut both = vec![a, b];
+        both.sort();
+        assert_eq!(config::changes_since(&mut conn, 0).await.unwrap(), Some(both));
+        assert_eq!(config::changes_since(&mut conn, 2).await.unwrap(), Some(vec![a]));
+        assert_eq!(config::changes_since(&mut conn, 3).await.unwrap(), Some(vec![]));
+    }
+
+    async fn who_is_too_far_behind_or_ahead_is_told_to_load_all(test: TestStore) {
+        let a = AppId::generate(NOW);
+        let first = KEPT_CHANGES - 1;
+        test.tamper(&format!("UPDATE config_version SET version = {first}")).await;
+        let mut tx = test.store.begin().await.unwrap();
+        for _ in 0..4 {
+            config::bump(&mut tx, a).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let mut conn = test.store.begin_read().await.unwrap();
+        assert_eq!(config::changes_since(&mut conn, first).await.unwrap(), Some(vec![a]));
+        assert_eq!(config::changes_since(&mut conn, first - 1).await.unwrap(), None, "a gap");
+        assert_eq!(config::changes_since(&mut conn, 0).await.unwrap(), None, "a gap");
+        assert_eq!(config::changes_since(&mut conn, first + 5).await.unwrap(), None, "a restored backup");
+        drop(conn);
+
+        test.tamper(&format!("DELETE FROM config_changes WHERE version = {}", first + 4)).await;
+        let mut conn = test.store.begin_read().await.unwrap();
+        assert_eq!(config::changes_since(&mut conn, first + 3).await.unwrap(), None, "the last one is missing");
+        drop(conn);
+        let of_a_newer_node = format!("UPDATE config_changes SET kind = 'certificate' WHERE version = {}", first + 3);
+        test.tamper(&of_a_newer_node).await;
+        test.tamper(&format!("UPDATE config_version SET version = {}", first + 3)).await;
+        let mut conn = test.store.begin_read().await.unwrap();
+        assert_eq!(config::changes_since(&mut conn, first + 2).await.unwrap(), None);
+    }
+
+    async fn only_the_newest_changes_are_kept(test: TestStore) {
+        let a = AppId::generate(NOW);
+        let mut tx = test.store.begin().await.unwrap();
+        config::bump(&mut tx, a).await.unwrap();
+        tx.commit().await.unwrap();
+        test.tamper(&format!("UPDATE config_version SET version = {KEPT_CHANGES}")).await;
+        let mut tx = test.store.begin().await.unwrap();
+        config::bump(&mut tx, a).await.unwrap();
+        tx.commit().await.unwrap();
+        // The first change is beyond reach, so inserting its row again meets no other.
+        test.tamper(&format!("INSERT INTO config_changes SELECT 1, kind, id FROM config_changes WHERE version = {}", KEPT_CHANGES + 1)).await;
+    }
+
+    async fn a_flag_is_set_once(test: TestStore) {
+        let mut tx = test.store.begin().await.unwrap();
+        assert!(!config::flag(&mut tx, InstanceFlag::Seeded).await.unwrap());
+        assert!(config::set_flag(&mut tx, InstanceFlag::Seeded).await.unwrap());
+        assert!(!config::set_flag(&mut tx, InstanceFlag::Seeded).await.unwrap());
+        assert!(config::flag(&mut tx, InstanceFlag::Seeded).await.unwrap());
+    }
+
+    async fn units_of_work_follow_one_another(test: TestStore) {
+        let tasks = (0..8).map(|_| {
+            let store = test.store.clone();
+            tokio::spawn(async move {
+                for _ in 0..5 {
+                    // Read, then write what was read: every lost update would show.
+                    let mut tx = store.begin().await.unwrap();
+                    let users = users::count(&mut tx).await.unwrap();
+                    tokio::task::yield_now().await;
+                    let user = crate::rows::user(&format!("user-{users}"));
+                    users::insert(&mut tx, &user, &users::PasswordHash::from_phc(String::new())).await.unwrap();
+                    tx.commit().await.unwrap();
+                }
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        assert_eq!(users::count(&mut test.store.read().await.unwrap()).await.unwrap(), 40);
+    }
+
+    async fn a_reading_stands_still_while_others_write(test: TestStore) {
+        add_app(&test.store, "first").await;
+        let mut reading = test.store.begin_read().await.unwrap();
+        assert_eq!(apps::list(&mut reading, None, 9, None).await.unwrap().len(), 1);
+        add_app(&test.store, "second").await;
+        assert_eq!(apps::list(&mut reading, None, 9, None).await.unwrap().len(), 1);
+        assert!(apps::insert(&mut reading, &app("third")).await.is_err(), "it cannot write");
+        drop(reading);
+        let mut conn = test.store.read().await.unwrap();
+        assert_eq!(apps::list(&mut conn, None, 9, None).await.unwrap().len(), 2);
+    }
+
+    async fn a_unit_of_work_that_its_caller_gave_up_leaves_nothing_and_holds_nothing(test: TestStore) {
+        for round in 0..20 {
+            let store = test.store.clone();
+            let task = tokio::spawn(async move {
+                let mut tx = store.begin().await.unwrap();
+                apps::insert(&mut tx, &app("half")).await.unwrap();
+                std::future::pending::<()>().await;
+            });
+            for _ in 0..round {
+                tokio::task::yield_now().await;
+            }
+            task.abort();
+            task.await.unwrap_err();
+        }
+        add_user(&test.store, "ada").await;
+        assert_eq!(apps::list(&mut test.store.read().await.unwrap(), None, 9, None).await.unwrap(), []);
+    }
+}

@@ -1,0 +1,21 @@
+//! The store and the repositories: one conformance suite, run on both databases.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "../support/own_cluster.rs"]
+mod own_cluster;
+#[path = "../support/rows.rs"]
+mod rows;
+#[path = "../support/test_store.rs"]
+mod test_store;
+
+mod apps;
+mod config;
+mod executions;
+mod migrations;
+mod outage;
+mod scripts;
+mod snapshot;
+mod statements;
+mod users;
+mod writer;

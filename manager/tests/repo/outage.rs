@@ -1,0 +1,140 @@
+//! A store that is gone, read-only or full: named as unavailable, soon, and well again by itself.
+
+use std::time::{Duration, Instant};
+
+use picloud_manager::repo::RepoError;
+use picloud_manager::repo::users::{self, PasswordHash};
+use picloud_manager::store::{DatabaseConfig, Store};
+
+use crate::own_cluster::OwnCluster;
+use crate::rows::{add_app, add_script, add_user, script, user};
+use crate::test_store::TestStore;
+
+/// Long enough for the acquire timeout of 2.5 s on a busy machine.
+const SOON: Duration = Duration::from_secs(4);
+
+async fn write(store: &Store, username: &str) -> Result<(), RepoError> {
+    let mut tx = store.begin().await?;
+    users::insert(&mut tx, &user(username), &PasswordHash::from_phc(String::new())).await?;
+    tx.commit().await
+}
+
+async fn read(store: &Store) -> Result<u64, RepoError> {
+    users::count(&mut store.read().await?).await
+}
+
+fn assert_unavailable<T: std::fmt::Debug>(result: Result<T, RepoError>) {
+    assert!(matches!(result, Err(RepoError::Unavailable(_))), "{result:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_server_is_unavailable_and_a_restarted_one_serves_the_first_call() {
+    let cluster = OwnCluster::start();
+    let store = Store::open(&cluster.config()).await.unwrap();
+    write(&store, "ada").await.unwrap();
+
+    // Fill the pool with connections that the restart kills.
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(store.read().await.unwrap());
+    }
+    drop(held);
+    cluster.crash();
+    cluster.start_again();
+    write(&store, "bob").await.unwrap();
+    assert_eq!(read(&store).await.unwrap(), 2);
+    assert!(store.is_reachable().await);
+
+    // Stopped in the middle of a unit of work.
+    let mut tx = store.begin().await.unwrap();
+    users::insert(&mut tx, &user("cyd"), &PasswordHash::from_phc(String::new())).await.unwrap();
+    cluster.crash();
+    assert_unavailable(tx.commit().await);
+    let started = Instant::now();
+    assert_unavailable(write(&store, "dan").await);
+    assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+    let started = Instant::now();
+    assert_unavailable(read(&store).await);
+    assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+    assert!(!store.is_reachable().await);
+
+    cluster.start_again();
+    write(&store, "dan").await.unwrap();
+    assert_eq!(read(&store).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_cannot_be_opened_and_says_so_soon() {
+    let free_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("postgres://ada:hunter2@127.0.0.1:{free_port}/cloud").parse().unwrap();
+    let started = Instant::now();
+    let error = Store::open(&DatabaseConfig::Postgres { url }).await.unwrap_err();
+    assert!(started.elapsed() < SOON);
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_never_answers_is_given_up() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://ada@{}/cloud?sslmode=disable", silent.local_addr().unwrap()).parse().unwrap();
+    let started = Instant::now();
+    assert!(Store::open(&DatabaseConfig::Postgres { url }).await.is_err());
+    assert!(started.elapsed() < SOON);
+}
+
+/// Sets up the one connection that writes, which keeps the setting.
+async fn on_writer(test: &TestStore, pragma: &'static str) {
+    test.store.begin().await.unwrap().execute_unchecked(pragma).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_sqlite_file_is_unavailable_for_writes_still_read_and_well_with_space() {
+    let test = TestStore::sqlite().await;
+    let app = add_app(&test.store, "shop").await;
+    on_writer(&test, "PRAGMA max_page_count = 1").await;
+    let large = script(app.id, "large");
+    let large = picloud_manager::repo::scripts::Script { source: "x".repeat(100_000).parse().unwrap(), ..large };
+    let mut tx = test.store.begin().await.unwrap();
+    assert_unavailable(picloud_manager::repo::scripts::insert(&mut tx, &large, None).await);
+    drop(tx);
+    assert_eq!(read(&test.store).await.unwrap(), 0);
+    on_writer(&test, "PRAGMA max_page_count = 4294967294").await;
+    add_script(&test.store, app.id, "large").await;
+}
+
+#[tokio::test]
+async fn a_read_only_sqlite_file_is_unavailable_for_writes_and_still_read() {
+    let test = TestStore::sqlite().await;
+    add_user(&test.store, "ada").await;
+    let mut tx = test.store.begin().await.unwrap();
+    tx.execute_unchecked("PRAGMA query_only = on").await.unwrap();
+    let bob = user("bob");
+    assert_unavailable(users::insert(&mut tx, &bob, &PasswordHash::from_phc(String::new())).await);
+    assert_eq!(read(&test.store).await.unwrap(), 1);
+    tx.execute_unchecked("PRAGMA query_only = off").await.unwrap();
+    drop(tx);
+    write(&test.store, "bob").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sqlite_file_that_another_process_holds_is_unavailable_for_writes_and_still_read() {
+    use sqlx::Connection;
+    let test = TestStore::sqlite().await;
+    add_user(&test.store, "ada").await;
+    let path = test.sqlite_dir().unwrap().join("main.db");
+    let mut other = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    assert_unavailable(write(&test.store, "bob").await);
+    assert_eq!(read(&test.store).await.unwrap(), 1);
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    write(&test.store, "bob").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_store_is_unavailable() {
+    let test = TestStore::sqlite().await;
+    test.store.close().await;
+    assert_unavailable(write(&test.store, "ada").await);
+    assert_unavailable(read(&test.store).await);
+    assert!(!test.store.is_reachable().await);
+}
