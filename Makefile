@@ -1,0 +1,38 @@
+# `make run` and `make test` are all that a newcomer needs. Both install what is missing on a Debian that has Rust.
+
+export CARGO_TARGET_DIR ?= /var/tmp/picloud-target
+
+# What `make check` runs of the tests: those that hold the shape of the code and of the API.
+SHAPE_TESTS = binary(layering) + test(openapi)
+
+.PHONY: help run test check bench
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run    build PiCloud and start it on http://127.0.0.1:8080, data in ./picloud-data'
+	@echo 'make test   every test, on SQLite and on a throw-away PostgreSQL'
+	@echo 'make check  formatting, lints, documentation, layering, dependencies: what CI asks for before the tests'
+	@echo 'make bench  PiCloud against bare Pingora and bare hyper (deploy/loadtest/README.md)'
+
+run:
+	@.ci/ensure cargo cc cmake
+	cargo build --locked --release --package picloud-proxy --bin picloud
+	exec $(CARGO_TARGET_DIR)/release/picloud serve --dev
+
+test:
+	@.ci/ensure cargo cc cmake cargo-nextest $(if $(TEST_PG_URL),,postgresql)
+	cargo test --locked --workspace --doc
+	.ci/with-postgres cargo nextest run --locked --workspace
+
+check:
+	@.ci/ensure cargo cc cmake cargo-nextest cargo-deny
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+	cargo deny --locked check bans licenses sources
+	cargo nextest run --locked --workspace -E '$(SHAPE_TESTS)'
+
+bench:
+	@.ci/ensure cargo cc cmake openssl python3 taskset wrk h2load
+	cargo build --locked --release --package picloud-proxy --bin picloud --example bare_pingora --example bare_hyper
+	deploy/loadtest/run

@@ -1,0 +1,136 @@
+"""One run of load against one server, and the proof that every answer was right."""
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from servers import ECHO, HOST, BenchError
+
+HERE = Path(__file__).parent
+# The log writer of PiCloud works behind the answers: its CPU belongs to the run that caused it.
+SETTLE_SECONDS = 1.2
+
+
+@dataclass(frozen=True)
+class Work:
+    """One row of the table: what is asked, over what, and what must come back."""
+
+    row: str
+    title: str
+    scheme: str
+    protocol: str
+    method: str
+    path: str
+    expected: object
+
+    @property
+    def body(self):
+        return ECHO if self.method == "POST" else None
+
+
+WORKS = [
+    Work("P1", "hello", "http", "h1", "GET", "/hello", "Hello, World!"),
+    Work("P2", "echo 1 KB JSON", "http", "h1", "POST", "/echo", json.loads(ECHO)),
+    Work("P3", "hello with a parameter", "http", "h1", "GET", "/hello/pi", {"hello": "pi"}),
+    Work("P4 h1", "hello, TLS", "https", "h1", "GET", "/hello", "Hello, World!"),
+    Work("P4 h2", "hello, TLS and HTTP/2", "https", "h2", "GET", "/hello", "Hello, World!"),
+]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one run of load showed."""
+
+    requests: int
+    cpu_us: float
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+def check_answer(server, work):
+    """Asks once, compares the body, and gives the sizes that every further answer must have: whole, and body."""
+    status, body, size = server.ask(work.scheme, work.method, work.path, body=work.body)
+    got = body.decode() if isinstance(work.expected, str) else json.loads(body)
+    if status != 200 or got != work.expected:
+        raise BenchError(f"{server.name} answered {work.row} with {status} and {body!r}")
+    return size, len(body)
+
+
+def measure(server, work, seconds, connections, core):
+    size, body_size = check_answer(server, work)
+    before = server.cpu_us()
+    if work.protocol == "h1":
+        figures = run_wrk(server, work, seconds, connections, core, size)
+    else:
+        figures = run_h2load(server, work, seconds, core, body_size)
+    if server.process.poll() is not None:
+        raise BenchError(f"{server.name} ended under {work.row}:\n{server.log.read_text()}")
+    time.sleep(SETTLE_SECONDS)
+    cpu_us = (server.cpu_us() - before) / figures["requests"]
+    return Sample(cpu_us=cpu_us, **figures)
+
+
+def run_wrk(server, work, seconds, connections, core, size):
+    environment = {**os.environ, **({"BENCH_BODY": work.body} if work.body else {})}
+    url = f"{work.scheme}://127.0.0.1:{server.ports[work.scheme]}{work.path}"
+    output = run(
+        ["taskset", "--cpu-list", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s",
+         "-H", f"Host: {HOST}", "-s", HERE / "wrk.lua", url], environment)
+    figures = re.search(r"^figures (.*)$", output, re.MULTILINE)
+    if figures is None:
+        raise BenchError(f"wrk told no figures:\n{output}")
+    figures = json.loads(figures[1])
+    requests = figures["requests"]
+    # wrk counts 4xx and 5xx; the mean size betrays everything else that is not the answer that was compared.
+    mean_size = figures["bytes"] / max(requests, 1)
+    if requests == 0 or figures["not_ok"] or figures["broken"] or abs(mean_size - size) > 0.01 * size:
+        raise BenchError(f"{server.name} failed under {work.row}, where an answer has {size} bytes: {figures}")
+    return {
+        "requests": requests, "per_second": requests * 1e6 / figures["duration_us"],
+        "p50_ms": figures["p50_us"] / 1000, "p99_ms": figures["p99_us"] / 1000,
+    }
+
+
+def run_h2load(server, work, seconds, core, body_size):
+    with tempfile.NamedTemporaryFile(prefix="picloud-h2load.") as log:
+        output = run(
+            ["taskset", "--cpu-list", str(core), "h2load", "-t1", "-c16", "-m4", "-D", str(seconds),
+             f"--connect-to=127.0.0.1:{server.ports['https']}", f"--log-file={log.name}", f"https://{HOST}{work.path}"],
+            os.environ)
+        lines = [line.split() for line in Path(log.name).read_text().splitlines()]
+    statuses = [int(status) for _, status, _ in lines]
+    latencies_us = sorted(int(latency) for _, _, latency in lines)
+    begun_us = [int(begun) for begun, _, _ in lines]
+    data = re.search(r"space savings [\d.]+%\), [\d.]+\w+ \((\d+)\) data", output)
+    done = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
+    if not lines or data is None or done is None or "Application protocol: h2\n" not in output:
+        raise BenchError(f"h2load told no figures:\n{output}")
+    wrong = [status for status in statuses if status != 200]
+    mean_size = int(data[1]) / len(lines)
+    # h2load is silent about connections that broke off: then the requests end before the time does.
+    broke_off = max(begun_us) - min(begun_us) < 0.8 * seconds * 1e6
+    if wrong or broke_off or any(map(int, done.groups()[2:])) or abs(mean_size - body_size) > 0.01 * body_size:
+        what = f"{len(wrong)} wrong statuses, broke off: {broke_off}"
+        raise BenchError(f"{server.name} failed under {work.row}: {what}\n{output}")
+    return {
+        "requests": len(lines), "per_second": len(lines) / seconds,
+        "p50_ms": percentile(latencies_us, 50) / 1000, "p99_ms": percentile(latencies_us, 99) / 1000,
+    }
+
+
+def percentile(ordered, percent):
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+def run(command, environment):
+    done = subprocess.run(list(map(str, command)), env=environment, stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"{command[3]} failed:\n{done.stdout}")
+    return done.stdout

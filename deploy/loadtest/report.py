@@ -1,0 +1,56 @@
+"""What the samples say: medians, ratios, and whether each budget holds."""
+
+from dataclasses import asdict
+from statistics import median
+
+FIGURES = ("cpu_us", "per_second", "p50_ms", "p99_ms")
+SUBJECT, FLOOR = "picloud", "ProxyHttp"
+
+
+def medians(samples):
+    """`{row: {server: {figure: median}}}` from `{(row, server): [sample of each round]}`."""
+    table = {}
+    for (row, server), rounds in samples.items():
+        runs = [asdict(sample) for sample in rounds]
+        table.setdefault(row, {})[server] = {figure: median(run[figure] for run in runs) for figure in FIGURES}
+    return table
+
+
+def budgets(table):
+    """The rows of budgets that the servers measured here can decide: (row, rule, figure, holds)."""
+    def cpu(row, server=SUBJECT):
+        return table.get(row, {}).get(server, {}).get("cpu_us")
+
+    verdicts = []
+    for row in ("P1", "P4 h1", "P4 h2"):
+        if cpu(row) and cpu(row, FLOOR):
+            ratio = cpu(row) / cpu(row, FLOOR)
+            verdicts.append((row, f"CPU <= 1.15 x bare {FLOOR}", f"{ratio:.2f} x", ratio <= 1.15))
+    for row, allowance in (("P2", 14), ("P3", 3)):
+        if cpu(row) and cpu("P1"):
+            more = cpu(row) - cpu("P1")
+            verdicts.append((row, f"CPU <= P1 + {allowance} us", f"P1 + {more:.1f} us", more <= allowance))
+    return verdicts
+
+
+def markdown(table, works, settings):
+    lines = [
+        f"Medians of {settings['rounds']} interleaved rounds of {settings['seconds']} s; "
+        "one core for the server, one for the load.",
+        "",
+        f"| row | work | server | CPU us/request | ratio to {FLOOR} | requests/s | p50 ms | p99 ms |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for work in works:
+        servers = table.get(work.row, {})
+        floor = servers.get(FLOOR, {}).get("cpu_us")
+        for server, figures in servers.items():
+            ratio = f"{figures['cpu_us'] / floor:.2f}" if floor else ""
+            lines.append(
+                f"| {work.row} | {work.title} | {server} | {figures['cpu_us']:.1f} | {ratio} | "
+                f"{figures['per_second']:,.0f} | {figures['p50_ms']:.2f} | {figures['p99_ms']:.2f} |")
+    verdicts = budgets(table)
+    if verdicts:
+        lines += ["", "| row | budget | measured | holds |", "| --- | --- | ---: | --- |"]
+        lines += [f"| {row} | {rule} | {figure} | {'yes' if holds else 'no'} |" for row, rule, figure, holds in verdicts]
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+//! `picloud admin`: users, on the store directly, for operators who cannot sign in.
+
+use std::io::Read as _;
+
+use anyhow::Context;
+use picloud_manager::NewPassword;
+use picloud_manager::store::Store;
+use picloud_manager::users::{InstanceRole, create_user, list_users, reset_password};
+use picloud_shared::clock::SystemClock;
+use picloud_shared::name::Username;
+
+use crate::cli::{AdminCommand, Role};
+use crate::config::Config;
+
+/// Longer than any password; whatever is piped in beyond it is no password.
+const MAX_INPUT_BYTES: u64 = 4096;
+
+/// Does what the command says.
+pub async fn run(command: AdminCommand, config: &Config) -> anyhow::Result<()> {
+    let store = Store::open(&config.database).await?;
+    let done = on_store(command, &store).await;
+    store.close().await;
+    done
+}
+
+async fn on_store(command: AdminCommand, store: &Store) -> anyhow::Result<()> {
+    match command {
+        AdminCommand::CreateUser { username, role, password_stdin } => {
+            let (username, given) = (parse_username(&username)?, read_password(password_stdin)?);
+            let password = create_user(store, &SystemClock, username, role.into(), given).await?;
+            show(&password, password_stdin);
+        }
+        AdminCommand::ResetPassword { username, password_stdin } => {
+            let (username, given) = (parse_username(&username)?, read_password(password_stdin)?);
+            let password = reset_password(store, &SystemClock, &username, given).await?;
+            show(&password, password_stdin);
+        }
+        AdminCommand::List => {
+            for user in list_users(store).await? {
+                let state = if user.is_active { "active" } else { "inactive" };
+                println!("{}\t{}\t{state}", user.username, user.instance_role.as_str());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn parse_username(text: &str) -> anyhow::Result<Username> {
+    text.parse().with_context(|| format!("{text:?} is no user name"))
+}
+
+fn read_password(from_stdin: bool) -> anyhow::Result<Option<NewPassword>> {
+    if !from_stdin {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    std::io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text).context("cannot read the password")?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    Ok(Some(password.parse()?))
+}
+
+/// Prints a password that was made up; one that was given is known to whoever gave it.
+fn show(password: &NewPassword, given: bool) {
+    if !given {
+        println!("{}", password.reveal());
+    }
+}
+
+impl From<Role> for InstanceRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Owner => Self::Owner,
+            Role::Admin => Self::Admin,
+            Role::Member => Self::Member,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::Settings;
+
+/// PiCloud: serverless for your own domains, on one small computer.
+#[derive(Debug, Parser)]
+#[command(name = "picloud", version)]
+pub struct Cli {
+    /// What to do; serve when nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The settings file; /etc/picloud/picloud.toml when it exists
+    #[arg(long, env = "PICLOUD_CONFIG", global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Serve plain HTTP on 127.0.0.1:8080, with data in ./picloud-data
+    #[arg(long, env = "PICLOUD_DEV", global = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub dev: bool,
+    /// All settings.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve apps, the API and the dashboard
+    Serve,
+    /// Bring the store's schema to the newest one, and stop
+    Migrate,
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Manage users in the store directly
+    #[command(subcommand)]
+    Admin(AdminCommand),
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether it can be used
+    Check,
+    /// Print it with defaults filled in, without secrets
+    Show,
+}
+
+/// What to do with users.
+#[derive(Debug, Subcommand)]
+pub enum AdminCommand {
+    /// Create a user and print the password, or read one from standard input
+    CreateUser {
+        /// The user's name
+        username: String,
+        /// What the user may do
+        #[arg(long, value_enum, default_value = "member")]
+        role: Role,
+        /// Read the password from standard input instead of making one up
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Give a user a new password and end all their sessions
+    ResetPassword {
+        /// The user's name
+        username: String,
+        /// Read the password from standard input instead of making one up
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// List all users
+    List,
+}
+
+/// What a user may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Everything
+    Owner,
+    /// Everything but owners and instance settings
+    Admin,
+    /// What memberships of apps say
+    Member,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_stand_before_or_after_the_command() {
+        for line in [&["picloud", "--http", ":1", "serve"][..], &["picloud", "serve", "--dev", "--http", ":1"][..]] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert!(cli.settings.http.is_some(), "{line:?}");
+        }
+        assert!(Cli::try_parse_from(["picloud", "--http", "nowhere"]).is_err());
+    }
+}

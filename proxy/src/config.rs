@@ -1,0 +1,418 @@
+//! The configuration: flags over environment over file over defaults, parsed into the types that the parts want. The
+//! only module that reads the environment.
+
+mod file;
+mod settings;
+mod show;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use picloud_executor::ExecutorConfig;
+use picloud_manager::store::{DatabaseConfig, DatabaseUrl};
+use picloud_proxy::io::IoLimits;
+use picloud_proxy::tls::CertificateFiles;
+use picloud_shared::domain_pattern::Host;
+use picloud_shared::script::LimitPolicy;
+
+pub use settings::{LogFormat, Settings};
+
+/// Where `--dev` listens, and whoever may not have low ports.
+const DEV_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+const INTERNAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9180);
+const ANY_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 80);
+const ANY_HTTPS: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 443);
+
+/// The name and the password of the first owner.
+const FIRST_OWNER: [&str; 2] = ["PICLOUD_ADMIN_USERNAME", "PICLOUD_ADMIN_PASSWORD"];
+/// What the command line takes from the environment beside the settings.
+const OTHER_VARIABLES: [&str; 2] = ["PICLOUD_CONFIG", "PICLOUD_DEV"];
+
+/// Everything that can be set, with its defaults filled in.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the store's files are.
+    pub data_dir: PathBuf,
+    /// Where the store is.
+    pub database: DatabaseConfig,
+    /// Addresses of listeners.
+    pub listen: Listen,
+    /// Certificates, none for plain HTTP only.
+    pub certificates: Vec<CertificateFiles>,
+    /// The dashboard's address, where it was set.
+    pub public_base_url: Option<PublicBaseUrl>,
+    /// More hosts of the dashboard.
+    pub admin_hosts: Vec<Host<'static>>,
+    /// After which an unused session ends.
+    pub session_ttl: Duration,
+    /// Bytes of a request's body.
+    pub body_limit: usize,
+    /// What a client may take up.
+    pub io: IoLimits,
+    /// What requests in flight get at shutdown.
+    pub shutdown_grace: Duration,
+    /// Sizes of the executor.
+    pub executor: ExecutorConfig,
+    /// Limits of scripts.
+    pub limits: LimitPolicy,
+    /// What is kept of executions, where it was set.
+    pub execution_log: ExecutionLogSettings,
+    /// What the program logs, and how.
+    pub log: LogSettings,
+}
+
+/// Addresses of listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Plain HTTP.
+    pub http: Vec<SocketAddr>,
+    /// HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// Probes.
+    pub internal: Vec<SocketAddr>,
+    /// Whether plain HTTP only redirects.
+    pub redirect: bool,
+    /// Whether nobody chose the addresses, so that others will do.
+    pub by_default: bool,
+}
+
+/// What is kept of executions, where it was set.
+#[derive(Debug, Clone, Default)]
+pub struct ExecutionLogSettings {
+    /// Successes for each second.
+    pub successes_per_second: Option<u32>,
+    /// Successes at once.
+    pub success_burst: Option<u32>,
+    /// The age of deletion.
+    pub max_age: Option<Duration>,
+    /// The size of deletion.
+    pub max_bytes: Option<u64>,
+}
+
+/// What the program logs, and how.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// The filter.
+    pub filter: String,
+    /// The format, where it was set.
+    pub format: Option<LogFormat>,
+    /// Whether each request leaves a line.
+    pub access: bool,
+}
+
+/// The dashboard's address: scheme and authority, nothing more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicBaseUrl {
+    text: String,
+    host: Host<'static>,
+}
+
+impl PublicBaseUrl {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// Anything but `http://host` or `https://host`, with an optional port and a slash.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let trimmed = text.strip_suffix('/').unwrap_or(text);
+        let authority = trimmed.strip_prefix("https://").or_else(|| trimmed.strip_prefix("http://"));
+        let host = authority.and_then(|authority| Host::parse_authority(authority).ok());
+        let Some(host) = host else {
+            bail!("public_base_url is an address such as https://pi.example.com, without a path; it is {text}");
+        };
+        Ok(Self { text: trimmed.to_owned(), host: host.into_owned() })
+    }
+
+    /// The address without a slash at its end.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Its host.
+    pub fn host(&self) -> &Host<'static> {
+        &self.host
+    }
+}
+
+impl Config {
+    /// Joins flags and environment with the file, and fills the defaults in.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used, in words for the operator.
+    pub fn load(flags: Settings, file: Option<&Path>, dev: bool) -> anyhow::Result<Self> {
+        refuse_unknown(environment_names())?;
+        Self::resolve(flags.or(file::read(file)?), dev)
+    }
+
+    fn resolve(settings: Settings, dev: bool) -> anyhow::Result<Self> {
+        let certificates = certificates(&settings)?;
+        let listen = listen(&settings, dev, !certificates.is_empty())?;
+        let default_dir = if dev { "./picloud-data" } else { "/var/lib/picloud" };
+        let data_dir = settings.data_dir.unwrap_or_else(|| default_dir.into());
+        let database = match &settings.database_url {
+            Some(url) => DatabaseConfig::Postgres { url: url.parse::<DatabaseUrl>().context("database_url")? },
+            None => DatabaseConfig::Sqlite { dir: data_dir.clone() },
+        };
+        let host = |name: String| match Host::parse_authority(&name) {
+            Ok(host) => Ok(host.into_owned()),
+            Err(error) => bail!("admin_hosts: {name}: {error}"),
+        };
+        let body_limit = settings.max_request_body_bytes.unwrap_or(1024 * 1024);
+        let io = IoLimits::default();
+        let millis = |set: Option<u64>, default: Duration| set.map_or(default, Duration::from_millis);
+        let limits = settings.limits.policy();
+        let workers = std::thread::available_parallelism().map_or(2, usize::from);
+        Ok(Self {
+            data_dir,
+            database,
+            listen,
+            certificates,
+            public_base_url: settings.public_base_url.as_deref().map(PublicBaseUrl::parse).transpose()?,
+            admin_hosts: settings
+                .admin_hosts
+                .map_or_else(Vec::new, |names| names.0)
+                .into_iter()
+                .map(host)
+                .collect::<Result<_, _>>()?,
+            session_ttl: Duration::from_secs(
+                at_least_one("session_ttl_hours", settings.session_ttl_hours.unwrap_or(24))? * 3600,
+            ),
+            body_limit,
+            io: IoLimits {
+                head_bytes: settings.max_request_head_bytes.unwrap_or(io.head_bytes),
+                head_timeout: millis(settings.request_head_timeout_ms, io.head_timeout),
+                body_timeout: millis(settings.request_body_timeout_ms, io.body_timeout),
+                idle_timeout: millis(settings.idle_timeout_ms, io.idle_timeout),
+                max_connections: settings.max_connections.unwrap_or(io.max_connections),
+                // However large one body may be, some fit at once.
+                body_memory_bytes: io.body_memory_bytes.max(body_limit.saturating_mul(4)),
+                ..io
+            },
+            shutdown_grace: millis(settings.shutdown_grace_ms, Duration::from_secs(30)),
+            executor: ExecutorConfig {
+                workers: settings.executor_workers.unwrap_or(workers).max(1),
+                app_concurrency: settings.executor_app_concurrency.unwrap_or(64).max(1),
+                queue_capacity: settings.executor_queue_capacity.unwrap_or(256),
+                program_cache_bytes: settings.executor_program_cache_bytes.unwrap_or(64 * 1024 * 1024),
+                max_response_bytes: settings.max_response_bytes.unwrap_or(4 * 1024 * 1024),
+            },
+            limits: match limits {
+                Ok(limits) => limits,
+                Err(limit) => bail!("limits: the default of {limit} is zero or over its ceiling"),
+            },
+            execution_log: ExecutionLogSettings {
+                successes_per_second: settings.log_successes_per_second,
+                success_burst: settings.log_success_burst,
+                max_age: settings.log_max_age_days.map(|days| Duration::from_secs(days.saturating_mul(86_400))),
+                max_bytes: settings.log_max_bytes,
+            },
+            log: LogSettings {
+                filter: settings.log_filter.unwrap_or_else(|| "info".to_owned()),
+                format: settings.log_format,
+                access: settings.access_log.unwrap_or(false),
+            },
+        })
+    }
+}
+
+fn at_least_one(name: &str, value: u64) -> anyhow::Result<u64> {
+    ensure!(value > 0 && value <= 24 * 365, "{name} is {value}; it must be from 1 to 8760");
+    Ok(value)
+}
+
+fn certificates(settings: &Settings) -> anyhow::Result<Vec<CertificateFiles>> {
+    let single = match (&settings.tls_chain, &settings.tls_key) {
+        (Some(chain), Some(key)) => Some(CertificateFiles { chain: chain.clone(), key: key.clone() }),
+        (None, None) => None,
+        _ => bail!("tls_chain and tls_key belong together; only one of them is set"),
+    };
+    let listed = settings.tls.certificates.iter();
+    let listed = listed.map(|files| CertificateFiles { chain: files.chain.clone(), key: files.key.clone() });
+    Ok(single.into_iter().chain(listed).collect())
+}
+
+fn listen(settings: &Settings, dev: bool, has_certificates: bool) -> anyhow::Result<Listen> {
+    let chosen = |addresses: &Option<settings::Addresses>| addresses.as_ref().map(|addresses| addresses.0.clone());
+    let (http, https) = (chosen(&settings.http), chosen(&settings.https));
+    let by_default = http.is_none() && https.is_none() && !dev;
+    let https = https.unwrap_or_else(|| if has_certificates && !dev { vec![ANY_HTTPS] } else { Vec::new() });
+    ensure!(
+        https.is_empty() || has_certificates,
+        "https is set, but there is no certificate: set tls_chain and tls_key, or [[tls.certificates]] in the file"
+    );
+    let http = http.unwrap_or_else(|| vec![if dev { DEV_HTTP } else { ANY_HTTP }]);
+    ensure!(!http.is_empty() || !https.is_empty(), "neither http nor https has an address");
+    let internal = chosen(&settings.internal).unwrap_or_else(|| if dev { Vec::new() } else { vec![INTERNAL] });
+    let redirect = settings.redirect_to_https.unwrap_or(!dev) && !https.is_empty();
+    Ok(Listen { http, https, internal, redirect, by_default })
+}
+
+impl Listen {
+    /// Where to listen without the right to low ports.
+    pub fn fallback(&self) -> Self {
+        Self {
+            http: vec![DEV_HTTP],
+            https: Vec::new(),
+            redirect: false,
+            by_default: false,
+            internal: self.internal.clone(),
+        }
+    }
+}
+
+/// The name and password of the first owner, which only the environment gives: flags are seen by every process, and
+/// files stay.
+///
+/// # Errors
+/// Only one of the two is there.
+#[expect(clippy::disallowed_methods, reason = "this is the one module that reads the environment")]
+pub fn first_owner() -> anyhow::Result<Option<(String, String)>> {
+    match FIRST_OWNER.map(|name| std::env::var(name).ok()) {
+        [Some(username), Some(password)] => Ok(Some((username, password))),
+        [None, None] => Ok(None),
+        _ => bail!("{} and {} belong together; only one of them can be read", FIRST_OWNER[0], FIRST_OWNER[1]),
+    }
+}
+
+fn environment_names() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
+}
+
+/// A setting that is misspelt would silently be its default.
+fn refuse_unknown(mut names: impl Iterator<Item = String>) -> anyhow::Result<()> {
+    let known: Vec<&str> = Settings::VARIABLES.iter().chain(&OTHER_VARIABLES).chain(&FIRST_OWNER).copied().collect();
+    match names.find(|name| name.starts_with("PICLOUD_") && !known.contains(&name.as_str())) {
+        Some(name) => bail!("there is no setting {name}; the nearest is {}", nearest(&name, known.into_iter())),
+        None => Ok(()),
+    }
+}
+
+/// The known name that is most like the one that was written.
+fn nearest<'k>(written: &str, known: impl Iterator<Item = &'k str>) -> &'k str {
+    let likeness = |name: &str| strsim::jaro_winkler(name, written);
+    known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::settings::Addresses;
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings::default()
+    }
+
+    #[test]
+    fn dev_listens_on_loopback_only_and_keeps_its_data_here() {
+        let config = Config::resolve(settings(), true).unwrap();
+        assert_eq!(config.listen.http, [DEV_HTTP]);
+        assert!(config.listen.https.is_empty() && config.listen.internal.is_empty() && !config.listen.redirect);
+        assert_eq!(config.data_dir, Path::new("./picloud-data"));
+    }
+
+    #[test]
+    fn a_certificate_turns_https_on_and_plain_http_into_a_redirect() {
+        let with = Settings { tls_chain: Some("c".into()), tls_key: Some("k".into()), ..settings() };
+        let config = Config::resolve(with, false).unwrap();
+        assert_eq!((config.listen.http, config.listen.https), (vec![ANY_HTTP], vec![ANY_HTTPS]));
+        assert!(config.listen.redirect && config.listen.by_default);
+        assert_eq!(config.listen.internal, [INTERNAL]);
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        let none = || Some(Addresses(Vec::new()));
+        let https = Some(Addresses(vec![ANY_HTTPS]));
+        assert!(Config::resolve(Settings { https, ..settings() }, false).is_err());
+        assert!(Config::resolve(Settings { http: none(), https: none(), ..settings() }, false).is_err());
+        assert!(Config::resolve(Settings { tls_key: Some("k".into()), ..settings() }, false).is_err());
+        assert!(Config::resolve(Settings { session_ttl_hours: Some(0), ..settings() }, false).is_err());
+        for url in ["pi.example.com", "ftp://pi", "https://pi/admin", "https://user@pi", "https://"] {
+            let settings = Settings { public_base_url: Some(url.to_owned()), ..settings() };
+            assert!(Config::resolve(settings, false).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let flags = Settings { session_ttl_hours: Some(1), ..settings() };
+        let file = Settings { session_ttl_hours: Some(2), max_connections: Some(3), ..settings() };
+        let config = Config::resolve(flags.or(file), true).unwrap();
+        assert_eq!((config.session_ttl.as_secs(), config.io.max_connections), (3600, 3));
+    }
+
+    #[test]
+    fn what_is_shown_is_the_file_of_the_same_configuration() {
+        let text = r#"
+            data_dir = "/srv/cloud"
+            http = [":81", "127.0.0.1:82"]
+            https = ":444"
+            internal = "none"
+            redirect_to_https = true
+            database_url = "postgres://ada@db:5432/cloud"
+            public_base_url = "https://pi.example.com"
+            admin_hosts = "a.example.com"
+            session_ttl_hours = 2
+            max_request_body_bytes = 3
+            max_request_head_bytes = 4
+            request_head_timeout_ms = 5
+            request_body_timeout_ms = 6
+            idle_timeout_ms = 7
+            max_connections = 8
+            shutdown_grace_ms = 9
+            executor_workers = 10
+            executor_app_concurrency = 11
+            executor_queue_capacity = 12
+            executor_program_cache_bytes = 13
+            max_response_bytes = 14
+            log_successes_per_second = 15
+            log_success_burst = 16
+            log_max_age_days = 17
+            log_max_bytes = 18
+            access_log = true
+            log_filter = "debug"
+            log_format = "json"
+            [[tls.certificates]]
+            chain = "a.pem"
+            key = "a.key"
+            [limits.defaults]
+            max_operations = 19
+            [limits.ceilings]
+            timeout_ms = 60000
+        "#;
+        let shown = |text: &str| {
+            let settings = file::parse(Path::new("picloud.toml"), text).unwrap();
+            Config::resolve(settings, false).unwrap().to_string()
+        };
+        let first = shown(text);
+        assert_eq!(shown(&first), first);
+        for line in text.lines().filter_map(|line| line.trim().split_once(" = ")) {
+            assert!(first.contains(line.0), "{} is missing in {first}", line.0);
+        }
+        let unshown = |key: &&&str| !text.contains(&format!("{key} = "));
+        let unshown: Vec<_> = Settings::FLAT_KEYS.iter().filter(unshown).collect();
+        assert_eq!(unshown, [&"tls_chain", &"tls_key"], "those are shown as a certificate");
+        for kept in ["max_operations = 19", "timeout_ms = 60000", "log_max_age_days = 17", "log_format = \"json\""] {
+            assert!(first.contains(kept), "{kept} in {first}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_variable_is_an_error_that_names_the_nearest() {
+        let refused = |name: &str| refuse_unknown([name.to_owned()].into_iter()).map_err(|error| error.to_string());
+        for fine in ["PICLOUD_HTTP", "PICLOUD_DEV", "PICLOUD_CONFIG", "PICLOUD_ADMIN_PASSWORD", "PATH", "HTTP"] {
+            assert_eq!(refused(fine), Ok(()));
+        }
+        let error = refused("PICLOUD_DATABASE_URI").unwrap_err();
+        assert_eq!(error, "there is no setting PICLOUD_DATABASE_URI; the nearest is PICLOUD_DATABASE_URL");
+    }
+
+    #[test]
+    fn what_is_shown_holds_no_password() {
+        let database_url = Some("postgres://ada:hunter2@db/cloud".to_owned());
+        let config = Config::resolve(Settings { database_url, ..settings() }, true).unwrap();
+        let shown = format!("{config} {config:?}");
+        assert!(shown.contains("ada@db") && !shown.contains("hunter2"), "{shown}");
+    }
+}

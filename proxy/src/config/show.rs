@@ -1,0 +1,84 @@
+//! The configuration as `config show` prints it: a file that would give it again, without secrets.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use picloud_manager::store::DatabaseConfig;
+use picloud_shared::domain_pattern::Host;
+
+use super::{Config, ExecutionLogSettings, LogFormat, LogSettings, settings};
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list =
+            |addresses: &[SocketAddr]| format!("{:?}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
+        writeln!(f, "data_dir = {:?}", self.data_dir)?;
+        match &self.database {
+            DatabaseConfig::Postgres { url } => writeln!(f, "database_url = \"{url}\" # its password is not shown")?,
+            DatabaseConfig::Sqlite { .. } => writeln!(f, "# database_url is not set: SQLite files in data_dir")?,
+        }
+        writeln!(f, "http = {}", list(&self.listen.http))?;
+        writeln!(f, "https = {}", list(&self.listen.https))?;
+        writeln!(f, "internal = {}", list(&self.listen.internal))?;
+        writeln!(f, "redirect_to_https = {}", self.listen.redirect)?;
+        if let Some(url) = &self.public_base_url {
+            writeln!(f, "public_base_url = {:?}", url.as_str())?;
+        }
+        writeln!(f, "admin_hosts = {:?}", self.admin_hosts.iter().map(Host::as_str).collect::<Vec<_>>())?;
+        writeln!(f, "session_ttl_hours = {}", self.session_ttl.as_secs() / 3600)?;
+        writeln!(f, "max_request_body_bytes = {}", self.body_limit)?;
+        writeln!(f, "max_request_head_bytes = {}", self.io.head_bytes)?;
+        writeln!(f, "request_head_timeout_ms = {}", self.io.head_timeout.as_millis())?;
+        writeln!(f, "request_body_timeout_ms = {}", self.io.body_timeout.as_millis())?;
+        writeln!(f, "idle_timeout_ms = {}", self.io.idle_timeout.as_millis())?;
+        writeln!(f, "max_connections = {}", self.io.max_connections)?;
+        writeln!(f, "shutdown_grace_ms = {}", self.shutdown_grace.as_millis())?;
+        writeln!(f, "executor_workers = {}", self.executor.workers)?;
+        writeln!(f, "executor_app_concurrency = {}", self.executor.app_concurrency)?;
+        writeln!(f, "executor_queue_capacity = {}", self.executor.queue_capacity)?;
+        writeln!(f, "executor_program_cache_bytes = {}", self.executor.program_cache_bytes)?;
+        writeln!(f, "max_response_bytes = {}", self.executor.max_response_bytes)?;
+        self.execution_log.fmt(f)?;
+        self.log.fmt(f)?;
+        for files in &self.certificates {
+            write!(f, "\n[[tls.certificates]]\nchain = {:?}\nkey = {:?}\n", files.chain, files.key)?;
+        }
+        for (name, limits) in [("defaults", &self.limits.defaults), ("ceilings", &self.limits.ceilings)] {
+            writeln!(f, "\n[limits.{name}]")?;
+            for (knob, value) in settings::knobs_of(limits) {
+                writeln!(f, "{knob} = {value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ExecutionLogSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values = [
+            ("log_successes_per_second", self.successes_per_second.map(u64::from)),
+            ("log_success_burst", self.success_burst.map(u64::from)),
+            ("log_max_age_days", self.max_age.map(|age| age.as_secs() / 86_400)),
+            ("log_max_bytes", self.max_bytes),
+        ];
+        for (name, value) in values {
+            match value {
+                Some(value) => writeln!(f, "{name} = {value}")?,
+                None => writeln!(f, "# {name} is not set: it depends on the store")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for LogSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "access_log = {}", self.access)?;
+        writeln!(f, "log_filter = {:?}", self.filter)?;
+        match self.format {
+            Some(LogFormat::Text) => writeln!(f, "log_format = \"text\""),
+            Some(LogFormat::Json) => writeln!(f, "log_format = \"json\""),
+            None => writeln!(f, "# log_format is not set: text on a terminal, else json"),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! From a request's head to who answers it: an app's script, the manager, or this program itself.
+
+mod admin;
+mod execute_by_id;
+mod run;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use picloud_executor::Executor;
+use picloud_shared::clock::Clock;
+use picloud_shared::domain_pattern::Host;
+use picloud_shared::snapshot::SnapshotCell;
+
+use crate::access_log::AccessLogEntry;
+use crate::admin_hosts::{AdminHosts, HostKind};
+use crate::answer::Answer;
+use crate::client::{Client, ListenerRole};
+use crate::http::{ALLOWED_METHODS, Head, Refusal, RequestTarget, check_method, read_target};
+use crate::io::{Exchange, Handler};
+use crate::manager_link::ControlPlane;
+
+/// What the gateway joins.
+pub struct GatewayParts {
+    /// Where the published snapshot stands.
+    pub snapshot: Arc<SnapshotCell>,
+    /// What runs scripts.
+    pub executor: Arc<Executor>,
+    /// Where ids get their time from.
+    pub clock: Arc<dyn Clock>,
+    /// What answers admin requests.
+    pub control: Arc<dyn ControlPlane>,
+    /// Which hosts are the dashboard's and the API's.
+    pub admin_hosts: AdminHosts,
+    /// The document of `GET /version`.
+    pub version_document: Bytes,
+    /// Bytes of a request's body.
+    pub body_limit: usize,
+    /// Whether each request leaves a line in the log.
+    pub access_log: bool,
+}
+
+/// Answers every request of every listener.
+pub struct Gateway(GatewayParts);
+
+impl Gateway {
+    /// A gateway of these parts.
+    pub fn new(parts: GatewayParts) -> Self {
+        Self(parts)
+    }
+
+    /// `None`: somebody else has answered already.
+    async fn answer(&self, client: &Arc<Client>, head: Head, exchange: &mut Exchange) -> Option<Answer> {
+        if client.role == ListenerRole::Internal {
+            return Some(self.internal(&head).await);
+        }
+        let direction = self.direction(client, &head);
+        match direction {
+            Direction::Answer(answer) => Some(*answer),
+            Direction::Admin(place) => self.admin(*place, head, exchange).await,
+            Direction::Run(routed) => Some(self.run_route(*routed, client, head, exchange).await),
+        }
+    }
+
+    /// Who answers, decided on the head alone.
+    fn direction(&self, client: &Arc<Client>, head: &Head) -> Direction {
+        let target = match check_method(&head.method).and_then(|()| read_target(head)) {
+            Ok(target) if client.may_ask_for(&target.host) => target,
+            Ok(_) => return Refusal::Misdirected.into(),
+            Err(refusal) => return refusal.into(),
+        };
+        if let ListenerRole::RedirectToHttps { port } = client.role {
+            return redirect_to_https(&target, port).into();
+        }
+        if target.whole_server {
+            return options(ALLOWED_METHODS).into();
+        }
+        match self.0.admin_hosts.kind_of(&target.host, client.is_loopback()) {
+            kind @ (HostKind::Admin | HostKind::Shared) if admin::is_admin_path(&target.path) => {
+                Direction::Admin(Box::new(admin::Place::new(client, kind, &target)))
+            }
+            HostKind::Admin => admin::elsewhere(&target.path, &head.method).into(),
+            HostKind::Shared | HostKind::App => self.route(&target, &head.method),
+        }
+    }
+}
+
+/// Who answers a request.
+enum Direction {
+    /// Nobody else: this is the answer.
+    Answer(Box<Answer>),
+    /// The manager, or what stands beside it.
+    Admin(Box<admin::Place>),
+    /// An app's script.
+    Run(Box<run::Routed>),
+}
+
+impl<A: Into<Answer>> From<A> for Direction {
+    fn from(answer: A) -> Self {
+        Self::Answer(Box::new(answer.into()))
+    }
+}
+
+impl Handler for Gateway {
+    async fn handle(&self, client: &Arc<Client>, head: Head, exchange: &mut Exchange) {
+        let entry = self.0.access_log.then(|| AccessLogEntry::begin(&head));
+        if let Some(answer) = self.answer(client, head, exchange).await {
+            // A client that left has nobody to tell.
+            let _ = exchange.send(answer).await;
+        }
+        if let Some(entry) = entry {
+            entry.end(client, exchange.status());
+        }
+    }
+}
+
+/// The answer to a plain OPTIONS.
+fn options(allow: &str) -> Answer {
+    let answer = Answer::empty(StatusCode::NO_CONTENT);
+    match HeaderValue::from_str(allow) {
+        Ok(allow) => answer.with(ALLOW, allow),
+        Err(_) => answer,
+    }
+}
+
+fn redirect_to_https(target: &RequestTarget<'_>, port: u16) -> Answer {
+    let (host, path) = (target.host.as_str(), target.path.raw());
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let query = target.query.map(|query| format!("?{query}")).unwrap_or_default();
+    match HeaderValue::from_str(&format!("https://{host}{port}{path}{query}")) {
+        Ok(location) => Answer::redirect(StatusCode::PERMANENT_REDIRECT, location),
+        Err(_) => Refusal::InvalidTarget.into(),
+    }
+}
+
+fn json(body: Bytes) -> Answer {
+    Answer { body, ..Answer::text(StatusCode::OK, "") }.with(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+}
+
+fn unknown_host(host: &Host<'_>) -> Answer {
+    let detail = format!("No app is published at {}.", host.as_str());
+    Answer::problem(StatusCode::NOT_FOUND, "unknown_host", &detail)
+}

@@ -1,0 +1,161 @@
+//! The paths of admin hosts: what this program answers itself, and what goes to the manager.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode};
+use picloud_shared::path_pattern::RequestPath;
+use picloud_shared::request::AdminPeer;
+use picloud_shared::version;
+use serde::Serialize;
+
+use super::run::RequestPlace;
+use super::{Gateway, json, options};
+use crate::admin_hosts::HostKind;
+use crate::answer::{Answer, ProblemMembers};
+use crate::client::Client;
+use crate::http::{Head, RequestTarget};
+use crate::io::Exchange;
+use crate::manager_link::{AdminRequest, admin_peer, forward};
+
+/// What a resource of this program's own takes.
+const READ_ONLY: &str = "GET, HEAD, OPTIONS";
+/// A store that answers later than this is as good as away, for a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An admin request's place, owned.
+pub(super) struct Place {
+    pub(super) client: Arc<Client>,
+    pub(super) peer: AdminPeer,
+    pub(super) request: RequestPlace,
+    resource: Resource,
+    path_and_query: String,
+}
+
+/// What an admin path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Resource {
+    Health,
+    Readiness,
+    Version,
+    Execute(Box<str>),
+    Manager,
+    OtherApiVersion,
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    snapshot_version: u64,
+    store: &'static str,
+}
+
+/// Whether the path is the dashboard's or the API's, compared decoded, as routes are.
+pub(super) fn is_admin_path(path: &RequestPath<'_>) -> bool {
+    resource(path).is_some()
+}
+
+fn resource(path: &RequestPath<'_>) -> Option<Resource> {
+    let segments: Vec<&str> = path.segments().iter().take(5).map(|segment| &**segment).collect();
+    Some(match segments[..] {
+        ["healthz"] => Resource::Health,
+        ["readyz"] => Resource::Readiness,
+        ["version"] => Resource::Version,
+        ["api", "v1", "execute", id] => Resource::Execute(id.into()),
+        ["api", "v1", ..] | ["admin", ..] => Resource::Manager,
+        ["api", ..] => Resource::OtherApiVersion,
+        _ => return None,
+    })
+}
+
+/// What an admin host says to paths that are neither the dashboard's nor the API's.
+pub(super) fn elsewhere(path: &RequestPath<'_>, method: &Method) -> Answer {
+    match path.raw() {
+        "/" if method == Method::GET || method == Method::HEAD => {
+            Answer::redirect(StatusCode::FOUND, HeaderValue::from_static("/admin/"))
+        }
+        _ => Answer::problem(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "This host serves the dashboard under /admin/ and the API under /api/v1/.",
+        ),
+    }
+}
+
+impl Place {
+    pub(super) fn new(client: &Arc<Client>, kind: HostKind, target: &RequestTarget<'_>) -> Self {
+        let cookies_count = kind == HostKind::Admin;
+        let mut path_and_query = target.path.raw().to_owned();
+        if let Some(query) = target.query {
+            path_and_query.push('?');
+            path_and_query.push_str(query);
+        }
+        Self {
+            client: Arc::clone(client),
+            peer: admin_peer(client.remote_ip, client.scheme(), target.authority, cookies_count),
+            request: RequestPlace::new(target),
+            resource: resource(&target.path).unwrap_or(Resource::OtherApiVersion),
+            path_and_query,
+        }
+    }
+}
+
+impl Gateway {
+    /// Answers an admin path; `None` when the manager has.
+    pub(super) async fn admin(&self, place: Place, head: Head, exchange: &mut Exchange) -> Option<Answer> {
+        match place.resource.clone() {
+            Resource::Health => Some(read_only(&head.method, health)),
+            Resource::Readiness => Some(self.readiness(&head.method).await),
+            Resource::Version => Some(read_only(&head.method, || json(self.0.version_document.clone()))),
+            Resource::OtherApiVersion => Some(other_api_version()),
+            Resource::Execute(id) => Some(self.execute_by_id(&id, place, head, exchange).await),
+            Resource::Manager => {
+                let request = AdminRequest {
+                    method: head.method,
+                    path_and_query: place.path_and_query,
+                    headers: head.headers,
+                    peer: place.peer,
+                    body_limit: self.0.body_limit,
+                };
+                forward(&self.0.control, request, exchange).await
+            }
+        }
+    }
+
+    /// The listener for probes: they name no host that matters.
+    pub(super) async fn internal(&self, head: &Head) -> Answer {
+        match head.target.split('?').next() {
+            Some("/healthz") => read_only(&head.method, health),
+            Some("/readyz") => self.readiness(&head.method).await,
+            _ => Answer::problem(StatusCode::NOT_FOUND, "not_found", "This listener serves /healthz and /readyz."),
+        }
+    }
+
+    /// Ready means that endpoints are answered, which the snapshot alone decides; the store's state is told beside it.
+    async fn readiness(&self, method: &Method) -> Answer {
+        if method != Method::GET && method != Method::HEAD {
+            return read_only(method, health);
+        }
+        let reachable = tokio::time::timeout(PROBE_TIMEOUT, self.0.control.store_reachable()).await.unwrap_or(false);
+        let snapshot_version = self.0.snapshot.load().version();
+        let store = if reachable { "reachable" } else { "unreachable" };
+        Answer::json(StatusCode::OK, &Readiness { snapshot_version, store })
+    }
+}
+
+fn health() -> Answer {
+    Answer::text(StatusCode::OK, "ok")
+}
+
+fn read_only(method: &Method, answer: impl FnOnce() -> Answer) -> Answer {
+    match *method {
+        Method::GET | Method::HEAD => answer(),
+        Method::OPTIONS => options(READ_ONLY),
+        _ => Answer::method_not_allowed(HeaderValue::from_static(READ_ONLY)),
+    }
+}
+
+fn other_api_version() -> Answer {
+    let members = ProblemMembers { supported_version: Some(version::API), ..ProblemMembers::default() };
+    let detail = format!("This server speaks version {0} of the API, under /api/v{0}/.", version::API);
+    Answer::problem_with(StatusCode::NOT_FOUND, "unsupported_api_version", &detail, members)
+}

@@ -1,0 +1,139 @@
+//! `/api/v1/execute/{script_id}`: a script run by its id. It shares the dashboard's origin, so what it is shown and
+//! what it may answer are both cut down to what cannot touch that origin.
+
+use http::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, COOKIE, HeaderName, SET_COOKIE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use picloud_shared::execution::Origin;
+use picloud_shared::id::ScriptId;
+use picloud_shared::request::{AdminPeer, Params, ScriptRequest};
+use picloud_shared::script::{ExecuteAccess, ScriptKind};
+
+use super::Gateway;
+use super::admin::Place;
+use super::run::{Audience, to_answer};
+use crate::answer::Answer;
+use crate::http::Head;
+use crate::io::Exchange;
+
+/// Headers of an answer that change the whole origin for the browser, beyond the one page.
+const ORIGIN_WIDE: [HeaderName; 9] = [
+    SET_COOKIE,
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("service-worker-allowed"),
+    HeaderName::from_static("alt-svc"),
+    HeaderName::from_static("strict-transport-security"),
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("report-to"),
+    HeaderName::from_static("reporting-endpoints"),
+    HeaderName::from_static("origin-agent-cluster"),
+];
+
+impl Gateway {
+    pub(super) async fn execute_by_id(
+        &self,
+        id: &str,
+        place: Place,
+        mut head: Head,
+        exchange: &mut Exchange,
+    ) -> Answer {
+        let found = id.parse::<ScriptId>().ok().and_then(|id| {
+            let snapshot = self.0.snapshot.load();
+            let (app, script) = snapshot.script(id)?;
+            (script.row.kind == ScriptKind::Endpoint).then(|| (app.clone(), script.clone()))
+        });
+        let Some((app, script)) = found else {
+            return no_script();
+        };
+        let credentials = take_credentials(&mut head.headers);
+        let id = script.row.id;
+        if script.row.execute_access == ExecuteAccess::Restricted
+            && let Err(answer) = self.authorize(&credentials, &place.peer, id).await
+        {
+            return *answer;
+        }
+        let body = match exchange.read_body(self.0.body_limit).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal.into(),
+        };
+        let request = ScriptRequest {
+            head: place.request.request_head(head, &place.client),
+            params: Params::new(),
+            host_params: Params::new(),
+            rest: None,
+            body,
+        };
+        let completion = self.run(app, script, request, Origin::ById).await;
+        let audience = match completion.response {
+            None if self.may_invoke(&credentials, &place.peer, id).await == Ok(true) => Audience::Invokers,
+            _ => Audience::Public,
+        };
+        confine(to_answer(completion, audience))
+    }
+
+    async fn authorize(&self, credentials: &HeaderMap, peer: &AdminPeer, script: ScriptId) -> Result<(), Box<Answer>> {
+        match self.may_invoke(credentials, peer, script).await {
+            Ok(true) => Ok(()),
+            Ok(false) if credentials.is_empty() => Err(Box::new(unauthenticated())),
+            Ok(false) => Err(Box::new(no_script())),
+            Err(_) => Err(Box::new(store_unavailable())),
+        }
+    }
+
+    /// Asks nobody about callers that show nothing.
+    async fn may_invoke(
+        &self,
+        credentials: &HeaderMap,
+        peer: &AdminPeer,
+        script: ScriptId,
+    ) -> Result<bool, crate::manager_link::StoreUnavailable> {
+        if credentials.is_empty() {
+            return Ok(false);
+        }
+        self.0.control.may_invoke(credentials, peer, script).await
+    }
+}
+
+/// Takes out of the request what the script must never see, and keeps it for the authorizer. `origin` stays with
+/// both, since a cookie is judged by it.
+fn take_credentials(headers: &mut HeaderMap) -> HeaderMap {
+    let mut credentials = HeaderMap::new();
+    for name in [AUTHORIZATION, COOKIE] {
+        for value in headers.get_all(&name) {
+            credentials.append(name.clone(), value.clone());
+        }
+        headers.remove(name);
+    }
+    headers.remove(http::header::PROXY_AUTHORIZATION);
+    if !credentials.is_empty()
+        && let Some(origin) = headers.get(http::header::ORIGIN)
+    {
+        credentials.insert(http::header::ORIGIN, origin.clone());
+    }
+    credentials
+}
+
+/// Takes out of the answer what would reach beyond it.
+fn confine(mut answer: Answer) -> Answer {
+    for name in ORIGIN_WIDE {
+        answer.headers.remove(name);
+    }
+    // A second policy adds to the script's own; a browser obeys both.
+    answer.headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    answer.with(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+}
+
+fn no_script() -> Answer {
+    Answer::problem(StatusCode::NOT_FOUND, "not_found", "There is no endpoint script of this id that you may run.")
+}
+
+fn unauthenticated() -> Answer {
+    let detail = "This script runs only for signed-in callers who may invoke it.";
+    Answer::problem(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+        .with(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+fn store_unavailable() -> Answer {
+    let detail = "Whether you may run this script cannot be looked up now; try again shortly.";
+    Answer::problem(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail)
+        .with(http::header::RETRY_AFTER, HeaderValue::from_static("2"))
+}

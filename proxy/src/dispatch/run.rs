@@ -1,0 +1,184 @@
+//! Phase two: a route's script, run, and its outcome as an answer. The one place of the data plane that turns an
+//! outcome into a status.
+
+use std::sync::Arc;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use picloud_executor::{Completion, Invocation};
+use picloud_shared::execution::{Origin, Outcome};
+use picloud_shared::id::{ExecutionId, RouteId};
+use picloud_shared::request::{Params, RequestHead, ScriptRequest};
+use picloud_shared::routing::{Dispatch, RouteVerdict, dispatch};
+use picloud_shared::snapshot::{PublishedApp, PublishedScript};
+use uuid::fmt::Hyphenated;
+
+use super::{Direction, Gateway, options, unknown_host};
+use crate::answer::{Answer, ProblemMembers};
+use crate::client::Client;
+use crate::http::{Head, RequestTarget};
+use crate::io::Exchange;
+
+/// The header that names the execution.
+const EXECUTION_ID: HeaderName = HeaderName::from_static("x-execution-id");
+
+/// A route found, with all that outlives the look at the snapshot.
+pub(super) struct Routed {
+    app: Arc<PublishedApp>,
+    script: Arc<PublishedScript>,
+    route_id: RouteId,
+    params: Params,
+    host_params: Params,
+    rest: Option<Box<str>>,
+    place: RequestPlace,
+}
+
+/// Where a request went, owned.
+pub(super) struct RequestPlace {
+    host: Box<str>,
+    authority: Box<str>,
+    path: Box<str>,
+    query: Option<Box<str>>,
+}
+
+impl RequestPlace {
+    pub(super) fn new(target: &RequestTarget<'_>) -> Self {
+        Self {
+            host: target.host.as_str().into(),
+            authority: target.authority.into(),
+            path: target.path.raw().into(),
+            query: target.query.map(Into::into),
+        }
+    }
+
+    pub(super) fn request_head(self, head: Head, client: &Client) -> Arc<RequestHead> {
+        Arc::new(RequestHead {
+            method: head.method,
+            scheme: client.scheme(),
+            host: self.host,
+            authority: self.authority,
+            path: self.path,
+            query: self.query,
+            headers: head.headers,
+            remote_ip: client.remote_ip,
+        })
+    }
+}
+
+impl Gateway {
+    /// Both phases of the look-up, on the snapshot as it is now.
+    pub(super) fn route(&self, target: &RequestTarget<'_>, method: &Method) -> Direction {
+        let snapshot = self.0.snapshot.load();
+        let (app, host_params, verdict) = match dispatch(&snapshot, &target.host, &target.path, method) {
+            Dispatch::UnknownHost => return unknown_host(&target.host).into(),
+            Dispatch::App { app, host_params, verdict } => (app, host_params, verdict),
+        };
+        let found = match verdict {
+            RouteVerdict::Matched(found) => found,
+            RouteVerdict::NoRoute => return no_route().into(),
+            RouteVerdict::Options(allow) => return options(&allow.to_header_value()).into(),
+            RouteVerdict::MethodNotAllowed(allow) => return method_not_allowed(&allow.to_header_value()).into(),
+        };
+        // The table holds no route that leads nowhere.
+        let Some(script) = app.script(found.route.script_id) else {
+            return no_route().into();
+        };
+        Direction::Run(Box::new(Routed {
+            app: Arc::clone(app),
+            script: Arc::clone(script),
+            route_id: found.route.id,
+            params: found.params,
+            host_params,
+            rest: found.rest,
+            place: RequestPlace::new(target),
+        }))
+    }
+
+    pub(super) async fn run_route(
+        &self,
+        routed: Routed,
+        client: &Client,
+        head: Head,
+        exchange: &mut Exchange,
+    ) -> Answer {
+        let body = match exchange.read_body(self.0.body_limit).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal.into(),
+        };
+        let request = ScriptRequest {
+            head: routed.place.request_head(head, client),
+            params: routed.params,
+            host_params: routed.host_params,
+            rest: routed.rest,
+            body,
+        };
+        let completion = self.run(routed.app, routed.script, request, Origin::Route(routed.route_id)).await;
+        to_answer(completion, Audience::Public)
+    }
+
+    pub(super) async fn run(
+        &self,
+        app: Arc<PublishedApp>,
+        script: Arc<PublishedScript>,
+        request: ScriptRequest,
+        origin: Origin,
+    ) -> Completion {
+        let execution_id = ExecutionId::generate(self.0.clock.now());
+        self.0.executor.run(Invocation { execution_id, app, script, request, origin }).await
+    }
+}
+
+/// Who reads why a script failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Everybody: that it failed, and nothing of why.
+    Public,
+    /// Holders of ScriptInvoke: the message and where.
+    Invokers,
+}
+
+pub(super) fn to_answer(completion: Completion, audience: Audience) -> Answer {
+    let id = completion.execution_id;
+    let answer = match completion.response {
+        Some(response) => Answer { status: response.status, headers: response.headers, body: response.body },
+        None => failed(completion, audience),
+    };
+    match HeaderValue::from_str(id.as_uuid().hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH])) {
+        Ok(id) => answer.with(EXECUTION_ID, id),
+        Err(_) => answer,
+    }
+}
+
+fn failed(completion: Completion, audience: Audience) -> Answer {
+    let (code, detail) = match completion.outcome {
+        Outcome::Timeout => ("script_timeout", "The script did not finish in time."),
+        Outcome::BudgetExceeded => ("script_budget_exceeded", "The script used up one of its limits."),
+        Outcome::Rejected => ("overloaded", "There is no capacity to run the script now; try again shortly."),
+        Outcome::Error | Outcome::Success => ("script_error", "The script failed."),
+    };
+    let failure = completion.failure.filter(|_| audience == Audience::Invokers);
+    let (message, line, column, limit) = match failure {
+        Some(failure) => (Some(failure.message), failure.line, failure.column, failure.limit),
+        None => (None, None, None, None),
+    };
+    let execution_id = Some(completion.execution_id.to_string());
+    let members = ProblemMembers { execution_id, message, line, column, limit, ..ProblemMembers::default() };
+    let status = match completion.outcome {
+        Outcome::Success => StatusCode::INTERNAL_SERVER_ERROR,
+        failure => failure.failure_status(),
+    };
+    let answer = Answer::problem_with(status, code, detail, members);
+    match completion.outcome {
+        Outcome::Rejected => answer.with(RETRY_AFTER, HeaderValue::from_static("1")),
+        _ => answer,
+    }
+}
+
+fn no_route() -> Answer {
+    Answer::problem(StatusCode::NOT_FOUND, "no_route", "The app at this host has no route for this path.")
+}
+
+fn method_not_allowed(allow: &str) -> Answer {
+    let allow = HeaderValue::from_str(allow).unwrap_or(HeaderValue::from_static(""));
+    Answer::method_not_allowed(allow)
+}

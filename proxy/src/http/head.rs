@@ -1,0 +1,292 @@
+//! The head of an HTTP/1 request as bytes: where it ends, and whether there is exactly one way to read it.
+//!
+//! The parser behind us is lenient (it escapes spaces in the target, takes a bare LF for a line's end, and lets
+//! `transfer-encoding` win over `content-length`), so the strict reading happens here, before it sees a byte.
+
+use std::ops::Range;
+
+use http::{HeaderMap, Method, Version};
+
+use super::refusal::Refusal;
+
+/// Header lines that a request may have; the parser behind us holds 256.
+const MAX_HEADER_LINES: usize = 128;
+
+/// A request's head after parsing, before any rule of host or path.
+#[derive(Debug)]
+pub struct Head {
+    /// The method.
+    pub method: Method,
+    /// The version that the client spoke.
+    pub version: Version,
+    /// The request target as sent; in HTTP/2 `:path`.
+    pub target: String,
+    /// HTTP/2's `:authority`.
+    pub authority: Option<String>,
+    /// The header fields.
+    pub headers: HeaderMap,
+}
+
+/// What the scan found in a complete head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScannedHead {
+    /// The length of the head in bytes, with the empty line.
+    pub len: usize,
+    /// Where the request target stands.
+    pub target: Range<usize>,
+    /// Whether the body comes in chunks.
+    pub chunked: bool,
+}
+
+/// Reads a head incrementally; no byte is looked at twice.
+#[derive(Debug)]
+pub struct HeadScanner {
+    max_bytes: usize,
+    max_target_bytes: usize,
+    /// Where the next line begins.
+    line_start: usize,
+    /// How far line ends were looked for.
+    searched: usize,
+    lines: usize,
+    request_line: Option<RequestLine>,
+    content_lengths: usize,
+    transfer_encodings: usize,
+}
+
+#[derive(Debug, Clone)]
+struct RequestLine {
+    target: Range<usize>,
+    is_1_0: bool,
+}
+
+impl HeadScanner {
+    /// A scanner at the beginning of a request.
+    pub fn new(max_bytes: usize, max_target_bytes: usize) -> Self {
+        Self {
+            max_bytes,
+            max_target_bytes,
+            line_start: 0,
+            searched: 0,
+            lines: 0,
+            request_line: None,
+            content_lengths: 0,
+            transfer_encodings: 0,
+        }
+    }
+
+    /// Looks at what has arrived so far; `None` asks for more.
+    ///
+    /// # Errors
+    /// The first rule that the head breaks. A head that is too large is known before it is complete.
+    pub fn scan(&mut self, buf: &[u8]) -> Result<Option<ScannedHead>, Refusal> {
+        while let Some(at) = memchr::memchr(b'\n', &buf[self.searched..]) {
+            let newline = self.searched + at;
+            if newline >= self.max_bytes {
+                return Err(self.too_large());
+            }
+            let line = buf[self.line_start..newline].strip_suffix(b"\r").ok_or(Refusal::MalformedHead)?;
+            let start = self.line_start;
+            self.line_start = newline + 1;
+            self.searched = newline + 1;
+            if let Some(head) = self.line(line, start)? {
+                return Ok(Some(head));
+            }
+        }
+        self.searched = buf.len();
+        if buf.len() >= self.max_bytes {
+            return Err(self.too_large());
+        }
+        Ok(None)
+    }
+
+    fn too_large(&self) -> Refusal {
+        match self.request_line {
+            Some(_) => Refusal::HeadTooLarge { limit: self.max_bytes },
+            None => Refusal::TargetTooLong { limit: self.max_target_bytes },
+        }
+    }
+
+    fn line(&mut self, line: &[u8], start: usize) -> Result<Option<ScannedHead>, Refusal> {
+        match (&self.request_line, line.is_empty()) {
+            // RFC 9112, 2.2: an empty line before the request line is ignored.
+            (None, true) => Ok(None),
+            (None, false) => {
+                self.request_line = Some(read_request_line(line, start, self.max_target_bytes)?);
+                Ok(None)
+            }
+            (Some(_), false) => self.header_line(line).map(|()| None),
+            (Some(request), true) => {
+                let request = request.clone();
+                self.check_framing(request.is_1_0)?;
+                let chunked = self.transfer_encodings > 0;
+                Ok(Some(ScannedHead { len: self.line_start, target: request.target, chunked }))
+            }
+        }
+    }
+
+    fn header_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        self.lines += 1;
+        if self.lines > MAX_HEADER_LINES {
+            return Err(Refusal::HeadTooLarge { limit: self.max_bytes });
+        }
+        let colon = memchr::memchr(b':', line).ok_or(Refusal::MalformedHead)?;
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        // A folded line begins with a space, which is no name; so does one with a space before its colon.
+        if name.is_empty() || !name.iter().copied().all(is_token) {
+            return Err(Refusal::MalformedHead);
+        }
+        if !value.iter().copied().all(is_field_byte) {
+            return Err(Refusal::MalformedHead);
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            self.content_lengths += 1;
+            let digits = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
+            return if digits { Ok(()) } else { Err(Refusal::AmbiguousFraming) };
+        }
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.transfer_encodings += 1;
+            return if value.eq_ignore_ascii_case(b"chunked") { Ok(()) } else { Err(Refusal::AmbiguousFraming) };
+        }
+        Ok(())
+    }
+
+    fn check_framing(&self, is_1_0: bool) -> Result<(), Refusal> {
+        // One length or one coding; RFC 9112, 6.1: a coding in HTTP/1.0 is faulty framing.
+        let ambiguous = self.content_lengths + self.transfer_encodings > 1 || (is_1_0 && self.transfer_encodings > 0);
+        if ambiguous { Err(Refusal::AmbiguousFraming) } else { Ok(()) }
+    }
+}
+
+/// `METHOD SP target SP HTTP/1.x`, with exactly those two spaces.
+fn read_request_line(line: &[u8], start: usize, max_target_bytes: usize) -> Result<RequestLine, Refusal> {
+    let mut words = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(Refusal::MalformedHead);
+    };
+    if method.is_empty() || !method.iter().copied().all(is_token) {
+        return Err(Refusal::MalformedHead);
+    }
+    if target.len() > max_target_bytes {
+        return Err(Refusal::TargetTooLong { limit: max_target_bytes });
+    }
+    if target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
+        return Err(Refusal::MalformedHead);
+    }
+    let is_1_0 = match version {
+        b"HTTP/1.1" => false,
+        b"HTTP/1.0" => true,
+        other if other.starts_with(b"HTTP/") => return Err(Refusal::UnsupportedVersion),
+        _ => return Err(Refusal::MalformedHead),
+    };
+    let target_start = start + method.len() + 1;
+    Ok(RequestLine { target: target_start..target_start + target.len(), is_1_0 })
+}
+
+/// A character of RFC 9110's `token`.
+pub(super) const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+/// What a field's value may hold.
+pub(super) const fn is_field_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(bytes: &[u8]) -> Result<Option<ScannedHead>, Refusal> {
+        HeadScanner::new(1024, 256).scan(bytes)
+    }
+
+    #[test]
+    fn a_complete_head_is_found_with_its_target_wherever_it_is_cut() {
+        let request = b"\r\nPOST /a?b HTTP/1.1\r\nhost: x\r\nContent-Length: 3\r\n\r\nabc";
+        let whole = ScannedHead { len: request.len() - 3, target: 7..11, chunked: false };
+        assert_eq!(scan(request), Ok(Some(whole.clone())));
+        for cut in 0..request.len() - 3 {
+            let mut scanner = HeadScanner::new(1024, 256);
+            assert_eq!(scanner.scan(&request[..cut]), Ok(None), "cut at {cut}");
+            assert_eq!(scanner.scan(request), Ok(Some(whole.clone())), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn whatever_can_be_read_in_two_ways_is_refused() {
+        use Refusal::{AmbiguousFraming, MalformedHead, UnsupportedVersion};
+        for (fields, refusal) in [
+            ("GET / HTTP/1.1\nhost: x\r\n\r\n", MalformedHead),
+            ("GET / HTTP/1.1\r\nhost: x\n\r\n", MalformedHead),
+            ("GET / HTTP/1.1\r\nhost: x\r\n\n", MalformedHead),
+            ("GET / HTTP/1.1\r\nhost: x\r\ra: b\r\n\r\n", MalformedHead),
+            ("GET / HTTP/1.1\r\nhost: x\r\n folded\r\n\r\n", MalformedHead),
+            ("GET / HTTP/1.1\r\nhost: x\r\n\tfolded: y\r\n\r\n", MalformedHead),
+            ("GET / HTTP/1.1\r\nhost : x\r\n\r\n", MalformedHead),
+            ("GET / HTTP/1.1\r\n: x\r\n\r\n", MalformedHead),
+            ("GET / HTTP/1.1\r\nno colon\r\n\r\n", MalformedHead),
+            ("GET / HTTP/1.1\r\nhost: a\0b\r\n\r\n", MalformedHead),
+            ("GET / HTTP/1.1\r\nho\0st: ab\r\n\r\n", MalformedHead),
+            ("GET /a b HTTP/1.1\r\nhost: x\r\n\r\n", MalformedHead),
+            ("GET / HTTP/1.1 HTTP/1.1\r\nhost: x\r\n\r\n", MalformedHead),
+            ("GET  / HTTP/1.1\r\nhost: x\r\n\r\n", MalformedHead),
+            (" GET / HTTP/1.1\r\nhost: x\r\n\r\n", MalformedHead),
+            ("GET /\t HTTP/1.1\r\nhost: x\r\n\r\n", MalformedHead),
+            ("GET /é HTTP/1.1\r\nhost: x\r\n\r\n", MalformedHead),
+            ("GET /\r\nhost: x\r\n\r\n", MalformedHead),
+            ("G(T / HTTP/1.1\r\nhost: x\r\n\r\n", MalformedHead),
+            ("GET / http/1.1\r\nhost: x\r\n\r\n", MalformedHead),
+            ("GET / HTTP/2.0\r\n\r\n", UnsupportedVersion),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", UnsupportedVersion),
+            ("GET / HTTP/1.2\r\n\r\n", UnsupportedVersion),
+            ("POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ncontent-length: 1, 1\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ncontent-length: +1\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ncontent-length: 0x1\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ncontent-length:\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ncontent-length: 99999999999999999999\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ntransfer-encoding: identity\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ntransfer-encoding: chunked, chunked\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ntransfer-encoding: xchunked\r\n\r\n", AmbiguousFraming),
+            ("POST / HTTP/1.1\r\ntransfer-encoding: \x0bchunked\r\n\r\n", MalformedHead),
+            ("POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n", AmbiguousFraming),
+        ] {
+            assert_eq!(scan(fields.as_bytes()), Err(refusal), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn plain_framings_pass() {
+        for good in [
+            "GET / HTTP/1.0\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length:  12 \r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n",
+            "GET http://x/y HTTP/1.1\r\nhost: x\r\nx-obs: \u{e9}\r\n\r\n",
+        ] {
+            assert!(matches!(scan(good.as_bytes()), Ok(Some(_))), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn size_is_limited_before_the_head_is_complete() {
+        let long_target = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(256));
+        assert_eq!(scan(long_target.as_bytes()), Err(Refusal::TargetTooLong { limit: 256 }));
+        assert_eq!(scan(&[b'A'; 1024]), Err(Refusal::TargetTooLong { limit: 256 }));
+        let long_header = format!("GET / HTTP/1.1\r\na: {}", "b".repeat(1024));
+        assert_eq!(scan(long_header.as_bytes()), Err(Refusal::HeadTooLarge { limit: 1024 }));
+        let complete = format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "b".repeat(1100));
+        assert_eq!(scan(complete.as_bytes()), Err(Refusal::HeadTooLarge { limit: 1024 }));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a:\r\n".repeat(129));
+        assert_eq!(scan(many.as_bytes()), Err(Refusal::HeadTooLarge { limit: 1024 }));
+    }
+}

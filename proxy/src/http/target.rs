@@ -1,0 +1,247 @@
+//! Which host and path a request means. One reading, or a refusal.
+
+use http::header::{EXPECT, HOST};
+use http::{HeaderMap, Method, Version};
+use picloud_shared::domain_pattern::Host;
+use picloud_shared::path_pattern::RequestPath;
+
+use super::head::Head;
+use super::refusal::Refusal;
+
+/// The host and path that a request means, borrowed from its head.
+#[derive(Debug)]
+pub struct RequestTarget<'h> {
+    /// The authority as the client wrote it.
+    pub authority: &'h str,
+    /// Its host, normalised.
+    pub host: Host<'h>,
+    /// The path, split and checked.
+    pub path: RequestPath<'h>,
+    /// The query without its `?`.
+    pub query: Option<&'h str>,
+    /// `OPTIONS *`: the server as a whole is meant, and the path is `/` for want of another.
+    pub whole_server: bool,
+}
+
+/// Refuses methods that no part of this program answers. Any other token in upper case may be some route's business.
+///
+/// # Errors
+/// CONNECT and TRACE; a name that is not made of upper-case letters, digits, `-` and `_`.
+pub fn check_method(method: &Method) -> Result<(), Refusal> {
+    if method == Method::CONNECT || method == Method::TRACE {
+        return Err(Refusal::MethodRefused);
+    }
+    let name = method.as_str().as_bytes();
+    let shaped = name.len() <= 32
+        && name.first().is_some_and(u8::is_ascii_uppercase)
+        && name.iter().all(|&b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    if shaped { Ok(()) } else { Err(Refusal::MalformedHead) }
+}
+
+/// Refuses expectations other than `100-continue` (RFC 9110, 10.1.1; in HTTP/1.0 they mean nothing). Tells whether
+/// that one was sent.
+///
+/// # Errors
+/// Any other expectation.
+pub fn check_expectation(version: Version, headers: &HeaderMap) -> Result<bool, Refusal> {
+    if version < Version::HTTP_11 {
+        return Ok(false);
+    }
+    let mut expectations = headers.get_all(EXPECT).iter();
+    match (expectations.next(), expectations.next()) {
+        (None, _) => Ok(false),
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
+        _ => Err(Refusal::ExpectationFailed),
+    }
+}
+
+/// Reads the host and path of a request.
+///
+/// # Errors
+/// A missing, repeated or invalid host; two hosts that differ; a target that is no path.
+pub fn read_target(head: &Head) -> Result<RequestTarget<'_>, Refusal> {
+    let host_field = only_host_field(&head.headers)?;
+    let (target_authority, path_and_query) = split_target(head)?;
+    let authority = match (target_authority, host_field) {
+        (Some(named), Some(field)) if !same_authority(named, field) => return Err(Refusal::HostMismatch),
+        (Some(named), _) => named,
+        (None, Some(field)) => field,
+        (None, None) => return Err(Refusal::MissingHost),
+    };
+    let host = Host::parse_authority(authority).map_err(|_| Refusal::InvalidHost)?;
+    let (path, query) = match path_and_query.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path_and_query, None),
+    };
+    if !path_and_query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Err(Refusal::InvalidTarget);
+    }
+    let path = RequestPath::parse(path).map_err(|_| Refusal::InvalidTarget)?;
+    Ok(RequestTarget { authority, host, path, query, whole_server: is_whole_server(head) })
+}
+
+fn only_host_field(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut fields = headers.get_all(HOST).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => Ok(None),
+        // A name in UTF-8 is converted like any other.
+        (Some(field), None) => match str::from_utf8(field.as_bytes()) {
+            Ok("") => Err(Refusal::MissingHost),
+            Ok(text) => Ok(Some(text)),
+            Err(_) => Err(Refusal::InvalidHost),
+        },
+        (Some(_), Some(_)) => Err(Refusal::RepeatedHost),
+    }
+}
+
+/// The authority that the target names, if any, and its path with query.
+fn split_target(head: &Head) -> Result<(Option<&str>, &str), Refusal> {
+    let target = head.target.as_str();
+    if target.starts_with('/') {
+        return Ok((head.authority.as_deref(), target));
+    }
+    if is_whole_server(head) {
+        return Ok((head.authority.as_deref(), "/"));
+    }
+    if head.authority.is_some() {
+        return Err(Refusal::InvalidTarget);
+    }
+    // RFC 9112, 3.2.2: the absolute form, which every server must accept.
+    let rest = strip_scheme(target).ok_or(Refusal::InvalidTarget)?;
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, path_and_query) = rest.split_at(end);
+    match path_and_query.as_bytes().first() {
+        _ if authority.is_empty() => Err(Refusal::InvalidHost),
+        None => Ok((Some(authority), "/")),
+        Some(b'/') => Ok((Some(authority), path_and_query)),
+        Some(_) => Err(Refusal::InvalidTarget),
+    }
+}
+
+fn is_whole_server(head: &Head) -> bool {
+    head.target == "*" && head.method == Method::OPTIONS
+}
+
+fn strip_scheme(target: &str) -> Option<&str> {
+    ["http://", "https://"].into_iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    })
+}
+
+fn same_authority(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn head(target: &str, authority: Option<&str>, hosts: &[&str]) -> Head {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(HOST, HeaderValue::from_str(host).unwrap());
+        }
+        let authority = authority.map(str::to_owned);
+        Head { method: Method::GET, version: Version::HTTP_11, target: target.to_owned(), authority, headers }
+    }
+
+    fn read(
+        target: &str,
+        authority: Option<&str>,
+        hosts: &[&str],
+    ) -> Result<(String, String, Option<String>), Refusal> {
+        let head = head(target, authority, hosts);
+        let read = read_target(&head)?;
+        Ok((read.host.as_str().to_owned(), read.path.raw().to_owned(), read.query.map(str::to_owned)))
+    }
+
+    #[test]
+    fn one_host_is_read_from_wherever_it_is_named() {
+        let found = |host: &str, path: &str, query: Option<&str>| {
+            Ok((host.to_owned(), path.to_owned(), query.map(str::to_owned)))
+        };
+        assert_eq!(read("/a?b=/?", None, &["X.example:80"]), found("x.example", "/a", Some("b=/?")));
+        assert_eq!(read("http://x.example/a", None, &["x.example"]), found("x.example", "/a", None));
+        assert_eq!(read("HTTPS://X.example:8443", None, &["x.EXAMPLE:8443"]), found("x.example", "/", None));
+        assert_eq!(read("http://x.example/", None, &[]), found("x.example", "/", None));
+        assert_eq!(read("/", Some("x.example"), &[]), found("x.example", "/", None));
+        assert_eq!(read("/", Some("x.example"), &["x.example"]), found("x.example", "/", None));
+        assert_eq!(read("/?", None, &["x"]), found("x", "/", Some("")));
+    }
+
+    #[test]
+    fn a_host_that_is_missing_repeated_or_doubtful_is_refused() {
+        for (target, authority, hosts, refusal) in [
+            ("/", None, &[][..], Refusal::MissingHost),
+            ("/", None, &[""][..], Refusal::MissingHost),
+            ("/", None, &["a", "a"][..], Refusal::RepeatedHost),
+            ("/", None, &["a", "b"][..], Refusal::RepeatedHost),
+            ("/", None, &["user@a"][..], Refusal::InvalidHost),
+            ("/", None, &["a b"][..], Refusal::InvalidHost),
+            ("/", None, &["a/b"][..], Refusal::InvalidHost),
+            ("/", None, &["a:port"][..], Refusal::InvalidHost),
+            ("/", None, &["a,b"][..], Refusal::InvalidHost),
+            ("http://a/", None, &["b"][..], Refusal::HostMismatch),
+            ("http://a:80/", None, &["a:81"][..], Refusal::HostMismatch),
+            ("http://user@a/", None, &["user@a"][..], Refusal::InvalidHost),
+            ("http:///x", None, &["a"][..], Refusal::InvalidHost),
+            ("/", Some("a"), &["b"][..], Refusal::HostMismatch),
+            ("/", Some("u@a"), &[][..], Refusal::InvalidHost),
+        ] {
+            assert_eq!(read(target, authority, hosts), Err(refusal), "{target} {authority:?} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_that_is_no_path_is_refused() {
+        for target in [
+            "*",
+            "a",
+            "?q",
+            "ftp://a/",
+            "http:a",
+            "http:/a",
+            "http://a?q",
+            "http://a\\b/",
+            "/a#b",
+            "/../x",
+            "/%2e%2E/x",
+            "/a%00",
+            "/a%",
+            "/%ff",
+        ] {
+            assert_eq!(read(target, None, &["a"]), Err(Refusal::InvalidTarget), "{target}");
+        }
+        assert_eq!(read("http://a/", Some("a"), &[]), Err(Refusal::InvalidTarget));
+    }
+
+    #[test]
+    fn tokens_in_upper_case_are_methods_and_tunnels_are_refused() {
+        for good in ["GET", "PROPFIND", "M-SEARCH", "X_1"] {
+            assert_eq!(check_method(&good.parse().unwrap()), Ok(()), "{good}");
+        }
+        for tunnel in ["CONNECT", "TRACE"] {
+            assert_eq!(check_method(&tunnel.parse().unwrap()), Err(Refusal::MethodRefused), "{tunnel}");
+        }
+        for bad in ["get", "Get", "G.T", "1GET", "-", &"A".repeat(33)] {
+            assert_eq!(check_method(&bad.parse().unwrap()), Err(Refusal::MalformedHead), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_100_continue_is_met() {
+        let headers = |values: &[&str]| {
+            values.iter().map(|v| (HeaderName::from_static("expect"), v.parse().unwrap())).collect::<HeaderMap>()
+        };
+        let check = |values: &[&str]| check_expectation(Version::HTTP_11, &headers(values));
+        assert_eq!(check(&[]), Ok(false));
+        assert_eq!(check(&["100-Continue"]), Ok(true));
+        assert_eq!(check_expectation(Version::HTTP_10, &headers(&["x"])), Ok(false));
+        for bad in [&["200-ok"][..], &["100-continue, x"][..], &["100-continue", "100-continue"][..], &[""][..]] {
+            assert_eq!(check(bad), Err(Refusal::ExpectationFailed), "{bad:?}");
+        }
+    }
+}

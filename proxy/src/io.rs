@@ -1,0 +1,71 @@
+//! The one module that speaks Pingora: accepting, reading heads and bodies within limits and deadlines, writing
+//! answers, draining. It knows neither apps nor routes: whoever answers is a [`Handler`].
+//!
+//! Pingora's HTTP/1 and HTTP/2 sessions do the protocol work. They run on our own accept loop, not on
+//! `pingora-proxy`: nothing here has an upstream, and the accept loop is where whole-header deadlines, the strict
+//! reading of heads, the refusal of unknown server names, stateless tickets and a drain that ends early belong.
+
+mod connection;
+mod exchange;
+mod farewell;
+mod h1;
+mod h2;
+mod handshake;
+mod server;
+mod transport;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::http::Head;
+
+pub use exchange::{ClientGone, Exchange};
+pub use server::{Listener, RunningServer, Server};
+
+/// Whoever answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request by [`Exchange::send`] or [`Exchange::start`]. Returning without either closes the
+    /// connection (HTTP/1) or resets the stream (HTTP/2).
+    fn handle(&self, client: &Arc<Client>, head: Head, exchange: &mut Exchange) -> impl Future<Output = ()> + Send;
+}
+
+/// What a client may take up.
+#[derive(Debug, Clone)]
+pub struct IoLimits {
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Bytes of a request target.
+    pub target_bytes: usize,
+    /// From the first byte of a head to its last; also for a handshake, and for the first byte of a connection.
+    pub head_timeout: Duration,
+    /// Between two requests of a connection.
+    pub idle_timeout: Duration,
+    /// From the first look at a body to its last byte.
+    pub body_timeout: Duration,
+    /// For each 64 KiB of an answer.
+    pub write_timeout: Duration,
+    /// Connections at once; more are closed at once.
+    pub max_connections: usize,
+    /// Bytes of all bodies that arrive in parts, until their requests are answered; over it, they are refused.
+    pub body_memory_bytes: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub max_streams: u32,
+}
+
+impl Default for IoLimits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 32 * 1024,
+            target_bytes: 8 * 1024,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            max_connections: 20_000,
+            body_memory_bytes: 128 * 1024 * 1024,
+            max_streams: 100,
+        }
+    }
+}

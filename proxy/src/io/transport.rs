@@ -1,0 +1,150 @@
+//! A connection's bytes, plain or through TLS, in the shape that Pingora's sessions want.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest, UniqueID,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::http::ChunkScanner;
+
+/// Head and body of a common answer leave in one write, hence in one TLS record. Larger bodies bypass the buffer.
+const WRITE_BUFFER_BYTES: usize = 4 * 1024;
+
+/// A connection's bytes.
+#[derive(Debug)]
+pub(super) struct Transport {
+    socket: BufWriter<Socket>,
+    id: i32,
+    /// Looks at what is read, while that is a chunked body.
+    chunks: Option<ChunkScanner>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    pub(super) fn plain(socket: TcpStream) -> Self {
+        let id = socket.as_raw_fd();
+        Self { socket: BufWriter::with_capacity(WRITE_BUFFER_BYTES, Socket::Plain(socket)), id, chunks: None }
+    }
+
+    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        let id = stream.get_ref().0.as_raw_fd();
+        Self { socket: BufWriter::with_capacity(WRITE_BUFFER_BYTES, Socket::Tls(Box::new(stream))), id, chunks: None }
+    }
+}
+
+/// Fails the read of a chunked body that breaks a rule; `chunks` has seen what was read of it so far.
+pub(super) fn watch_chunks(stream: Stream, chunks: ChunkScanner) -> Stream {
+    let transport = stream.into_any().downcast::<Transport>();
+    let mut transport = transport.expect("every connection's stream is a transport");
+    transport.chunks = Some(chunks);
+    transport
+}
+
+macro_rules! on_socket {
+    ($self:ident, $socket:ident => $call:expr) => {
+        match $self.get_mut() {
+            Socket::Plain($socket) => $call,
+            Socket::Tls($socket) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on_socket!(self, socket => Pin::new(socket).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        on_socket!(self, socket => Pin::new(socket).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_socket!(self, socket => Pin::new(socket).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_socket!(self, socket => Pin::new(socket).poll_shutdown(cx))
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
+        if let Some(chunks) = &mut this.chunks
+            && chunks.scan(&buf.filled()[before..]).is_err()
+        {
+            // What follows is read only to be thrown away.
+            this.chunks = None;
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().socket).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Transport {
+    async fn shutdown(&mut self) {
+        // A client that left first makes this fail, which changes nothing.
+        let _ = self.socket.shutdown().await;
+    }
+}
+
+impl UniqueID for Transport {
+    fn id(&self) -> i32 {
+        self.id
+    }
+}
+
+impl Ssl for Transport {}
+impl Peek for Transport {}
+
+impl GetTimingDigest for Transport {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Transport {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Transport {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}

@@ -1,0 +1,87 @@
+//! The `picloud` binary: the one place where all parts are joined.
+
+mod admin;
+mod boot;
+mod cli;
+mod config;
+mod control;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use picloud_executor::THREAD_STACK_BYTES;
+use picloud_manager::store::Store;
+
+use crate::cli::{Cli, Command, ConfigCommand};
+use crate::config::Config;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("picloud: {}", explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and what led to it. Many tell their cause in their own text, which is then told once.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let config = Config::load(cli.settings, cli.config.as_deref(), cli.dev)?;
+    // Scripts begin on these threads; only what a script touches of its stack is ever real memory.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .build()
+        .context("cannot start the runtime")?;
+    // Even the one future that is blocked on runs where stacks are large.
+    let done = runtime.block_on(async { tokio::spawn(execute(cli.command, config)).await });
+    runtime.shutdown_background();
+    done.context("the program broke down")?
+}
+
+async fn execute(command: Option<Command>, config: Config) -> anyhow::Result<()> {
+    match command.unwrap_or(Command::Serve) {
+        Command::Serve => boot::serve(config).await,
+        Command::Migrate => {
+            let store = Store::open(&config.database).await?;
+            println!("the store has schema {}", store.schema_version());
+            store.close().await;
+            Ok(())
+        }
+        Command::Config(ConfigCommand::Check) => {
+            boot::check(&config)?;
+            println!("the configuration can be used");
+            Ok(())
+        }
+        Command::Config(ConfigCommand::Show) => {
+            print!("{config}");
+            Ok(())
+        }
+        Command::Admin(command) => admin::run(command, &config).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("refused").context("the database: refused").context("the store cannot be opened");
+        assert_eq!(explain(&error), "the store cannot be opened: the database: refused");
+    }
+}

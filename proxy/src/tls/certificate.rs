@@ -1,0 +1,112 @@
+//! One certificate with its key, as read from files.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use picloud_shared::domain_pattern::Host;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+use webpki::EndEntityCert;
+
+use super::CertificateFiles;
+
+/// A certificate that handshakes can show.
+#[derive(Debug)]
+pub struct Certificate {
+    key: Arc<CertifiedKey>,
+    leaf: CertificateDer<'static>,
+    names: Vec<Box<str>>,
+}
+
+/// A certificate file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The file cannot be read, or holds no PEM of the expected kind.
+    #[error("{path} is not a readable PEM file: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the reader says.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The file holds no certificate.
+    #[error("{0} holds no certificate")]
+    Empty(PathBuf),
+    /// The leaf is not a usable certificate.
+    #[error("{path} begins with no usable certificate: {reason}")]
+    BadLeaf {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        reason: String,
+    },
+    /// The key is of no known kind, or belongs to another certificate.
+    #[error("{key} is no key for {chain}: {source}")]
+    BadKey {
+        /// The file of the chain.
+        chain: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+        /// What TLS says.
+        source: rustls::Error,
+    },
+}
+
+impl Certificate {
+    /// Reads a chain and its key.
+    ///
+    /// # Errors
+    /// Files that cannot be read, and a key that is not the certificate's.
+    pub fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, CertificateError> {
+        let chain = read_chain(&files.chain)?;
+        let leaf = chain.first().ok_or_else(|| CertificateError::Empty(files.chain.clone()))?.clone();
+        let names = {
+            let bad = |error: webpki::Error| CertificateError::BadLeaf {
+                path: files.chain.clone(),
+                reason: error.to_string(),
+            };
+            let parsed = EndEntityCert::try_from(&leaf).map_err(bad)?;
+            parsed.valid_dns_names().map(|name| name.to_ascii_lowercase().into()).collect()
+        };
+        let key = PrivateKeyDer::from_pem_file(&files.key)
+            .map_err(|source| CertificateError::Unreadable { path: files.key.clone(), source })?;
+        let key = CertifiedKey::from_der(chain, key, provider).map_err(|source| CertificateError::BadKey {
+            chain: files.chain.clone(),
+            key: files.key.clone(),
+            source,
+        })?;
+        Ok(Self { key: Arc::new(key), leaf, names })
+    }
+
+    /// The DNS names that it is for, wildcards as `*.example.com`.
+    pub fn names(&self) -> &[Box<str>] {
+        &self.names
+    }
+
+    /// The chain and key for a handshake.
+    pub fn key(&self) -> &Arc<CertifiedKey> {
+        &self.key
+    }
+
+    /// Whether it is for this host.
+    pub fn covers(&self, host: &Host<'_>) -> bool {
+        let name = host.as_str();
+        let literal = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+        let subject = match literal.parse::<IpAddr>() {
+            Ok(ip) => ServerName::from(ip),
+            Err(_) => match ServerName::try_from(name) {
+                Ok(subject) => subject,
+                Err(_) => return false,
+            },
+        };
+        EndEntityCert::try_from(&self.leaf).is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(&subject).is_ok())
+    }
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let unreadable = |source| CertificateError::Unreadable { path: path.to_owned(), source };
+    CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)
+}

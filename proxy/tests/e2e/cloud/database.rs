@@ -1,0 +1,104 @@
+//! Where a cloud keeps its data, and the telling of one story on each kind.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use reqwest::Url;
+use uuid::Uuid;
+
+/// Where a cloud keeps its data.
+pub enum Database {
+    /// Files in the cloud's own directory.
+    Sqlite,
+    /// A database on the server that `TEST_PG_URL` names.
+    Postgres(PostgresDatabase),
+}
+
+impl Database {
+    /// An empty PostgreSQL database.
+    pub fn postgres() -> Self {
+        Self::Postgres(PostgresDatabase::create())
+    }
+}
+
+/// A database of its own; removed when dropped.
+pub struct PostgresDatabase {
+    url: Url,
+    name: String,
+}
+
+impl PostgresDatabase {
+    /// Creates an empty database.
+    pub fn create() -> Self {
+        let name = format!("e2e_{}", Uuid::now_v7().simple());
+        assert!(psql(&format!("CREATE DATABASE {name}")), "cannot create a database");
+        let mut url = server();
+        url.set_path(&name);
+        Self { url, name }
+    }
+
+    /// Its address, as `picloud` takes it.
+    pub fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// Where its server listens.
+    pub fn server(&self) -> String {
+        let host = self.url.host_str().expect("TEST_PG_URL names a host");
+        format!("{host}:{}", self.url.port().unwrap_or(5432))
+    }
+
+    /// Reaches it by way of another address from now on.
+    pub fn go_through(&mut self, address: SocketAddr) {
+        self.url.set_ip_host(address.ip()).expect("an address with a host");
+        self.url.set_port(Some(address.port())).expect("an address with a port");
+    }
+}
+
+impl Drop for PostgresDatabase {
+    fn drop(&mut self) {
+        // A server that has gone took its databases along.
+        psql(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+    }
+}
+
+fn server() -> Url {
+    #[expect(clippy::disallowed_methods, reason = "tests are told by the environment where PostgreSQL is")]
+    let server = std::env::var("TEST_PG_URL").expect(
+        "these tests need PostgreSQL: run `make test`, or `.ci/with-postgres cargo nextest run`, or set TEST_PG_URL \
+         to a server on which databases may be created",
+    );
+    server.parse().expect("TEST_PG_URL is an address")
+}
+
+fn psql(statement: &str) -> bool {
+    let mut command = Command::new("psql");
+    command.args(["--quiet", "--no-psqlrc", "--dbname", server().as_str(), "--command", statement]);
+    command.env("PGOPTIONS", "-c client_min_messages=warning");
+    command.status().expect("psql comes with PostgreSQL").success()
+}
+
+/// Tells a story on each database: `a_fact::sqlite` and `a_fact::postgres`.
+macro_rules! on_both_databases {
+    ($($(#[$attribute:meta])* async fn $fact:ident($database:ident: Database) $body:block)+) => {$(
+        $(#[$attribute])*
+        mod $fact {
+            #[allow(unused_imports, reason = "a story may need nothing of its file")]
+            use super::*;
+            use crate::cloud::Database;
+
+            async fn story($database: Database) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                story(Database::Sqlite).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                story(Database::postgres()).await;
+            }
+        }
+    )+};
+}
+pub(crate) use on_both_databases;

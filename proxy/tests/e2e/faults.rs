@@ -1,0 +1,45 @@
+//! What is seen when something outside the process fails.
+
+use std::time::Instant;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::cloud::{Database, PATIENCE, PostgresDatabase, TestCloud};
+use crate::relay::Relay;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_database_gone_endpoints_answer_admin_writes_get_503_and_all_recovers_by_itself() {
+    let mut database = PostgresDatabase::create();
+    let mut relay = Relay::start(database.server()).await;
+    database.go_through(relay.address());
+    let cloud = TestCloud::start(Database::Postgres(database)).await;
+    let script = cloud.publish("`before`").await;
+    assert_eq!(cloud.visit("shop.test", "/").await.1, "before");
+
+    relay.cut().await;
+    for _ in 0..50 {
+        assert_eq!(cloud.visit("shop.test", "/").await, (200, "before".to_owned()));
+    }
+    let (script, edit) = (format!("scripts/{script}"), json!({"source": "`after`"}));
+    let refused = cloud.call(Method::PATCH, &script, Some(&edit)).await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["code"], "store_unavailable");
+    assert_eq!(cloud.visit("localhost", "/healthz").await, (200, "ok".to_owned()));
+    let (status, ready) = cloud.visit("localhost", "/readyz").await;
+    assert!(status == 200 && ready.contains("unreachable"), "{status} {ready}");
+    assert_eq!(cloud.visit("shop.test", "/").await.1, "before");
+
+    relay.mend().await;
+    let begun = Instant::now();
+    loop {
+        let (status, problem) = cloud.api(Method::PATCH, &script, Some(edit.clone())).await;
+        if status == 200 {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "no recovery: {status} {problem}");
+    }
+    assert_eq!(cloud.visit("shop.test", "/").await.1, "after");
+}

@@ -1,0 +1,46 @@
+//! HTTPS from configured files.
+
+use std::io;
+use std::time::Instant;
+
+use tokio::io::AsyncWriteExt;
+
+use crate::certificate::{self, TlsClient};
+use crate::cloud::{Database, Home, PATIENCE, TestCloud};
+use crate::raw::RawClient;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_is_served_from_files_and_read_again_at_a_signal() {
+    let home = Home::new(Database::Sqlite);
+    let names = ["shop.test", "pi.test"];
+    let (files, old) = certificate::write(home.dir(), "cert", &names);
+    let dir = home.dir().to_owned();
+    let cloud = TestCloud::start_with(home, |command| {
+        command.args(["--https", "127.0.0.1:0", "--tls-chain"]).arg(&files.chain).arg("--tls-key").arg(&files.key);
+        command.args(["--redirect-to-https", "true", "--public-base-url", "https://pi.test"]);
+    });
+    let https = cloud.address("https");
+    let ask = async |trusted, name: &str, host: &str| {
+        let stream = TlsClient::new(&[trusted], &[]).connect(https, name).await?;
+        let mut client = RawClient::over(stream);
+        client.write_all(format!("GET /version HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes()).await?;
+        io::Result::Ok(client.read_answer().await.status)
+    };
+    assert_eq!(ask(&old, "pi.test", "pi.test").await.unwrap(), 200);
+    assert_eq!(ask(&old, "shop.test", "pi.test").await.unwrap(), 200, "the same certificate covers it");
+    assert_eq!(ask(&old, "shop.test", "other.test").await.unwrap(), 421);
+    let mut plain = RawClient::connect(cloud.address("http")).await;
+    plain.write_all(b"GET /version HTTP/1.1\r\nhost: pi.test\r\n\r\n").await.unwrap();
+    let redirect = plain.read_answer().await;
+    let there = redirect.header("location").unwrap();
+    assert!(there.starts_with("https://pi.test") && there.ends_with("/version"), "{there}");
+    assert_eq!(redirect.status, 308);
+
+    let (_, new) = certificate::write(&dir, "cert", &names);
+    assert!(ask(&new, "pi.test", "pi.test").await.is_err(), "files are read when they are to be");
+    cloud.signal("-HUP");
+    let begun = Instant::now();
+    while ask(&new, "pi.test", "pi.test").await.is_err() {
+        assert!(begun.elapsed() < PATIENCE, "the new certificate is shown");
+    }
+}

@@ -1,0 +1,86 @@
+//! Beginnings and ends of the process: kills, restarts, signals, draining.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::cloud::{Database, TestCloud, on_both_databases, text};
+use crate::raw::RawClient;
+
+on_both_databases! {
+    async fn what_was_acknowledged_outlives_kills_and_is_seeded_once(database: Database) {
+        let mut cloud = TestCloud::start(database).await;
+        let script = cloud.publish("`0`").await;
+        for version in 1..=3 {
+            cloud.edit(&script, &format!("`{version}`")).await;
+            cloud.signal("-KILL");
+            assert!(!cloud.ended().success());
+            cloud.restart();
+            assert_eq!(cloud.visit("shop.test", "/").await, (200, version.to_string()));
+        }
+        let apps = cloud.must(Method::GET, "apps", None).await;
+        assert_eq!(apps["items"].as_array().map(Vec::len), Some(2), "the default app and ours");
+        cloud.must(Method::DELETE, &format!("scripts/{script}"), None).await;
+        assert_eq!(cloud.visit("shop.test", "/").await.0, 404);
+    }
+
+    async fn requests_in_flight_at_a_signal_get_their_answers_and_leave_their_records(database: Database) {
+        let mut cloud = TestCloud::start(database).await;
+        let app = cloud.app("shop", "shop.test").await;
+        let endless = json!({"app_id": app, "name": "endless", "kind": "endpoint", "timeout_ms": 300,
+            "source": "log::info(`running`); loop { }", "sandbox": {"max_operations": 50_000_000}});
+        let endless = text(&cloud.must(Method::POST, "scripts", Some(endless)).await["id"]);
+        let short = cloud.script(&app, "short", "endpoint", "ctx.request.text").await;
+        cloud.route(&endless, "exact", "/endless", "POST").await;
+        cloud.route(&short, "exact", "/short", "POST").await;
+
+        let (mut to_endless, mut to_short) = (begin(&cloud, "/endless").await, begin(&cloud, "/short").await);
+        cloud.signal("-TERM");
+        until_nobody_listens(&cloud).await;
+        for (client, expected) in [(&mut to_short, 200), (&mut to_endless, 504)] {
+            client.write_all(b"whole").await.unwrap();
+            let answer = client.read_answer().await;
+            assert_eq!((answer.status, answer.header("connection")), (expected, Some("close")), "{}", answer.body);
+            assert!(expected != 200 || answer.body == "whole");
+        }
+        assert_eq!(cloud.ended().code(), Some(0));
+
+        cloud.restart();
+        let logs = cloud.must(Method::GET, &format!("scripts/{endless}/logs"), None).await;
+        assert_eq!((&logs["total"], &logs["items"][0]["logs"][0]["message"]), (&json!(1), &json!("running")), "{logs}");
+        let logs = cloud.must(Method::GET, &format!("scripts/{short}/logs"), None).await;
+        assert_eq!((&logs["total"], &logs["items"][0]["outcome"]), (&json!(1), &json!("success")), "{logs}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_the_process_at_once() {
+    let mut cloud = TestCloud::start(Database::Sqlite).await;
+    let script = cloud.publish("`never`").await;
+    cloud.route(&script, "exact", "/", "POST").await;
+    // A request that never ends arriving holds the drain for as long as its deadline and the grace allow.
+    let _client = begin(&cloud, "/").await;
+    let begun = Instant::now();
+    cloud.signal("-TERM");
+    until_nobody_listens(&cloud).await;
+    cloud.signal("-TERM");
+    assert!(cloud.ended().success());
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+/// Begins a request of five bytes: it is being answered when this returns, and waits for its body.
+async fn begin(cloud: &TestCloud, path: &str) -> RawClient {
+    let mut client = RawClient::connect(cloud.address("http")).await;
+    let head = format!("POST {path} HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(client.read_head().await.status, 100);
+    client
+}
+
+/// Waits until the drain has begun.
+async fn until_nobody_listens(cloud: &TestCloud) {
+    while TcpStream::connect(cloud.address("http")).await.is_ok() {}
+}

@@ -1,0 +1,18 @@
+//! PiCloud from outside: the real binary, real sockets, both databases. What is tested here is what an operator and
+//! a caller see; the rules in between have their own tests beside the code.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+#[path = "../support/certificate.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+mod certificate;
+mod cloud;
+mod command_line;
+mod faults;
+mod https;
+mod journey;
+mod lifecycle;
+mod publish;
+#[path = "../support/raw.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+mod raw;
+mod relay;

@@ -1,0 +1,120 @@
+//! A server whose handler says what it was asked.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use picloud_proxy::answer::Answer;
+use picloud_proxy::client::{Client, ListenerRole};
+use picloud_proxy::http::Head;
+use picloud_proxy::io::{Exchange, Handler, IoLimits, Listener, RunningServer, Server};
+use picloud_proxy::tls::Certificates;
+use tokio::sync::Notify;
+
+use super::raw::RawClient;
+
+const BODY_LIMIT: usize = 100_000;
+
+#[derive(Default)]
+struct Seen {
+    targets: Mutex<Vec<String>>,
+    holding: Notify,
+    released: Notify,
+    client_gone: Notify,
+}
+
+struct Echo(Arc<Seen>);
+
+#[derive(Clone)]
+pub struct EchoServer {
+    pub address: SocketAddr,
+    seen: Arc<Seen>,
+    running: Arc<RunningServer>,
+}
+
+impl EchoServer {
+    pub async fn start() -> Self {
+        Self::start_with(IoLimits::default()).await
+    }
+
+    pub async fn start_with(limits: IoLimits) -> Self {
+        Self::listen(limits, None).await
+    }
+
+    pub async fn listen(limits: IoLimits, certificates: Option<Arc<Certificates>>) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = Listener { address: any, role: ListenerRole::Public, tls: certificates.is_some() };
+        let server = Server::bind(&[listener]).expect("a free port");
+        let address = server.listeners().next().expect("one listener").address;
+        let seen = Arc::new(Seen::default());
+        let running = server.start(Echo(Arc::clone(&seen)), limits, certificates).expect("a running server");
+        Self { address, seen, running: Arc::new(running) }
+    }
+
+    pub async fn connect(&self) -> RawClient {
+        RawClient::connect(self.address).await
+    }
+
+    pub fn saw(&self, target: &str) -> bool {
+        self.seen.targets.lock().expect("no handler panicked").iter().any(|seen| seen == target)
+    }
+
+    pub async fn holding(&self) {
+        self.seen.holding.notified().await;
+    }
+
+    pub fn release(&self) {
+        self.seen.released.notify_one();
+    }
+
+    pub async fn client_gone(&self) {
+        self.seen.client_gone.notified().await;
+    }
+
+    pub async fn drain(&self, grace: Duration) -> bool {
+        self.running.drain(grace).await
+    }
+}
+
+impl Handler for Echo {
+    async fn handle(&self, _client: &Arc<Client>, head: Head, exchange: &mut Exchange) {
+        self.0.targets.lock().expect("no handler panicked").push(head.target.clone());
+        let status = |code: u16| Answer {
+            body: Bytes::from_static(b"never sent"),
+            ..Answer::empty(StatusCode::from_u16(code).expect("a status"))
+        };
+        let answer = match head.target.as_str() {
+            "/unread" => Answer::text(StatusCode::OK, "unread"),
+            "/204" => status(204),
+            "/205" => status(205),
+            "/304" => status(304),
+            "/hold" => {
+                self.0.holding.notify_one();
+                self.0.released.notified().await;
+                Answer::text(StatusCode::OK, "released")
+            }
+            "/stream" => {
+                exchange.start(StatusCode::OK, HeaderMap::new(), None).await.expect("a client");
+                exchange.write(Bytes::from_static(b"part1")).await.expect("a client");
+                exchange.write(Bytes::from_static(b"part2")).await.expect("a client");
+                return exchange.finish().await.expect("a client");
+            }
+            "/events" => {
+                exchange.start(StatusCode::OK, HeaderMap::new(), None).await.expect("a client");
+                exchange.write(Bytes::from_static(b"event")).await.expect("a client");
+                exchange.client_gone().await;
+                return self.0.client_gone.notify_one();
+            }
+            target => match exchange.read_body(BODY_LIMIT).await {
+                Ok(body) => {
+                    let said = format!("{} {target} {}", head.method, String::from_utf8_lossy(&body));
+                    Answer { body: said.into(), ..Answer::text(StatusCode::OK, "") }
+                }
+                Err(refusal) => refusal.into(),
+            },
+        };
+        let _ = exchange.send(answer).await;
+    }
+}

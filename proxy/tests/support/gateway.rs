@@ -1,0 +1,260 @@
+//! A gateway over a snapshot made by hand, with a small service in the manager's place.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use http::{HeaderMap, Response, StatusCode};
+use picloud_executor::{Executor, ExecutorConfig};
+use picloud_proxy::admin_hosts::AdminHosts;
+use picloud_proxy::client::ListenerRole;
+use picloud_proxy::dispatch::{Gateway, GatewayParts};
+use picloud_proxy::io::{IoLimits, Listener, RunningServer, Server};
+use picloud_proxy::manager_link::{ControlPlane, StoreUnavailable};
+use picloud_proxy::tls::Certificates;
+use picloud_shared::app::App;
+use picloud_shared::clock::{Clock, SystemClock};
+use picloud_shared::domain_pattern::{DomainPattern, Host};
+use picloud_shared::execution::{ExecutionRecord, ExecutionSink};
+use picloud_shared::id::{AppId, RouteId, ScriptId};
+use picloud_shared::path_pattern::{PathKind, PathPattern};
+use picloud_shared::request::AdminPeer;
+use picloud_shared::route::{HostSelector, Route, RoutePattern};
+use picloud_shared::script::{ExecuteAccess, LimitPolicy, Limits, ScriptKind};
+use picloud_shared::snapshot::{PublishedApp, ScriptRow, Snapshot, SnapshotCell};
+use tower::ServiceExt;
+
+use super::raw::RawClient;
+
+pub const BODY_LIMIT: usize = 10_000;
+
+/// Keeps every record.
+#[derive(Default)]
+pub struct Records(Mutex<Vec<ExecutionRecord>>);
+
+impl ExecutionSink for Records {
+    fn record(&self, record: ExecutionRecord) {
+        self.0.lock().expect("no recorder panicked").push(record);
+    }
+}
+
+impl Records {
+    pub fn take(&self) -> Vec<ExecutionRecord> {
+        std::mem::take(&mut self.0.lock().expect("no recorder panicked"))
+    }
+}
+
+/// An app in the making.
+pub struct TestApp {
+    app: App,
+    claims: Vec<DomainPattern>,
+    scripts: Vec<ScriptRow>,
+    routes: Vec<Route>,
+}
+
+impl TestApp {
+    pub fn new(slug: &str, claims: &[&str]) -> Self {
+        let app = App { id: AppId::generate(SystemClock.now()), slug: slug.parse().expect("a slug") };
+        let claims = claims.iter().map(|claim| claim.parse().expect("a claim")).collect();
+        Self { app, claims, scripts: Vec::new(), routes: Vec::new() }
+    }
+
+    pub fn script(&mut self, name: &str, source: &str) -> ScriptId {
+        self.script_with(name, source, ExecuteAccess::Open, LimitPolicy::default().defaults)
+    }
+
+    pub fn script_with(&mut self, name: &str, source: &str, execute_access: ExecuteAccess, limits: Limits) -> ScriptId {
+        let id = ScriptId::generate(SystemClock.now());
+        self.scripts.push(ScriptRow {
+            id,
+            name: name.parse().expect("a name"),
+            kind: ScriptKind::Endpoint,
+            version: 1,
+            source: source.parse().expect("a source"),
+            imports: Vec::new(),
+            limits,
+            execute_access,
+        });
+        id
+    }
+
+    pub fn module(&mut self, name: &str, source: &str) -> ScriptId {
+        let id = self.script(name, source);
+        self.scripts.last_mut().expect("just added").kind = ScriptKind::Module;
+        id
+    }
+
+    /// Adds a script with its route.
+    pub fn route(&mut self, method: &str, path: &str, source: &str) -> ScriptId {
+        let script_id = self.script(&format!("s{}", self.scripts.len()), source);
+        let kind = match path {
+            path if path.ends_with("/*") => PathKind::Prefix,
+            path if path.contains("/:") => PathKind::Param,
+            _ => PathKind::Exact,
+        };
+        self.routes.push(Route {
+            id: RouteId::generate(SystemClock.now()),
+            app_id: self.app.id,
+            script_id,
+            pattern: RoutePattern {
+                host: HostSelector::Any,
+                path: PathPattern::parse(kind, path).expect("a path"),
+                method: method.parse().expect("a method"),
+            },
+        });
+        script_id
+    }
+
+    pub fn publish(self) -> Arc<PublishedApp> {
+        let (app, astray) = PublishedApp::new(self.app, self.claims, self.scripts, self.routes);
+        assert!(astray.is_empty());
+        Arc::new(app)
+    }
+}
+
+/// In the manager's place: echoes admin requests, and lets whoever shows `Bearer good` invoke scripts.
+struct TestControl {
+    router: Router,
+    reachable: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl ControlPlane for TestControl {
+    async fn call(&self, request: http::Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+    }
+
+    async fn may_invoke(&self, headers: &HeaderMap, _: &AdminPeer, _: ScriptId) -> Result<bool, StoreUnavailable> {
+        if !self.reachable.load(Ordering::Relaxed) {
+            return Err(StoreUnavailable);
+        }
+        Ok(headers.get("authorization").is_some_and(|value| value == "Bearer good"))
+    }
+
+    async fn store_reachable(&self) -> bool {
+        self.reachable.load(Ordering::Relaxed)
+    }
+}
+
+async fn echo(request: Request) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let peer = head.extensions.get::<AdminPeer>().expect("admin requests carry their peer").clone();
+    let mut names: Vec<_> = head.headers.keys().map(ToString::to_string).collect();
+    names.sort_unstable();
+    let Ok(body) = to_bytes(body, usize::MAX).await else {
+        return (StatusCode::IM_A_TEAPOT, "the body broke off").into_response();
+    };
+    axum::Json(serde_json::json!({
+        "method": head.method.as_str(),
+        "uri": head.uri.to_string(),
+        "headers": names,
+        "authority": &*peer.authority,
+        "scheme": peer.scheme.as_str(),
+        "cookies_count": peer.cookies_count,
+        "remote_ip": peer.remote_ip.to_string(),
+        "body_length": body.len(),
+    }))
+    .into_response()
+}
+
+pub struct TestGateway {
+    pub address: SocketAddr,
+    pub redirect: SocketAddr,
+    pub internal: SocketAddr,
+    pub records: Arc<Records>,
+    pub snapshot: Arc<SnapshotCell>,
+    pub executor: Arc<Executor>,
+    store_reachable: Arc<AtomicBool>,
+    running: RunningServer,
+}
+
+impl TestGateway {
+    pub fn start(apps: Vec<Arc<PublishedApp>>) -> Self {
+        Self::start_with(apps, None)
+    }
+
+    pub fn start_with(apps: Vec<Arc<PublishedApp>>, certificates: Option<Arc<Certificates>>) -> Self {
+        let records = Arc::new(Records::default());
+        let config = ExecutorConfig {
+            workers: 2,
+            app_concurrency: 4,
+            queue_capacity: 8,
+            program_cache_bytes: 1 << 20,
+            max_response_bytes: 1 << 20,
+        };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let executor = Arc::new(Executor::start(config, Arc::clone(&clock), records.clone()).expect("threads"));
+        let snapshot = Arc::new(SnapshotCell::default());
+        let published = apps.into_iter().map(|app| (app.app().id, Some(app)));
+        snapshot.store(Arc::new(Snapshot::default().with_apps(1, published)));
+        let store_reachable = Arc::new(AtomicBool::new(true));
+        let router = Router::new().route("/api/v1/admin/events", axum::routing::get(events)).fallback(echo);
+        let control = TestControl { router, reachable: Arc::clone(&store_reachable) };
+        let admin = Host::parse_authority("pi.test").expect("a host").into_owned();
+        let gateway = Gateway::new(GatewayParts {
+            snapshot: Arc::clone(&snapshot),
+            executor: Arc::clone(&executor),
+            clock,
+            control: Arc::new(control),
+            admin_hosts: AdminHosts::new([admin]),
+            version_document: "{\"product\":\"test\"}".into(),
+            body_limit: BODY_LIMIT,
+            access_log: true,
+        });
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::bind(&[
+            Listener { address: any, role: ListenerRole::Public, tls: certificates.is_some() },
+            Listener { address: any, role: ListenerRole::RedirectToHttps { port: 8443 }, tls: false },
+            Listener { address: any, role: ListenerRole::Internal, tls: false },
+        ])
+        .expect("free ports");
+        let addresses: Vec<_> = server.listeners().map(|listener| listener.address).collect();
+        let running = server.start(gateway, IoLimits::default(), certificates).expect("a running server");
+        Self {
+            address: addresses[0],
+            redirect: addresses[1],
+            internal: addresses[2],
+            records,
+            snapshot,
+            executor,
+            store_reachable,
+            running,
+        }
+    }
+
+    pub async fn connect(&self) -> RawClient {
+        RawClient::connect(self.address).await
+    }
+
+    pub fn cut_store(&self) {
+        self.store_reachable.store(false, Ordering::Relaxed);
+    }
+
+    pub async fn drain(&self) -> bool {
+        self.running.drain(Duration::from_secs(10)).await
+    }
+}
+
+/// A stream that never ends by itself.
+async fn events() -> Response<Body> {
+    let ticks = futures_util::stream::iter([Ok::<_, std::io::Error>("data: 1\n\n"), Ok("data: 2\n\n")]);
+    let body = Body::from_stream(futures_util::StreamExt::chain(ticks, futures_util::stream::pending()));
+    ([("content-type", "text/event-stream")], body).into_response()
+}
+
+/// Runs a test where scripts may run: on threads with large stacks.
+pub fn on_large_stacks(test: impl Future<Output = ()> + Send + 'static) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(picloud_executor::THREAD_STACK_BYTES)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async { tokio::spawn(test).await }).expect("the test passes");
+}

@@ -1,0 +1,110 @@
+//! A client that sends the bytes it is given and reads what comes, as attackers do.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Nothing that a test waits for takes this long unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Sends bytes and reads until the server closes.
+pub async fn send(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut client = RawClient::connect(address).await;
+    // A server that refuses may close before everything is sent.
+    let _ = client.stream.write_all(bytes).await;
+    client.read_to_end().await
+}
+
+/// A connection.
+pub struct RawClient<S = TcpStream> {
+    pub stream: S,
+    unread: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct RawAnswer {
+    pub status: u16,
+    head: String,
+    pub body: String,
+}
+
+impl RawAnswer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers(name).next()
+    }
+
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.head.lines().skip(1).filter_map(move |line| {
+            let (field, value) = line.split_once(':')?;
+            field.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+}
+
+impl RawClient {
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.expect("the server listens"))
+    }
+}
+
+impl<S: AsyncRead + Unpin> RawClient<S> {
+    pub fn over(stream: S) -> Self {
+        Self { stream, unread: Vec::new() }
+    }
+
+    async fn read_more(&mut self) -> usize {
+        let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.unread)).await;
+        read.expect("the server answers or closes").unwrap_or(0)
+    }
+
+    pub async fn read_to_end(&mut self) -> String {
+        while self.read_more().await > 0 {}
+        String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned()
+    }
+
+    pub async fn read_head(&mut self) -> RawAnswer {
+        let end = loop {
+            if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at + 4;
+            }
+            assert!(self.read_more().await > 0, "closed within a head: {:?}", String::from_utf8_lossy(&self.unread));
+        };
+        let head = String::from_utf8(self.unread.drain(..end).collect()).expect("heads are text");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
+        RawAnswer { status, head, body: String::new() }
+    }
+
+    pub async fn read_bytes(&mut self, count: usize) -> String {
+        while self.unread.len() < count {
+            assert!(self.read_more().await > 0, "closed within the bytes");
+        }
+        String::from_utf8(self.unread.drain(..count).collect()).expect("text")
+    }
+
+    pub async fn read_answer(&mut self) -> RawAnswer {
+        let mut answer = self.read_head().await;
+        let length = answer.header("content-length").map_or(0, |length| length.parse().expect("a length"));
+        while self.unread.len() < length {
+            assert!(self.read_more().await > 0, "closed within a body");
+        }
+        answer.body = String::from_utf8(self.unread.drain(..length).collect()).expect("bodies are text");
+        answer
+    }
+}
+
+impl<S> std::ops::Deref for RawClient<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.stream
+    }
+}
+
+impl<S> std::ops::DerefMut for RawClient<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+}
