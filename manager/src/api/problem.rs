@@ -163,7 +163,7 @@ impl From<RepoError> for ApiError {
     fn from(error: RepoError) -> Self {
         let logged = chain(&error);
         match error {
-            RepoError::Unavailable(_) => {
+            RepoError::Unavailable(_) | RepoError::Contended(_) => {
                 let detail = "the store cannot be reached or written; published endpoints go on, try again";
                 let unavailable = Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail);
                 Self { logged: Some(logged), ..unavailable.retry_after(STORE_RETRY) }

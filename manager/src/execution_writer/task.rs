@@ -19,6 +19,9 @@ const LONGEST_TICK: Duration = Duration::from_secs(1);
 /// Bytes of records in one transaction: an SD card that writes 5 MiB a second takes two seconds for them.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
+/// How often a transaction is tried that others are in the way of. Each time one of those has gone on.
+const ATTEMPTS: u32 = 5;
+
 /// Rows rendered before other tasks get a turn: about a tenth of a millisecond.
 const ROWS_PER_TURN: usize = 64;
 
@@ -83,23 +86,31 @@ impl Writer {
     /// Writes what waits at this moment; what comes meanwhile rings the bell again.
     async fn write_what_waits(&mut self) {
         self.buffer.bell.reset();
-        let mut waiting = self.records.len();
-        let mut counters = self.buffer.ledger.take_counters();
-        while waiting > 0 || !counters.is_empty() {
+        let waiting = self.records.len();
+        match self.try_write(waiting).await {
+            Ok(()) => self.store_is_down = false,
+            Err(error) => self.note_store_down(&error),
+        }
+        self.buffer.ledger.forget_idle(&self.buffer.policy, self.buffer.clock.now());
+    }
+
+    /// Writes the counters and then that many records.
+    ///
+    /// # Errors
+    /// The store cannot be reached: the counters wait, the records are dropped and counted.
+    async fn try_write(&mut self, mut waiting: usize) -> Result<(), RepoError> {
+        let mut result = self.write_counters().await;
+        while waiting > 0 && result.is_ok() {
             let rows = self.take_rows(waiting.min(BATCH)).await;
             // Nobody else takes from the channel, so only a closed one can have fewer.
             waiting = if rows.is_empty() { 0 } else { waiting - rows.len() };
-            if let Err(error) = self.write(rows, &counters).await {
-                // The rest would fail likewise, each after the time that it takes to find out.
-                self.drop_records(waiting);
-                self.buffer.ledger.put_back(counters);
-                self.note_store_down(&error);
-                return;
-            }
-            counters.clear();
+            result = self.write_rows(&rows).await;
         }
-        self.store_is_down = false;
-        self.buffer.ledger.forget_idle(&self.buffer.policy, self.buffer.clock.now());
+        if result.is_err() {
+            // The rest would fail likewise, each after the time that it takes to find out.
+            self.drop_records(waiting);
+        }
+        result
     }
 
     /// Up to `count` rows, at least one where one waits, fewer when they are large.
@@ -119,39 +130,59 @@ impl Writer {
         rows
     }
 
-    /// Writes rows and counters in one transaction. Should a row be one that the database refuses, the others are
-    /// written without it.
+    /// Writes the counts in a transaction of their own: rows may be written in parts, but counts must be added once.
     ///
     /// # Errors
-    /// The store is down; the rows are counted as dropped.
-    async fn write(&self, rows: Vec<NewExecution>, counters: &[Counter]) -> Result<(), RepoError> {
-        let mut parts = vec![(&rows[..], counters)];
-        while let Some((rows, counters)) = parts.pop() {
-            match self.write_transaction(rows, counters).await {
-                Ok(()) => {}
-                Err(error @ RepoError::Unavailable(_)) => {
-                    let lost = parts.iter().flat_map(|(rows, _)| *rows).chain(rows);
-                    self.buffer.count_dropped(lost.map(|row| row.sample_weight).sum());
-                    return Err(error);
-                }
-                Err(error) if rows.len() <= 1 => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "an execution record was refused");
-                    self.buffer.count_dropped(rows.iter().map(|row| row.sample_weight).sum());
-                    if !counters.is_empty() && !rows.is_empty() {
-                        parts.push((&[], counters));
-                    }
-                }
-                Err(_) => {
+    /// The store cannot be reached.
+    async fn write_counters(&self) -> Result<(), RepoError> {
+        let counters = self.buffer.ledger.take_counters();
+        if counters.is_empty() {
+            return Ok(());
+        }
+        let Err(error) = self.transaction(&[], &counters).await else {
+            return Ok(());
+        };
+        if let RepoError::Unavailable(_) | RepoError::Contended(_) = error {
+            self.buffer.ledger.put_back(counters);
+        }
+        unless_refused(error, "counts of executions were refused")
+    }
+
+    /// Writes rows in one transaction. Should a row be one that the database refuses, the others are written without it.
+    ///
+    /// # Errors
+    /// The store cannot be reached; the rows are counted as dropped.
+    async fn write_rows(&self, rows: &[NewExecution]) -> Result<(), RepoError> {
+        let mut parts = vec![rows];
+        while let Some(rows) = parts.pop() {
+            let (error, lost) = match self.transaction(rows, &[]).await {
+                Ok(()) => continue,
+                Err(RepoError::Failed(_) | RepoError::Unstorable(_)) if rows.len() > 1 => {
                     let (left, right) = rows.split_at(rows.len() / 2);
-                    parts.push((right, &[]));
-                    parts.push((left, counters));
+                    parts.extend([right, left]);
+                    continue;
                 }
-            }
+                Err(error @ RepoError::Unavailable(_)) => (error, [&std::mem::take(&mut parts)[..], &[rows]].concat()),
+                Err(error) => (error, vec![rows]),
+            };
+            self.buffer.count_dropped(lost.into_iter().flatten().map(|row| row.sample_weight).sum());
+            unless_refused(error, "execution records were refused")?;
         }
         Ok(())
     }
 
-    async fn write_transaction(&self, rows: &[NewExecution], counters: &[Counter]) -> Result<(), RepoError> {
+    /// Writes in one transaction, again where another one was in the way.
+    async fn transaction(&self, rows: &[NewExecution], counters: &[Counter]) -> Result<(), RepoError> {
+        let mut attempts = 1;
+        loop {
+            match self.attempt(rows, counters).await {
+                Err(RepoError::Contended(_)) if attempts < ATTEMPTS => attempts += 1,
+                result => return result,
+            }
+        }
+    }
+
+    async fn attempt(&self, rows: &[NewExecution], counters: &[Counter]) -> Result<(), RepoError> {
         let mut tx = self.store.begin_logs().await?;
         insert::commit_later(&mut tx).await?;
         insert::insert_batch(&mut tx, rows).await?;
@@ -184,4 +215,13 @@ enum Turn {
     Tick,
     /// `None`: nobody is left who could command.
     Command(Option<Command>),
+}
+
+/// Passes on that the store cannot be reached; what it refused is said once here, and the rest goes on.
+fn unless_refused(error: RepoError, message: &'static str) -> Result<(), RepoError> {
+    if let RepoError::Unavailable(_) = error {
+        return Err(error);
+    }
+    tracing::error!(error = &error as &dyn std::error::Error, "{message}");
+    Ok(())
 }

@@ -14,6 +14,10 @@ pub enum RepoError {
     /// The store cannot be reached, is read-only, busy for too long, or full; trying again later may help.
     #[error("the store is unavailable")]
     Unavailable(#[source] Cause),
+    /// The database gave the statement up in favour of another transaction, or was told to; repeating the unit of work
+    /// may do.
+    #[error("another change was in the way")]
+    Contended(#[source] Cause),
     /// The write would break a uniqueness rule.
     #[error("{0} is taken")]
     Conflict(Constraint),
@@ -127,6 +131,7 @@ fn from_database(error: Box<dyn DatabaseError>) -> RepoError {
         }),
         ErrorKind::ForeignKeyViolation => RepoError::MissingReference,
         _ if is_refused_text(&*error) => RepoError::Unstorable("a text"),
+        _ if is_contention(&*error) => RepoError::Contended(sqlx::Error::Database(error).into()),
         _ if may_pass(&*error) => RepoError::Unavailable(sqlx::Error::Database(error).into()),
         _ => RepoError::Failed(sqlx::Error::Database(error).into()),
     }
@@ -137,14 +142,20 @@ fn is_refused_text(error: &dyn DatabaseError) -> bool {
     error.try_downcast_ref::<PgDatabaseError>().is_some_and(|error| matches!(error.code(), "22021" | "22P05"))
 }
 
+/// PostgreSQL's rollbacks for concurrency (deadlocks among them), locks that were not to be had, and cancelled statements.
+fn is_contention(error: &dyn DatabaseError) -> bool {
+    let code = error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::code);
+    code.is_some_and(|code| code.starts_with("40") || matches!(code, "55P03" | "57014"))
+}
+
 /// Whether the failure lies in the state that the database or its disk is in, not in the statement.
 fn may_pass(error: &dyn DatabaseError) -> bool {
     if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
-        // Read-only, cancelled, lock not available, then by class: connection, authorization, no such database,
-        // rolled back for concurrency, out of resources, shutting down, system error.
+        // Read-only, idle for too long, then by class: connection, authorization, no such database, out of resources,
+        // shutting down, system error.
         let code = error.code();
-        return matches!(code, "25006" | "25P03" | "57014" | "55P03")
-            || ["08", "28", "3D", "40", "53", "57P", "58"].iter().any(|class| code.starts_with(class));
+        return matches!(code, "25006" | "25P03")
+            || ["08", "28", "3D", "53", "57P", "58"].iter().any(|class| code.starts_with(class));
     }
     let code = error.code().and_then(|code| code.parse::<u32>().ok());
     // The primary code is the low byte: busy, locked, out of memory, read-only, interrupted, I/O error, corrupt, full,

@@ -197,3 +197,33 @@ on_both! {
         assert!(pruned.bytes < full.bytes / 4, "{pruned:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_that_count_the_same_do_not_deadlock() {
+    let test = TestStore::postgres().await;
+    let app_id = AppId::generate(NOW);
+    let counter = |n: u8| Counter {
+        app_id,
+        script_id: ScriptId::from_uuid(uuid::Uuid::from_u128(u128::from(n))),
+        minute: Timestamp::from_millis(60_000),
+        outcome: Outcome::Success,
+        count: 1,
+        duration_us_sum: 1,
+    };
+    let mut one = test.store.begin_logs().await.unwrap();
+    counters::add_counters(&mut one, &[counter(1)]).await.unwrap();
+    let other = async {
+        let mut other = test.store.begin_logs().await.unwrap();
+        counters::add_counters(&mut other, &[counter(2), counter(1)]).await.unwrap();
+        other.commit().await.unwrap();
+    };
+    let one = async {
+        test.until_somebody_waits_for_a_lock().await;
+        counters::add_counters(&mut one, &[counter(2)]).await.unwrap();
+        one.commit().await.unwrap();
+    };
+    futures_util::future::join(one, other).await;
+    let mut conn = test.store.read_logs().await.unwrap();
+    let all = counters::list_counters(&mut conn, app_id, Timestamp::from_millis(0)).await.unwrap();
+    assert_eq!(all.iter().map(|counter| counter.count).collect::<Vec<_>>(), [2, 2]);
+}

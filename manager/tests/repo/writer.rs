@@ -327,6 +327,39 @@ async fn with_the_store_gone_records_are_dropped_and_counted_counters_wait_and_a
     assert_eq!(log.counted().await, 30_015, "charts stay exact");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_another_transaction_was_in_the_way_of_is_repeated_and_nothing_is_lost() {
+    use sqlx::Executor;
+    let test = TestStore::postgres().await;
+    let log = Log::start(&test.store, policy(&test.store, 1, 50_000));
+    let mut other = test.pg_connection().await;
+    for table in ["executions", "execution_counters"] {
+        let lock = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE");
+        other.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(lock))).await.unwrap();
+        log.offer(10, Outcome::Success);
+        let writer = log.writer.clone();
+        let flushed = tokio::spawn(async move { writer.flush().await });
+        test.until_somebody_waits_for_a_lock().await;
+        let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
+            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        other.execute(cancel).await.unwrap();
+        other.execute("COMMIT").await.unwrap();
+        flushed.await.unwrap();
+    }
+    assert_eq!((log.rows(None).await.len(), log.counted().await, log.writer.dropped()), (20, 20, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_is_refused_takes_no_other_along_and_counts_nothing_twice() {
+    let test = TestStore::postgres().await;
+    test.tamper("ALTER TABLE executions ADD CONSTRAINT picky CHECK (version <> 7)").await;
+    let log = Log::start(&test.store, policy(&test.store, 1, 50_000));
+    for n in 0..10 {
+        log.writer.sink().record(ExecutionRecord { script_version: n, ..log.record(Outcome::Success) });
+    }
+    assert_eq!((log.rows(None).await.len(), log.counted().await, log.writer.dropped()), (9, 10, 1));
+}
+
 #[tokio::test]
 async fn an_idle_writer_writes_nothing() {
     let test = TestStore::sqlite().await;

@@ -77,6 +77,20 @@ impl TestStore {
         }
     }
 
+    /// A connection of one's own to a PostgreSQL store.
+    pub async fn pg_connection(&self) -> PgConnection {
+        let Place::Database { name } = &self.place else { panic!("this store is no PostgreSQL database") };
+        PgConnection::connect(&database_url(name)).await.unwrap()
+    }
+
+    /// Returns once somebody waits for a lock in this PostgreSQL database.
+    pub async fn until_somebody_waits_for_a_lock(&self) {
+        let mut conn = self.pg_connection().await;
+        let waiting =
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut conn).await.unwrap() == 0 {}
+    }
+
     /// Runs a statement past the repositories, as damage or another version would, on the control data.
     pub async fn tamper(&self, sql: &str) {
         match &self.place {

@@ -51,10 +51,18 @@ statements! {
 /// # Errors
 /// [`RepoError::Unavailable`].
 pub async fn add_counters(conn: &mut Conn, counters: &[Counter]) -> Result<(), RepoError> {
-    on_db!(conn, Sqlite(db) => add_counters_sqlite(db, counters).await, Postgres(db) => add_counters_postgres(db, counters).await)
+    if counters.is_empty() {
+        return Ok(());
+    }
+    // Whoever adds to the same rows locks them in the same order, so that of two nodes one only waits.
+    let mut counters: Vec<&Counter> = counters.iter().collect();
+    counters.sort_unstable_by_key(|c| (c.app_id, c.script_id, c.minute, c.outcome.as_str()));
+    on_db!(conn,
+        Sqlite(db) => add_counters_sqlite(db, &counters).await,
+        Postgres(db) => add_counters_postgres(db, &counters).await)
 }
 
-async fn add_counters_sqlite(db: &mut SqliteConnection, counters: &[Counter]) -> Result<(), RepoError> {
+async fn add_counters_sqlite(db: &mut SqliteConnection, counters: &[&Counter]) -> Result<(), RepoError> {
     for counter in counters {
         let query = sqlx::query(ADD_COUNTER.sqlite).bind(counter.app_id.as_uuid()).bind(counter.script_id.as_uuid());
         let query = query.bind(counter.minute.as_millis()).bind(counter.outcome.as_str());
@@ -63,9 +71,9 @@ async fn add_counters_sqlite(db: &mut SqliteConnection, counters: &[Counter]) ->
     Ok(())
 }
 
-async fn add_counters_postgres(db: &mut PgConnection, counters: &[Counter]) -> Result<(), RepoError> {
-    fn column<T>(counters: &[Counter], value: impl Fn(&Counter) -> T) -> Vec<T> {
-        counters.iter().map(value).collect()
+async fn add_counters_postgres(db: &mut PgConnection, counters: &[&Counter]) -> Result<(), RepoError> {
+    fn column<T>(counters: &[&Counter], value: impl Fn(&Counter) -> T) -> Vec<T> {
+        counters.iter().map(|counter| value(counter)).collect()
     }
     let query = sqlx::query(ADD_COUNTER.postgres)
         .bind(column(counters, |counter| counter.app_id.as_uuid()))

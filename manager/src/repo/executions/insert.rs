@@ -86,6 +86,9 @@ static INSERT_MANY: LazyLock<String> = LazyLock::new(|| {
 /// # Errors
 /// [`RepoError::Unavailable`].
 pub async fn insert_batch(conn: &mut Conn, batch: &[NewExecution]) -> Result<(), RepoError> {
+    if batch.is_empty() {
+        return Ok(());
+    }
     on_db!(conn, Sqlite(db) => insert_sqlite(db, batch).await, Postgres(db) => insert_postgres(db, batch).await)
 }
 
