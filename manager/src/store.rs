@@ -17,12 +17,16 @@ mod sqlite;
 
 pub use config::{DatabaseConfig, DatabaseUrl, InvalidDatabaseUrl};
 pub use conn::{Conn, Dialects, Tx};
-use conn::{Isolation, Link, within, within_time};
+use conn::{FUNCTION_TIMEOUT, Isolation, Link, within};
 use migration::{HISTORY, Step, newest_version};
 use sqlite::SqliteFiles;
 
 /// How long a caller waits for a connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// How long a server may take to say that it is there. Less than half of [`ACQUIRE_TIMEOUT`], so that a call that meets
+/// a connection that went dead still gets another.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -171,9 +175,7 @@ impl Store {
         loop {
             let begun = match self.pool(need) {
                 // Waiting for another process takes as long as SQLite's busy timeout.
-                Pool::Sqlite(pool) => {
-                    within_time(async { Ok(pool.begin_with(begin.sqlite).await?) }).await.map(Link::SqliteTx)
-                }
+                Pool::Sqlite(pool) => within(FUNCTION_TIMEOUT, pool.begin_with(begin.sqlite)).await.map(Link::SqliteTx),
                 Pool::Postgres(pool) => {
                     within(ACQUIRE_TIMEOUT, pool.begin_with(begin.postgres)).await.map(Link::PostgresTx)
                 }

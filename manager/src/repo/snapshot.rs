@@ -19,7 +19,7 @@ use crate::repo::RepoError;
 use crate::repo::column::{StoreRow, from_row};
 use crate::repo::routes::StoredRoute;
 use crate::repo::statement::statements;
-use crate::store::conn::on_db;
+use crate::store::conn::{FUNCTION_TIMEOUT, LOAD_TIMEOUT, on_db};
 use crate::store::{Conn, Dialects};
 
 /// The readable rows of one app.
@@ -169,7 +169,8 @@ async fn rows<T>(
 where
     T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send,
 {
-    on_db!(conn, db => {
+    let time = if app_id.is_some() { FUNCTION_TIMEOUT } else { LOAD_TIMEOUT };
+    on_db!(time, conn, db => {
         let mut query = sqlx::query(statement.on(db));
         if let Some(id) = app_id {
             query = query.bind(id.as_uuid());

@@ -8,11 +8,14 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
 use crate::repo::RepoError;
-use crate::store::ACQUIRE_TIMEOUT;
+use crate::store::PING_TIMEOUT;
 
-/// How long one repository function may take. The longest, a load of 10,000 apps, was measured at 0.4 s on two cores
-/// and may take four times that on a Pi; a database that is silent for longer is out of reach.
-const FUNCTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one repository function may take but for a load of everything: most take well under a millisecond, and a
+/// database that is silent for longer is out of reach.
+pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long one statement of a load of everything may take, which grows with the instance.
+pub(crate) const LOAD_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// A connection, in a transaction or not: what every repository function works on.
 #[derive(Debug)]
@@ -37,14 +40,21 @@ macro_rules! on_db {
     ($conn:expr, $db:ident => $body:expr) => {
         $crate::store::conn::on_db!($conn, Sqlite($db) => $body, Postgres($db) => $body)
     };
-    ($conn:expr, Sqlite($sqlite:ident) => $on_sqlite:expr, Postgres($postgres:ident) => $on_postgres:expr) => {{
+    ($conn:expr, Sqlite($sqlite:ident) => $on_sqlite:expr, Postgres($postgres:ident) => $on_postgres:expr) => {
+        $crate::store::conn::on_db!(
+            $crate::store::conn::FUNCTION_TIMEOUT, $conn, Sqlite($sqlite) => $on_sqlite, Postgres($postgres) => $on_postgres)
+    };
+    ($time:expr, $conn:expr, $db:ident => $body:expr) => {
+        $crate::store::conn::on_db!($time, $conn, Sqlite($db) => $body, Postgres($db) => $body)
+    };
+    ($time:expr, $conn:expr, Sqlite($sqlite:ident) => $on_sqlite:expr, Postgres($postgres:ident) => $on_postgres:expr) => {{
         let conn: &mut $crate::store::Conn = $conn;
         let result = match conn.driver() {
             $crate::store::conn::Driver::Sqlite($sqlite) => {
-                $crate::store::conn::within_time(async move { $on_sqlite }).await
+                $crate::store::conn::within::<_, $crate::repo::RepoError>($time, async move { $on_sqlite }).await
             }
             $crate::store::conn::Driver::Postgres($postgres) => {
-                $crate::store::conn::within_time(async move { $on_postgres }).await
+                $crate::store::conn::within::<_, $crate::repo::RepoError>($time, async move { $on_postgres }).await
             }
         };
         conn.settle(result)
@@ -52,12 +62,8 @@ macro_rules! on_db {
 }
 pub(crate) use on_db;
 
-pub(crate) async fn within_time<T>(body: impl Future<Output = Result<T, RepoError>>) -> Result<T, RepoError> {
-    within(FUNCTION_TIMEOUT, body).await
-}
-
 /// Stops waiting for a silent database.
-pub(super) async fn within<T, E: Into<RepoError>>(
+pub(crate) async fn within<T, E: Into<RepoError>>(
     time: Duration,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, RepoError> {
@@ -104,7 +110,7 @@ impl Conn {
     /// This connection, once the server has proved to be there. SQLite has none.
     pub(super) async fn checked(mut self) -> Result<Self, RepoError> {
         if let Link::Postgres(link) = &mut self.0 {
-            let result = within(ACQUIRE_TIMEOUT, link.ping()).await;
+            let result = within(PING_TIMEOUT, link.ping()).await;
             self.settle(result)?;
         }
         Ok(self)

@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrate;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
 use crate::store::conn::within;
 use crate::store::migration::{self, Step, Target, repo_error};
-use crate::store::{ACQUIRE_TIMEOUT, StoreError};
+use crate::store::{ACQUIRE_TIMEOUT, PING_TIMEOUT, StoreError};
 
 /// Connections of one node. Requests to the admin API hold one for well under a millisecond at a time.
 const CONNECTIONS: u32 = 10;
 
-/// Ends the transaction of a node that vanished, whose lock would hold up all others.
-const END_VANISHED: &str = "SET idle_in_transaction_session_timeout = '30s'";
+/// Ends the transaction of a node that vanished, whose lock would hold up all others, and lets the server notice within
+/// a minute that a node is gone.
+const END_VANISHED: &str = "SET idle_in_transaction_session_timeout = '30s'; SET tcp_keepalives_idle = 30; \
+    SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3";
 
 pub(super) async fn open(options: &PgConnectOptions, history: &[Step]) -> Result<PgPool, StoreError> {
     let options = options.clone().application_name("picloud").disable_statement_logging();
@@ -26,10 +28,11 @@ pub(super) async fn open(options: &PgConnectOptions, history: &[Step]) -> Result
         .test_before_acquire(false)
         .after_connect(|conn, _| {
             Box::pin(async move {
-                sqlx::query(END_VANISHED).execute(conn).await?;
+                sqlx::raw_sql(END_VANISHED).execute(conn).await?;
                 Ok(())
             })
         })
+        .after_release(|conn, _| Box::pin(is_there(conn)))
         .connect_lazy_with(options))
 }
 
@@ -44,4 +47,14 @@ async fn migrate(options: &PgConnectOptions, history: &[Step]) -> Result<(), Sto
     // The server lets go as well when this fails.
     conn.close().await.ok();
     result
+}
+
+/// Whether a connection may go back to the pool. The pool asks the server too, but waits for the answer for ever, and a
+/// network that went silent would take all connections that the pool may have.
+async fn is_there(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(PING_TIMEOUT, conn.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        // An error, since a mere no would have the pool say goodbye to the server and wait for that.
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
 }

@@ -4,6 +4,8 @@
 
 #[path = "../support/own_cluster.rs"]
 mod own_cluster;
+#[path = "../support/relay.rs"]
+mod relay;
 #[path = "../support/rows.rs"]
 mod rows;
 #[path = "../support/test_store.rs"]

@@ -7,6 +7,7 @@ use picloud_manager::repo::users::{self, PasswordHash};
 use picloud_manager::store::{DatabaseConfig, Store};
 
 use crate::own_cluster::OwnCluster;
+use crate::relay::Relay;
 use crate::rows::{add_app, add_script, add_user, script, user};
 use crate::test_store::TestStore;
 
@@ -61,6 +62,26 @@ async fn a_stopped_server_is_unavailable_and_a_restarted_one_serves_the_first_ca
     cluster.start_again();
     write(&store, "dan").await.unwrap();
     assert_eq!(read(&store).await.unwrap(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_goes_silent_under_units_of_work_costs_the_pool_nothing() {
+    let cluster = OwnCluster::start();
+    let relay = Relay::start(cluster.address()).await;
+    let store = Store::open(&cluster.config_by(relay.address())).await.unwrap();
+    write(&store, "ada").await.unwrap();
+    // All connections that the pool may have.
+    let mut under_way = Vec::new();
+    for _ in 0..10 {
+        let mut tx = store.begin_read().await.unwrap();
+        assert_eq!(users::count(&mut tx).await.unwrap(), 1);
+        under_way.push(tx);
+    }
+    relay.silence();
+    drop(under_way);
+    assert_eq!(read(&store).await.unwrap(), 1);
+    write(&store, "bob").await.unwrap();
+    assert_eq!(read(&store).await.unwrap(), 2);
 }
 
 #[tokio::test]

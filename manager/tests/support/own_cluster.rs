@@ -1,5 +1,6 @@
 //! A PostgreSQL cluster of one test's own, which it may stop and start.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -50,7 +51,17 @@ impl OwnCluster {
 
     /// How to open a store in it.
     pub fn config(&self) -> DatabaseConfig {
-        let url = format!("postgres://postgres@127.0.0.1:{}/postgres", self.port);
+        self.config_by(self.address())
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// How to open a store in it by way of another address.
+    pub fn config_by(&self, address: SocketAddr) -> DatabaseConfig {
+        let url = format!("postgres://postgres@{address}/postgres?sslmode=disable");
         DatabaseConfig::Postgres { url: url.parse().unwrap() }
     }
 
