@@ -1,15 +1,17 @@
 //! The configuration: flags over environment over file over defaults, parsed into the types that the parts want. The
 //! only module that reads the environment.
 
+mod bounds;
 mod file;
+mod listen;
+mod public_base_url;
 mod settings;
 mod show;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use picloud_executor::ExecutorConfig;
 use picloud_manager::store::{DatabaseConfig, DatabaseUrl};
 use picloud_proxy::io::IoLimits;
@@ -17,13 +19,10 @@ use picloud_proxy::tls::CertificateFiles;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::script::LimitPolicy;
 
+use bounds::{DAY_MS, GIB, KIB, MANY, MIB, millis, optional, within};
+pub use listen::Listen;
+pub use public_base_url::PublicBaseUrl;
 pub use settings::{LogFormat, Settings};
-
-/// Where `--dev` listens, and whoever may not have low ports.
-const DEV_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
-const INTERNAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9180);
-const ANY_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 80);
-const ANY_HTTPS: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 443);
 
 /// The name and the password of the first owner.
 const FIRST_OWNER: [&str; 2] = ["PICLOUD_ADMIN_USERNAME", "PICLOUD_ADMIN_PASSWORD"];
@@ -63,21 +62,6 @@ pub struct Config {
     pub log: LogSettings,
 }
 
-/// Addresses of listeners.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listen {
-    /// Plain HTTP.
-    pub http: Vec<SocketAddr>,
-    /// HTTPS.
-    pub https: Vec<SocketAddr>,
-    /// Probes.
-    pub internal: Vec<SocketAddr>,
-    /// Whether plain HTTP only redirects.
-    pub redirect: bool,
-    /// Whether nobody chose the addresses, so that others will do.
-    pub by_default: bool,
-}
-
 /// What is kept of executions, where it was set.
 #[derive(Debug, Clone, Default)]
 pub struct ExecutionLogSettings {
@@ -102,39 +86,6 @@ pub struct LogSettings {
     pub access: bool,
 }
 
-/// The dashboard's address: scheme and authority, nothing more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicBaseUrl {
-    text: String,
-    host: Host<'static>,
-}
-
-impl PublicBaseUrl {
-    /// Reads an address.
-    ///
-    /// # Errors
-    /// Anything but `http://host` or `https://host`, with an optional port and a slash.
-    pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let trimmed = text.strip_suffix('/').unwrap_or(text);
-        let authority = trimmed.strip_prefix("https://").or_else(|| trimmed.strip_prefix("http://"));
-        let host = authority.and_then(|authority| Host::parse_authority(authority).ok());
-        let Some(host) = host else {
-            bail!("public_base_url is an address such as https://pi.example.com, without a path; it is {text}");
-        };
-        Ok(Self { text: trimmed.to_owned(), host: host.into_owned() })
-    }
-
-    /// The address without a slash at its end.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Its host.
-    pub fn host(&self) -> &Host<'static> {
-        &self.host
-    }
-}
-
 impl Config {
     /// Joins flags and environment with the file, and fills the defaults in.
     ///
@@ -147,7 +98,7 @@ impl Config {
 
     fn resolve(settings: Settings, dev: bool) -> anyhow::Result<Self> {
         let certificates = certificates(&settings)?;
-        let listen = listen(&settings, dev, !certificates.is_empty())?;
+        let listen = Listen::resolve(&settings, dev, !certificates.is_empty())?;
         let default_dir = if dev { "./picloud-data" } else { "/var/lib/picloud" };
         let data_dir = settings.data_dir.unwrap_or_else(|| default_dir.into());
         let database = match &settings.database_url {
@@ -158,10 +109,9 @@ impl Config {
             Ok(host) => Ok(host.into_owned()),
             Err(error) => bail!("admin_hosts: {name}: {error}"),
         };
-        let body_limit = settings.max_request_body_bytes.unwrap_or(1024 * 1024);
+        let body_limit = within("max_request_body_bytes", settings.max_request_body_bytes, 1024 * 1024, KIB..=GIB)?;
         let io = IoLimits::default();
-        let millis = |set: Option<u64>, default: Duration| set.map_or(default, Duration::from_millis);
-        let limits = settings.limits.policy();
+        let log_max_age_days = optional("log_max_age_days", settings.log_max_age_days, 1..=36_500)?;
         let workers = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Self {
             data_dir,
@@ -176,36 +126,50 @@ impl Config {
                 .map(host)
                 .collect::<Result<_, _>>()?,
             session_ttl: Duration::from_secs(
-                at_least_one("session_ttl_hours", settings.session_ttl_hours.unwrap_or(24))? * 3600,
+                within("session_ttl_hours", settings.session_ttl_hours, 24, 1..=24 * 365)? * 3600,
             ),
             body_limit,
             io: IoLimits {
-                head_bytes: settings.max_request_head_bytes.unwrap_or(io.head_bytes),
-                head_timeout: millis(settings.request_head_timeout_ms, io.head_timeout),
-                body_timeout: millis(settings.request_body_timeout_ms, io.body_timeout),
-                idle_timeout: millis(settings.idle_timeout_ms, io.idle_timeout),
-                max_connections: settings.max_connections.unwrap_or(io.max_connections),
+                head_bytes: within(
+                    "max_request_head_bytes",
+                    settings.max_request_head_bytes,
+                    io.head_bytes,
+                    KIB..=MIB,
+                )?,
+                head_timeout: millis("request_head_timeout_ms", settings.request_head_timeout_ms, io.head_timeout)?,
+                body_timeout: millis("request_body_timeout_ms", settings.request_body_timeout_ms, io.body_timeout)?,
+                idle_timeout: millis("idle_timeout_ms", settings.idle_timeout_ms, io.idle_timeout)?,
+                max_connections: within("max_connections", settings.max_connections, io.max_connections, 1..=MANY)?,
                 // However large one body may be, some fit at once.
                 body_memory_bytes: io.body_memory_bytes.max(body_limit.saturating_mul(4)),
                 ..io
             },
-            shutdown_grace: millis(settings.shutdown_grace_ms, Duration::from_secs(30)),
+            // None at all is a choice: whatever is in flight is cut off.
+            shutdown_grace: Duration::from_millis(within(
+                "shutdown_grace_ms",
+                settings.shutdown_grace_ms,
+                30_000,
+                0..=DAY_MS,
+            )?),
             executor: ExecutorConfig {
-                workers: settings.executor_workers.unwrap_or(workers).max(1),
-                app_concurrency: settings.executor_app_concurrency.unwrap_or(64).max(1),
-                queue_capacity: settings.executor_queue_capacity.unwrap_or(256),
-                program_cache_bytes: settings.executor_program_cache_bytes.unwrap_or(64 * 1024 * 1024),
-                max_response_bytes: settings.max_response_bytes.unwrap_or(4 * 1024 * 1024),
+                // Each reserves 256 MiB of addresses for its stack.
+                workers: within("executor_workers", settings.executor_workers, workers, 1..=1024)?,
+                app_concurrency: within("executor_app_concurrency", settings.executor_app_concurrency, 64, 1..=MANY)?,
+                queue_capacity: within("executor_queue_capacity", settings.executor_queue_capacity, 256, 1..=MANY)?,
+                program_cache_bytes: within(
+                    "executor_program_cache_bytes",
+                    settings.executor_program_cache_bytes,
+                    64 * MIB,
+                    MIB..=GIB,
+                )?,
+                max_response_bytes: within("max_response_bytes", settings.max_response_bytes, 4 * MIB, KIB..=GIB)?,
             },
-            limits: match limits {
-                Ok(limits) => limits,
-                Err(limit) => bail!("limits: the default of {limit} is zero or over its ceiling"),
-            },
+            limits: settings.limits.policy()?,
             execution_log: ExecutionLogSettings {
                 successes_per_second: settings.log_successes_per_second,
                 success_burst: settings.log_success_burst,
-                max_age: settings.log_max_age_days.map(|days| Duration::from_secs(days.saturating_mul(86_400))),
-                max_bytes: settings.log_max_bytes,
+                max_age: log_max_age_days.map(|days| Duration::from_secs(days * 86_400)),
+                max_bytes: optional("log_max_bytes", settings.log_max_bytes, 1024 * 1024..=u64::MAX)?,
             },
             log: LogSettings {
                 filter: settings.log_filter.unwrap_or_else(|| "info".to_owned()),
@@ -214,11 +178,6 @@ impl Config {
             },
         })
     }
-}
-
-fn at_least_one(name: &str, value: u64) -> anyhow::Result<u64> {
-    ensure!(value > 0 && value <= 24 * 365, "{name} is {value}; it must be from 1 to 8760");
-    Ok(value)
 }
 
 fn certificates(settings: &Settings) -> anyhow::Result<Vec<CertificateFiles>> {
@@ -230,35 +189,6 @@ fn certificates(settings: &Settings) -> anyhow::Result<Vec<CertificateFiles>> {
     let listed = settings.tls.certificates.iter();
     let listed = listed.map(|files| CertificateFiles { chain: files.chain.clone(), key: files.key.clone() });
     Ok(single.into_iter().chain(listed).collect())
-}
-
-fn listen(settings: &Settings, dev: bool, has_certificates: bool) -> anyhow::Result<Listen> {
-    let chosen = |addresses: &Option<settings::Addresses>| addresses.as_ref().map(|addresses| addresses.0.clone());
-    let (http, https) = (chosen(&settings.http), chosen(&settings.https));
-    let by_default = http.is_none() && https.is_none() && !dev;
-    let https = https.unwrap_or_else(|| if has_certificates && !dev { vec![ANY_HTTPS] } else { Vec::new() });
-    ensure!(
-        https.is_empty() || has_certificates,
-        "https is set, but there is no certificate: set tls_chain and tls_key, or [[tls.certificates]] in the file"
-    );
-    let http = http.unwrap_or_else(|| vec![if dev { DEV_HTTP } else { ANY_HTTP }]);
-    ensure!(!http.is_empty() || !https.is_empty(), "neither http nor https has an address");
-    let internal = chosen(&settings.internal).unwrap_or_else(|| if dev { Vec::new() } else { vec![INTERNAL] });
-    let redirect = settings.redirect_to_https.unwrap_or(!dev) && !https.is_empty();
-    Ok(Listen { http, https, internal, redirect, by_default })
-}
-
-impl Listen {
-    /// Where to listen without the right to low ports.
-    pub fn fallback(&self) -> Self {
-        Self {
-            http: vec![DEV_HTTP],
-            https: Vec::new(),
-            redirect: false,
-            by_default: false,
-            internal: self.internal.clone(),
-        }
-    }
 }
 
 /// The name and password of the first owner, which only the environment gives: flags are seen by every process, and
@@ -296,6 +226,7 @@ fn nearest<'k>(written: &str, known: impl Iterator<Item = &'k str>) -> &'k str {
 
 #[cfg(test)]
 mod tests {
+    use super::listen::{ANY_HTTP, ANY_HTTPS, DEV_HTTP, INTERNAL};
     use super::settings::Addresses;
     use super::*;
 
@@ -335,6 +266,41 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_makes_no_sense_is_refused_by_name() {
+        let zero_or_huge = [
+            "session_ttl_hours",
+            "max_request_body_bytes",
+            "max_request_head_bytes",
+            "request_head_timeout_ms",
+            "request_body_timeout_ms",
+            "idle_timeout_ms",
+            "max_connections",
+            "executor_workers",
+            "executor_app_concurrency",
+            "executor_queue_capacity",
+            "executor_program_cache_bytes",
+            "max_response_bytes",
+            "log_max_age_days",
+            "limits.defaults.max_operations",
+            "limits.ceilings.max_operations",
+            "limits.ceilings.max_call_levels",
+            "limits.ceilings.max_expr_depth",
+            "limits.ceilings.timeout_ms",
+        ];
+        let huge = i64::MAX;
+        let zeros = zero_or_huge.iter().chain(&["log_max_bytes"]).map(|key| (*key, 0));
+        for (key, value) in zeros.chain(zero_or_huge.map(|key| (key, huge))).chain([("shutdown_grace_ms", huge)]) {
+            let settings = file::parse(Path::new("picloud.toml"), &format!("{key} = {value}")).unwrap();
+            let error = Config::resolve(settings, false).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{key} is {value}; it must be from ")), "{key} = {value}: {error}");
+        }
+        for fine in ["shutdown_grace_ms = 0", "log_successes_per_second = 0", "log_success_burst = 0"] {
+            let settings = file::parse(Path::new("picloud.toml"), fine).unwrap();
+            assert!(Config::resolve(settings, false).is_ok(), "{fine}");
+        }
+    }
+
+    #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let flags = Settings { session_ttl_hours: Some(1), ..settings() };
         let file = Settings { session_ttl_hours: Some(2), max_connections: Some(3), ..settings() };
@@ -354,22 +320,22 @@ mod tests {
             public_base_url = "https://pi.example.com"
             admin_hosts = "a.example.com"
             session_ttl_hours = 2
-            max_request_body_bytes = 3
-            max_request_head_bytes = 4
-            request_head_timeout_ms = 5
-            request_body_timeout_ms = 6
-            idle_timeout_ms = 7
+            max_request_body_bytes = 3000
+            max_request_head_bytes = 4000
+            request_head_timeout_ms = 500
+            request_body_timeout_ms = 600
+            idle_timeout_ms = 700
             max_connections = 8
             shutdown_grace_ms = 9
             executor_workers = 10
             executor_app_concurrency = 11
             executor_queue_capacity = 12
-            executor_program_cache_bytes = 13
-            max_response_bytes = 14
+            executor_program_cache_bytes = 13000000
+            max_response_bytes = 14000
             log_successes_per_second = 15
             log_success_burst = 16
             log_max_age_days = 17
-            log_max_bytes = 18
+            log_max_bytes = 18000000
             access_log = true
             log_filter = "debug"
             log_format = "json"

@@ -21,11 +21,15 @@ pub enum InvalidFile {
         source: std::io::Error,
     },
     /// It is not TOML, or a value is not of its kind.
-    #[error("{}: {message}", path.display())]
+    #[error("{}:{line}:{column}: {message}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// 1-based.
+        line: usize,
+        /// 1-based, in characters.
+        column: usize,
+        /// Why.
         message: String,
     },
     /// It holds keys that mean nothing.
@@ -53,8 +57,17 @@ pub fn read(path: Option<&Path>) -> Result<Settings, InvalidFile> {
 }
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, InvalidFile> {
-    let malformed =
-        |error: toml::de::Error| InvalidFile::Malformed { path: path.to_owned(), message: error.to_string() };
+    // The error's own text quotes the line, which may hold a password.
+    let malformed = |error: toml::de::Error| {
+        let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        InvalidFile::Malformed {
+            path: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            message: error.message().to_owned(),
+        }
+    };
     let table: toml::Table = text.parse().map_err(malformed)?;
     let unknown = unknown_keys(&table);
     if !unknown.is_empty() {
@@ -143,9 +156,29 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_read_is_told_by_its_place_and_never_quoted() {
+        let url = "postgres://ada:hunter2@db/cloud";
+        for (bad, place) in [
+            (format!("access_log = true\ndatabase_url = {url}"), "p:2:"),
+            (format!("database_url = \"{url}"), "p:1:"),
+            (format!("database_url = '{url}' # \nhttp = 80"), "p:2:8: "),
+            (format!("database_url = '{url}' 'and more'"), "p:1:"),
+            (format!("database_url = ['{url}']"), "p:1:16: "),
+            (format!("database_url = '{url}'\ndatabase_url = '{url}'"), "p:2:1: "),
+            (format!("database_url = '{url}'\n\n  'hunter2'"), "p:3:"),
+        ] {
+            let error = parse(Path::new("p"), &bad).unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(said.starts_with(place), "{bad}: {said}");
+            assert!(!said.contains("hunter2"), "{bad}: {said}");
+        }
+    }
+
+    #[test]
     fn a_default_over_its_ceiling_is_named() {
         let settings = parse(Path::new("p"), "[limits.defaults]\nmax_map_size = 30000").unwrap();
-        assert_eq!(settings.limits.policy().unwrap_err(), "max_map_size");
+        let error = settings.limits.policy().unwrap_err().to_string();
+        assert_eq!(error, "limits.defaults.max_map_size is 30000; it must be from 1 to 20000");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use picloud_shared::script::{LimitPolicy, Limits};
 use serde::{Deserialize, Deserializer, de};
 
+use super::bounds::{DAY_MS, within};
+
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $name:ident: $Type:ty = $env:literal;)+) => {
         /// What was set in one place: the command line with the environment, or the file.
@@ -156,31 +158,45 @@ macro_rules! knobs {
             let timeout_ms = u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX);
             [$((stringify!($name), limits.$name),)+ ("timeout_ms", timeout_ms)].into_iter()
         }
-
-        /// The first limit whose default is zero or over its ceiling.
-        fn misfit(policy: &LimitPolicy) -> Option<&'static str> {
-            let (defaults, ceilings) = (&policy.defaults, &policy.ceilings);
-            $(if defaults.$name == 0 || defaults.$name > ceilings.$name { return Some(stringify!($name)); })+
-            (defaults.timeout.is_zero() || defaults.timeout > ceilings.timeout).then_some("timeout_ms")
-        }
     };
 }
 
 knobs!(max_operations, max_string_size, max_array_size, max_map_size, max_call_levels, max_expr_depth);
 
+/// The most that an operator may allow. Calls and expressions nest on a worker's stack of 256 MiB: 256 times 256 levels of some
+/// 2 KiB each (in a debug build) take half of it, and an overflow would end the process. The others are beyond all sense.
+const MOST: Limits = Limits {
+    max_operations: 1_000_000_000_000,
+    max_string_size: 1024 * 1024 * 1024,
+    max_array_size: 10_000_000,
+    max_map_size: 10_000_000,
+    max_call_levels: 256,
+    max_expr_depth: 256,
+    timeout: std::time::Duration::from_millis(DAY_MS),
+};
+
 impl LimitSettings {
     /// The product's limits with these in their place.
     ///
     /// # Errors
-    /// The first limit whose default is zero or over its ceiling.
-    pub fn policy(&self) -> Result<LimitPolicy, &'static str> {
+    /// The first limit that is zero, or over what bounds it.
+    pub fn policy(&self) -> anyhow::Result<LimitPolicy> {
         let product = LimitPolicy::default();
         let policy = LimitPolicy {
             defaults: self.defaults.over(product.defaults),
             ceilings: self.ceilings.over(product.ceilings),
         };
-        misfit(&policy).map_or(Ok(policy), Err)
+        check("ceilings", &policy.ceilings, &MOST)?;
+        check("defaults", &policy.defaults, &policy.ceilings)?;
+        Ok(policy)
     }
+}
+
+fn check(table: &str, limits: &Limits, most: &Limits) -> anyhow::Result<()> {
+    for ((knob, value), (_, most)) in knobs_of(limits).zip(knobs_of(most)) {
+        within(&format!("limits.{table}.{knob}"), Some(value), value, 1..=most)?;
+    }
+    Ok(())
 }
 
 /// Every key that the file may hold, tables with dots.
