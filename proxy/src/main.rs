@@ -63,8 +63,11 @@ async fn execute(command: Option<Command>, config: Config) -> anyhow::Result<()>
             Ok(())
         }
         Command::Config(ConfigCommand::Check) => {
-            boot::check(&config)?;
+            let note = boot::check(&config)?;
             println!("the configuration can be used");
+            if let Some(note) = note {
+                println!("note: {note}");
+            }
             Ok(())
         }
         Command::Config(ConfigCommand::Show) => {

@@ -1,11 +1,13 @@
 //! Listeners: binding, accepting, and the drain that ends it all.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_timeout::timeout;
+use rustix::io::Errno;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +62,7 @@ pub(super) struct Shared<H> {
 }
 
 impl Server {
-    /// Takes the addresses. Must be called within the runtime.
+    /// Takes the addresses. A redirect to port 0 leads to the port that HTTPS got. Must be called within the runtime.
     ///
     /// # Errors
     /// The first address that cannot be had, named.
@@ -69,7 +71,14 @@ impl Server {
             Ok(socket) => Ok((Listener { address: socket.local_addr()?, ..*listener }, socket)),
             Err(error) => Err(io::Error::new(error.kind(), format!("cannot listen on {}: {error}", listener.address))),
         };
-        Ok(Self { listeners: listeners.iter().map(bind).collect::<io::Result<_>>()? })
+        let mut listeners: Vec<(Listener, StdListener)> = listeners.iter().map(bind).collect::<io::Result<_>>()?;
+        let https = listeners.iter().find(|(listener, _)| listener.tls).map(|(listener, _)| listener.address.port());
+        for (listener, _) in &mut listeners {
+            if let (ListenerRole::RedirectToHttps { port: port @ 0 }, Some(https)) = (&mut listener.role, https) {
+                *port = https;
+            }
+        }
+        Ok(Self { listeners })
     }
 
     /// The listeners with the ports that they got.
@@ -128,8 +137,26 @@ impl RunningServer {
     }
 }
 
+/// Every address of the machine is every IPv4 address where there is no IPv6.
 fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    match bind_exactly(address) {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&error) => {
+            bind_exactly(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+        }
+        bound => bound,
+    }
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| matches!(errno, Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
+}
+
+fn bind_exactly(address: SocketAddr) -> io::Result<StdListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if address.is_ipv6() {
+        // Whatever net.ipv6.bindv6only says: `:80` is IPv4 too.
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
@@ -168,4 +195,25 @@ fn admit<H: Handler>(stream: TcpStream, peer: SocketAddr, listener: Listener, sh
         let _ = stream.set_nodelay(true);
         serve(stream, peer.ip().to_canonical(), listener, &shared).await;
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_machine_without_ipv6_is_served_by_ipv4_alone() {
+        for (errno, without) in
+            [(Errno::AFNOSUPPORT, true), (Errno::ADDRNOTAVAIL, true), (Errno::ADDRINUSE, false), (Errno::ACCESS, false)]
+        {
+            assert_eq!(is_without_ipv6(&errno.into()), without, "{errno}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_address_of_the_machine_is_those_of_ipv4_too() {
+        let listener = bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok());
+    }
 }

@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 
 pub(crate) use database::on_both_databases;
 pub use database::{Database, PostgresDatabase};
-use process::Process;
-pub use process::{picloud, run};
+pub use process::{Process, picloud, run, with_open_files};
 
 /// The name and password of the owner.
 pub const OWNER: (&str, &str) = ("ada", "a cloud of one's own");
@@ -67,6 +66,11 @@ impl TestCloud {
     /// Waits until the process has ended by itself.
     pub fn ended(&mut self) -> ExitStatus {
         self.process.ended()
+    }
+
+    /// Kills the process; gives what outlives it.
+    pub fn stop(self) -> Home {
+        self.home
     }
 
     /// Starts a new process on the data of one that has ended.

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 
-use crate::cloud::{Home, OWNER, TestCloud, on_both_databases, picloud, run};
+use crate::cloud::{Home, OWNER, TestCloud, on_both_databases, picloud, run, with_open_files};
 
 on_both_databases! {
     async fn users_are_made_and_helped_from_the_command_line(database: Database) {
@@ -78,6 +78,31 @@ fn the_configuration_is_checked_and_shown_without_secrets() {
     std::fs::write(&shown, said).unwrap();
     let (good, said) = run(picloud().args(["config", "check", "--config"]).arg(&shown), "");
     assert!(good, "what is shown is a file that works: {said}");
+}
+
+#[test]
+fn a_number_out_of_bounds_and_a_line_with_a_password_are_refused_in_words() {
+    for (flag, value) in [("--max-connections", "0"), ("--executor-queue-capacity", "0"), ("--idle-timeout-ms", "0")] {
+        let (good, said) = run(picloud().args(["config", "check", flag, value]), "");
+        assert!(!good && said.contains("must be from") && !said.contains("panic"), "{flag}: {said}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("picloud.toml");
+    std::fs::write(&file, "access_log = true\ndatabase_url = postgres://ada:hunter2@db/cloud\n").unwrap();
+    let (good, said) = run(picloud().args(["config", "check", "--config"]).arg(&file), "");
+    assert!(!good && said.contains("picloud.toml:2:") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn the_check_tells_how_many_connections_there_is_room_for() {
+    let mut check = picloud();
+    check.args(["config", "check", "--max-connections", "1000"]);
+    let (good, said) = run(&mut with_open_files(&check, 64, 400), "");
+    assert!(good && said.contains("max_connections is 1000") && said.contains("room for 144"), "{said}");
+    let (good, said) = run(&mut with_open_files(&check, 64, 1256), "");
+    assert!(good && !said.contains("note"), "{said}");
+    let (good, said) = run(&mut with_open_files(&check, 64, 128), "");
+    assert!(!good && said.contains("only 128 files may be open"), "{said}");
 }
 
 #[test]

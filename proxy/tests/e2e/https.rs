@@ -32,8 +32,7 @@ async fn https_is_served_from_files_and_read_again_at_a_signal() {
     let mut plain = RawClient::connect(cloud.address("http")).await;
     plain.write_all(b"GET /version HTTP/1.1\r\nhost: pi.test\r\n\r\n").await.unwrap();
     let redirect = plain.read_answer().await;
-    let there = redirect.header("location").unwrap();
-    assert!(there.starts_with("https://pi.test") && there.ends_with("/version"), "{there}");
+    assert_eq!(redirect.header("location"), Some(&*format!("https://pi.test:{}/version", https.port())));
     assert_eq!(redirect.status, 308);
 
     let (_, new) = certificate::write(&dir, "cert", &names);
@@ -43,4 +42,35 @@ async fn https_is_served_from_files_and_read_again_at_a_signal() {
     while ask(&new, "pi.test", "pi.test").await.is_err() {
         assert!(begun.elapsed() < PATIENCE, "the new certificate is shown");
     }
+}
+
+#[test]
+fn a_certificates_name_is_never_taken_for_the_dashboard() {
+    let home = Home::new(Database::Sqlite);
+    let (files, _) = certificate::write(home.dir(), "cert", &["*.shop.test", "shop.test"]);
+    let (chain, key) = (files.chain.to_str().unwrap(), files.key.to_str().unwrap());
+    let https = [
+        "--http",
+        "127.0.0.1:0",
+        "--https",
+        "127.0.0.1:0",
+        "--internal",
+        "none",
+        "--tls-chain",
+        chain,
+        "--tls-key",
+        key,
+    ];
+    for command in [&["serve"][..], &["config", "check"]] {
+        for more in [&["--redirect-to-https", "true"][..], &["--http", "none"]] {
+            let plain = if more[0] == "--http" { &https[2..] } else { &https[..] };
+            let (good, said) = home.run(&[command, plain, more].concat(), "");
+            assert!(!good && said.contains("public_base_url must be set"), "{command:?} {more:?}: {said}");
+        }
+    }
+    let cloud = TestCloud::start_with(home, |command| {
+        command.args(&https[2..]).args(["--redirect-to-https", "false"]);
+    });
+    let plain = cloud.address("http").port();
+    assert_eq!(cloud.announced("Dashboard:"), Some(&*format!("http://127.0.0.1:{plain}/admin/")));
 }

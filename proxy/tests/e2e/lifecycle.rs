@@ -1,13 +1,15 @@
 //! Beginnings and ends of the process: kills, restarts, signals, draining.
 
+use std::fs::File;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::cloud::{Database, TestCloud, on_both_databases, text};
+use crate::cloud::{Database, Home, OWNER, Process, TestCloud, on_both_databases, picloud, text};
 use crate::raw::RawClient;
 
 on_both_databases! {
@@ -69,6 +71,75 @@ async fn a_second_signal_ends_the_process_at_once() {
     cloud.signal("-TERM");
     assert!(cloud.ended().success());
     assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_ends_a_start_that_waits_for_the_database() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://ada@{}/cloud", silent.local_addr().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = picloud();
+    command.args(["serve", "--dev", "--http", "127.0.0.1:0", "--database-url", &url, "--data-dir"]).arg(dir.path());
+    let mut process = Process::spawn(&mut command);
+    let (_held, _) = silent.accept().await.unwrap();
+    let begun = Instant::now();
+    process.signal("-TERM");
+    assert_eq!(process.ended().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "shorter than any patience with a database");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_grace_is_given_to_requests_and_to_their_executions_together() {
+    let home = Home::new(Database::Sqlite);
+    let file = home.dir().join("picloud.toml");
+    std::fs::write(&file, "shutdown_grace_ms = 2000\n[limits.ceilings]\nmax_operations = 1000000000000\n").unwrap();
+    let mut cloud = TestCloud::start_with(home, |command| {
+        command.env("PICLOUD_ADMIN_USERNAME", OWNER.0).env("PICLOUD_ADMIN_PASSWORD", OWNER.1);
+        command.arg("--config").arg(file);
+    });
+    cloud.sign_in(OWNER.1).await;
+    let app = cloud.app("shop", "shop.test").await;
+    let endless = json!({"app_id": app, "name": "endless", "kind": "endpoint", "timeout_ms": 60_000,
+        "source": "loop { }", "sandbox": {"max_operations": 1_000_000_000_000_u64}});
+    let endless = text(&cloud.must(Method::POST, "scripts", Some(endless)).await["id"]);
+    cloud.route(&endless, "exact", "/endless", "POST").await;
+    let mut client = begin(&cloud, "/endless").await;
+    client.write_all(b"whole").await.unwrap();
+    let begun = Instant::now();
+    cloud.signal("-TERM");
+    assert!(cloud.ended().success());
+    let took = begun.elapsed();
+    assert!((Duration::from_millis(1900)..Duration::from_millis(3500)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
+    let mut cloud = TestCloud::start_with(Home::new(Database::Sqlite), |command| {
+        // A pipe holds 64 KiB: some 200 of these lines.
+        command.stderr(Stdio::piped()).args(["--access-log", "true"]);
+    });
+    for _ in 0..1000 {
+        assert_eq!(cloud.visit("shop.test", "/").await.0, 404);
+    }
+    cloud.signal("-TERM");
+    assert!(cloud.ended().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_whose_host_became_the_dashboards_is_told_of() {
+    let cloud = TestCloud::start(Database::Sqlite).await;
+    cloud.app("shop", "shop.test").await;
+    let home = cloud.stop();
+    let log = home.dir().join("log");
+    let file = File::create(&log).unwrap();
+    let mut cloud = TestCloud::start_with(home, |command| {
+        command.stderr(file).args(["--admin-hosts", "pi.test,shop.test"]);
+    });
+    cloud.signal("-TERM");
+    cloud.ended();
+    let log = std::fs::read_to_string(log).unwrap();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("site is not served")).collect();
+    assert!(matches!(told[..], [line] if line.contains("shop.test")), "{log}");
 }
 
 /// Begins a request of five bytes: it is being answered when this returns, and waits for its body.

@@ -7,6 +7,7 @@
 mod certificate;
 mod cloud;
 mod command_line;
+mod connections;
 mod faults;
 mod https;
 mod journey;

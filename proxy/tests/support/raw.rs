@@ -60,6 +60,11 @@ impl<S: AsyncRead + Unpin> RawClient<S> {
         read.expect("the server answers or closes").unwrap_or(0)
     }
 
+    /// Whether anything comes before the server closes.
+    pub async fn is_answered(&mut self) -> bool {
+        !self.unread.is_empty() || self.read_more().await > 0
+    }
+
     pub async fn read_to_end(&mut self) -> String {
         while self.read_more().await > 0 {}
         String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned()

@@ -15,6 +15,16 @@ pub fn picloud() -> Command {
     command
 }
 
+/// The same command, in a process that may open so many files at first, and so many after it has asked for more.
+pub fn with_open_files(command: &Command, soft: u32, hard: u32) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    let limits = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$@\"");
+    shell.args(["-c", &limits, "sh"]).arg(command.get_program()).args(command.get_args());
+    shell.env_clear();
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+}
+
 /// Whether a command succeeds, and what it says on both outputs.
 pub fn run(command: &mut Command, input: &str) -> (bool, String) {
     let mut child =
@@ -37,6 +47,13 @@ pub struct Process {
 impl Process {
     /// Starts it and waits until it has announced where it listens.
     pub fn start(command: &mut Command) -> Self {
+        let mut process = Self::spawn(command);
+        process.read_announcement();
+        process
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn spawn(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let (lines, output) = mpsc::channel();
@@ -46,9 +63,7 @@ impl Process {
                 let _ = lines.send(line);
             }
         });
-        let mut process = Self { child, announcement: Vec::new(), output: Mutex::new(output) };
-        process.read_announcement();
-        process
+        Self { child, announcement: Vec::new(), output: Mutex::new(output) }
     }
 
     fn read_announcement(&mut self) {

@@ -1,0 +1,95 @@
+//! Where the program listens, and by which address the dashboard is reached.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use anyhow::bail;
+use picloud_proxy::client::ListenerRole;
+use picloud_proxy::io::{Listener, Server};
+use picloud_shared::name::Username;
+
+use crate::config::{Config, Listen, PublicBaseUrl};
+
+/// Takes the addresses; without the right to the usual ones, those of `--dev`.
+pub fn bind(listen: &Listen) -> anyhow::Result<Server> {
+    match Server::bind(&listeners(listen)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && listen.by_default => {
+            tracing::warn!(%error, "serving plain HTTP on a high port instead");
+            Ok(Server::bind(&listeners(&listen.fallback()))?)
+        }
+        bound => Ok(bound?),
+    }
+}
+
+/// The listeners that are asked for. A port 0 is not known before they are bound.
+pub fn listeners(listen: &Listen) -> Vec<Listener> {
+    let of = |addresses: &[SocketAddr], role, tls| {
+        addresses.iter().map(move |&address| Listener { address, role, tls }).collect::<Vec<_>>()
+    };
+    let http_role = match listen.https.first() {
+        Some(https) if listen.redirect => ListenerRole::RedirectToHttps { port: https.port() },
+        _ => ListenerRole::Public,
+    };
+    let mut all = of(&listen.http, http_role, false);
+    all.extend(of(&listen.https, ListenerRole::Public, true));
+    all.extend(of(&listen.internal, ListenerRole::Internal, false));
+    all
+}
+
+/// The dashboard's address: as set, else this machine by plain HTTP. A name of a certificate is no candidate, since it is as
+/// likely to be an app's, and the host of the dashboard answers nothing else.
+///
+/// # Errors
+/// It is not set, and no plain HTTP is served.
+pub fn base_url(config: &Config, listeners: &[Listener]) -> anyhow::Result<PublicBaseUrl> {
+    if let Some(url) = &config.public_base_url {
+        return Ok(url.clone());
+    }
+    let is_here = |address: SocketAddr| address.ip().is_loopback() || address.ip().is_unspecified();
+    let plain = || {
+        let plain = listeners.iter().filter(|listener| listener.role == ListenerRole::Public && !listener.tls);
+        plain.map(|listener| listener.address)
+    };
+    let Some(mut address) = plain().find(|address| is_here(*address)).or_else(|| plain().next()) else {
+        bail!(
+            "public_base_url must be set where nothing but redirects is served by plain HTTP: the dashboard's address, such as \
+             https://pi.example.com, by a host that is one of a certificate's and no app's"
+        );
+    };
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let authority = address.to_string();
+    let authority = if address.port() == 80 { authority.trim_end_matches(":80") } else { &authority };
+    PublicBaseUrl::parse(&format!("http://{authority}"))
+}
+
+/// Tells where the program can be reached: first one line for each listener, in a form for machines, then for people.
+pub fn announce(
+    listeners: &[Listener],
+    base_url: &PublicBaseUrl,
+    setup_link: Option<&str>,
+    first_owner: Option<&Username>,
+) {
+    let mut lines = String::new();
+    for listener in listeners {
+        let scheme = if listener.tls { "https" } else { "http" };
+        let internal = if listener.role == ListenerRole::Internal { " internal" } else { "" };
+        lines += &format!("listening {scheme}://{}{internal}\n", listener.address);
+    }
+    let plain = listeners.iter().find(|listener| listener.role == ListenerRole::Public && !listener.tls);
+    if let Some(plain) = plain.filter(|listener| listener.address.ip().is_loopback()) {
+        lines += &format!("\nHello World:  http://localhost:{}/\n", plain.address.port());
+    }
+    lines += &format!("Dashboard:    {}/admin/\n", base_url.as_str());
+    match (setup_link, first_owner) {
+        (Some(link), _) => lines += &format!("First of all: {link}\n              makes you the owner; valid once\n"),
+        (None, Some(username)) => {
+            lines += &format!("Sign in:      as {username}, with the password of PICLOUD_ADMIN_PASSWORD\n")
+        }
+        (None, None) => lines += "Sign in:      with your user name and password\n",
+    }
+    // Standard output that nobody reads is no reason not to serve.
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+}
