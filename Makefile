@@ -2,6 +2,9 @@
 
 export CARGO_TARGET_DIR ?= /var/tmp/picloud-target
 
+# What is being done, one line a step.
+say = @echo '--- $(1)' >&2
+
 # What `make check` runs of the tests: those that hold the shape of the code and of the API.
 SHAPE_TESTS = binary(layering) + test(openapi)
 
@@ -16,12 +19,16 @@ help:
 
 run:
 	@.ci/ensure cargo cc cmake
+	$(call say,building the release binary into $(CARGO_TARGET_DIR): some minutes at first)
 	cargo build --locked --release --package picloud-proxy --bin picloud
-	exec $(CARGO_TARGET_DIR)/release/picloud serve --dev
+	$(call say,starting; Ctrl-C ends it)
+	@exec $(CARGO_TARGET_DIR)/release/picloud serve --dev
 
 test:
-	@.ci/ensure cargo cc cmake cargo-nextest $(if $(TEST_PG_URL),,postgresql)
+	@.ci/ensure cargo cc cmake cargo-nextest $(if $(TEST_PG_URL),psql,postgresql)
+	$(call say,examples in the documentation)
 	cargo test --locked --workspace --doc
+	$(call say,all tests on SQLite and on $(if $(TEST_PG_URL),the PostgreSQL of TEST_PG_URL,a throw-away PostgreSQL))
 	.ci/with-postgres cargo nextest run --locked --workspace
 
 check:
