@@ -6,6 +6,7 @@
 mod check;
 mod history;
 mod imports;
+mod walk;
 
 pub use check::check;
 pub use history::History;
@@ -15,18 +16,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use picloud_shared::name::ScriptName;
+use picloud_shared::script::{ScriptKind, ScriptSource};
 use picloud_shared::snapshot::{PublishedApp, PublishedScript};
-use rhai::{AST, Dynamic, Engine, EvalAltResult, GlobalRuntimeState, Module, ModuleResolver, Position, Scope, Shared};
+use rhai::{AST, Dynamic, Engine, EvalAltResult, GlobalRuntimeState, ModuleResolver, Position, Scope, Shared};
 
 use crate::failure::{self, Failed};
-use imports::{Import, ImportError, parse, structure};
+use imports::ImportError;
+use walk::{Module, Reached, Root, Sources, Wrong, walk};
 
-/// Modules that one script may reach.
-const MAX_MODULES: usize = 256;
-/// How long a chain of imports may be: evaluating it recurses.
-const MAX_CHAIN: usize = 32;
-/// Bytes of source that one program may be made of, which bounds the time that compiling it takes.
-const MAX_PROGRAM_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of a program in memory for each byte of its source, and for a program at all. Measured: 30 for usual handlers with
 /// their comments and spaces, 60 for the densest source.
 const BYTES_A_SOURCE_BYTE: usize = 48;
@@ -38,7 +35,7 @@ pub struct Program {
     engine: Arc<Engine>,
     ast: AST,
     modules: HashMap<ScriptName, CompiledModule>,
-    /// Whether a closure in it captures a variable, so that one operation may wait for a lock.
+    /// Whether a closure in it captures a variable.
     pub captures: bool,
     /// What its runs so far say of its length.
     pub history: History,
@@ -48,9 +45,10 @@ pub struct Program {
 #[derive(Debug)]
 struct CompiledModule {
     ast: AST,
-    /// The module made once for all runs, where making it computes nothing: it only declares functions and literals, and
-    /// so do its imports. Any other is made anew in each run that imports it, so that no run sees what another did.
-    fixed: Option<OnceLock<Shared<Module>>>,
+    /// The module made once for all runs, where it is but functions and modules of functions. Any other is made anew in each
+    /// run that imports it, so that no run sees what another did, and no run waits for another: Rhai keeps a module's
+    /// constants behind a lock, for which a run would sleep 10 ms at a time and then panic.
+    fixed: Option<OnceLock<Shared<rhai::Module>>>,
 }
 
 impl Program {
@@ -60,26 +58,32 @@ impl Program {
     /// What is wrong with the source or one of its modules. Saving checks the same, so this is rare: limits that were
     /// lowered since, or rows that were changed by hand.
     pub fn compile(engine: Arc<Engine>, script: &PublishedScript, app: &PublishedApp) -> Result<Self, Failed> {
-        let ast = parse(&engine, script.row.source.as_str()).map_err(|error| error.failed(None))?;
-        let main = structure(&ast).map_err(|error| error.failed(None))?;
-        let mut compiler = Compiler {
-            engine: &engine,
-            app,
-            modules: HashMap::new(),
-            source_bytes: script.row.source.as_str().len(),
-            captures: main.captures,
+        let root = Root { name: &script.row.name, kind: script.row.kind, source: &script.row.source };
+        let mut modules = HashMap::new();
+        let mut keep = |Module { name, mut ast, fixed }: Module| {
+            ast.set_source(name.as_str());
+            modules.insert(name, CompiledModule { ast, fixed: fixed.then(OnceLock::new) });
         };
-        let mut chain = vec![script.row.name.clone()];
-        for import in &main.imports {
-            compiler.reach(import, &mut chain)?;
-        }
-        let Compiler { modules, source_bytes, captures, .. } = compiler;
-        Ok(Self { engine, ast, modules, captures, history: History::default(), source_bytes })
+        let reached = walk(&engine, root, app, &mut keep)
+            .map_err(|Wrong { error, module, .. }| error.failed(module.as_ref().map(ScriptName::as_str)))?;
+        let Reached { ast, captures, bytes, .. } = reached;
+        Ok(Self { engine, ast, modules, captures, history: History::default(), source_bytes: bytes })
+    }
+
+    /// Whether its next run starts on the calling thread. With closures that capture variables it never does: one of their
+    /// operations can wait 50 ms for a lock that the script itself holds.
+    pub fn starts_inline(&self) -> bool {
+        !self.captures && self.history.is_short()
+    }
+
+    /// Whether a run may be tried on the calling thread when no worker is to be had.
+    pub fn may_run_inline(&self) -> bool {
+        !self.captures && self.history.may_be_short()
     }
 
     /// About how many bytes it takes in memory.
     pub fn weight(&self) -> usize {
-        BYTES_A_PROGRAM * (1 + self.modules.len()) + BYTES_A_SOURCE_BYTE * self.source_bytes
+        weight(self.modules.len(), self.source_bytes)
     }
 
     /// Evaluates it on this thread; its imports find its own modules.
@@ -102,55 +106,22 @@ impl Program {
     }
 }
 
-struct Compiler<'a> {
-    engine: &'a Engine,
-    app: &'a PublishedApp,
-    modules: HashMap<ScriptName, CompiledModule>,
-    source_bytes: usize,
-    captures: bool,
+fn weight(modules: usize, source_bytes: usize) -> usize {
+    BYTES_A_PROGRAM * (1 + modules) + BYTES_A_SOURCE_BYTE * source_bytes
 }
 
-impl Compiler<'_> {
-    /// Compiles a module and what it imports; gives whether it is fixed.
-    fn reach(&mut self, import: &Import, chain: &mut Vec<ScriptName>) -> Result<bool, Failed> {
-        let name = &import.name;
-        if let Some(module) = self.modules.get(name) {
-            return Ok(module.fixed.is_some());
-        }
-        let importer = if chain.len() > 1 { chain.last() } else { None };
-        let refused = |error: ImportError| error.at(import.position).failed(importer.map(ScriptName::as_str));
-        if chain.contains(name) {
-            return Err(refused(ImportError::cycle(chain, name)));
-        }
-        let source = match self.app.module(name.as_str()) {
-            Some(module) => &module.row.source,
-            None => return Err(refused(ImportError::missing(chain, name.as_str()))),
-        };
-        self.source_bytes += source.as_str().len();
-        if chain.len() > MAX_CHAIN || self.modules.len() >= MAX_MODULES || self.source_bytes > MAX_PROGRAM_BYTES {
-            return Err(refused(ImportError::too_much()));
-        }
-        let broken = |error: ImportError| error.failed(Some(name.as_str()));
-        let ast = parse(self.engine, source.as_str()).map_err(broken)?;
-        let structure = structure(&ast).map_err(broken)?;
-        self.captures |= structure.captures;
-        let mut fixed = structure.declares_only;
-        chain.push(name.clone());
-        for import in &structure.imports {
-            fixed &= self.reach(import, chain)?;
-        }
-        chain.pop();
-        let mut ast = ast;
-        ast.set_source(name.as_str());
-        self.modules.insert(name.clone(), CompiledModule { ast, fixed: fixed.then(OnceLock::new) });
-        Ok(fixed)
+impl Sources for PublishedApp {
+    fn find(&self, name: &ScriptName) -> Option<(ScriptKind, &ScriptSource)> {
+        // Only what fails for want of a module looks further.
+        let other = || self.scripts().find(|script| script.row.name == *name);
+        self.module(name.as_str()).or_else(other).map(|script| (script.row.kind, &script.row.source))
     }
 }
 
 /// The program that runs on this thread, with the modules that it made for itself.
 struct Importing {
     program: Arc<Program>,
-    made: HashMap<ScriptName, Shared<Module>>,
+    made: HashMap<ScriptName, Shared<rhai::Module>>,
 }
 
 thread_local! {
@@ -161,7 +132,7 @@ thread_local! {
 pub struct RunModules;
 
 impl RunModules {
-    fn made(path: &str) -> Option<(Arc<Program>, Option<Shared<Module>>)> {
+    fn made(path: &str) -> Option<(Arc<Program>, Option<Shared<rhai::Module>>)> {
         IMPORTING.with_borrow(|importing| {
             let Importing { program, made } = importing.as_ref()?;
             let module = program.modules.get(path)?;
@@ -170,7 +141,7 @@ impl RunModules {
         })
     }
 
-    fn keep(program: &Program, path: &str, module: Shared<Module>) -> Shared<Module> {
+    fn keep(program: &Program, path: &str, module: Shared<rhai::Module>) -> Shared<rhai::Module> {
         let Some((name, compiled)) = program.modules.get_key_value(path) else {
             return module;
         };
@@ -193,7 +164,7 @@ impl ModuleResolver for RunModules {
         _source: Option<&str>,
         path: &str,
         position: Position,
-    ) -> Result<Shared<Module>, Box<EvalAltResult>> {
+    ) -> Result<Shared<rhai::Module>, Box<EvalAltResult>> {
         self.resolve_raw(engine, &mut engine.new_global_runtime_state(), &mut Scope::new(), path, position)
     }
 
@@ -204,7 +175,7 @@ impl ModuleResolver for RunModules {
         _scope: &mut Scope<'_>,
         path: &str,
         position: Position,
-    ) -> Result<Shared<Module>, Box<EvalAltResult>> {
+    ) -> Result<Shared<rhai::Module>, Box<EvalAltResult>> {
         let (program, module) =
             Self::made(path).ok_or_else(|| EvalAltResult::ErrorModuleNotFound(path.to_owned(), position))?;
         if let Some(module) = module {
@@ -212,7 +183,7 @@ impl ModuleResolver for RunModules {
         }
         let ast = &program.modules[path].ast;
         // A module sees no variable of who imports it.
-        match Module::eval_ast_as_new_raw(engine, &mut Scope::new(), global, ast) {
+        match rhai::Module::eval_ast_as_new_raw(engine, &mut Scope::new(), global, ast) {
             Ok(module) => Ok(Self::keep(&program, path, module.into())),
             // As Rhai does it: these pass through unchanged, so that nothing catches them.
             Err(error) if error.is_system_exception() => Err(error),
@@ -230,5 +201,17 @@ impl ImportError {
                 None => Failed::error(message).at(position),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::walk::{MAX_MODULES, MAX_PROGRAM_BYTES};
+    use super::*;
+
+    #[test]
+    fn the_largest_program_fits_into_the_default_cache() {
+        const DEFAULT_CACHE_BYTES: usize = 64 * 1024 * 1024;
+        assert!(weight(MAX_MODULES, MAX_PROGRAM_BYTES) < DEFAULT_CACHE_BYTES);
     }
 }

@@ -206,7 +206,7 @@ impl Executor {
         }
         let mut untried = true;
         if let Some(Ok(program)) = self.inner.programs.get(invocation.script.program)
-            && program.history.is_short()
+            && program.starts_inline()
         {
             untried = false;
             if let Some(ended) = self.inner.inline(&program, &invocation, admission, admission.instant) {
@@ -247,7 +247,12 @@ impl Inner {
     }
 
     /// Runs what cannot run at once: its program is not compiled, or it is too long for the calling thread.
-    async fn elsewhere(self: &Arc<Self>, invocation: &Arc<Invocation>, admission: Admission, untried: bool) -> Ended {
+    async fn elsewhere(
+        self: &Arc<Self>,
+        invocation: &Arc<Invocation>,
+        admission: Admission,
+        mut untried: bool,
+    ) -> Ended {
         let deadline = admission.deadline(invocation);
         let compiled = self.programs.get_or_compile(invocation, &self.compilers);
         let program = match timeout_at(deadline.into(), compiled).await {
@@ -255,16 +260,22 @@ impl Inner {
             Ok(Err(failed)) => return Ended::before_start(Failed::clone(&failed)),
             Err(_) => return Ended::before_start(Failed::timeout()),
         };
-        if untried
-            && program.history.is_short()
-            && let Some(ended) = self.inline(&program, invocation, admission, Instant::now())
-        {
-            return ended;
+        if untried && program.starts_inline() {
+            untried = false;
+            if let Some(ended) = self.inline(&program, invocation, admission, Instant::now()) {
+                return ended;
+            }
         }
-        self.on_worker(program, invocation, admission).await
+        self.on_worker(program, invocation, admission, untried).await
     }
 
-    async fn on_worker(&self, program: Arc<Program>, invocation: &Arc<Invocation>, admission: Admission) -> Ended {
+    async fn on_worker(
+        &self,
+        program: Arc<Program>,
+        invocation: &Arc<Invocation>,
+        admission: Admission,
+        untried: bool,
+    ) -> Ended {
         let deadline = admission.deadline(invocation);
         let (done, mut ended) = oneshot::channel();
         let (surroundings, running, wanted) =
@@ -279,9 +290,7 @@ impl Inner {
             Ok(ticket) => ticket,
             Err(refused) => {
                 // A script that is short as a rule is rather tried here, however busy its long runs keep the workers.
-                let last = program
-                    .history
-                    .may_be_short()
+                let last = (untried && program.may_run_inline())
                     .then(|| self.inline(&program, invocation, admission, Instant::now()));
                 return last.flatten().unwrap_or_else(|| Ended::before_start(Failed::rejected(&refused.to_string())));
             }

@@ -59,13 +59,11 @@ impl Allowance {
         Self { operations, deadline, clock_stride: WORKER_CLOCK_STRIDE, inline: false }
     }
 
-    /// What a run gets on an I/O thread. Where closures capture variables, one operation can wait 50 ms for a lock
-    /// that the script itself holds, so the clock is looked at each time.
-    pub fn inline(max_operations: u64, now: Instant, captures: bool) -> Self {
-        let clock_stride = if captures { 1 } else { INLINE_CLOCK_STRIDE };
+    /// What a run gets on an I/O thread.
+    pub fn inline(max_operations: u64, now: Instant) -> Self {
         // A script whose own limit is smaller is stopped by the worker, which tells it by its name.
         let operations = max_operations.min(INLINE_OPERATIONS);
-        Self { operations, deadline: now + INLINE_TIME, clock_stride, inline: true }
+        Self { operations, deadline: now + INLINE_TIME, clock_stride: INLINE_CLOCK_STRIDE, inline: true }
     }
 }
 
@@ -192,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_inline_allowance_ends_as_a_move_whatever_ran_out() {
-        let meter = Metered::start(Allowance::inline(u64::MAX, far(), false));
+        let meter = Metered::start(Allowance::inline(u64::MAX, far()));
         assert!(charge_bytes(usize::MAX).is_err());
         assert_eq!(meter.stop(), Some(Stop::Inline));
     }

@@ -67,7 +67,7 @@ impl Surroundings {
     ) -> Option<Ended> {
         let limits = &invocation.script.row.limits;
         let allowance = match tier {
-            Tier::Inline => Allowance::inline(limits.max_operations, begun, program.captures),
+            Tier::Inline => Allowance::inline(limits.max_operations, begun),
             Tier::Worker => Allowance::worker(limits.max_operations, deadline, program.captures),
         };
         let meter = Metered::start(allowance);
@@ -75,9 +75,6 @@ impl Surroundings {
         let (stop, operations, at) = (meter.stop(), meter.used(), Instant::now());
         let elapsed = at - begun;
         drop(meter);
-        if tier == Tier::Inline && program.captures {
-            program.history.waited(elapsed);
-        }
         if stop == Some(Stop::Inline) {
             program.history.moved();
             return None;

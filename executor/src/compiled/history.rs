@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use crate::limits::{INLINE_OPERATIONS, INLINE_TIME};
 
-/// What a run that was too long adds to the level; a short one takes 1 away. One thread in some hundreds is preempted
-/// amid a short run and looks long by the clock, which must not send a busy script to the workers.
+/// What it adds to the level that a run was too long for a tier; that one was short takes 1 away. One thread in some
+/// hundreds is preempted amid a short run and looks long by the clock, which must not send a busy script to the workers.
 const LONG_RUN: u8 = 32;
-/// The level from which runs start on a worker: two long ones in a row.
+/// The level from which runs start on a worker: twice in a row too long. One run can be that, first inline and then on the
+/// worker it moved to; one that was only preempted proves short there.
 const LONG: u8 = 2 * LONG_RUN;
 /// The level from which there is no doubt.
 const SURELY_LONG: u8 = 6 * LONG_RUN;
-/// What is too long to be only a long run, where a single operation can wait for a lock.
-const STALL: Duration = Duration::from_millis(5);
 
 /// How long a program's runs were lately, as a level. Starts with the benefit of the doubt; two runs that end at once may
 /// count as one.
@@ -50,13 +49,6 @@ impl History {
         self.raise(LONG_RUN);
     }
 
-    /// Notes a run in the inline tier that may have waited for a lock of its own; each such wait holds the I/O thread.
-    pub fn waited(&self, elapsed: Duration) {
-        if elapsed > STALL {
-            self.raise(u8::MAX);
-        }
-    }
-
     fn level(&self) -> u8 {
         self.level.load(Ordering::Relaxed)
     }
@@ -87,7 +79,15 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_long_twice_moves_and_comes_back_after_short_runs() {
+    fn a_run_that_was_only_preempted_proves_short_on_the_worker_and_changes_nothing() {
+        let history = History::default();
+        history.moved();
+        history.ended(10, BRIEF);
+        assert!(history.is_short());
+    }
+
+    #[test]
+    fn a_run_that_is_long_in_both_tiers_moves_its_program_which_comes_back_after_short_runs() {
         let history = History::default();
         history.moved();
         history.ended(INLINE_OPERATIONS + 1, BRIEF);
@@ -104,14 +104,5 @@ mod tests {
         }
         assert!(!history.may_be_short());
         assert!(shorts_until(&history, History::is_short) > 100);
-    }
-
-    #[test]
-    fn a_stall_is_enough_at_once() {
-        let history = History::default();
-        history.waited(BRIEF);
-        assert!(history.is_short());
-        history.waited(STALL * 2);
-        assert!(!history.may_be_short());
     }
 }

@@ -19,8 +19,8 @@ pub struct Structure {
     pub imports: Vec<Import>,
     /// Whether a closure captures a variable.
     pub captures: bool,
-    /// Whether its top level only declares functions, literals and imports.
-    pub declares_only: bool,
+    /// Whether it is functions and imports alone: making the module computes nothing and leaves no constants.
+    pub functions_only: bool,
 }
 
 /// Why a source cannot be run with its modules.
@@ -60,7 +60,7 @@ impl ImportError {
 
     /// More modules than one script may reach.
     pub fn too_much() -> Self {
-        Self::new("a script may reach 256 modules, through 32 imports at most, with 2 MiB of source together")
+        Self::new("a script may reach 256 modules, through 32 imports at most, with 1 MiB of source together")
     }
 
     /// The same, told of another place.
@@ -106,16 +106,8 @@ pub fn structure(ast: &AST) -> Result<Structure, ImportError> {
             imports.push(import);
         }
     }
-    let declares_only = ast.statements().iter().all(only_declares);
-    Ok(Structure { imports, captures: found.captures, declares_only })
-}
-
-fn only_declares(statement: &Stmt) -> bool {
-    match statement {
-        Stmt::Noop(_) | Stmt::Import(..) | Stmt::Export(..) => true,
-        Stmt::Var(definition, ..) => definition.1.is_constant(),
-        _ => false,
-    }
+    let functions_only = ast.statements().iter().all(|statement| matches!(statement, Stmt::Noop(_) | Stmt::Import(..)));
+    Ok(Structure { imports, captures: found.captures, functions_only })
 }
 
 struct Found {

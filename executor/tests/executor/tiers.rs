@@ -192,3 +192,34 @@ fn runs_at_once_share_a_module_without_getting_in_each_others_way() {
         assert_eq!(text(&completion), "23");
     }
 }
+
+/// Reading a constant copies it, with the lock of its module's constants held. Runs that shared these would wait for each
+/// other, 10 ms at a time, and panic at 50.
+#[test]
+fn runs_at_once_do_not_wait_for_each_other_to_read_the_constants_of_a_module() {
+    let world = World::new();
+    let main = r#"import "m" as m; let n = 0; for i in 0..200 { n += m::size(); } n"#;
+    let module = format!("const T = [{}]; fn size() {{ global::T.len() }}", "\"a text\", ".repeat(2_000));
+    let published = publish(&[("main", main), ("m", &module)], endless(Duration::from_secs(60)));
+    // Long, so that the runs are on both workers and on the threads of the runtime.
+    let completions = all(&world, (0..8).map(|_| published.call("main")));
+    for completion in &completions {
+        assert_eq!(text(completion), "400000");
+    }
+    let most = completions.iter().map(|completion| completion.duration).max().unwrap();
+    let alone = world.run(published.call("main")).duration;
+    // Two at a time; a wait of 10 ms at each hundredth reading would be five times that.
+    assert!(most < alone * 16 + Duration::from_millis(200), "{most:?}, alone {alone:?}");
+}
+
+#[test]
+fn a_program_whose_closures_capture_runs_on_a_worker_from_the_first() {
+    let world = World::with(ExecutorConfig { app_concurrency: 0, ..config() });
+    let published = |source| publish(&[("main", source), ("m", "fn f() { let n = 1; || n }")], limits());
+    for source in ["let n = 2; [1].map(|x| x * n)", "import \"m\" as m; 1", "fn unused() { let n = 0; || n } 1"] {
+        assert_eq!(world.run(published(source).call("main")).outcome, Outcome::Rejected, "{source}");
+    }
+    assert_eq!(text(&world.run(published("[1].map(|x| x * 2)").call("main"))), "[2]");
+    let world = World::new();
+    assert_eq!(text(&world.eval("let n = 2; [1].map(|x| x * n)")), "[2]");
+}
