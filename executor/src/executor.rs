@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use picloud_shared::clock::{Clock, Timestamp};
 use picloud_shared::execution::{
     ExecutionFailure, ExecutionRecord, ExecutionSink, LogLine, Origin, Outcome, RecordedResponse, recorded_body,
 };
-use picloud_shared::id::ExecutionId;
+use picloud_shared::id::{AppId, ExecutionId};
 use picloud_shared::name::ScriptName;
 use picloud_shared::request::ScriptRequest;
 use picloud_shared::script::{Limits, ScriptKind, ScriptSource};
@@ -22,8 +23,8 @@ use tokio_util::task::TaskTracker;
 use crate::compiled::{self, Program};
 use crate::engine::Engines;
 use crate::failure::Failed;
-use crate::pool::{Pool, PoolSize};
-use crate::programs::Programs;
+use crate::pool::{Pool, PoolSize, Refused};
+use crate::programs::{COMPILERS, Programs};
 use crate::run::{Ended, Surroundings, Tier};
 
 /// Sizes of the executor; the defaults suit a Pi with 4 GB.
@@ -35,7 +36,7 @@ pub struct ExecutorConfig {
     pub app_concurrency: usize,
     /// Executions of all apps that may wait for a worker; more are rejected.
     pub queue_capacity: usize,
-    /// Bytes of compiled programs that are kept.
+    /// Bytes of compiled programs that are kept. Below 52 MiB the largest programs are not, and compiled for each run.
     pub program_cache_bytes: usize,
     /// Bytes of one response's body; a longer one is outcome `budget_exceeded`.
     pub max_response_bytes: usize,
@@ -112,9 +113,6 @@ pub struct SourceError {
 /// caller's stack. A smaller stack can be overflowed by a script, which ends the process. The inline tier's 5,000 operations nest some 10 MiB deep in a debug build.
 pub const THREAD_STACK_BYTES: usize = 32 * 1024 * 1024;
 
-/// Threads that compile. Two, so that the source that takes longest to compile does not hold up all others.
-const COMPILERS: usize = 2;
-
 /// Compiles and runs scripts. One for the process; cheap to share behind an [`Arc`].
 pub struct Executor {
     inner: Arc<Inner>,
@@ -122,7 +120,7 @@ pub struct Executor {
 
 struct Inner {
     engines: Arc<Engines>,
-    programs: Programs,
+    programs: Arc<Programs>,
     compilers: Pool,
     workers: Pool,
     surroundings: Arc<Surroundings>,
@@ -131,11 +129,13 @@ struct Inner {
     running: TaskTracker,
 }
 
-/// When a run was admitted, by both clocks.
-#[derive(Clone, Copy)]
-struct Admission {
+/// A run from its admission to its record.
+struct Admitted {
+    invocation: Arc<Invocation>,
     at: Timestamp,
     instant: Instant,
+    /// Whether the record was handed over, so that it is once, whatever breaks.
+    recorded: AtomicBool,
 }
 
 impl Executor {
@@ -147,12 +147,11 @@ impl Executor {
         let ExecutorConfig { workers, app_concurrency, queue_capacity, program_cache_bytes, max_response_bytes } =
             config;
         let workers = PoolSize { threads: workers, lane: app_concurrency, waiting: queue_capacity };
-        let compilers = PoolSize { threads: COMPILERS, lane: queue_capacity, waiting: queue_capacity };
         let engines = Arc::new(Engines::new(max_response_bytes));
         let inner = Inner {
-            programs: Programs::new(program_cache_bytes, Arc::clone(&engines)),
+            programs: Arc::new(Programs::new(program_cache_bytes, Arc::clone(&engines))),
             engines,
-            compilers: Pool::start("picloud-compile", compilers)?,
+            compilers: Pool::start("picloud-compile", COMPILERS)?,
             workers: Pool::start("picloud-script", workers)?,
             surroundings: Arc::new(Surroundings { clock, max_response_bytes }),
             sink,
@@ -162,12 +161,13 @@ impl Executor {
     }
 
     /// Checks a source as saving it would: it compiles within `limits`, every import is a literal name of a module among
-    /// `others`, and no chain of imports comes back to `name`. Runs on a compiling thread.
+    /// `others`, and no chain of imports comes back to `name`. Runs on a compiling thread, when it is the app's turn.
     ///
     /// # Errors
     /// The first thing that is wrong, with its position; or that there is no capacity to check now.
     pub async fn check(
         &self,
+        app: AppId,
         name: ScriptName,
         kind: ScriptKind,
         source: ScriptSource,
@@ -176,7 +176,7 @@ impl Executor {
     ) -> Result<CheckedSource, SourceError> {
         let (done, checked) = oneshot::channel();
         let engines = Arc::clone(&self.inner.engines);
-        let submitted = self.inner.compilers.submit(None, move || {
+        let submitted = self.inner.compilers.submit(app, move || {
             // Nobody waiting any more means that the client left.
             let _ = done.send(compiled::check(&engines.get(&limits), &name, kind, &source, &others));
         });
@@ -189,42 +189,43 @@ impl Executor {
 
     /// Runs a script and hands its record to the sink before it returns. A script that is likely to be short runs on the
     /// calling thread, within the first poll; one that is not runs on a worker, after its app's turn came. The timeout
-    /// counts from the call on, all waiting included: a run that got no worker in time is a timeout.
+    /// counts from the call on, all waiting included: a run that could not begin in time is rejected.
     ///
     /// Dropping the future does not end the run: it ends by its limits, and its record is handed over. It must be polled
     /// by a tokio runtime with its timer enabled, on threads with stacks of [`THREAD_STACK_BYTES`].
     pub async fn run(&self, invocation: Invocation) -> Completion {
-        let token = self.inner.running.token();
-        let admission = Admission { at: self.inner.surroundings.clock.now(), instant: Instant::now() };
-        let invocation = Arc::new(invocation);
-        if self.inner.running.is_closed() {
-            return self.inner.finish(
-                &invocation,
-                admission,
-                Ended::before_start(Failed::rejected("PiCloud is shutting down")),
-            );
+        let inner = &self.inner;
+        let token = inner.running.token();
+        let admitted = Admitted {
+            invocation: Arc::new(invocation),
+            at: inner.surroundings.clock.now(),
+            instant: Instant::now(),
+            recorded: AtomicBool::new(false),
+        };
+        if inner.running.is_closed() {
+            return inner.finish(&admitted, Ended::before_start(Failed::rejected(SHUTTING_DOWN)));
         }
         let mut untried = true;
-        if let Some(Ok(program)) = self.inner.programs.get(invocation.script.program)
+        if let Some(Ok(program)) = inner.programs.get(&admitted.invocation.script)
             && program.starts_inline()
         {
             untried = false;
-            if let Some(ended) = self.inner.inline(&program, &invocation, admission, admission.instant) {
-                return self.inner.finish(&invocation, admission, ended);
+            if let Some(ended) = inner.inline(&program, &admitted, admitted.instant) {
+                return inner.finish(&admitted, ended);
             }
         }
         // A task of its own, so that the run comes to its end although the client leaves.
-        let (inner, waiting) = (Arc::clone(&self.inner), Arc::clone(&invocation));
+        let admitted = Arc::new(admitted);
+        let (inner, waiting) = (Arc::clone(inner), Arc::clone(&admitted));
         let task = tokio::spawn(async move {
-            let ended = inner.elsewhere(&waiting, admission, untried).await;
-            let completion = inner.finish(&waiting, admission, ended);
+            let ended = inner.elsewhere(&waiting, untried).await;
+            let completion = inner.finish(&waiting, ended);
             drop(token);
             completion
         });
-        task.await.unwrap_or_else(|_| {
-            // The runtime is going down and took the task along, before it handed a record over.
-            let ended = Ended::before_start(Failed::rejected("PiCloud is shutting down"));
-            self.inner.finish(&invocation, admission, ended)
+        task.await.unwrap_or_else(|error| {
+            let failed = if error.is_panic() { broken() } else { Failed::rejected(SHUTTING_DOWN) };
+            self.inner.finish(&admitted, Ended::before_start(failed))
         })
     }
 
@@ -235,52 +236,45 @@ impl Executor {
     }
 }
 
+/// The runtime goes down, and takes along what waits.
+const SHUTTING_DOWN: &str = "PiCloud is shutting down";
+
+/// Something panicked that should not; it is in the program's log.
+fn broken() -> Failed {
+    Failed::error("the run broke and was ended")
+}
+
 impl Inner {
-    fn inline(
-        &self,
-        program: &Arc<Program>,
-        invocation: &Arc<Invocation>,
-        admission: Admission,
-        now: Instant,
-    ) -> Option<Ended> {
-        self.surroundings.attempt(Tier::Inline, program, invocation, now, admission.deadline(invocation))
+    fn inline(&self, program: &Arc<Program>, admitted: &Admitted, now: Instant) -> Option<Ended> {
+        self.surroundings.attempt(Tier::Inline, program, &admitted.invocation, now, admitted.deadline())
     }
 
     /// Runs what cannot run at once: its program is not compiled, or it is too long for the calling thread.
-    async fn elsewhere(
-        self: &Arc<Self>,
-        invocation: &Arc<Invocation>,
-        admission: Admission,
-        mut untried: bool,
-    ) -> Ended {
-        let deadline = admission.deadline(invocation);
-        let compiled = self.programs.get_or_compile(invocation, &self.compilers);
-        let program = match timeout_at(deadline.into(), compiled).await {
+    async fn elsewhere(&self, admitted: &Admitted, mut untried: bool) -> Ended {
+        let compiled = self.programs.get_or_compile(&admitted.invocation, &self.compilers);
+        let program = match timeout_at(admitted.deadline().into(), compiled).await {
             Ok(Ok(program)) => program,
             Ok(Err(failed)) => return Ended::before_start(Failed::clone(&failed)),
-            Err(_) => return Ended::before_start(Failed::timeout()),
+            Err(_) => {
+                let why = "the script was not compiled within its timeout; try again";
+                return Ended::before_start(Failed::rejected(why));
+            }
         };
         if untried && program.starts_inline() {
             untried = false;
-            if let Some(ended) = self.inline(&program, invocation, admission, Instant::now()) {
+            if let Some(ended) = self.inline(&program, admitted, Instant::now()) {
                 return ended;
             }
         }
-        self.on_worker(program, invocation, admission, untried).await
+        self.on_worker(program, admitted, untried).await
     }
 
-    async fn on_worker(
-        &self,
-        program: Arc<Program>,
-        invocation: &Arc<Invocation>,
-        admission: Admission,
-        untried: bool,
-    ) -> Ended {
-        let deadline = admission.deadline(invocation);
+    async fn on_worker(&self, program: Arc<Program>, admitted: &Admitted, untried: bool) -> Ended {
+        let deadline = admitted.deadline();
         let (done, mut ended) = oneshot::channel();
         let (surroundings, running, wanted) =
-            (Arc::clone(&self.surroundings), Arc::clone(invocation), Arc::clone(&program));
-        let submitted = self.workers.submit(Some(invocation.app.app().id), move || {
+            (Arc::clone(&self.surroundings), Arc::clone(&admitted.invocation), Arc::clone(&program));
+        let submitted = self.workers.submit(admitted.invocation.app.app().id, move || {
             if let Some(ended) = surroundings.attempt(Tier::Worker, &wanted, &running, Instant::now(), deadline) {
                 // Nobody waiting any more means that the process ends.
                 let _ = done.send(ended);
@@ -290,36 +284,44 @@ impl Inner {
             Ok(ticket) => ticket,
             Err(refused) => {
                 // A script that is short as a rule is rather tried here, however busy its long runs keep the workers.
-                let last = (untried && program.may_run_inline())
-                    .then(|| self.inline(&program, invocation, admission, Instant::now()));
-                return last.flatten().unwrap_or_else(|| Ended::before_start(Failed::rejected(&refused.to_string())));
+                let last =
+                    (untried && program.may_run_inline()).then(|| self.inline(&program, admitted, Instant::now()));
+                return last.flatten().unwrap_or_else(|| Ended::before_start(no_capacity(refused)));
             }
         };
         let ended = match timeout_at(deadline.into(), &mut ended).await {
             Ok(ended) => ended,
-            Err(_) if self.workers.withdraw(ticket) => return Ended::before_start(Failed::timeout()),
+            Err(_) if self.workers.withdraw(ticket) => {
+                return Ended::before_start(Failed::rejected("no worker was free within the script's timeout"));
+            }
             // It has begun, so it sees the same deadline itself.
             Err(_) => ended.await,
         };
-        ended.unwrap_or_else(|_| Ended::before_start(Failed::rejected("PiCloud is shutting down")))
+        // The workers live as long as this executor, so a job that is gone without a word has panicked.
+        ended.unwrap_or_else(|_| Ended::before_start(broken()))
     }
 
-    /// Hands the record over and tells the caller.
-    fn finish(&self, invocation: &Invocation, admission: Admission, ended: Ended) -> Completion {
+    /// Hands the record over, once, and tells the caller.
+    fn finish(&self, admitted: &Admitted, ended: Ended) -> Completion {
         let Ended { result, logs, at } = ended;
-        let duration = at - admission.instant;
+        let duration = at - admitted.instant;
         let (outcome, response, failure) = match result {
             Ok(response) => (Outcome::Success, Some(response), None),
             Err(Failed { outcome, failure }) => (outcome, None, Some(failure)),
         };
-        let Invocation { execution_id, app, script, request, origin } = invocation;
+        let Invocation { execution_id, app, script, request, origin } = &*admitted.invocation;
+        let completion = Completion { execution_id: *execution_id, outcome, response, failure, logs, duration };
+        if admitted.recorded.swap(true, Ordering::Relaxed) {
+            return completion;
+        }
+        let Completion { response, failure, logs, .. } = &completion;
         self.sink.record(ExecutionRecord {
             id: *execution_id,
             app_id: app.app().id,
             script_id: script.row.id,
             script_version: script.row.version,
             origin: *origin,
-            started_at: admission.at,
+            started_at: admitted.at,
             duration,
             outcome,
             status: response.as_ref().map_or(outcome.failure_status(), |response| response.status),
@@ -334,12 +336,20 @@ impl Inner {
             failure: failure.clone(),
             logs: logs.clone(),
         });
-        Completion { execution_id: *execution_id, outcome, response, failure, logs, duration }
+        completion
     }
 }
 
-impl Admission {
-    fn deadline(&self, invocation: &Invocation) -> Instant {
-        self.instant + invocation.script.row.limits.timeout
+/// No worker can be waited for.
+fn no_capacity(refused: Refused) -> Failed {
+    Failed::rejected(match refused {
+        Refused::Lane => "the app already runs as many executions at once as it may",
+        Refused::Queue => "too many executions are waiting",
+    })
+}
+
+impl Admitted {
+    fn deadline(&self) -> Instant {
+        self.instant + self.invocation.script.row.limits.timeout
     }
 }

@@ -10,13 +10,13 @@ use std::thread;
 use picloud_shared::id::AppId;
 
 /// Virtual memory of each thread's stack; only what a script touches becomes real. Dropping a chain of closures recurses
-/// once a link, and compiling 128 KiB of `a+a+a...` once a term.
+/// once a link. Parsing counts its levels and needs far less.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Who a job is for; checks of unsaved source are for nobody and share a lane.
-pub type Lane = Option<AppId>;
+/// Who a job is for.
+type Lane = AppId;
 
 /// Sizes of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -30,13 +30,11 @@ pub struct PoolSize {
 }
 
 /// Why a job is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// The lane has its share.
-    #[error("the app already runs as many executions at once as it may")]
     Lane,
     /// Nobody can wait any more.
-    #[error("too many executions are waiting")]
     Queue,
 }
 
@@ -93,7 +91,7 @@ impl Pool {
     ///
     /// # Errors
     /// There is no room for it.
-    pub fn submit(&self, lane: Lane, job: impl FnOnce() + Send + 'static) -> Result<Ticket, Refused> {
+    pub fn submit(&self, lane: AppId, job: impl FnOnce() + Send + 'static) -> Result<Ticket, Refused> {
         let mut queue = self.shared.lock();
         let ticket = queue.push(lane, self.shared.size, Box::new(job))?;
         drop(queue);
@@ -225,7 +223,7 @@ mod tests {
     const SIZE: PoolSize = PoolSize { threads: 2, lane: 3, waiting: 4 };
 
     fn lane(millis: i64) -> Lane {
-        Some(AppId::generate(Timestamp::from_millis(millis)))
+        AppId::generate(Timestamp::from_millis(millis))
     }
 
     fn push(queue: &mut Queue, lane: Lane) -> Result<Ticket, Refused> {

@@ -1,20 +1,30 @@
-//! The cache of compiled programs, bounded in bytes; each is compiled once, however many runs wait for it.
+//! The cache of compiled programs, bounded in bytes; each is compiled once, however many runs wait for it and however soon
+//! they give up.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use picloud_shared::snapshot::ProgramKey;
+use picloud_shared::snapshot::{ProgramKey, PublishedScript};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::compiled::Program;
 use crate::engine::Engines;
 use crate::executor::Invocation;
 use crate::failure::Failed;
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolSize, Refused};
 
 /// A program, or why it cannot be compiled, which is kept as well: a broken script must not cost a parse a request.
 type Compiled = Result<Arc<Program>, Arc<Failed>>;
+
+/// A program that is being compiled: nothing until it is there.
+type Compiling = watch::Receiver<Option<Compiled>>;
+
+/// Threads that compile. Two, so that the source that takes longest to compile does not hold up all others. At their queue
+/// apps take turns, and each may have as many sources there as a burst of requests just after a start can ask for.
+pub const COMPILERS: PoolSize = PoolSize { threads: 2, lane: 64, waiting: 256 };
 
 /// Weight of a remembered failure.
 const FAILURE_BYTES: u64 = 4 * 1024;
@@ -31,6 +41,8 @@ impl Weighter<ProgramKey, Compiled> for Bytes {
 /// The compiled programs.
 pub struct Programs {
     cache: Cache<ProgramKey, Compiled, Bytes>,
+    /// What is on its way into the cache.
+    compiling: Mutex<HashMap<ProgramKey, Compiling>>,
     engines: Arc<Engines>,
 }
 
@@ -45,39 +57,71 @@ impl Programs {
             .build()
             .expect("both capacities are given");
         let cache = Cache::with_options(options, Bytes, DefaultHashBuilder::default(), DefaultLifecycle::default());
-        Self { cache, engines }
+        Self { cache, compiling: Mutex::default(), engines }
     }
 
     /// A program that is there.
-    pub fn get(&self, key: ProgramKey) -> Option<Compiled> {
-        self.cache.get(&key)
+    pub fn get(&self, script: &PublishedScript) -> Option<Compiled> {
+        self.cache.get(script.program.as_ref()?)
     }
 
-    /// The program of an invocation; compiled by `compilers` where it is not there, while others that want it wait.
+    /// The program of an invocation; compiled by `compilers` where it is not there, while others that want it wait. It is
+    /// compiled to its end and kept, also when all that wait for it have left.
     ///
     /// # Errors
     /// It does not compile, or there is no capacity to compile it.
-    pub async fn get_or_compile(&self, invocation: &Arc<Invocation>, compilers: &Pool) -> Compiled {
-        let guard = match self.cache.get_value_or_guard_async(&invocation.script.program).await {
-            Ok(compiled) => return compiled,
-            Err(guard) => guard,
-        };
-        let (done, compiled) = oneshot::channel();
-        let (engines, wanted) = (Arc::clone(&self.engines), Arc::clone(invocation));
-        let submitted = compilers.submit(Some(invocation.app.app().id), move || {
-            let engine = engines.get(&wanted.script.row.limits);
-            // Nobody waiting any more means that the process ends.
-            let _ = done.send(Program::compile(engine, &wanted.script, &wanted.app));
-        });
-        if let Err(refused) = submitted {
-            return Err(Arc::new(Failed::rejected(&refused.to_string())));
+    pub async fn get_or_compile(self: &Arc<Self>, invocation: &Arc<Invocation>, compilers: &Pool) -> Compiled {
+        let mut compiling = self.compiling(invocation, compilers)?;
+        match compiling.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(compiled)) => compiled.clone(),
+            _ => Err(Arc::new(Failed::rejected("PiCloud is shutting down"))),
         }
-        let compiled: Compiled = match compiled.await {
+    }
+
+    fn compiling(self: &Arc<Self>, invocation: &Arc<Invocation>, compilers: &Pool) -> Result<Compiling, Arc<Failed>> {
+        let mut all = self.lock();
+        let key = invocation.script.program;
+        if let Some(key) = key {
+            if let Some(compiling) = all.get(&key) {
+                return Ok(compiling.clone());
+            }
+            // Compiled since the caller looked, perhaps.
+            if let Some(compiled) = self.cache.get(&key) {
+                return Ok(watch::channel(Some(compiled)).1);
+            }
+        }
+        let (done, compiling) = watch::channel(None);
+        let (programs, wanted) = (Arc::clone(self), Arc::clone(invocation));
+        let submitted = compilers.submit(invocation.app.app().id, move || {
+            let compiled = programs.compile(&wanted);
+            if let Some(key) = wanted.script.program {
+                programs.cache.insert(key, compiled.clone());
+                programs.lock().remove(&key);
+            }
+            done.send_replace(Some(compiled));
+        });
+        submitted.map_err(|refused| {
+            Arc::new(Failed::rejected(match refused {
+                Refused::Lane => "too many scripts of the app are being compiled",
+                Refused::Queue => "too many scripts are being compiled",
+            }))
+        })?;
+        if let Some(key) = key {
+            all.insert(key, compiling.clone());
+        }
+        Ok(compiling)
+    }
+
+    fn compile(&self, wanted: &Invocation) -> Compiled {
+        let compile = || Program::compile(self.engines.get(&wanted.script.row.limits), &wanted.script, &wanted.app);
+        match catch_unwind(AssertUnwindSafe(compile)) {
             Ok(compiled) => compiled.map(Arc::new).map_err(Arc::new),
             Err(_) => Err(Arc::new(Failed::error("compiling the script broke the interpreter"))),
-        };
-        // The guard's key may have been taken out meanwhile; then the next run compiles again.
-        let _ = guard.insert(compiled.clone());
-        compiled
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ProgramKey, Compiling>> {
+        // Nothing that is done under the lock can leave the map half changed.
+        self.compiling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,10 +1,11 @@
 //! Exactly one record for each run, whatever comes of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use picloud_executor::ExecutorConfig;
-use picloud_shared::execution::{LogLevel, Origin, Outcome, RECORDED_BODY_BYTES};
+use picloud_executor::{Executor, ExecutorConfig};
+use picloud_shared::execution::{ExecutionRecord, ExecutionSink, LogLevel, Origin, Outcome, RECORDED_BODY_BYTES};
 use picloud_shared::script::Limits;
 
 use crate::world::{NOW, World, config, endless, limits, publish, request, with_body};
@@ -88,4 +89,26 @@ fn a_draining_executor_rejects_and_records() {
     let completion = world.eval("1");
     assert_eq!(completion.outcome, Outcome::Rejected);
     assert_eq!(world.records().len(), 1);
+}
+
+/// A sink that fails as no sink may.
+#[derive(Default)]
+struct Broken(AtomicUsize);
+
+impl ExecutionSink for Broken {
+    fn record(&self, _record: ExecutionRecord) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        panic!("the sink is broken");
+    }
+}
+
+#[test]
+fn a_sink_that_panics_is_handed_no_second_record() {
+    let (world, sink) = (World::new(), Arc::new(Broken::default()));
+    let executor = Executor::start(config(), world.clock.clone(), sink.clone()).unwrap();
+    let invocation = publish(&[("main", "1")], limits()).call("main");
+    let completion = world.wait(world.runtime.spawn(async move { executor.run(invocation).await }));
+    assert_eq!(completion.outcome, Outcome::Error);
+    assert_eq!(completion.failure.unwrap().message, "the run broke and was ended");
+    assert_eq!(sink.0.load(Ordering::Relaxed), 1);
 }

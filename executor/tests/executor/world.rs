@@ -115,13 +115,14 @@ impl World {
         limits: Limits,
     ) -> Result<CheckedSource, SourceError> {
         let executor = Arc::clone(&self.executor);
+        let app = AppId::generate(NOW);
         let (name, source) = (name.parse().unwrap(), source.parse().unwrap());
         let others: ModuleSources = others
             .iter()
             .map(|(name, kind, source)| (name.parse().unwrap(), (*kind, source.parse().unwrap())))
             .collect();
         let others = Arc::new(others);
-        self.wait(self.runtime.spawn(async move { executor.check(name, kind, source, limits, others).await }))
+        self.wait(self.runtime.spawn(async move { executor.check(app, name, kind, source, limits, others).await }))
     }
 
     pub fn records(&self) -> Vec<ExecutionRecord> {

@@ -14,7 +14,7 @@ use picloud_shared::path_pattern::RequestPath;
 use picloud_shared::request::{RequestHead, Scheme, ScriptRequest};
 use picloud_shared::routing::RouteVerdict;
 use picloud_shared::script::{ScriptKind, ScriptSource};
-use picloud_shared::snapshot::{ProgramKey, PublishedApp, PublishedScript, ScriptRow, SnapshotCell};
+use picloud_shared::snapshot::{PublishedApp, PublishedScript, ScriptRow, SnapshotCell};
 
 use crate::repo::scripts::{Script, ScriptMeta};
 use crate::service::authorize::{Actor, Capability};
@@ -110,9 +110,8 @@ impl InvokeService {
         let imports = self.checker.check(family, &draft).await?;
         let Script { meta, source } = draft;
         let ScriptMeta { id, name, kind, execute_access, .. } = meta;
-        let unique = ExecutionId::generate(self.clock.now());
         let row = ScriptRow { id, name, kind, version: 0, source, imports, limits, execute_access };
-        Ok(PublishedScript { row, program: ProgramKey::unshared(unique.as_uuid()) })
+        Ok(PublishedScript { row, program: None })
     }
 }
 

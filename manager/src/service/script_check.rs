@@ -138,6 +138,6 @@ impl Checker {
     ) -> Result<Vec<ScriptName>, SourceError> {
         let others = Arc::new(family.others(draft, checked.meta.id));
         let (name, kind, source) = (checked.meta.name.clone(), checked.meta.kind, checked.source.clone());
-        Ok(self.executor.check(name, kind, source, limits, others).await?.imports)
+        Ok(self.executor.check(family.app_id, name, kind, source, limits, others).await?.imports)
     }
 }

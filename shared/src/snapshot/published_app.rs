@@ -39,20 +39,13 @@ pub struct ScriptRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProgramKey([u8; 16]);
 
-impl ProgramKey {
-    /// The key of a program that nothing else shares, such as unsaved source; `unique` must be unique.
-    pub const fn unshared(unique: uuid::Uuid) -> Self {
-        Self(*unique.as_bytes())
-    }
-}
-
 /// A script as it is published.
 #[derive(Debug)]
 pub struct PublishedScript {
     /// What the store holds.
     pub row: ScriptRow,
-    /// Which program runs.
-    pub program: ProgramKey,
+    /// Which program runs; nothing for unsaved source, whose program serves one run and is not kept.
+    pub program: Option<ProgramKey>,
 }
 
 /// An app as it is published: whole, and replaced whole.
@@ -78,7 +71,7 @@ impl PublishedApp {
         let scripts: HashMap<_, _> = scripts
             .into_iter()
             .zip(keys)
-            .map(|(row, program)| (row.id, Arc::new(PublishedScript { row, program })))
+            .map(|(row, program)| (row.id, Arc::new(PublishedScript { row, program: Some(program) })))
             .collect();
         let modules = scripts
             .values()
