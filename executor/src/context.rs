@@ -16,6 +16,8 @@ use picloud_shared::version;
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, Position};
 
 use crate::executor::Invocation;
+use crate::json::SizeLimits;
+use crate::limits::charge_bytes;
 use part::Part;
 
 type Fallible<T> = Result<T, Box<EvalAltResult>>;
@@ -134,7 +136,11 @@ pub fn register(module: &mut Module) {
 
     part!(params, |_call, request| Ok(params(&request.params)));
     part!(host_params, |_call, request| Ok(params(&request.host_params)));
-    part!(query, |_call, request| { Ok(text::form(request.head.query.as_deref().unwrap_or_default().as_bytes())) });
+    part!(query, |call, request| {
+        let query = request.head.query.as_deref().unwrap_or_default();
+        charge_bytes(query.len())?;
+        text::form(query.as_bytes(), SizeLimits::of(call.engine())).map_err(|what| what.thrown(Position::NONE))
+    });
     part!(headers, |_call, request| Ok(headers(&request.head.headers)));
     part!(cookies, |_call, request| Ok(cookies(&request.head.headers)));
     part!(body, |call, request| body::parsed(request, &call));

@@ -77,8 +77,8 @@ fn write(row: &Row<'_>, max_bytes: usize) -> Result<Body, Failed> {
 
 fn send(status: StatusCode, headers: Headers, body: Body) -> ScriptResponse {
     let mut headers: HeaderMap = headers.into();
-    // RFC 9110, 15.3.5 and 15.4.5: these two never have content.
-    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+    // RFC 9110, 15.3.5, 15.3.6 and 15.4.5: these never have content.
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
         return ScriptResponse { status, headers, body: Bytes::new() };
     }
     if let Some(content_type) = body.content_type

@@ -24,15 +24,16 @@ pub fn parsed(request: &ScriptRequest, call: &NativeCallContext) -> Fallible<Dyn
     }
     if kind.is_form() {
         charge_bytes(body.len())?;
-        return Ok(text::form(body));
+        return text::form(body, SizeLimits::of(call.engine())).map_err(|what| what.thrown(Position::NONE));
     }
     if kind.is_text() { text(request, call) } else { bytes(request, call) }
 }
 
 /// The body as text, whatever its type; empty where there is none.
 pub fn text(request: &ScriptRequest, call: &NativeCallContext) -> Fallible<Dynamic> {
-    fits(request.body.len(), call.engine().max_string_size(), "Length of string")?;
-    let text = content_type(request).decode(&request.body).map_err(thrown)?;
+    let kind = content_type(request);
+    fits(kind.decoded_len(&request.body), call.engine().max_string_size(), "Length of string")?;
+    let text = kind.decode(&request.body).map_err(thrown)?;
     Ok(text.into_owned().into())
 }
 

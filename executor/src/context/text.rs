@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use rhai::{Dynamic, Map};
 
+use crate::json::{Left, SizeLimits, TooLarge};
+
 /// A content type as RFC 9110, 8.3 writes it, as far as it decides how a body is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentType {
@@ -41,6 +43,14 @@ impl ContentType {
             || matches!(&*self.essence, "application/xml" | "application/javascript" | "application/yaml")
     }
 
+    /// Bytes of the text that [`ContentType::decode`] gives, at most: what is beyond ASCII in Latin-1 takes two in UTF-8.
+    pub fn decoded_len(&self, body: &[u8]) -> usize {
+        match self.charset.as_deref() {
+            Some("iso-8859-1" | "latin1") => body.len() + body.iter().filter(|byte| !byte.is_ascii()).count(),
+            _ => body.len(),
+        }
+    }
+
     /// The text of a body in this type's character set, UTF-8 where it names none. A byte order mark is left out.
     ///
     /// # Errors
@@ -60,23 +70,35 @@ impl ContentType {
 }
 
 /// A map of a query or form: `+` is a space, `%xx` is decoded, and a repeated key gives an array.
-pub fn form(encoded: &[u8]) -> Dynamic {
+///
+/// # Errors
+/// It holds more than `limits` allow.
+pub fn form(encoded: &[u8], limits: SizeLimits) -> Result<Dynamic, TooLarge> {
+    let left = Left::new(limits);
     let mut map = Map::new();
     for (key, value) in form_urlencoded::parse(encoded) {
+        left.string(&value)?;
         let value = Dynamic::from(value.into_owned());
         match map.get_mut(&*key) {
             None => {
+                left.string(&key)?;
+                left.entry()?;
                 map.insert((&*key).into(), value);
             }
             Some(held) if held.is_array() => {
+                left.element()?;
                 if let Ok(mut array) = held.as_array_mut() {
                     array.push(value);
                 }
             }
-            Some(held) => *held = Dynamic::from_array(vec![held.take(), value]),
+            Some(held) => {
+                left.element()?;
+                left.element()?;
+                *held = Dynamic::from_array(vec![held.take(), value]);
+            }
         }
     }
-    Dynamic::from_map(map)
+    Ok(Dynamic::from_map(map))
 }
 
 #[cfg(test)]
@@ -114,9 +136,32 @@ mod tests {
 
     #[test]
     fn a_repeated_key_of_a_form_gives_an_array() {
-        let text = |encoded: &str| to_text(&form(encoded.as_bytes()), 1_000);
+        let limits = SizeLimits { string: 100, array: 3, map: 3 };
+        let text = |encoded: &str| to_text(&form(encoded.as_bytes(), limits).unwrap(), 1_000);
         assert_eq!(text("a=1&b=x+y%21&a=2&a=3&c"), r#"{"a":["1","2","3"],"b":"x y!","c":""}"#);
         assert_eq!(text("%zz=%ff&=&&"), "{\"\":\"\",\"%zz\":\"\u{fffd}\"}");
         assert_eq!(text(""), "{}");
+    }
+
+    #[test]
+    fn a_form_is_held_to_the_limits_while_it_is_read() {
+        let limits = SizeLimits { string: 8, array: 3, map: 2 };
+        let over = |encoded: &str| form(encoded.as_bytes(), limits).err();
+        for within in ["a=1&b=2", "a=1&a=2&a=3", "abcd=efgh"] {
+            assert_eq!(over(within), None, "{within}");
+        }
+        assert_eq!(over("a&b&c"), Some(TooLarge("Size of object map")));
+        assert_eq!(over("a&a&a&a"), Some(TooLarge("Size of array/BLOB")));
+        for long in ["abcd=efghi", "abcdefghi=", "a=12345678"] {
+            assert_eq!(over(long), Some(TooLarge("Length of string")), "{long}");
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_text_is_known_before_it_is_made() {
+        for (header, body) in [("text/plain; charset=latin1", &b"a\xe4\xff"[..]), ("text/plain", "aä".as_bytes())] {
+            let kind = ContentType::parse(header);
+            assert_eq!(kind.decoded_len(body), kind.decode(body).unwrap().len(), "{header}");
+        }
     }
 }

@@ -4,26 +4,10 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 
-use rhai::{Array, Dynamic, Engine, EvalAltResult, Map, Position};
+use rhai::{Array, Dynamic, EvalAltResult, Map, Position};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// The data limits of a script, as Rhai counts them: over a value and all that is within it.
-#[derive(Debug, Clone, Copy)]
-pub struct SizeLimits {
-    /// Bytes of strings.
-    pub string: usize,
-    /// Elements of arrays.
-    pub array: usize,
-    /// Entries of maps.
-    pub map: usize,
-}
-
-impl SizeLimits {
-    /// The limits that an engine enforces.
-    pub fn of(engine: &Engine) -> Self {
-        Self { string: engine.max_string_size(), array: engine.max_array_size(), map: engine.max_map_size() }
-    }
-}
+use super::{Left, MAX_DEPTH, SizeLimits, TooLarge};
 
 /// Why a text cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +17,7 @@ pub enum ReadError {
     Invalid(String),
     /// It holds more than the script's limits allow.
     #[error("the JSON text holds more than a limit allows: {0}")]
-    TooLarge(&'static str),
+    TooLarge(TooLarge),
 }
 
 impl ReadError {
@@ -41,8 +25,7 @@ impl ReadError {
     pub fn thrown(self, position: Position) -> Box<EvalAltResult> {
         match self {
             Self::Invalid(message) => EvalAltResult::ErrorRuntime(message.into(), position).into(),
-            // Rhai's own words, so that all ways over a limit look the same.
-            Self::TooLarge(what) => EvalAltResult::ErrorDataTooLarge(what.to_owned(), position).into(),
+            Self::TooLarge(what) => what.thrown(position),
         }
     }
 }
@@ -50,59 +33,47 @@ impl ReadError {
 /// Reads JSON. Integers beyond 64 bits become floats; of a repeated key the last counts.
 ///
 /// # Errors
-/// Text that is not one JSON value or nests deeper than 128; more than `limits` allow.
+/// Text that is not one JSON value or nests deeper than [`MAX_DEPTH`]; more than `limits` allow.
 pub fn read(text: &[u8], limits: SizeLimits) -> Result<Dynamic, ReadError> {
-    let left = Left { limits: Cell::new(limits), over: Cell::new(None) };
+    let reading = Reading { left: Left::new(limits), over: Cell::new(None) };
     let mut json = serde_json::Deserializer::from_slice(text);
-    let value = Value(&left).deserialize(&mut json).and_then(|value| json.end().map(|()| value));
-    value.map_err(|error| match left.over.get() {
+    // It would stop one level before ours; each level goes through [`Value::within`].
+    json.disable_recursion_limit();
+    let value = Value { reading: &reading, depth: MAX_DEPTH }.deserialize(&mut json);
+    value.and_then(|value| json.end().map(|()| value)).map_err(|error| match reading.over.get() {
         Some(what) => ReadError::TooLarge(what),
         None => ReadError::Invalid(format!("invalid JSON: {error}")),
     })
 }
 
-/// What may still be read.
-struct Left {
-    limits: Cell<SizeLimits>,
-    over: Cell<Option<&'static str>>,
+struct Reading {
+    left: Left,
+    /// What was too large, since the parser passes on only texts.
+    over: Cell<Option<TooLarge>>,
 }
 
-impl Left {
-    fn take<E: serde::de::Error>(
-        &self,
-        amount: usize,
-        which: fn(&mut SizeLimits) -> &mut usize,
-        name: &'static str,
-    ) -> Result<(), E> {
-        let mut limits = self.limits.get();
-        let left = which(&mut limits);
-        match left.checked_sub(amount) {
-            Some(rest) => {
-                *left = rest;
-                self.limits.set(limits);
-                Ok(())
-            }
-            None => {
-                self.over.set(Some(name));
-                Err(E::custom(name))
-            }
-        }
-    }
-
-    fn string<E: serde::de::Error>(&self, text: &str) -> Result<(), E> {
-        self.take(text.len(), |limits| &mut limits.string, "Length of string")
-    }
-
-    fn element<E: serde::de::Error>(&self) -> Result<(), E> {
-        self.take(1, |limits| &mut limits.array, "Size of array/BLOB")
-    }
-
-    fn entry<E: serde::de::Error>(&self) -> Result<(), E> {
-        self.take(1, |limits| &mut limits.map, "Size of object map")
+impl Reading {
+    fn count<E: serde::de::Error>(&self, counted: Result<(), TooLarge>) -> Result<(), E> {
+        counted.map_err(|what| {
+            self.over.set(Some(what));
+            E::custom(what)
+        })
     }
 }
 
-struct Value<'a>(&'a Left);
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    reading: &'a Reading,
+    /// Levels that are left.
+    depth: usize,
+}
+
+impl Value<'_> {
+    fn within<E: serde::de::Error>(self) -> Result<Self, E> {
+        let deeper = self.depth.checked_sub(1).map(|depth| Self { depth, ..self });
+        deeper.ok_or_else(|| E::custom(format_args!("it nests deeper than {MAX_DEPTH}")))
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Value<'_> {
     type Value = Dynamic;
@@ -140,31 +111,33 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Dynamic, E> {
-        self.0.string(text)?;
+        self.reading.count(self.reading.left.string(text))?;
         Ok(text.into())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Dynamic, A::Error> {
+        let within = self.within::<A::Error>()?;
         let mut array = Array::new();
-        while let Some(item) = items.next_element_seed(Value(self.0))? {
-            self.0.element::<A::Error>()?;
+        while let Some(item) = items.next_element_seed(within)? {
+            self.reading.count::<A::Error>(self.reading.left.element())?;
             array.push(item);
         }
         Ok(Dynamic::from_array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Dynamic, A::Error> {
+        let within = self.within::<A::Error>()?;
         let mut map = Map::new();
-        while let Some(key) = entries.next_key_seed(Key(self.0, PhantomData))? {
-            self.0.entry::<A::Error>()?;
-            map.insert(key, entries.next_value_seed(Value(self.0))?);
+        while let Some(key) = entries.next_key_seed(Key(self.reading, PhantomData))? {
+            self.reading.count::<A::Error>(self.reading.left.entry())?;
+            map.insert(key, entries.next_value_seed(within)?);
         }
         Ok(Dynamic::from_map(map))
     }
 }
 
 /// A key, made as what the map wants: Rhai does not name its type of keys.
-struct Key<'a, K>(&'a Left, PhantomData<K>);
+struct Key<'a, K>(&'a Reading, PhantomData<K>);
 
 impl<'de, K: for<'s> From<&'s str>> DeserializeSeed<'de> for Key<'_, K> {
     type Value = K;
@@ -182,8 +155,7 @@ impl<K: for<'s> From<&'s str>> Visitor<'_> for Key<'_, K> {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<K, E> {
-        // Rhai does not count keys, but they take memory like any string.
-        self.0.string(text)?;
+        self.0.count(self.0.left.string(text))?;
         Ok(text.into())
     }
 }
@@ -191,7 +163,7 @@ impl<K: for<'s> From<&'s str>> Visitor<'_> for Key<'_, K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::{MAX_DEPTH, write};
+    use crate::json::write;
 
     const LIMITS: SizeLimits = SizeLimits { string: 100, array: 200, map: 5 };
 
@@ -220,12 +192,25 @@ mod tests {
     }
 
     #[test]
+    fn what_can_be_written_can_be_read_down_to_the_last_level() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(round(&nested(MAX_DEPTH)).unwrap(), nested(MAX_DEPTH));
+        let maps = format!("{}1{}", r#"{"a":"#.repeat(MAX_DEPTH), "}".repeat(MAX_DEPTH));
+        let many = SizeLimits { map: MAX_DEPTH, string: MAX_DEPTH, ..LIMITS };
+        let read = |text: &str| read(text.as_bytes(), many);
+        assert_eq!(write(&read(&maps).unwrap(), 10_000).unwrap(), maps.as_bytes());
+        let error = read(&nested(MAX_DEPTH + 1)).unwrap_err().to_string();
+        assert!(error.starts_with("invalid JSON: it nests deeper than 128"), "{error}");
+        assert!(read(&"[".repeat(1_000_000)).is_err());
+    }
+
+    #[test]
     fn the_limits_count_over_the_whole_value() {
         let strings = format!(r#"["{0}","{0}","{0}"]"#, "x".repeat(34));
         let arrays = format!("[[{0}],[{0}]]", "1,".repeat(99) + "1");
         let maps = r#"[{"a":1,"b":1,"c":1},{"a":1,"b":1,"c":1}]"#;
         for (text, what) in [(strings.as_str(), "string"), (&arrays, "array"), (maps, "map")] {
-            assert!(matches!(round(text), Err(ReadError::TooLarge(name)) if name.contains(what)), "{what}");
+            assert!(matches!(round(text), Err(ReadError::TooLarge(name)) if name.0.contains(what)), "{what}");
         }
     }
 }

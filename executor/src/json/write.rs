@@ -39,6 +39,12 @@ pub fn write(value: &Dynamic, max_bytes: usize) -> Result<Vec<u8>, WriteError> {
     }
 }
 
+/// A value as a JSON document, where [`write`] has written it already.
+pub fn to_value(value: &Dynamic) -> Option<serde_json::Value> {
+    // Not by reading what was written: serde_json reads one level less than we write.
+    serde_json::to_value(Written { value, depth: MAX_DEPTH, problem: &Cell::new(None) }).ok()
+}
+
 /// A text for people: a string as it is, anything else as JSON, what JSON cannot express by its type's name. Cut at
 /// `max_bytes`.
 pub fn to_text(value: &Dynamic, max_bytes: usize) -> String {

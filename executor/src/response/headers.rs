@@ -5,6 +5,9 @@ use rhai::Dynamic;
 
 /// Bytes of all names and values of one response's headers. Clients and proxies give up at 8 to 64 KiB.
 const MAX_BYTES: usize = 32 * 1024;
+/// Bytes that each header counts beside its name and value, as with HPACK (RFC 7541, 4.1), so that many empty ones are not
+/// free.
+const OVERHEAD: usize = 32;
 
 /// A header that cannot be sent; the text is for the script's author.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,13 +40,21 @@ impl Headers {
     /// Sets a header, in place of what it was.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), InvalidHeader> {
         let name = parse_name(name)?;
-        self.remove(&name);
-        self.add(name, value)
+        let value = parse_value(&name, value)?;
+        self.replace(name, vec![value])
     }
 
     /// Gives a header once more.
     pub fn append(&mut self, name: &str, value: &str) -> Result<(), InvalidHeader> {
-        self.add(parse_name(name)?, value)
+        let name = parse_name(name)?;
+        let value = parse_value(&name, value)?;
+        let bytes = self.bytes + size(&name, &value);
+        if bytes > MAX_BYTES {
+            return Err(InvalidHeader::TooLong);
+        }
+        self.map.try_append(name, value).map_err(|_| InvalidHeader::TooLong)?;
+        self.bytes = bytes;
+        Ok(())
     }
 
     /// Sets a header to a string, or to several by an array of strings.
@@ -54,29 +65,32 @@ impl Headers {
         let name = parse_name(name)?;
         let kind = |value: &Dynamic| InvalidHeader::Kind(name.to_string(), value.type_name());
         let array = value.as_array_ref().map_err(|_| kind(value))?;
-        self.remove(&name);
-        for item in &*array {
-            let text = item.as_immutable_string_ref().map_err(|_| kind(item))?;
-            self.add(name.clone(), &text)?;
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, name: &HeaderName) {
-        let freed: usize = self.map.get_all(name).iter().map(|value| size(name, value)).sum();
-        self.bytes -= freed;
-        self.map.remove(name);
-    }
-
-    fn add(&mut self, name: HeaderName, value: &str) -> Result<(), InvalidHeader> {
-        let value = HeaderValue::from_str(value)
-            .or_else(|_| HeaderValue::from_bytes(value.as_bytes()))
-            .map_err(|_| InvalidHeader::Value(name.to_string()))?;
-        self.bytes += size(&name, &value);
-        if self.bytes > MAX_BYTES {
+        // None is free, so more than this cannot fit.
+        if array.len() > MAX_BYTES / OVERHEAD {
             return Err(InvalidHeader::TooLong);
         }
-        self.map.try_append(name, value).map_err(|_| InvalidHeader::TooLong)?;
+        let parse = |item: &Dynamic| {
+            let text = item.as_immutable_string_ref().map_err(|_| kind(item))?;
+            parse_value(&name, &text)
+        };
+        let values = array.iter().map(parse).collect::<Result<_, _>>()?;
+        self.replace(name, values)
+    }
+
+    /// Puts these values in the place of what the header was, all or none.
+    fn replace(&mut self, name: HeaderName, values: Vec<HeaderValue>) -> Result<(), InvalidHeader> {
+        let freed: usize = self.map.get_all(&name).iter().map(|value| size(&name, value)).sum();
+        let taken: usize = values.iter().map(|value| size(&name, value)).sum();
+        let bytes = self.bytes - freed + taken;
+        if bytes > MAX_BYTES {
+            return Err(InvalidHeader::TooLong);
+        }
+        self.map.remove(&name);
+        self.bytes = bytes;
+        for value in values {
+            // The map's own bound is thousands of names, which take more than all bytes that there are.
+            self.map.try_append(&name, value).map_err(|_| InvalidHeader::TooLong)?;
+        }
         Ok(())
     }
 }
@@ -87,9 +101,14 @@ impl From<Headers> for HeaderMap {
     }
 }
 
-/// As HPACK counts it (RFC 7541, 4.1), so that many empty headers are not free.
 fn size(name: &HeaderName, value: &HeaderValue) -> usize {
-    name.as_str().len() + value.len() + 32
+    name.as_str().len() + value.len() + OVERHEAD
+}
+
+fn parse_value(name: &HeaderName, text: &str) -> Result<HeaderValue, InvalidHeader> {
+    HeaderValue::from_str(text)
+        .or_else(|_| HeaderValue::from_bytes(text.as_bytes()))
+        .map_err(|_| InvalidHeader::Value(name.to_string()))
 }
 
 fn parse_name(text: &str) -> Result<HeaderName, InvalidHeader> {
@@ -143,6 +162,20 @@ mod tests {
             headers.set("a", &value).unwrap();
         }
         assert_eq!(headers.set("b", &value), Err(InvalidHeader::TooLong));
+    }
+
+    #[test]
+    fn what_is_refused_changes_nothing() {
+        let mut headers = Headers::default();
+        headers.set("a", "1").unwrap();
+        let (bytes, long) = (headers.bytes, "x".repeat(MAX_BYTES));
+        let mixed = Dynamic::from_array(vec!["2".into(), 1_i64.into()]);
+        let too_long = Dynamic::from_array(vec!["2".into(), long.as_str().into()]);
+        assert!(headers.set("a", &long).is_err() && headers.set("a", "\n").is_err());
+        assert!(headers.append("a", &long).is_err());
+        assert!(headers.set_value("a", &mixed).is_err() && headers.set_value("a", &too_long).is_err());
+        assert_eq!((headers.bytes, headers.map.len()), (bytes, 1));
+        assert_eq!(headers.map["a"], "1");
     }
 
     #[test]

@@ -56,13 +56,15 @@ impl LogBuffer {
         // One byte more than there is room for tells a text that fits from one that does not.
         let message = json::to_text(message, room + 1);
         let data = match data {
-            None => Ok(None),
-            Some(data) => json::write(&Dynamic::from_map(data), room.saturating_sub(message.len())).map(Some),
+            None => Ok((0, None)),
+            Some(data) => {
+                let data = Dynamic::from_map(data);
+                json::write(&data, room.saturating_sub(message.len())).map(|json| (json.len(), json::to_value(&data)))
+            }
         };
         match data {
-            Ok(data) if message.len() <= room => {
-                self.bytes += message.len() + data.as_ref().map_or(0, Vec::len);
-                let data = data.and_then(|json| serde_json::from_slice(&json).ok());
+            Ok((data_bytes, data)) if message.len() <= room => {
+                self.bytes += message.len() + data_bytes;
                 self.lines.push(LogLine { time: self.now(), level, message, data });
             }
             Err(error) if message.len() <= room && error != json::WriteError::TooLong => {

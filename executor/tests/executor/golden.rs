@@ -179,10 +179,18 @@ fn differences(expected: &Expected, got: &Completion) -> Vec<String> {
     found
 }
 
+/// A case may hold values as deep as scripts may log them, which is more than serde_json reads of itself.
+fn read_case(text: &str) -> serde_json::Result<Case> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    json.disable_recursion_limit();
+    let case = Case::deserialize(&mut json)?;
+    json.end().map(|()| case)
+}
+
 fn run(world: &World, script: &Path) -> Vec<String> {
     let source = fs::read_to_string(script).unwrap();
     let case = match fs::read_to_string(script.with_extension("json")) {
-        Ok(text) => match serde_json::from_str::<Case>(&text) {
+        Ok(text) => match read_case(&text) {
             Ok(case) => case,
             Err(error) => return vec![format!("the .json cannot be read: {error}")],
         },
