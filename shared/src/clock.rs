@@ -6,14 +6,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A moment in milliseconds since 1970-01-01T00:00:00Z; written as RFC 3339 in UTC with three decimals.
+/// The first millisecond that RFC 3339 has a text for, the year 0's; and the last that jiff reads in every time zone, the
+/// year 9999's but for its last day.
+const FIRST: i64 = -62_167_219_200_000;
+const LAST: i64 = 253_402_207_200_000;
+
+/// A moment in milliseconds since 1970-01-01T00:00:00Z, from the year 0 to 9999; written as RFC 3339 in UTC with three
+/// decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The moment that many milliseconds after the epoch.
+    /// The moment that many milliseconds after the epoch; the first or the last where there is none.
     pub const fn from_millis(millis: i64) -> Self {
-        Self(millis)
+        match millis {
+            ..FIRST => Self(FIRST),
+            LAST.. => Self(LAST),
+            _ => Self(millis),
+        }
     }
 
     /// Milliseconds since the epoch.
@@ -23,12 +33,12 @@ impl Timestamp {
 
     /// This moment plus a span; stops at the end of representable time.
     pub fn plus(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// This moment less a span; stops at the beginning of representable time.
     pub fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// The span from `earlier` to this moment; zero when the clock went back.
@@ -44,10 +54,8 @@ pub struct InvalidTimestamp;
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(time) => write!(f, "{time:.3}"),
-            Err(_) => write!(f, "{}ms", self.0),
-        }
+        let time = jiff::Timestamp::from_millisecond(self.0).map_err(|_| fmt::Error)?;
+        write!(f, "{time:.3}")
     }
 }
 
@@ -56,7 +64,7 @@ impl std::str::FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
         let time: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp)?;
-        Ok(Self(time.as_millisecond()))
+        Ok(Self::from_millis(time.as_millisecond()))
     }
 }
 
@@ -86,7 +94,7 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+        Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 }
 
@@ -108,7 +116,7 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
+        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -123,6 +131,17 @@ mod tests {
         assert_eq!("2026-01-01T01:00:00.007+01:00".parse(), Ok(time));
         assert_eq!("yesterday".parse::<Timestamp>(), Err(InvalidTimestamp));
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn every_timestamp_reads_back_what_it_writes() {
+        for millis in [i64::MIN, FIRST, -1, 0, LAST, i64::MAX] {
+            let time = Timestamp::from_millis(millis);
+            assert_eq!(time.to_string().parse(), Ok(time), "{time}");
+        }
+        assert_eq!(Timestamp::from_millis(FIRST).to_string(), "0000-01-01T00:00:00.000Z");
+        assert_eq!(jiff::Timestamp::MAX.as_second() * 1_000, LAST);
+        assert_eq!(Timestamp::from_millis(0).plus(Duration::MAX), Timestamp::from_millis(i64::MAX));
     }
 
     #[test]

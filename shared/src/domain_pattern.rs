@@ -19,9 +19,10 @@ const MAX_PARENT_BYTES: usize = 251;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DomainPattern {
-    /// One host.
+    /// One host. Parsed as a claim it is no public suffix.
     Exact(Host<'static>),
-    /// `*.parent` or `{label}.parent`.
+    /// `*.parent` or `{label}.parent`. Made by parsing alone: not every name and host will do.
+    #[non_exhaustive]
     Wildcard {
         /// The name under which the first label reaches `ctx.request.host_params`.
         label: Option<Box<str>>,
