@@ -142,7 +142,7 @@ fn arrange(loaded: Loaded) -> Vec<Arc<PublishedApp>> {
     let arrange_one = |AppRows { app, claims, scripts, routes }| {
         let (published, astray) = PublishedApp::new(app, claims, scripts, routes);
         for route in astray {
-            warn!(app_id = %route.app_id, route_id = %route.id, "a route leads to no published endpoint and is left out");
+            warn!(app_id = %route.app_id, route_id = %route.id, "a route is left out: it leads to no published endpoint, or the app's routes spread too far with it");
         }
         Arc::new(published)
     };

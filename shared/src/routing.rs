@@ -8,6 +8,7 @@
 
 mod method_set;
 mod shadow;
+mod spread;
 mod trie;
 
 use std::collections::HashSet;
@@ -23,6 +24,7 @@ use crate::snapshot::{PublishedApp, Snapshot};
 
 use method_set::MethodSet;
 pub use shadow::shadows;
+pub use spread::Spread;
 use trie::{Found, Trie};
 
 /// The routes of one app, arranged for matching.
@@ -214,9 +216,4 @@ pub fn dispatch<'s>(snapshot: &'s Snapshot, host: &Host<'_>, path: &RequestPath<
 /// Whether two patterns of one app conflict: the same host key, path shape and method.
 pub fn conflicts(a: &RoutePattern, b: &RoutePattern) -> bool {
     a.method == b.method && a.host.shape_key() == b.host.shape_key() && a.path.shape_key() == b.path.shape_key()
-}
-
-/// Whether a route of this method takes a request of that method by its name or by ANY.
-pub fn answers(route: RouteMethod, method: &Method) -> bool {
-    route == RouteMethod::Any || route.as_str() == method.as_str()
 }

@@ -8,8 +8,8 @@ use http::Method;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::id::{AppId, RouteId, ScriptId};
 use picloud_shared::path_pattern::{PathKind, PathPattern, RequestPath};
-use picloud_shared::route::{HostSelector, Route, RouteMethod, RoutePattern};
-use picloud_shared::routing::{RouteTable, RouteVerdict, answers, conflicts, shadows};
+use picloud_shared::route::{HostSelector, Route, RoutePattern};
+use picloud_shared::routing::{RouteTable, RouteVerdict, conflicts, shadows};
 use uuid::Uuid;
 
 /// A pattern written `GET exact /a`, or with a host `GET exact /a on *.x`.
@@ -311,10 +311,4 @@ fn a_route_shadows_another_when_it_takes_a_request_of_its() {
     ] {
         assert_eq!(shadows(&pattern(winner), &pattern(shadowed)), expected, "{winner} / {shadowed}");
     }
-}
-
-#[test]
-fn a_route_answers_its_own_method_and_any_answers_all() {
-    assert!(answers(RouteMethod::Get, &Method::GET) && answers(RouteMethod::Any, &Method::TRACE));
-    assert!(!answers(RouteMethod::Get, &Method::HEAD) && !answers(RouteMethod::Post, &Method::GET));
 }

@@ -3,6 +3,7 @@
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::id::{AppId, RouteId, ScriptId};
 use picloud_shared::route::{Route, RoutePattern};
+use picloud_shared::routing::Spread;
 use picloud_shared::script::ScriptKind;
 use serde_json::{Value, json};
 
@@ -164,6 +165,14 @@ impl RouteService {
         let claims = claims_of(conn, route.app_id).await?;
         if !is_claimed(&route.pattern, &claims) {
             return Err(ServiceError::HostNotClaimed);
+        }
+        let mut spread = Spread::default();
+        for other in routes::list_of_app(conn, route.app_id).await?.iter().filter(|other| other.route.id != route.id) {
+            spread.admit(&other.route.pattern.path);
+        }
+        if !spread.admit(&route.pattern.path) {
+            let detail = "the app's routes have their parameters in too many different places; put this one's where others have them";
+            return Err(ServiceError::invalid("path", detail));
         }
         match routes::find_conflict(conn, route.app_id, &route.pattern).await? {
             Some(other) if other.route.id != route.id => {

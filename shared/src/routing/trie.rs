@@ -212,9 +212,9 @@ impl Search<'_, '_> {
     /// Goes down in order of precedence: the path's end or the static child, then the parameter, then the tail; the
     /// caller comes back here for the next where a way leads to nothing.
     ///
-    /// Coming back is cheap: a node has one parent, and a step to any child takes one segment, so a search enters a
-    /// node at most once. It costs at most one probe for each node that is there, and it nests no deeper than the
-    /// longest pattern, which has 64 segments.
+    /// A search enters a node at most once, since a node has one parent and a step to any child takes one segment. It costs
+    /// one probe for each node that the path comes to, which are as many as [`super::Spread`] admits, and it nests no deeper
+    /// than the longest pattern, which has 64 segments.
     fn descend(&mut self, node: NodeId, depth: usize) -> Option<Found> {
         let trie = self.trie;
         let Node { exact, tail, param_child, .. } = &trie.nodes[node as usize];

@@ -10,7 +10,7 @@ use crate::domain_pattern::DomainPattern;
 use crate::id::ScriptId;
 use crate::name::ScriptName;
 use crate::route::Route;
-use crate::routing::RouteTable;
+use crate::routing::{RouteTable, Spread};
 use crate::script::{ExecuteAccess, Limits, ScriptKind, ScriptSource};
 
 /// A script as it is published, before its program is known.
@@ -59,13 +59,14 @@ pub struct PublishedApp {
 }
 
 impl PublishedApp {
-    /// Arranges the committed rows of one app. Routes that lead to no endpoint of the app are left out, since the
-    /// rest must still serve; the second value lists them for a warning.
+    /// Arranges the committed rows of one app. Routes that lead to no endpoint of the app, and routes with which a search
+    /// would spread too far (the newest first), are left out, since the rest must still serve; the second value lists them for
+    /// a warning.
     pub fn new(
         app: App,
         claims: Vec<DomainPattern>,
         scripts: Vec<ScriptRow>,
-        routes: Vec<Route>,
+        mut routes: Vec<Route>,
     ) -> (Self, Vec<Route>) {
         let keys = program_keys(&scripts);
         let scripts: HashMap<_, _> = scripts
@@ -78,8 +79,12 @@ impl PublishedApp {
             .filter(|script| script.row.kind == ScriptKind::Module)
             .map(|script| (script.row.name.clone(), Arc::clone(script)))
             .collect();
+        // Ids are in the order of time.
+        routes.sort_unstable_by_key(|route| route.id);
+        let mut spread = Spread::default();
         let (routes, astray): (Vec<_>, Vec<_>) = routes.into_iter().partition(|route| {
-            scripts.get(&route.script_id).is_some_and(|script| script.row.kind == ScriptKind::Endpoint)
+            let script = scripts.get(&route.script_id);
+            script.is_some_and(|script| script.row.kind == ScriptKind::Endpoint) && spread.admit(&route.pattern.path)
         });
         let routes = RouteTable::new(routes.into_iter().map(Arc::new));
         (Self { app, claims, routes, scripts, modules }, astray)
@@ -117,19 +122,26 @@ impl PublishedApp {
 }
 
 /// The program key of each script, in the order given.
-fn program_keys(scripts: &[ScriptRow]) -> Vec<ProgramKey> {
+fn program_keys<'s>(scripts: &'s [ScriptRow]) -> Vec<ProgramKey> {
     let modules: HashMap<&str, &ScriptRow> = scripts
         .iter()
         .filter(|script| script.kind == ScriptKind::Module)
         .map(|script| (script.name.as_str(), script))
         .collect();
-    scripts.iter().map(|script| program_key(script, &modules)).collect()
+    // Most scripts of an app import the same few modules, so what these reach is walked once.
+    let mut reached: HashMap<&[ScriptName], [u8; 32]> = HashMap::new();
+    let key = |script: &'s ScriptRow| {
+        let reached = reached.entry(&script.imports).or_insert_with(|| reached_from(&script.imports, &modules));
+        program_key(script, reached)
+    };
+    scripts.iter().map(key).collect()
 }
 
-fn program_key(script: &ScriptRow, modules: &HashMap<&str, &ScriptRow>) -> ProgramKey {
+/// A digest of all modules that these imports reach.
+fn reached_from(imports: &[ScriptName], modules: &HashMap<&str, &ScriptRow>) -> [u8; 32] {
     // By name, too: two modules that swap their names leave every version as it was.
     let mut reached: BTreeMap<&ScriptName, &ScriptRow> = BTreeMap::new();
-    let mut open: Vec<&ScriptName> = script.imports.iter().collect();
+    let mut open: Vec<&ScriptName> = imports.iter().collect();
     while let Some(name) = open.pop() {
         if let Some(module) = modules.get(name.as_str())
             && reached.insert(name, module).is_none()
@@ -138,18 +150,21 @@ fn program_key(script: &ScriptRow, modules: &HashMap<&str, &ScriptRow>) -> Progr
         }
     }
     let mut hash = Sha256::new();
-    let mut feed = |name: &str, row: &ScriptRow| {
-        // A name holds no NUL, so that what one script feeds cannot be read as what two feed.
-        hash.update(name);
-        hash.update([0]);
-        hash.update(row.id.as_uuid().as_bytes());
-        hash.update(row.version.to_le_bytes());
-    };
-    feed("", script);
     for (name, module) in reached {
-        feed(name.as_str(), module);
+        // A name holds no NUL, so that what one module feeds cannot be read as what two feed.
+        hash.update(name.as_str());
+        hash.update([0]);
+        hash.update(module.id.as_uuid().as_bytes());
+        hash.update(module.version.to_le_bytes());
     }
-    hash.update([0]);
+    hash.finalize().into()
+}
+
+fn program_key(script: &ScriptRow, reached: &[u8; 32]) -> ProgramKey {
+    let mut hash = Sha256::new();
+    hash.update(script.id.as_uuid().as_bytes());
+    hash.update(script.version.to_le_bytes());
+    hash.update(reached);
     let l = &script.limits;
     for knob in
         [l.max_operations, l.max_string_size, l.max_array_size, l.max_map_size, l.max_call_levels, l.max_expr_depth]
@@ -278,5 +293,29 @@ pub(super) mod tests {
         assert_eq!(app.routes().iter().map(|route| route.id).collect::<Vec<_>>(), [good.id]);
         assert!(app.module("cart").is_some() && app.module("shop").is_none() && app.module("gone").is_none());
         assert_eq!(app.scripts().count(), 6);
+    }
+
+    #[test]
+    fn the_newest_routes_with_which_a_search_would_spread_too_far_are_left_out() {
+        let app = App { id: AppId::from_uuid(Uuid::from_u128(9)), slug: "shop".parse().unwrap() };
+        let path = |number: usize| -> String {
+            let segment = |bit: usize| if number >> bit & 1 == 0 { "/a".to_owned() } else { format!("/:x{bit}") };
+            (0..10).map(segment).collect()
+        };
+        let route = |number: usize| Route {
+            id: RouteId::from_uuid(Uuid::from_u128(number as u128)),
+            app_id: app.id,
+            script_id: ScriptId::from_uuid(Uuid::from_u128(1)),
+            pattern: RoutePattern {
+                host: HostSelector::Any,
+                path: PathPattern::parse(PathKind::Param, &path(number)).unwrap(),
+                method: RouteMethod::Get,
+            },
+        };
+        let routes = (0..1024).rev().map(route).collect();
+        let (app, astray) = PublishedApp::new(app.clone(), Vec::new(), rows(), routes);
+        assert_eq!(app.routes().len() + astray.len(), 1024);
+        assert!((32..=256).contains(&app.routes().len()), "{}", app.routes().len());
+        assert!(app.routes().iter().any(|route| route.id.as_uuid().as_u128() == 0), "the oldest stays");
     }
 }

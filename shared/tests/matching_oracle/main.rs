@@ -7,16 +7,18 @@ mod oracle;
 
 use http::Method;
 use oracle::{Answer, path_match};
-use picloud_shared::domain_pattern::Host;
+use picloud_shared::app::App;
+use picloud_shared::domain_pattern::{DomainPattern, Host};
 use picloud_shared::id::{AppId, RouteId, ScriptId};
 use picloud_shared::path_pattern::{PathKind, PathPattern, RequestPath};
 use picloud_shared::route::{HostSelector, Route, RouteMethod, RoutePattern};
 use picloud_shared::routing::{RouteTable, RouteVerdict, conflicts, shadows};
+use picloud_shared::snapshot::{PublishedApp, Snapshot};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -106,6 +108,42 @@ proptest! {
             let path = RequestPath::parse(&raw).unwrap();
             let expected = oracle::answer(&routes, host.as_str(), &raw, &method);
             prop_assert_eq!(answer(&table, &host, &path, &method), expected, "{} {}{}", method, host, raw);
+        }
+    }
+}
+
+const CLAIMS: &[&str] =
+    &["h.x", "k.x", "x", "*.x", "{label}.x", "*.h.x", "{_l}.h.x", "a.h.x", "h.y", "127.0.0.1", "*.a.h.x"];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, rng_seed: SEED, ..ProptestConfig::default() })]
+
+    /// Claims come and go, app by app; after each change the host table is what the standing claims say.
+    #[test]
+    fn finding_a_host_equals_the_oracle(changes in vec((0..4_u128, vec(select(CLAIMS), 0..5)), 1..8)) {
+        let mut snapshot = Snapshot::default();
+        let mut claimed: BTreeMap<u128, Vec<DomainPattern>> = BTreeMap::new();
+        for (version, (number, claims)) in (1..).zip(changes) {
+            // As the store sees to it, no two claims of the instance have one shape.
+            let mut taken: BTreeSet<String> = claimed.iter().filter(|(app, _)| **app != number)
+                .flat_map(|(_, claims)| claims.iter().map(DomainPattern::shape_key)).collect();
+            let claims: Vec<DomainPattern> = claims.iter().map(|claim| claim.parse::<DomainPattern>().unwrap())
+                .filter(|claim| taken.insert(claim.shape_key())).collect();
+            let app = App { id: AppId::from_uuid(Uuid::from_u128(number)), slug: format!("app-{number}").parse().unwrap() };
+            let published = PublishedApp::new(app, claims.clone(), Vec::new(), Vec::new()).0;
+            let change = (!claims.is_empty()).then(|| Arc::new(published));
+            snapshot = snapshot.with_apps(version, [(AppId::from_uuid(Uuid::from_u128(number)), change)]);
+            claimed.insert(number, claims);
+            let all: Vec<(u128, String)> =
+                claimed.iter().flat_map(|(app, claims)| claims.iter().map(|claim| (*app, claim.to_string()))).collect();
+            for sent in REQUEST_HOSTS {
+                let host = host(sent);
+                let found = snapshot.find_host(&host).map(|found| {
+                    let params = found.host_params.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+                    (found.app.app().id.as_uuid().as_u128(), params.collect::<Vec<_>>())
+                });
+                prop_assert_eq!(found, oracle::owner(&all, host.as_str()), "{} of {:?}", sent, all);
+            }
         }
     }
 }

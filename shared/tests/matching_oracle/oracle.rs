@@ -59,6 +59,21 @@ pub fn answer(routes: &[Arc<Route>], host: &str, path: &str, method: &Method) ->
     if method == Method::OPTIONS { Answer::Options(allow) } else { Answer::MethodNotAllowed(allow) }
 }
 
+/// The app that a host leads to, with what a named wildcard stands for: of the claims that hold it, one without a wildcard
+/// comes first.
+pub fn owner(claims: &[(u128, String)], host: &str) -> Option<(u128, Vec<(String, String)>)> {
+    let exact = claims.iter().find(|(_, claim)| claim == host).map(|(app, _)| (*app, Vec::new()));
+    exact.or_else(|| {
+        claims.iter().find_map(|(app, claim)| {
+            let (star, parent) = claim.split_once('.')?;
+            let named = star.strip_prefix('{').and_then(|star| star.strip_suffix('}'));
+            let label = host.strip_suffix(parent)?.strip_suffix('.')?;
+            let is_held = (star == "*" || named.is_some()) && !label.is_empty() && !label.contains('.');
+            is_held.then(|| (*app, named.iter().map(|name| ((*name).to_owned(), label.to_owned())).collect()))
+        })
+    })
+}
+
 fn host_rank(selector: &HostSelector, host: &str) -> Option<u8> {
     match selector {
         HostSelector::Strict(own) => (own.as_str() == host).then_some(0),
