@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use picloud_shared::clock::{Clock, Timestamp};
 use picloud_shared::execution::{
-    ExecutionFailure, ExecutionRecord, ExecutionSink, LogLine, Origin, Outcome, RecordedResponse, recorded_body,
+    ExecutionFailure, ExecutionRecord, ExecutionSink, LogLine, Origin, Outcome, RecordedResponse,
 };
 use picloud_shared::id::{AppId, ExecutionId};
 use picloud_shared::name::ScriptName;
@@ -315,6 +315,7 @@ impl Inner {
             return completion;
         }
         let Completion { response, failure, logs, .. } = &completion;
+        let policy = app.record_policy();
         self.sink.record(ExecutionRecord {
             id: *execution_id,
             app_id: app.app().id,
@@ -325,12 +326,13 @@ impl Inner {
             duration,
             outcome,
             status: response.as_ref().map_or(outcome.failure_status(), |response| response.status),
+            policy: Arc::clone(policy),
             request: Arc::clone(&request.head),
-            request_body: recorded_body(&request.body),
+            request_body: policy.recorded_body(&request.body),
             request_body_len: request.body.len(),
             response: response.as_ref().map(|response| RecordedResponse {
                 headers: response.headers.clone(),
-                body: recorded_body(&response.body),
+                body: policy.recorded_body(&response.body),
                 body_len: response.body.len(),
             }),
             failure: failure.clone(),

@@ -1,5 +1,7 @@
 //! The record of one run of a script, and the trait of whoever keeps such records.
 
+mod record_policy;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::{AppId, ExecutionId, RouteId, ScriptId};
 use crate::request::RequestHead;
+
+pub use record_policy::RecordPolicy;
 
 /// Bytes of each body that a record keeps.
 pub const RECORDED_BODY_BYTES: usize = 4 * 1024;
@@ -149,13 +153,14 @@ pub struct ExecutionFailure {
 pub struct RecordedResponse {
     /// The headers that the script set.
     pub headers: HeaderMap,
-    /// The first [`RECORDED_BODY_BYTES`] of the body.
+    /// The first [`RECORDED_BODY_BYTES`] of the body, as far as the app lets bodies be kept.
     pub body: Bytes,
     /// The length of the whole body, in bytes.
     pub body_len: usize,
 }
 
-/// One run of a script, whatever started it. Nothing in it is redacted yet: the sink does that.
+/// One run of a script, whatever started it. Its headers are not redacted yet: the sink does that by the record's policy, off
+/// the request's path.
 #[derive(Debug, Clone)]
 pub struct ExecutionRecord {
     /// The execution's id, which the caller saw in `x-execution-id`.
@@ -176,9 +181,11 @@ pub struct ExecutionRecord {
     pub outcome: Outcome,
     /// The status that the caller got.
     pub status: StatusCode,
+    /// What of the headers may be kept.
+    pub policy: Arc<RecordPolicy>,
     /// The request's head.
     pub request: Arc<RequestHead>,
-    /// The first [`RECORDED_BODY_BYTES`] of the request's body.
+    /// The first [`RECORDED_BODY_BYTES`] of the request's body, as far as the app lets bodies be kept.
     pub request_body: Bytes,
     /// The length of the whole request body, in bytes.
     pub request_body_len: usize,
@@ -188,12 +195,6 @@ pub struct ExecutionRecord {
     pub failure: Option<ExecutionFailure>,
     /// What it logged.
     pub logs: Vec<LogLine>,
-}
-
-/// The part of a body that a record keeps. A body that fits is shared; of a longer one the beginning is copied,
-/// so that a waiting record never keeps a large buffer alive.
-pub fn recorded_body(body: &Bytes) -> Bytes {
-    if body.len() <= RECORDED_BODY_BYTES { body.clone() } else { Bytes::copy_from_slice(&body[..RECORDED_BODY_BYTES]) }
 }
 
 /// Whoever keeps execution records.

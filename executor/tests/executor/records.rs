@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use picloud_executor::{Executor, ExecutorConfig};
-use picloud_shared::execution::{ExecutionRecord, ExecutionSink, LogLevel, Origin, Outcome, RECORDED_BODY_BYTES};
+use picloud_shared::execution::{
+    ExecutionRecord, ExecutionSink, LogLevel, Origin, Outcome, RECORDED_BODY_BYTES, RecordPolicy,
+};
 use picloud_shared::script::Limits;
 
-use crate::world::{NOW, World, config, endless, limits, publish, request, with_body};
+use crate::world::{NOW, World, config, endless, limits, publish, request, text, with_body};
 
 #[test]
 fn every_outcome_hands_over_one_record_with_its_status() {
@@ -63,6 +65,24 @@ fn a_record_tells_who_ran_for_what_and_keeps_the_beginning_of_the_bodies() {
     assert_eq!(record.logs, completion.logs);
     assert!(record.duration > Duration::ZERO);
     assert_eq!(record.duration, completion.duration);
+}
+
+#[test]
+fn an_app_that_switches_bodies_off_has_none_recorded_and_answers_the_same() {
+    let world = World::new();
+    let published = publish(&[("main", "ctx.request.text + \"!\"")], limits());
+    let mut invocation =
+        published.call_with("main", with_body(request("POST", "https://a.b/"), "text/plain", "secret"));
+    drop(published);
+    let app = Arc::into_inner(invocation.app).unwrap();
+    let policy = RecordPolicy::new([http::header::ACCEPT], false);
+    invocation.app = Arc::new(app.with_record_policy(policy.clone()));
+    assert_eq!(text(&world.run(invocation)), "secret!");
+    let [record] = <[_; 1]>::try_from(world.records()).unwrap();
+    assert_eq!((record.request_body.len(), record.request_body_len), (0, 6));
+    let response = record.response.unwrap();
+    assert_eq!((response.body.len(), response.body_len), (0, 7));
+    assert_eq!(*record.policy, policy);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, PROXY_AUTHORIZATION, SET_COOKIE};
-use picloud_shared::execution::{ExecutionRecord, LogLine};
+use http::header::HeaderMap;
+use picloud_shared::execution::{ExecutionRecord, LogLine, RecordPolicy};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -15,9 +15,6 @@ use crate::repo::executions::insert::NewExecution;
 
 /// serde_json reads 127 levels; the list of lines and the line itself are two of them.
 const MAX_DATA_DEPTH: usize = 125;
-
-/// Headers that hold credentials.
-const SECRET_HEADERS: [HeaderName; 4] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE];
 
 #[derive(Serialize)]
 struct Request<'r> {
@@ -45,7 +42,7 @@ enum Body<'r> {
     Bytes { body_base64: String },
 }
 
-struct Headers<'r>(&'r HeaderMap);
+struct Headers<'r>(&'r HeaderMap, &'r RecordPolicy);
 
 /// The row for a record.
 pub(super) fn row(record: &ExecutionRecord, sample_weight: u64) -> NewExecution {
@@ -54,12 +51,12 @@ pub(super) fn row(record: &ExecutionRecord, sample_weight: u64) -> NewExecution 
         method: head.method.as_str(),
         url: head.url(),
         remote_ip: head.remote_ip,
-        headers: Headers(&head.headers),
+        headers: Headers(&head.headers, &record.policy),
         body: Body::of(&record.request_body, record.request_body_len),
         body_len: record.request_body_len,
     };
     let response = record.response.as_ref().map(|response| Response {
-        headers: Headers(&response.headers),
+        headers: Headers(&response.headers, &record.policy),
         body: Body::of(&response.body, response.body_len),
         body_len: response.body_len,
     });
@@ -148,7 +145,7 @@ impl<'r> Body<'r> {
 impl Serialize for Headers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for name in self.0.keys().filter(|name| !SECRET_HEADERS.contains(name)) {
+        for name in self.0.keys().filter(|name| self.1.keeps_header(name)) {
             let values: Vec<Cow<'_, str>> =
                 self.0.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
             map.serialize_entry(name.as_str(), &values)?;
@@ -159,6 +156,7 @@ impl Serialize for Headers<'_> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
     use serde_json::json;
 
     use super::*;
@@ -199,11 +197,12 @@ mod tests {
     #[test]
     fn credentials_are_left_out_and_repeated_headers_kept() {
         let mut map = HeaderMap::new();
-        for name in ["authorization", "proxy-authorization", "cookie", "set-cookie"] {
+        for name in ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-token"] {
             map.append(HeaderName::from_static(name), "hunter2".parse().unwrap());
         }
         map.append("x-a", "1".parse().unwrap());
         map.append("x-a", "2".parse().unwrap());
-        assert_eq!(serde_json::to_value(Headers(&map)).unwrap(), json!({ "x-a": ["1", "2"] }));
+        let policy = RecordPolicy::new([HeaderName::from_static("x-token")], true);
+        assert_eq!(serde_json::to_value(Headers(&map, &policy)).unwrap(), json!({ "x-a": ["1", "2"] }));
     }
 }

@@ -52,6 +52,7 @@ impl Log {
             duration: Duration::from_micros(5),
             outcome,
             status: StatusCode::OK,
+            policy: Arc::default(),
             request: Arc::new(head()),
             request_body: Bytes::new(),
             request_body_len: 0,

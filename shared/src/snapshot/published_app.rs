@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::app::App;
 use crate::domain_pattern::DomainPattern;
+use crate::execution::RecordPolicy;
 use crate::id::ScriptId;
 use crate::name::ScriptName;
 use crate::route::Route;
@@ -53,6 +54,7 @@ pub struct PublishedScript {
 pub struct PublishedApp {
     app: App,
     claims: Vec<DomainPattern>,
+    record_policy: Arc<RecordPolicy>,
     routes: RouteTable,
     scripts: HashMap<ScriptId, Arc<PublishedScript>>,
     modules: HashMap<ScriptName, Arc<PublishedScript>>,
@@ -87,7 +89,17 @@ impl PublishedApp {
             script.is_some_and(|script| script.row.kind == ScriptKind::Endpoint) && spread.admit(&route.pattern.path)
         });
         let routes = RouteTable::new(routes.into_iter().map(Arc::new));
-        (Self { app, claims, routes, scripts, modules }, astray)
+        (Self { app, claims, record_policy: Arc::default(), routes, scripts, modules }, astray)
+    }
+
+    /// The same app, whose execution records keep what this policy says.
+    pub fn with_record_policy(self, policy: RecordPolicy) -> Self {
+        Self { record_policy: Arc::new(policy), ..self }
+    }
+
+    /// What its execution records keep.
+    pub fn record_policy(&self) -> &Arc<RecordPolicy> {
+        &self.record_policy
     }
 
     /// The app itself.
