@@ -15,6 +15,8 @@ mod programs;
 mod response;
 mod run;
 mod sdk;
+#[cfg(test)]
+mod sdk_signatures;
 
 pub use executor::{
     CheckedSource, Completion, Executor, ExecutorConfig, Invocation, ModuleSources, ScriptResponse, SourceError,

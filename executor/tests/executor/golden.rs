@@ -187,9 +187,21 @@ fn read_case(text: &str) -> serde_json::Result<Case> {
     json.end().map(|()| case)
 }
 
-fn run(world: &World, script: &Path) -> Vec<String> {
+/// Where a script is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum On {
+    /// As it comes: short ones on the calling thread.
+    AnyThread,
+    /// On a worker.
+    Worker,
+}
+
+/// What sends a script to the workers from the first, put before it: a closure that captures a variable.
+const MOVES: &str = "fn moves_to_a_worker() { let n = 0; || n }\n";
+
+fn run(world: &World, script: &Path, on: On) -> Vec<String> {
     let source = fs::read_to_string(script).unwrap();
-    let case = match fs::read_to_string(script.with_extension("json")) {
+    let mut case = match fs::read_to_string(script.with_extension("json")) {
         Ok(text) => match read_case(&text) {
             Ok(case) => case,
             Err(error) => return vec![format!("the .json cannot be read: {error}")],
@@ -197,6 +209,15 @@ fn run(world: &World, script: &Path) -> Vec<String> {
         Err(error) => return vec![format!("the .json is missing: {error}")],
     };
     let limits = limits(&case.sandbox, case.timeout_ms);
+    let source = match on {
+        On::AnyThread => source,
+        On::Worker if case.sandbox.max_expr_depth.is_none() => {
+            case.expect.line = case.expect.line.map(|line| line + 1);
+            format!("{MOVES}{source}")
+        }
+        // What is put before it would be too deep itself.
+        On::Worker => return Vec::new(),
+    };
     let mut scripts = vec![("main", source.as_str())];
     scripts.extend(case.modules.iter().map(|(name, source)| (name.as_str(), source.as_str())));
     let published: Published = publish(&scripts, limits);
@@ -213,6 +234,15 @@ fn run(world: &World, script: &Path) -> Vec<String> {
 
 #[test]
 fn every_script_of_the_corpus_gives_what_stands_beside_it() {
+    check_all(On::AnyThread);
+}
+
+#[test]
+fn every_script_of_the_corpus_gives_the_same_on_a_worker() {
+    check_all(On::Worker);
+}
+
+fn check_all(on: On) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let list = |folder: &Path| -> Vec<PathBuf> {
         let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -228,7 +258,7 @@ fn every_script_of_the_corpus_gives_what_stands_beside_it() {
     let world = World::new();
     let mut failures = String::new();
     for script in &scripts {
-        for difference in run(&world, script) {
+        for difference in run(&world, script, on) {
             failures.push_str(&format!("{}\n    {difference}\n", script.strip_prefix(&root).unwrap().display()));
         }
     }
