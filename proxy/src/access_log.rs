@@ -18,8 +18,8 @@ pub struct AccessLogEntry {
 impl AccessLogEntry {
     /// Notes what will be needed once the head is gone.
     pub fn begin(head: &Head) -> Self {
-        let host = head.authority.as_deref().or_else(|| head.headers.get(http::header::HOST)?.to_str().ok());
-        let path = head.target.split('?').next().unwrap_or_default();
+        let host = head.authority().or_else(|| head.headers.get(http::header::HOST)?.to_str().ok());
+        let path = head.target().split('?').next().unwrap_or_default();
         Self { began: Instant::now(), line: format!("{} {}{path}", head.method, host.unwrap_or("-")) }
     }
 

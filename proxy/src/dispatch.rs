@@ -43,24 +43,27 @@ pub struct GatewayParts {
 }
 
 /// Answers every request of every listener.
-pub struct Gateway(GatewayParts);
+pub struct Gateway {
+    parts: GatewayParts,
+    store: admin::StoreProbe,
+}
 
 impl Gateway {
     /// A gateway of these parts.
     pub fn new(parts: GatewayParts) -> Self {
-        Self(parts)
+        Self { parts, store: admin::StoreProbe::default() }
     }
 
     /// `None`: somebody else has answered already.
-    async fn answer(&self, client: &Arc<Client>, head: Head, exchange: &mut Exchange) -> Option<Answer> {
+    async fn answer(&self, client: &Arc<Client>, head: Head, exchange: &mut Exchange<'_>) -> Option<Answer> {
+        // What is rare is boxed, so that it takes no room in the task of every request.
         if client.role == ListenerRole::Internal {
-            return Some(self.internal(&head).await);
+            return Some(Box::pin(self.internal(&head)).await);
         }
-        let direction = self.direction(client, &head);
-        match direction {
-            Direction::Answer(answer) => Some(*answer),
-            Direction::Admin(place) => self.admin(*place, head, exchange).await,
-            Direction::Run(routed) => Some(self.run_route(*routed, client, head, exchange).await),
+        match self.direction(client, &head) {
+            Direction::Answer(answer) => Some(answer),
+            Direction::Admin(place) => Box::pin(self.admin(*place, head, exchange)).await,
+            Direction::Run(routed) => Some(self.run_route(routed, client, head, exchange).await),
         }
     }
 
@@ -77,10 +80,13 @@ impl Gateway {
         if target.whole_server {
             return options(ALLOWED_METHODS).into();
         }
-        match self.0.admin_hosts.kind_of(&target.host, client.is_loopback()) {
-            kind @ (HostKind::Admin | HostKind::Shared) if admin::is_admin_path(&target.path) => {
-                Direction::Admin(Box::new(admin::Place::new(client, kind, &target)))
-            }
+        let kind = self.parts.admin_hosts.kind_of(&target.host, client.is_loopback());
+        if kind != HostKind::App
+            && let Some(resource) = admin::resource(&target.path)
+        {
+            return Direction::Admin(Box::new(admin::Place::new(client, kind, &target, resource)));
+        }
+        match kind {
             HostKind::Admin => admin::elsewhere(&target.path, &head.method).into(),
             HostKind::Shared | HostKind::App => self.route(&target, &head.method),
         }
@@ -88,24 +94,25 @@ impl Gateway {
 }
 
 /// Who answers a request.
+#[expect(clippy::large_enum_variant, reason = "the large one is that of most requests, and lives for a moment")]
 enum Direction {
     /// Nobody else: this is the answer.
-    Answer(Box<Answer>),
+    Answer(Answer),
     /// The manager, or what stands beside it.
     Admin(Box<admin::Place>),
     /// An app's script.
-    Run(Box<run::Routed>),
+    Run(run::Routed),
 }
 
 impl<A: Into<Answer>> From<A> for Direction {
     fn from(answer: A) -> Self {
-        Self::Answer(Box::new(answer.into()))
+        Self::Answer(answer.into())
     }
 }
 
 impl Handler for Gateway {
-    async fn handle(&self, client: &Arc<Client>, head: Head, exchange: &mut Exchange) {
-        let entry = self.0.access_log.then(|| AccessLogEntry::begin(&head));
+    async fn handle(&self, client: &Arc<Client>, head: Head, exchange: &mut Exchange<'_>) {
+        let entry = self.parts.access_log.then(|| AccessLogEntry::begin(&head));
         if let Some(answer) = self.answer(client, head, exchange).await {
             // A client that left has nobody to tell.
             let _ = exchange.send(answer).await;

@@ -9,4 +9,4 @@ mod target;
 pub use chunks::ChunkScanner;
 pub use head::{Head, HeadScanner, ScannedHead};
 pub use refusal::{ALLOWED_METHODS, Refusal};
-pub use target::{RequestTarget, check_expectation, check_method, read_target};
+pub use target::{RequestTarget, check_authority, check_expectation, check_method, read_target};

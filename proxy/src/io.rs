@@ -1,17 +1,21 @@
 //! The one module that speaks Pingora: accepting, reading heads and bodies within limits and deadlines, writing
 //! answers, draining. It knows neither apps nor routes: whoever answers is a [`Handler`].
 //!
-//! Pingora's HTTP/1 and HTTP/2 sessions do the protocol work. They run on our own accept loop, not on
+//! Pingora's HTTP/1 session and the `h2` crate do the protocol work. They run on our own accept loop, not on
 //! `pingora-proxy`: nothing here has an upstream, and the accept loop is where whole-header deadlines, the strict
 //! reading of heads, the refusal of unknown server names, stateless tickets and a drain that ends early belong.
 
+mod alarm;
 mod connection;
+mod draining;
 mod exchange;
 mod farewell;
 mod h1;
 mod h2;
 mod handshake;
+mod room;
 mod server;
+mod session;
 mod transport;
 
 use std::future::Future;
@@ -24,11 +28,15 @@ use crate::http::Head;
 pub use exchange::{ClientGone, Exchange};
 pub use server::{Listener, RunningServer, Server};
 
+/// Whoever takes an answer more slowly in all is cut off: what it holds is memory that others need. The mobile networks
+/// of old are about as fast.
+const SLOWEST_BYTES_PER_SECOND: usize = 16 * 1024;
+
 /// Whoever answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request by [`Exchange::send`] or [`Exchange::start`]. Returning without either closes the
     /// connection (HTTP/1) or resets the stream (HTTP/2).
-    fn handle(&self, client: &Arc<Client>, head: Head, exchange: &mut Exchange) -> impl Future<Output = ()> + Send;
+    fn handle(&self, client: &Arc<Client>, head: Head, exchange: &mut Exchange<'_>) -> impl Future<Output = ()> + Send;
 }
 
 /// What a client may take up.
@@ -44,12 +52,16 @@ pub struct IoLimits {
     pub idle_timeout: Duration,
     /// From the first look at a body to its last byte.
     pub body_timeout: Duration,
-    /// For each 64 KiB of an answer.
+    /// While the client takes nothing of an answer. A large one has a deadline besides, at 16 KiB a second.
     pub write_timeout: Duration,
-    /// Connections at once; more are closed at once.
+    /// Connections at once, health probes apart; more are closed at once.
     pub max_connections: usize,
-    /// Bytes of all bodies that arrive in parts, until their requests are answered; over it, they are refused.
+    /// Bytes of all bodies that arrive in parts, until their requests are answered; over it, or over a quarter of it for
+    /// one client, they are refused.
     pub body_memory_bytes: usize,
+    /// Bytes of all answers beyond 64 KiB each, while they are sent; over it, or over a quarter of it for one client, 503
+    /// is answered instead.
+    pub answer_memory_bytes: usize,
     /// Requests at once on one HTTP/2 connection.
     pub max_streams: u32,
 }
@@ -65,7 +77,15 @@ impl Default for IoLimits {
             write_timeout: Duration::from_secs(30),
             max_connections: 20_000,
             body_memory_bytes: 128 * 1024 * 1024,
+            answer_memory_bytes: 128 * 1024 * 1024,
             max_streams: 100,
         }
+    }
+}
+
+impl IoLimits {
+    /// How long it may take in all until a client has taken this much.
+    fn time_for(&self, bytes: usize) -> Duration {
+        self.write_timeout + Duration::from_secs((bytes / SLOWEST_BYTES_PER_SECOND) as u64)
     }
 }

@@ -63,7 +63,7 @@ pub(crate) fn admin_peer(remote_ip: IpAddr, scheme: Scheme, authority: &str, coo
 pub(crate) async fn forward(
     control: &Arc<dyn ControlPlane>,
     request: AdminRequest,
-    exchange: &mut Exchange,
+    exchange: &mut Exchange<'_>,
 ) -> Option<Answer> {
     let is_head = request.method == Method::HEAD;
     let limit = request.body_limit;
@@ -97,7 +97,7 @@ async fn call(
     control: &Arc<dyn ControlPlane>,
     request: Request<Body>,
     parts: mpsc::Sender<Result<Bytes, BrokenBody>>,
-    exchange: &mut Exchange,
+    exchange: &mut Exchange<'_>,
     limit: usize,
 ) -> Result<Response<Body>, Refusal> {
     let mut response = control.call(request);
@@ -113,7 +113,7 @@ async fn call(
 
 async fn feed(
     parts: mpsc::Sender<Result<Bytes, BrokenBody>>,
-    exchange: &mut Exchange,
+    exchange: &mut Exchange<'_>,
     limit: usize,
 ) -> Result<(), Refusal> {
     while let Ok(slot) = parts.reserve().await {
@@ -144,7 +144,11 @@ fn to_service_request(request: AdminRequest, body: Body) -> Result<Request<Body>
     Ok(request)
 }
 
-async fn stream_response(response: Response<Body>, is_head: bool, exchange: &mut Exchange) -> Result<(), ClientGone> {
+async fn stream_response(
+    response: Response<Body>,
+    is_head: bool,
+    exchange: &mut Exchange<'_>,
+) -> Result<(), ClientGone> {
     let (mut head, mut body) = response.into_parts();
     strip_hop_by_hop(&mut head.headers);
     let length = match head.headers.remove(CONTENT_LENGTH) {

@@ -91,7 +91,7 @@ fn what_no_route_takes_is_told_apart() {
             ("GET", "shop.test", "/%00", 400, "invalid_path"),
             ("GET", "shop.test", "/%ff", 400, "invalid_path"),
             ("GET", "shop.test", "*", 400, "invalid_path"),
-            ("GET", "user@shop.test", "/", 400, "malformed_request"),
+            ("GET", "user@shop.test", "/", 400, "invalid_host"),
             ("GET", "shop.test:x", "/", 400, "invalid_host"),
             ("GET", "", "/", 400, "missing_host"),
             ("CONNECT", "shop.test", "shop.test:443", 405, "method_not_allowed"),
@@ -210,11 +210,23 @@ fn the_other_listeners_do_only_what_they_are_for() {
         let ready =
             send(gateway.internal, b"GET /readyz HTTP/1.1\r\nhost: 10.0.0.7\r\nconnection: close\r\n\r\n").await;
         assert!(ready.ends_with("{\"snapshot_version\":1,\"store\":\"reachable\"}"), "{ready}");
-        gateway.cut_store();
-        let ready = send(gateway.internal, b"GET /readyz HTTP/1.0\r\n\r\n").await;
+        let alone = TestGateway::start(vec![shop().publish()]);
+        alone.cut_store();
+        let ready = send(alone.internal, b"GET /readyz HTTP/1.0\r\n\r\n").await;
         assert!(ready.starts_with("HTTP/1.1 200 ") && ready.contains("\"unreachable\""), "{ready}");
         let app = send(gateway.internal, b"GET / HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n").await;
         assert!(app.starts_with("HTTP/1.1 404 "), "{app}");
+    });
+}
+
+#[test]
+fn many_probes_ask_the_store_once() {
+    on_large_stacks(async {
+        let gateway = TestGateway::start(Vec::new());
+        let probe = || send(gateway.internal, b"GET /readyz HTTP/1.0\r\n\r\n");
+        let answers = tokio::join!(probe(), probe(), probe(), probe());
+        assert!([answers.0, answers.1, answers.2, answers.3].iter().all(|answer| answer.contains("\"reachable\"")));
+        assert_eq!(gateway.store_probes(), 1);
     });
 }
 
@@ -298,6 +310,7 @@ fn a_restricted_script_runs_for_those_who_may_invoke_it() {
     on_large_stacks(async {
         let mut app = TestApp::new("shop", &["shop.test"]);
         let id = app.script_with("r", "\"ran\"", ExecuteAccess::Restricted, LimitPolicy::default().defaults);
+        let broken = app.script_with("b", "throw 1", ExecuteAccess::Restricted, LimitPolicy::default().defaults);
         let gateway = TestGateway::start(vec![app.publish()]);
         let path = format!("/api/v1/execute/{id}");
         let nobody = ask(&gateway, "GET", "pi.test", &path).await;
@@ -308,6 +321,11 @@ fn a_restricted_script_runs_for_those_who_may_invoke_it() {
         assert!(gateway.records.take().is_empty());
         let invoker = ask_with(&gateway, "GET", "pi.test", &path, "authorization: Bearer good\r\n", "").await;
         assert_eq!((invoker.status, invoker.body.as_str()), (200, "ran"));
+        gateway.take_authorizations();
+        let broken = format!("/api/v1/execute/{broken}");
+        let failed = ask_with(&gateway, "GET", "pi.test", &broken, "authorization: Bearer good\r\n", "").await;
+        assert!(failed.status == 500 && failed.body.contains("\"message\""), "{}", failed.body);
+        assert_eq!(gateway.take_authorizations(), 1, "who may invoke it is asked once");
         gateway.cut_store();
         let later = ask_with(&gateway, "GET", "pi.test", &path, "authorization: Bearer good\r\n", "").await;
         assert_eq!((later.status, code(&later).as_str()), (503, "store_unavailable"));

@@ -8,6 +8,8 @@ use picloud_shared::path_pattern::RequestPath;
 use picloud_shared::request::AdminPeer;
 use picloud_shared::version;
 use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::run::RequestPlace;
 use super::{Gateway, json, options};
@@ -16,12 +18,14 @@ use crate::answer::{Answer, ProblemMembers};
 use crate::client::Client;
 use crate::http::{Head, RequestTarget};
 use crate::io::Exchange;
-use crate::manager_link::{AdminRequest, admin_peer, forward};
+use crate::manager_link::{AdminRequest, ControlPlane, admin_peer, forward};
 
 /// What a resource of this program's own takes.
 const READ_ONLY: &str = "GET, HEAD, OPTIONS";
 /// A store that answers later than this is as good as away, for a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long what a probe found is told to others: whoever asks more often learns nothing, and costs the store nothing.
+const PROBE_LIFETIME: Duration = Duration::from_secs(1);
 
 /// An admin request's place, owned.
 pub(super) struct Place {
@@ -34,7 +38,7 @@ pub(super) struct Place {
 
 /// What an admin path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Resource {
+pub(super) enum Resource {
     Health,
     Readiness,
     Version,
@@ -43,20 +47,41 @@ enum Resource {
     OtherApiVersion,
 }
 
+/// Whether the store answers, asked by one at a time.
+#[derive(Debug, Default)]
+pub(super) struct StoreProbe {
+    last: Mutex<Option<(Instant, bool)>>,
+}
+
+impl StoreProbe {
+    async fn reachable(&self, control: &dyn ControlPlane) -> bool {
+        let mut last = self.last.lock().await;
+        if let Some((asked, reachable)) = *last
+            && asked.elapsed() < PROBE_LIFETIME
+        {
+            return reachable;
+        }
+        let reachable = tokio::time::timeout(PROBE_TIMEOUT, control.store_reachable()).await.unwrap_or(false);
+        *last = Some((Instant::now(), reachable));
+        reachable
+    }
+}
+
 #[derive(Serialize)]
 struct Readiness {
     snapshot_version: u64,
     store: &'static str,
 }
 
-/// Whether the path is the dashboard's or the API's, compared decoded, as routes are.
-pub(super) fn is_admin_path(path: &RequestPath<'_>) -> bool {
-    resource(path).is_some()
-}
-
-fn resource(path: &RequestPath<'_>) -> Option<Resource> {
-    let segments: Vec<&str> = path.segments().iter().take(5).map(|segment| &**segment).collect();
-    Some(match segments[..] {
+/// What of the dashboard's or the API's the path names, compared decoded, as routes are.
+pub(super) fn resource(path: &RequestPath<'_>) -> Option<Resource> {
+    let mut segments = [""; 5];
+    let mut count = 0;
+    for (place, segment) in segments.iter_mut().zip(path.segments()) {
+        *place = segment;
+        count += 1;
+    }
+    Some(match segments[..count] {
         ["healthz"] => Resource::Health,
         ["readyz"] => Resource::Readiness,
         ["version"] => Resource::Version,
@@ -82,7 +107,7 @@ pub(super) fn elsewhere(path: &RequestPath<'_>, method: &Method) -> Answer {
 }
 
 impl Place {
-    pub(super) fn new(client: &Arc<Client>, kind: HostKind, target: &RequestTarget<'_>) -> Self {
+    pub(super) fn new(client: &Arc<Client>, kind: HostKind, target: &RequestTarget<'_>, resource: Resource) -> Self {
         let cookies_count = kind == HostKind::Admin;
         let mut path_and_query = target.path.raw().to_owned();
         if let Some(query) = target.query {
@@ -93,7 +118,7 @@ impl Place {
             client: Arc::clone(client),
             peer: admin_peer(client.remote_ip, client.scheme(), target.authority, cookies_count),
             request: RequestPlace::new(target),
-            resource: resource(&target.path).unwrap_or(Resource::OtherApiVersion),
+            resource,
             path_and_query,
         }
     }
@@ -101,11 +126,11 @@ impl Place {
 
 impl Gateway {
     /// Answers an admin path; `None` when the manager has.
-    pub(super) async fn admin(&self, place: Place, head: Head, exchange: &mut Exchange) -> Option<Answer> {
+    pub(super) async fn admin(&self, place: Place, head: Head, exchange: &mut Exchange<'_>) -> Option<Answer> {
         match place.resource.clone() {
             Resource::Health => Some(read_only(&head.method, health)),
             Resource::Readiness => Some(self.readiness(&head.method).await),
-            Resource::Version => Some(read_only(&head.method, || json(self.0.version_document.clone()))),
+            Resource::Version => Some(read_only(&head.method, || json(self.parts.version_document.clone()))),
             Resource::OtherApiVersion => Some(other_api_version()),
             Resource::Execute(id) => Some(self.execute_by_id(&id, place, head, exchange).await),
             Resource::Manager => {
@@ -114,16 +139,16 @@ impl Gateway {
                     path_and_query: place.path_and_query,
                     headers: head.headers,
                     peer: place.peer,
-                    body_limit: self.0.body_limit,
+                    body_limit: self.parts.body_limit,
                 };
-                forward(&self.0.control, request, exchange).await
+                forward(&self.parts.control, request, exchange).await
             }
         }
     }
 
     /// The listener for probes: they name no host that matters.
     pub(super) async fn internal(&self, head: &Head) -> Answer {
-        match head.target.split('?').next() {
+        match head.target().split('?').next() {
             Some("/healthz") => read_only(&head.method, health),
             Some("/readyz") => self.readiness(&head.method).await,
             _ => Answer::problem(StatusCode::NOT_FOUND, "not_found", "This listener serves /healthz and /readyz."),
@@ -135,8 +160,8 @@ impl Gateway {
         if method != Method::GET && method != Method::HEAD {
             return read_only(method, health);
         }
-        let reachable = tokio::time::timeout(PROBE_TIMEOUT, self.0.control.store_reachable()).await.unwrap_or(false);
-        let snapshot_version = self.0.snapshot.load().version();
+        let reachable = self.store.reachable(&*self.parts.control).await;
+        let snapshot_version = self.parts.snapshot.load().version();
         let store = if reachable { "reachable" } else { "unreachable" };
         Answer::json(StatusCode::OK, &Readiness { snapshot_version, store })
     }

@@ -34,10 +34,10 @@ impl Gateway {
         id: &str,
         place: Place,
         mut head: Head,
-        exchange: &mut Exchange,
+        exchange: &mut Exchange<'_>,
     ) -> Answer {
         let found = id.parse::<ScriptId>().ok().and_then(|id| {
-            let snapshot = self.0.snapshot.load();
+            let snapshot = self.parts.snapshot.load();
             let (app, script) = snapshot.script(id)?;
             (script.row.kind == ScriptKind::Endpoint).then(|| (app.clone(), script.clone()))
         });
@@ -46,12 +46,11 @@ impl Gateway {
         };
         let credentials = take_credentials(&mut head.headers);
         let id = script.row.id;
-        if script.row.execute_access == ExecuteAccess::Restricted
-            && let Err(answer) = self.authorize(&credentials, &place.peer, id).await
-        {
+        let is_restricted = script.row.execute_access == ExecuteAccess::Restricted;
+        if is_restricted && let Err(answer) = self.authorize(&credentials, &place.peer, id).await {
             return *answer;
         }
-        let body = match exchange.read_body(self.0.body_limit).await {
+        let body = match exchange.read_body(self.parts.body_limit).await {
             Ok(body) => body,
             Err(refusal) => return refusal.into(),
         };
@@ -64,7 +63,10 @@ impl Gateway {
         };
         let completion = self.run(app, script, request, Origin::ById).await;
         let audience = match completion.response {
-            None if self.may_invoke(&credentials, &place.peer, id).await == Ok(true) => Audience::Invokers,
+            // Of a restricted one it is known.
+            None if is_restricted || self.may_invoke(&credentials, &place.peer, id).await == Ok(true) => {
+                Audience::Invokers
+            }
             _ => Audience::Public,
         };
         confine(to_answer(completion, audience))
@@ -89,7 +91,7 @@ impl Gateway {
         if credentials.is_empty() {
             return Ok(false);
         }
-        self.0.control.may_invoke(credentials, peer, script).await
+        self.parts.control.may_invoke(credentials, peer, script).await
     }
 }
 

@@ -68,7 +68,7 @@ impl RequestPlace {
 impl Gateway {
     /// Both phases of the look-up, on the snapshot as it is now.
     pub(super) fn route(&self, target: &RequestTarget<'_>, method: &Method) -> Direction {
-        let snapshot = self.0.snapshot.load();
+        let snapshot = self.parts.snapshot.load();
         let (app, host_params, verdict) = match dispatch(&snapshot, &target.host, &target.path, method) {
             Dispatch::UnknownHost => return unknown_host(&target.host).into(),
             Dispatch::App { app, host_params, verdict } => (app, host_params, verdict),
@@ -83,7 +83,7 @@ impl Gateway {
         let Some(script) = app.script(found.route.script_id) else {
             return no_route().into();
         };
-        Direction::Run(Box::new(Routed {
+        Direction::Run(Routed {
             app: Arc::clone(app),
             script: Arc::clone(script),
             route_id: found.route.id,
@@ -91,7 +91,7 @@ impl Gateway {
             host_params,
             rest: found.rest,
             place: RequestPlace::new(target),
-        }))
+        })
     }
 
     pub(super) async fn run_route(
@@ -99,9 +99,9 @@ impl Gateway {
         routed: Routed,
         client: &Client,
         head: Head,
-        exchange: &mut Exchange,
+        exchange: &mut Exchange<'_>,
     ) -> Answer {
-        let body = match exchange.read_body(self.0.body_limit).await {
+        let body = match exchange.read_body(self.parts.body_limit).await {
             Ok(body) => body,
             Err(refusal) => return refusal.into(),
         };
@@ -123,8 +123,8 @@ impl Gateway {
         request: ScriptRequest,
         origin: Origin,
     ) -> Completion {
-        let execution_id = ExecutionId::generate(self.0.clock.now());
-        self.0.executor.run(Invocation { execution_id, app, script, request, origin }).await
+        let execution_id = ExecutionId::generate(self.parts.clock.now());
+        self.parts.executor.run(Invocation { execution_id, app, script, request, origin }).await
     }
 }
 

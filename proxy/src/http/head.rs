@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
-use http::{HeaderMap, Method, Version};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Uri, Version};
 
 use super::refusal::Refusal;
 
@@ -19,12 +21,45 @@ pub struct Head {
     pub method: Method,
     /// The version that the client spoke.
     pub version: Version,
-    /// The request target as sent; in HTTP/2 `:path`.
-    pub target: String,
-    /// HTTP/2's `:authority`.
-    pub authority: Option<String>,
     /// The header fields.
     pub headers: HeaderMap,
+    target: Target,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// As it stands in an HTTP/1 request line.
+    Line(Bytes),
+    /// `:authority` and `:path` of HTTP/2.
+    Pseudo(Uri),
+}
+
+impl Head {
+    /// A head of HTTP/1. A target that is not ASCII reads as an empty one.
+    pub fn http_1(method: Method, version: Version, target: Bytes, headers: HeaderMap) -> Self {
+        Self { method, version, headers, target: Target::Line(target) }
+    }
+
+    /// A head of HTTP/2.
+    pub fn http_2(parts: Parts) -> Self {
+        Self { method: parts.method, version: parts.version, headers: parts.headers, target: Target::Pseudo(parts.uri) }
+    }
+
+    /// The request target as sent; in HTTP/2 `:path`.
+    pub fn target(&self) -> &str {
+        match &self.target {
+            Target::Line(target) => str::from_utf8(target).unwrap_or_default(),
+            Target::Pseudo(uri) => uri.path_and_query().map_or("", |path| path.as_str()),
+        }
+    }
+
+    /// HTTP/2's `:authority`.
+    pub fn authority(&self) -> Option<&str> {
+        match &self.target {
+            Target::Line(_) => None,
+            Target::Pseudo(uri) => Some(uri.authority()?.as_str()),
+        }
+    }
 }
 
 /// What the scan found in a complete head.
@@ -32,8 +67,12 @@ pub struct Head {
 pub struct ScannedHead {
     /// The length of the head in bytes, with the empty line.
     pub len: usize,
+    /// Where the method stands.
+    pub method: Range<usize>,
     /// Where the request target stands.
     pub target: Range<usize>,
+    /// Where the value of `Host` stands, if there is one.
+    pub host: Option<Range<usize>>,
     /// Whether the body comes in chunks.
     pub chunked: bool,
 }
@@ -49,12 +88,14 @@ pub struct HeadScanner {
     searched: usize,
     lines: usize,
     request_line: Option<RequestLine>,
+    host: Option<Range<usize>>,
     content_lengths: usize,
     transfer_encodings: usize,
 }
 
 #[derive(Debug, Clone)]
 struct RequestLine {
+    method: Range<usize>,
     target: Range<usize>,
     is_1_0: bool,
 }
@@ -69,6 +110,7 @@ impl HeadScanner {
             searched: 0,
             lines: 0,
             request_line: None,
+            host: None,
             content_lengths: 0,
             transfer_encodings: 0,
         }
@@ -114,29 +156,35 @@ impl HeadScanner {
                 self.request_line = Some(read_request_line(line, start, self.max_target_bytes)?);
                 Ok(None)
             }
-            (Some(_), false) => self.header_line(line).map(|()| None),
+            (Some(_), false) => self.header_line(line, start).map(|()| None),
             (Some(request), true) => {
                 let request = request.clone();
                 self.check_framing(request.is_1_0)?;
                 let chunked = self.transfer_encodings > 0;
-                Ok(Some(ScannedHead { len: self.line_start, target: request.target, chunked }))
+                let RequestLine { method, target, .. } = request;
+                Ok(Some(ScannedHead { len: self.line_start, method, target, host: self.host.take(), chunked }))
             }
         }
     }
 
-    fn header_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    fn header_line(&mut self, line: &[u8], start: usize) -> Result<(), Refusal> {
         self.lines += 1;
         if self.lines > MAX_HEADER_LINES {
             return Err(Refusal::HeadTooLarge { limit: self.max_bytes });
         }
         let colon = memchr::memchr(b':', line).ok_or(Refusal::MalformedHead)?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let value_at = trim_whitespace(line, colon + 1);
+        let (name, value) = (&line[..colon], &line[value_at.clone()]);
         // A folded line begins with a space, which is no name; so does one with a space before its colon.
         if name.is_empty() || !name.iter().copied().all(is_token) {
             return Err(Refusal::MalformedHead);
         }
         if !value.iter().copied().all(is_field_byte) {
             return Err(Refusal::MalformedHead);
+        }
+        if name.eq_ignore_ascii_case(b"host") {
+            let again = self.host.replace(start + value_at.start..start + value_at.end);
+            return if again.is_none() { Ok(()) } else { Err(Refusal::RepeatedHost) };
         }
         if name.eq_ignore_ascii_case(b"content-length") {
             self.content_lengths += 1;
@@ -180,7 +228,16 @@ fn read_request_line(line: &[u8], start: usize, max_target_bytes: usize) -> Resu
         _ => return Err(Refusal::MalformedHead),
     };
     let target_start = start + method.len() + 1;
-    Ok(RequestLine { target: target_start..target_start + target.len(), is_1_0 })
+    Ok(RequestLine { method: start..start + method.len(), target: target_start..target_start + target.len(), is_1_0 })
+}
+
+/// Where the rest of a line stands without the whitespace around it, which is spaces and tabs only (RFC 9110, 5.6.3).
+fn trim_whitespace(line: &[u8], from: usize) -> Range<usize> {
+    let is_text = |&byte: &u8| byte != b' ' && byte != b'\t';
+    let rest = &line[from..];
+    let first = rest.iter().position(is_text).unwrap_or(rest.len());
+    let end = rest.iter().rposition(is_text).map_or(first, |last| last + 1);
+    from + first..from + end
 }
 
 /// A character of RFC 9110's `token`.
@@ -208,7 +265,8 @@ mod tests {
     #[test]
     fn a_complete_head_is_found_with_its_target_wherever_it_is_cut() {
         let request = b"\r\nPOST /a?b HTTP/1.1\r\nhost: x\r\nContent-Length: 3\r\n\r\nabc";
-        let whole = ScannedHead { len: request.len() - 3, target: 7..11, chunked: false };
+        let whole =
+            ScannedHead { len: request.len() - 3, method: 2..6, target: 7..11, host: Some(28..29), chunked: false };
         assert_eq!(scan(request), Ok(Some(whole.clone())));
         for cut in 0..request.len() - 3 {
             let mut scanner = HeadScanner::new(1024, 256);
@@ -219,7 +277,7 @@ mod tests {
 
     #[test]
     fn whatever_can_be_read_in_two_ways_is_refused() {
-        use Refusal::{AmbiguousFraming, MalformedHead, UnsupportedVersion};
+        use Refusal::{AmbiguousFraming, MalformedHead, RepeatedHost, UnsupportedVersion};
         for (fields, refusal) in [
             ("GET / HTTP/1.1\nhost: x\r\n\r\n", MalformedHead),
             ("GET / HTTP/1.1\r\nhost: x\n\r\n", MalformedHead),
@@ -258,7 +316,11 @@ mod tests {
             ("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", AmbiguousFraming),
             ("POST / HTTP/1.1\r\ntransfer-encoding: xchunked\r\n\r\n", AmbiguousFraming),
             ("POST / HTTP/1.1\r\ntransfer-encoding: \x0bchunked\r\n\r\n", MalformedHead),
+            ("POST / HTTP/1.1\r\ntransfer-encoding: \x0cchunked\r\n\r\n", MalformedHead),
+            ("POST / HTTP/1.1\r\ncontent-length: 1\x0c\r\n\r\n", MalformedHead),
+            ("POST / HTTP/1.1\r\ncontent-length: 1\r\r\n\r\n", MalformedHead),
             ("POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n", AmbiguousFraming),
+            ("GET / HTTP/1.1\r\nhost: x\r\nHost: x\r\n\r\n", RepeatedHost),
         ] {
             assert_eq!(scan(fields.as_bytes()), Err(refusal), "{fields:?}");
         }
@@ -268,7 +330,7 @@ mod tests {
     fn plain_framings_pass() {
         for good in [
             "GET / HTTP/1.0\r\n\r\n",
-            "POST / HTTP/1.1\r\nContent-Length:  12 \r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: \t12 \t\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n",
             "OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n",
             "GET http://x/y HTTP/1.1\r\nhost: x\r\nx-obs: \u{e9}\r\n\r\n",

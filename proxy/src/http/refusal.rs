@@ -53,6 +53,8 @@ pub enum Refusal {
     MalformedBody,
     /// The bodies of other requests take up all the memory that there is for them.
     NoRoomForBody,
+    /// Other large answers on their way to slow clients do.
+    NoRoomForAnswer,
 }
 
 impl Refusal {
@@ -67,7 +69,7 @@ impl Refusal {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoRoomForBody => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoRoomForBody | Self::NoRoomForAnswer => StatusCode::SERVICE_UNAVAILABLE,
             Self::MalformedHead
             | Self::AmbiguousFraming
             | Self::InvalidTarget
@@ -98,7 +100,7 @@ impl Refusal {
             Self::ExpectationFailed => "expectation_failed",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::MalformedBody => "malformed_body",
-            Self::NoRoomForBody => "overloaded",
+            Self::NoRoomForBody | Self::NoRoomForAnswer => "overloaded",
         }
     }
 
@@ -133,6 +135,7 @@ impl Refusal {
             Self::BodyTimeout => "The request's body took too long to arrive.",
             Self::MalformedBody => "The request's body does not have the length or the chunks that its head announced.",
             Self::NoRoomForBody => "Too many large requests are being received; try again shortly.",
+            Self::NoRoomForAnswer => "Too many large answers are being sent; try again shortly.",
         };
         text.to_owned()
     }

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method, Version};
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::path_pattern::RequestPath;
 
-use super::head::Head;
+use super::head::{Head, ScannedHead};
 use super::refusal::Refusal;
 
 /// The host and path that a request means, borrowed from its head.
@@ -36,6 +36,34 @@ pub fn check_method(method: &Method) -> Result<(), Refusal> {
         && name.first().is_some_and(u8::is_ascii_uppercase)
         && name.iter().all(|&b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
     if shaped { Ok(()) } else { Err(Refusal::MalformedHead) }
+}
+
+/// Refuses what the parser behind us would refuse without telling why: an authority that is none, or that `Host`
+/// contradicts. Everything else about it is for [`read_target`] to say.
+///
+/// # Errors
+/// CONNECT by whatever name; user information; an absolute form that is none, or for another host.
+pub fn check_authority(buf: &[u8], scanned: &ScannedHead) -> Result<(), Refusal> {
+    let host = scanned.host.clone().map(|host| &buf[host]);
+    if host.is_some_and(|host| host.contains(&b'@')) {
+        return Err(Refusal::InvalidHost);
+    }
+    let target = &buf[scanned.target.clone()];
+    if target.starts_with(b"/") || target == b"*" {
+        return Ok(());
+    }
+    if &buf[scanned.method.clone()] == b"CONNECT" {
+        return Err(Refusal::MethodRefused);
+    }
+    let target = str::from_utf8(target).map_err(|_| Refusal::InvalidTarget)?;
+    let (authority, _) = split_absolute(target)?;
+    if authority.contains('@') || Host::parse_authority(authority).is_err() {
+        return Err(Refusal::InvalidHost);
+    }
+    match host {
+        Some(host) if host != authority.as_bytes() => Err(Refusal::HostMismatch),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses expectations other than `100-continue` (RFC 9110, 10.1.1; in HTTP/1.0 they mean nothing). Tells whether
@@ -96,30 +124,35 @@ fn only_host_field(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 
 /// The authority that the target names, if any, and its path with query.
 fn split_target(head: &Head) -> Result<(Option<&str>, &str), Refusal> {
-    let target = head.target.as_str();
+    let target = head.target();
     if target.starts_with('/') {
-        return Ok((head.authority.as_deref(), target));
+        return Ok((head.authority(), target));
     }
     if is_whole_server(head) {
-        return Ok((head.authority.as_deref(), "/"));
+        return Ok((head.authority(), "/"));
     }
-    if head.authority.is_some() {
+    if head.version == Version::HTTP_2 {
         return Err(Refusal::InvalidTarget);
     }
-    // RFC 9112, 3.2.2: the absolute form, which every server must accept.
+    let (authority, path_and_query) = split_absolute(target)?;
+    Ok((Some(authority), path_and_query))
+}
+
+/// The authority of HTTP/1's absolute form, which every server must accept (RFC 9112, 3.2.2), and its path with query.
+fn split_absolute(target: &str) -> Result<(&str, &str), Refusal> {
     let rest = strip_scheme(target).ok_or(Refusal::InvalidTarget)?;
     let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
     let (authority, path_and_query) = rest.split_at(end);
     match path_and_query.as_bytes().first() {
         _ if authority.is_empty() => Err(Refusal::InvalidHost),
-        None => Ok((Some(authority), "/")),
-        Some(b'/') => Ok((Some(authority), path_and_query)),
+        None => Ok((authority, "/")),
+        Some(b'/') => Ok((authority, path_and_query)),
         Some(_) => Err(Refusal::InvalidTarget),
     }
 }
 
 fn is_whole_server(head: &Head) -> bool {
-    head.target == "*" && head.method == Method::OPTIONS
+    head.target() == "*" && head.method == Method::OPTIONS
 }
 
 fn strip_scheme(target: &str) -> Option<&str> {
@@ -135,8 +168,9 @@ fn same_authority(a: &str, b: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::{HeaderName, HeaderValue, Request, Uri};
 
+    use super::super::HeadScanner;
     use super::*;
 
     fn head(target: &str, authority: Option<&str>, hosts: &[&str]) -> Head {
@@ -144,8 +178,13 @@ mod tests {
         for host in hosts {
             headers.append(HOST, HeaderValue::from_str(host).unwrap());
         }
-        let authority = authority.map(str::to_owned);
-        Head { method: Method::GET, version: Version::HTTP_11, target: target.to_owned(), authority, headers }
+        let Some(authority) = authority else {
+            return Head::http_1(Method::GET, Version::HTTP_11, target.to_owned().into(), headers);
+        };
+        let uri = Uri::builder().scheme("https").authority(authority).path_and_query(target).build().unwrap();
+        let (mut parts, ()) = Request::new(()).into_parts();
+        (parts.version, parts.uri, parts.headers) = (Version::HTTP_2, uri, headers);
+        Head::http_2(parts)
     }
 
     fn read(
@@ -215,7 +254,39 @@ mod tests {
         ] {
             assert_eq!(read(target, None, &["a"]), Err(Refusal::InvalidTarget), "{target}");
         }
-        assert_eq!(read("http://a/", Some("a"), &[]), Err(Refusal::InvalidTarget));
+        assert_eq!(read("*", Some("a"), &[]), Err(Refusal::InvalidTarget));
+    }
+
+    #[test]
+    fn what_the_parser_behind_us_would_refuse_has_its_own_refusal() {
+        use Refusal::{HostMismatch, InvalidHost, InvalidTarget, MethodRefused};
+        let check = |request: &str| {
+            let head = format!("{request}\r\n\r\n");
+            let scanned = HeadScanner::new(1024, 256).scan(head.as_bytes()).unwrap().unwrap();
+            check_authority(head.as_bytes(), &scanned)
+        };
+        for good in [
+            "GET / HTTP/1.1\r\nhost: a",
+            "GET / HTTP/1.1",
+            "OPTIONS * HTTP/1.1\r\nhost: a",
+            "GET http://a/b HTTP/1.1\r\nhost: \ta ",
+            "GET https://a:1 HTTP/1.0",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for (bad, refusal) in [
+            ("GET / HTTP/1.1\r\nhost: u@a", InvalidHost),
+            ("GET http://u@a/ HTTP/1.1\r\nhost: a", InvalidHost),
+            ("GET http:///x HTTP/1.1\r\nhost: a", InvalidHost),
+            ("GET http://a:x/ HTTP/1.1\r\nhost: a:x", InvalidHost),
+            ("GET http://a/ HTTP/1.1\r\nhost: b", HostMismatch),
+            ("GET http:/a/ HTTP/1.1\r\nhost: a", InvalidTarget),
+            ("GET http:\\\\a HTTP/1.1\r\nhost: a", InvalidTarget),
+            ("CONNECT a:443 HTTP/1.1\r\nhost: b", MethodRefused),
+            ("CONNECT a HTTP/1.1", MethodRefused),
+        ] {
+            assert_eq!(check(bad), Err(refusal), "{bad}");
+        }
     }
 
     #[test]

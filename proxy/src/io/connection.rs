@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pingora_core::protocols::Stream;
 use tokio::net::TcpStream;
 
 use super::Handler;
-use super::server::{Listener, Shared};
+use super::server::{Listener, Service};
 use super::transport::Transport;
 use super::{h1, h2};
 use crate::client::Client;
@@ -16,14 +15,14 @@ pub(super) async fn serve<H: Handler>(
     socket: TcpStream,
     remote_ip: IpAddr,
     listener: Listener,
-    shared: &Arc<Shared<H>>,
+    service: &Arc<Service<H>>,
 ) {
-    let role = listener.role;
+    let (role, shared) = (listener.role, &service.shared);
+    let patience = shared.limits.write_timeout;
     let handshaker = shared.handshaker.as_ref().filter(|_| listener.tls);
     let Some(handshaker) = handshaker else {
         let client = Arc::new(Client { remote_ip, role, tls: None });
-        let stream: Stream = Box::new(Transport::plain(socket));
-        return h1::serve(stream, &client, shared).await;
+        return h1::serve(Transport::plain(socket, patience), &client, service).await;
     };
     let accepted = tokio::select! {
         biased;
@@ -35,6 +34,6 @@ pub(super) async fn serve<H: Handler>(
     };
     let speaks_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let client = Arc::new(Client { remote_ip, role, tls: Some(identity) });
-    let stream: Stream = Box::new(Transport::tls(stream));
-    if speaks_h2 { h2::serve(stream, &client, shared).await } else { h1::serve(stream, &client, shared).await }
+    let transport = Transport::tls(stream, patience);
+    if speaks_h2 { h2::serve(transport, &client, service).await } else { h1::serve(transport, &client, service).await }
 }

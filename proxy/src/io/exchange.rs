@@ -1,26 +1,22 @@
 //! One request being answered: its body on the way in, the answer on the way out, and what happens to the connection.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
-use pingora_http::ResponseHeader;
 use pingora_timeout::timeout;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
-use super::IoLimits;
-use super::farewell::{UNWANTED_BODY_BYTES, UNWANTED_BODY_TIME, close};
+use super::farewell::{UNWANTED_BODY_BYTES, UNWANTED_BODY_TIME};
+use super::room::Place;
 use super::server::Shared;
+use super::session::{BrokenBody, Session};
 use crate::answer::Answer;
+use crate::client::Client;
 use crate::http::{Head, Refusal};
 
-/// What one write timeout is for.
-const WRITE_CHUNK_BYTES: usize = 64 * 1024;
+/// An answer of this size is sent whatever others there are.
+const SMALL_ANSWER_BYTES: usize = 64 * 1024;
 
 /// The client left before the answer was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,25 +24,24 @@ const WRITE_CHUNK_BYTES: usize = 64 * 1024;
 pub struct ClientGone;
 
 /// One request being answered.
-pub struct Exchange {
-    session: ServerSession,
+pub struct Exchange<'c> {
+    session: Session,
+    shared: &'c Shared,
     is_head: bool,
     is_1_0: bool,
-    is_h2: bool,
     /// What `content-length` says.
     announced: Option<u64>,
     /// The client waits for a `100 Continue` before it sends its body.
     awaits_continue: bool,
     body: BodyState,
     received: u64,
-    body_memory: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
+    body_deadline: Option<Instant>,
+    /// The request's body in memory, where it came in parts.
+    body_memory: Place<'c>,
+    /// What of the answer is beyond a small one.
+    answer_memory: Place<'c>,
     sent: Sent,
     status: Option<StatusCode>,
-    body_timeout: Duration,
-    body_deadline: Option<Instant>,
-    write_timeout: Duration,
-    draining: CancellationToken,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,33 +59,32 @@ enum Sent {
     All,
 }
 
-impl Exchange {
+impl<'c> Exchange<'c> {
     /// A request whose head was read; `awaits_continue` as its expectation says.
-    pub(super) fn new<H>(mut session: ServerSession, head: &Head, awaits_continue: bool, shared: &Shared<H>) -> Self {
-        let is_1_0 = head.version < Version::HTTP_11;
-        let is_h2 = session.is_http2();
+    pub(super) fn new(
+        mut session: Session,
+        head: &Head,
+        awaits_continue: bool,
+        client: &Client,
+        shared: &'c Shared,
+    ) -> Self {
         let announced = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         // In HTTP/2 only the end of the stream shows whether a length was true.
-        let bodiless = session.is_body_done() && !(is_h2 && announced.is_some());
-        let limits: &IoLimits = &shared.limits;
-        session.set_write_timeout(Some(limits.write_timeout));
+        let bodiless = session.is_body_done() && !(session.is_h2() && announced.is_some());
         Self {
             session,
+            shared,
             is_head: head.method == Method::HEAD,
-            is_1_0,
-            is_h2,
+            is_1_0: head.version < Version::HTTP_11,
             announced,
             awaits_continue,
             body: if bodiless { BodyState::Done } else { BodyState::Open },
             received: 0,
-            body_memory: Arc::clone(&shared.body_memory),
-            held: None,
+            body_deadline: None,
+            body_memory: shared.body_memory.place(client.remote_ip),
+            answer_memory: shared.answer_memory.place(client.remote_ip),
             sent: Sent::Nothing,
             status: None,
-            body_timeout: limits.body_timeout,
-            body_deadline: None,
-            write_timeout: limits.write_timeout,
-            draining: shared.draining.clone(),
         }
     }
 
@@ -135,11 +129,11 @@ impl Exchange {
         if self.announced.is_some_and(|length| length > limit_bytes) {
             return Err(Refusal::BodyTooLarge { limit });
         }
-        if std::mem::take(&mut self.awaits_continue) && self.session.write_continue_response().await.is_err() {
+        if std::mem::take(&mut self.awaits_continue) && self.session.write_continue().await.is_err() {
             self.body = BodyState::Broken;
             return Err(Refusal::MalformedBody);
         }
-        let deadline = *self.body_deadline.get_or_insert_with(|| Instant::now() + self.body_timeout);
+        let deadline = *self.body_deadline.get_or_insert_with(|| Instant::now() + self.shared.limits.body_timeout);
         let left = deadline.saturating_duration_since(Instant::now());
         let Ok(chunk) = timeout(left, self.receive()).await else {
             self.body = BodyState::Broken;
@@ -149,30 +143,20 @@ impl Exchange {
         if self.received > limit_bytes {
             return Err(Refusal::BodyTooLarge { limit });
         }
+        // A part of a body that more is to follow, or has: whoever sends it slowly takes up memory meanwhile.
         if let Some(chunk) = &chunk
             && self.announced != Some(chunk.len() as u64)
+            && !self.body_memory.take(chunk.len())
         {
-            self.hold(chunk.len())?;
+            return Err(Refusal::NoRoomForBody);
         }
         Ok(chunk)
-    }
-
-    /// Counts a part of a body that more is to follow, or has: whoever sends it slowly takes up memory meanwhile.
-    fn hold(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let permits = u32::try_from(bytes).map_err(|_| Refusal::NoRoomForBody)?;
-        let permit = Arc::clone(&self.body_memory).try_acquire_many_owned(permits);
-        let permit = permit.map_err(|_| Refusal::NoRoomForBody)?;
-        match &mut self.held {
-            Some(held) => held.merge(permit),
-            none => *none = Some(permit),
-        }
-        Ok(())
     }
 
     /// One non-empty part off the wire, counted; `None` at the end.
     async fn receive(&mut self) -> Result<Option<Bytes>, Refusal> {
         loop {
-            match self.session.read_request_body().await {
+            match self.session.read_body().await {
                 Ok(Some(chunk)) if chunk.is_empty() => {}
                 Ok(Some(chunk)) => {
                     self.received += chunk.len() as u64;
@@ -182,7 +166,7 @@ impl Exchange {
                     self.body = BodyState::Done;
                     return Ok(None);
                 }
-                Ok(None) | Err(_) => {
+                Ok(None) | Err(BrokenBody) => {
                     self.body = BodyState::Broken;
                     return Err(Refusal::MalformedBody);
                 }
@@ -190,20 +174,37 @@ impl Exchange {
         }
     }
 
-    /// Sends a whole answer.
+    /// Sends a whole answer; 503 in its place when others take up the memory that a large one would stay in while it is
+    /// sent.
     ///
     /// # Errors
     /// The client left, or did not take the answer in time.
-    pub async fn send(&mut self, answer: Answer) -> Result<(), ClientGone> {
-        let Answer { status, mut headers, body } = answer;
-        let length = if status == StatusCode::RESET_CONTENT { 0 } else { body.len() };
-        if may_have_length(status) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    pub async fn send(&mut self, mut answer: Answer) -> Result<(), ClientGone> {
+        if self.is_head || !has_body(answer.status) {
+            let length = if answer.status == StatusCode::RESET_CONTENT { 0 } else { answer.body.len() };
+            self.set_length(&mut answer, length);
+            answer.body = Bytes::new();
+        } else {
+            if !self.answer_memory.take(answer.body.len().saturating_sub(SMALL_ANSWER_BYTES)) {
+                answer = Refusal::NoRoomForAnswer.into();
+            }
+            let length = answer.body.len();
+            self.set_length(&mut answer, length);
         }
-        let body = if self.is_head || !has_body(status) { Bytes::new() } else { body };
         self.settle_request_body().await;
-        self.write_head(status, headers, body.is_empty()).await?;
-        self.write_last(body).await
+        let Answer { status, headers, body } = answer;
+        let time = self.shared.limits.time_for(body.len());
+        let written = timeout(time, async {
+            self.write_head(status, headers, body.is_empty()).await?;
+            self.write_last(body).await
+        });
+        written.await.unwrap_or(Err(ClientGone))
+    }
+
+    fn set_length(&self, answer: &mut Answer, length: usize) {
+        if may_have_length(answer.status) {
+            answer.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
     }
 
     /// Begins an answer whose body follows in parts. `length` is what the parts come to, where known.
@@ -222,8 +223,8 @@ impl Exchange {
             Some(length) if may_have_length(status) => {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
             }
-            None if has_body(status) && self.is_1_0 => self.session.set_keepalive(None),
-            None if has_body(status) && !self.is_h2 => {
+            None if has_body(status) && self.is_1_0 => self.session.end_connection(),
+            None if has_body(status) && !self.session.is_h2() => {
                 headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
             _ => {}
@@ -236,16 +237,17 @@ impl Exchange {
     /// Sends the next part of an answer that was started. Parts of an answer to HEAD go nowhere.
     ///
     /// # Errors
-    /// The client left, or did not take it in time.
-    pub async fn write(&mut self, mut part: Bytes) -> Result<(), ClientGone> {
-        if self.sent != Sent::Head {
+    /// The client left, or did not take it in time; or there is no room for so large a part.
+    pub async fn write(&mut self, part: Bytes) -> Result<(), ClientGone> {
+        if self.sent != Sent::Head || part.is_empty() {
             return Ok(());
         }
-        while !part.is_empty() {
-            let chunk = part.split_to(part.len().min(WRITE_CHUNK_BYTES));
-            self.session.write_response_body(chunk, false).await.map_err(|_| ClientGone)?;
+        if !self.answer_memory.take(part.len().saturating_sub(SMALL_ANSWER_BYTES)) {
+            return Err(ClientGone);
         }
-        Ok(())
+        let written = timeout(self.shared.limits.time_for(part.len()), self.session.write_body(part, false)).await;
+        self.answer_memory.give_back();
+        written.unwrap_or(Err(ClientGone))
     }
 
     /// Ends an answer that was started.
@@ -257,16 +259,11 @@ impl Exchange {
     }
 
     /// Sends what is left and the end in one: on HTTP/2 an end of its own would be another frame.
-    async fn write_last(&mut self, mut part: Bytes) -> Result<(), ClientGone> {
-        if self.sent != Sent::Head {
-            return Ok(());
+    async fn write_last(&mut self, part: Bytes) -> Result<(), ClientGone> {
+        if self.sent == Sent::Head {
+            self.session.write_body(part, true).await?;
+            self.sent = Sent::All;
         }
-        if part.len() > WRITE_CHUNK_BYTES {
-            self.write(part.split_to(part.len() - WRITE_CHUNK_BYTES)).await?;
-        }
-        let written = timeout(self.write_timeout, self.session.write_response_body(part, true)).await;
-        written.map_err(|_| ClientGone)?.map_err(|_| ClientGone)?;
-        self.sent = Sent::All;
         Ok(())
     }
 
@@ -275,35 +272,24 @@ impl Exchange {
         if self.body != BodyState::Done {
             return std::future::pending().await;
         }
-        while let Ok(Some(_)) = self.session.read_body_or_idle(true).await {}
+        self.session.client_gone().await;
     }
 
     async fn write_head(&mut self, status: StatusCode, headers: HeaderMap, ends: bool) -> Result<(), ClientGone> {
         // Whoever answers is done with the body.
-        self.held = None;
-        if self.body != BodyState::Done || self.draining.is_cancelled() {
-            self.session.set_keepalive(None);
+        self.body_memory.give_back();
+        if self.body != BodyState::Done || self.shared.draining.has_begun() {
+            self.session.end_connection();
         }
-        let (mut parts, ()) = http::Response::new(()).into_parts();
-        parts.status = status;
-        parts.headers = headers;
-        let header = Box::new(ResponseHeader::from(parts));
         self.status = Some(status);
-        let written = match &mut self.session {
-            ServerSession::H2(session) => session.write_response_header(header, ends),
-            session => match timeout(self.write_timeout, session.write_response_header(header)).await {
-                Ok(written) => written,
-                Err(_) => return Err(ClientGone),
-            },
-        };
-        written.map_err(|_| ClientGone)?;
-        self.sent = if ends && self.is_h2 { Sent::All } else { Sent::Head };
+        self.session.write_head(status, headers, ends).await?;
+        self.sent = if ends && self.session.is_h2() { Sent::All } else { Sent::Head };
         Ok(())
     }
 
     /// Over HTTP/1 a small body that nobody asked for is read before the answer, so that the connection can go on.
     async fn settle_request_body(&mut self) {
-        if self.body == BodyState::Open && !self.is_h2 && !self.awaits_continue {
+        if self.body == BodyState::Open && !self.session.is_h2() && !self.awaits_continue {
             let small = self.announced.is_none_or(|length| length <= UNWANTED_BODY_BYTES as u64);
             if small {
                 let _ = timeout(UNWANTED_BODY_TIME, self.discard_body()).await;
@@ -323,29 +309,23 @@ impl Exchange {
 
     /// What an HTTP/1 connection goes on with; `None` when it is closed.
     pub(super) async fn into_next(self) -> Option<(Stream, BytesMut)> {
-        let ServerSession::H1(session) = self.session else {
-            return None;
-        };
         if self.sent != Sent::All {
             return None;
         }
-        if !session.will_keepalive() || self.body != BodyState::Done {
-            close(session.into_inner(), self.body == BodyState::Done).await;
-            return None;
-        }
-        let (stream, rest) = session.reuse().await.ok()??.into_parts();
-        Some((stream, rest.unwrap_or_default()))
+        self.session.into_next(self.body == BodyState::Done).await
     }
 
-    /// Lets a client that is still sending see the answer: a stream that is dropped at once reads as an error.
-    pub(super) async fn close_stream(mut self) {
+    /// Lets a client that is still sending see the answer: a stream that is dropped at once reads as an error. Tells
+    /// whether the client took an answer.
+    pub(super) async fn close_stream(mut self) -> bool {
         match (self.sent, self.body) {
             (Sent::All, BodyState::Open) => {
                 let _ = timeout(UNWANTED_BODY_TIME, self.discard_body()).await;
             }
             (Sent::All, _) => {}
-            _ => self.session.shutdown().await,
+            _ => self.session.break_off().await,
         }
+        self.sent == Sent::All
     }
 }
 

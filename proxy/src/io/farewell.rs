@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::HeaderValue;
 use http::header::CONTENT_LENGTH;
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_timeout::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -19,18 +18,14 @@ pub(super) const UNWANTED_BODY_BYTES: usize = 256 * 1024;
 pub(super) const UNWANTED_BODY_TIME: Duration = Duration::from_secs(1);
 
 /// Answers what never became a request, and closes.
-pub(super) async fn refuse<H>(stream: Stream, refusal: Refusal, shared: &Shared<H>) {
-    refuse_session(ServerSession::new_http1(stream), refusal, shared).await;
+pub(super) async fn refuse(stream: Stream, refusal: Refusal, shared: &Shared) {
+    refuse_session(HttpSession::new(stream), refusal, shared).await;
 }
 
-/// Answers a request whose head breaks a rule, and closes. Always `None`, for the connection's next request.
-pub(super) async fn refuse_session<H>(
-    mut session: ServerSession,
-    refusal: Refusal,
-    shared: &Shared<H>,
-) -> Option<(Stream, BytesMut)> {
+/// Answers a request whose head breaks a rule, and closes.
+pub(super) async fn refuse_session(mut session: HttpSession, refusal: Refusal, shared: &Shared) {
     tracing::debug!(code = refusal.code(), "refused a request");
-    session.set_keepalive(None);
+    session.set_server_keepalive(None);
     let answer = Answer::from(refusal);
     let (mut parts, ()) = http::Response::new(()).into_parts();
     parts.status = answer.status;
@@ -38,13 +33,13 @@ pub(super) async fn refuse_session<H>(
     parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     let write = async {
         session.write_response_header(Box::new(parts.into())).await?;
-        session.write_response_body(answer.body, true).await
+        session.write_body(&answer.body).await?;
+        session.finish_body().await
     };
     let written = timeout(shared.limits.write_timeout, write).await;
-    if let (Ok(Ok(())), ServerSession::H1(session)) = (written, session) {
+    if let Ok(Ok(_)) = written {
         close(session.into_inner(), false).await;
     }
-    None
 }
 
 /// Closes a connection so that the client gets to read the last answer: with bytes of its own still unread here, the

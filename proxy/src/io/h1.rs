@@ -7,18 +7,21 @@ use http::HeaderMap;
 use http::header::CONNECTION;
 use http::request::Parts;
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_http::RequestHeader;
 use pingora_timeout::timeout;
 use tokio::io::AsyncReadExt;
 
 use super::Handler;
+use super::alarm::Alarm;
+use super::draining::Watch;
 use super::exchange::Exchange;
 use super::farewell;
-use super::server::Shared;
-use super::transport::watch_chunks;
+use super::server::{Service, Shared};
+use super::session::Session;
+use super::transport::{Transport, watch_chunks};
 use crate::client::Client;
-use crate::http::{ChunkScanner, Head, HeadScanner, Refusal, ScannedHead, check_expectation};
+use crate::http::{ChunkScanner, Head, HeadScanner, Refusal, ScannedHead, check_authority, check_expectation};
 
 /// What a small request's head takes.
 const HEAD_BUFFER_BYTES: usize = 4 * 1024;
@@ -31,29 +34,57 @@ enum Arrival {
     Ended,
 }
 
-pub(super) async fn serve<H: Handler>(mut stream: Stream, client: &Arc<Client>, shared: &Arc<Shared<H>>) {
-    let mut buf = BytesMut::new();
-    let mut first = true;
+pub(super) async fn serve<H: Handler>(transport: Transport, client: &Arc<Client>, service: &Service<H>) {
+    let shared = &service.shared;
+    let mut stream: Stream = Box::new(transport);
+    let mut buf = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
+    if !first_bytes(&mut stream, &mut buf, shared).await {
+        return;
+    }
+    let (mut idle, mut draining) = (Alarm::new(shared.limits.idle_timeout), shared.draining.watch());
     loop {
-        let scanned = match arrival(&mut stream, &mut buf, first, shared).await {
+        let scanned = match arrival(&mut stream, &mut buf, shared).await {
             Arrival::Head(scanned) => scanned,
             Arrival::Refused(refusal) => return farewell::refuse(stream, refusal, shared).await,
             Arrival::Ended => return,
         };
-        first = false;
-        match answer(stream, buf, scanned, client, shared).await {
+        match answer(stream, buf, scanned, client, service).await {
             Some(next) => (stream, buf) = next,
             None => return,
+        }
+        if buf.is_empty() {
+            idle.set(shared.limits.idle_timeout);
+            if !next_bytes(&mut stream, &mut buf, &mut idle, &mut draining).await {
+                return;
+            }
         }
     }
 }
 
-async fn arrival<H>(stream: &mut Stream, buf: &mut BytesMut, first: bool, shared: &Shared<H>) -> Arrival {
+/// Waits for the first request of a connection to begin.
+async fn first_bytes(stream: &mut Stream, buf: &mut BytesMut, shared: &Shared) -> bool {
+    tokio::select! {
+        biased;
+        read = stream.read_buf(buf) => matches!(read, Ok(1..)),
+        () = shared.silent_for_too_long() => false,
+    }
+}
+
+/// Waits for another request to begin. As the connection had an answer already, it is closed at once when we drain.
+async fn next_bytes(stream: &mut Stream, buf: &mut BytesMut, idle: &mut Alarm, draining: &mut Watch<'_>) -> bool {
+    buf.reserve(HEAD_BUFFER_BYTES);
+    tokio::select! {
+        biased;
+        read = stream.read_buf(buf) => matches!(read, Ok(1..)),
+        () = draining.begins() => false,
+        () = idle.due() => false,
+    }
+}
+
+/// Reads a head to its end, of which the beginning was read.
+async fn arrival(stream: &mut Stream, buf: &mut BytesMut, shared: &Shared) -> Arrival {
     let limits = &shared.limits;
     let mut scanner = HeadScanner::new(limits.head_bytes, limits.target_bytes);
-    if buf.is_empty() && !first_bytes(stream, buf, first, shared).await {
-        return Arrival::Ended;
-    }
     match scanner.scan(buf) {
         Ok(Some(head)) => return Arrival::Head(head),
         Ok(None) => {}
@@ -75,61 +106,50 @@ async fn arrival<H>(stream: &mut Stream, buf: &mut BytesMut, first: bool, shared
     timeout(limits.head_timeout, rest).await.unwrap_or(Arrival::Refused(Refusal::HeadTimeout))
 }
 
-/// Waits for a request to begin. A connection that had an answer already is closed at once when we drain.
-async fn first_bytes<H>(stream: &mut Stream, buf: &mut BytesMut, first: bool, shared: &Shared<H>) -> bool {
-    buf.reserve(HEAD_BUFFER_BYTES);
-    if first {
-        return tokio::select! {
-            biased;
-            read = stream.read_buf(buf) => matches!(read, Ok(1..)),
-            () = shared.silent_for_too_long() => false,
-        };
-    }
-    tokio::select! {
-        biased;
-        read = timeout(shared.limits.idle_timeout, stream.read_buf(buf)) => matches!(read, Ok(Ok(1..))),
-        () = shared.draining.cancelled() => false,
-    }
-}
-
 async fn answer<H: Handler>(
     mut stream: Stream,
     buf: BytesMut,
     scanned: ScannedHead,
     client: &Arc<Client>,
-    shared: &Arc<Shared<H>>,
+    service: &Service<H>,
 ) -> Option<(Stream, BytesMut)> {
-    // The scanner let only visible ASCII through.
-    let target = String::from_utf8_lossy(&buf[scanned.target]).into_owned();
-    if scanned.chunked {
+    let shared = &service.shared;
+    let mut checked = check_authority(&buf, &scanned);
+    if scanned.chunked && checked.is_ok() {
         let mut chunks = ChunkScanner::default();
-        if let Err(refusal) = chunks.scan(&buf[scanned.len..]) {
-            farewell::refuse(stream, refusal, shared).await;
-            return None;
-        }
+        checked = chunks.scan(&buf[scanned.len..]);
         stream = watch_chunks(stream, chunks);
     }
-    let mut session = ServerSession::new_http1(stream);
+    if let Err(refusal) = checked {
+        farewell::refuse(stream, refusal, shared).await;
+        return None;
+    }
+    let mut session = HttpSession::new(stream);
+    session.set_read_timeout(None);
     session.set_pipelining_enabled(true);
     session.set_close_on_response_before_downstream_finish(false);
     session.set_pipelined_prefix(buf);
-    let read = session.read_request().await;
-    if !matches!(read, Ok(true)) {
-        return farewell::refuse_session(session, Refusal::MalformedHead, shared).await;
+    if !matches!(session.read_request().await, Ok(Some(_))) {
+        farewell::refuse_session(session, Refusal::MalformedHead, shared).await;
+        return None;
     }
     // Settles how the body is framed while the session still has the headers.
     session.is_body_done();
+    let target = session.get_headers_raw_bytes().slice(scanned.target);
     let parts = take_head(&mut session);
-    let head = Head { method: parts.method, version: parts.version, target, authority: None, headers: parts.headers };
+    let head = Head::http_1(parts.method, parts.version, target, parts.headers);
     let awaits_continue = match check_expectation(head.version, &head.headers) {
         Ok(awaits) => awaits,
-        Err(refusal) => return farewell::refuse_session(session, refusal, shared).await,
+        Err(refusal) => {
+            farewell::refuse_session(session, refusal, shared).await;
+            return None;
+        }
     };
     if asks_to_close(&head.headers) {
-        session.set_keepalive(None);
+        session.set_server_keepalive(None);
     }
-    let mut exchange = Exchange::new(session, &head, awaits_continue, shared);
-    shared.handler.handle(client, head, &mut exchange).await;
+    let mut exchange = Exchange::new(Session::H1(session), &head, awaits_continue, client, shared);
+    service.handler.handle(client, head, &mut exchange).await;
     exchange.into_next().await
 }
 
@@ -141,7 +161,7 @@ fn asks_to_close(headers: &HeaderMap) -> bool {
 
 /// Takes the head out of a session instead of copying it. What stays tells HEAD from the rest, which is all that
 /// writing the answer asks of it.
-fn take_head(session: &mut ServerSession) -> Parts {
+fn take_head(session: &mut HttpSession) -> Parts {
     let method: &[u8] = if session.req_header().method == http::Method::HEAD { b"HEAD" } else { b"GET" };
     let mut rest = RequestHeader::build_no_case(method, b"/", Some(0)).expect("a constant request is valid");
     rest.set_version(session.req_header().version);

@@ -1,103 +1,195 @@
 //! HTTP/2 connections: one task for the connection, one for each request.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
-use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::http::v2::server::{H2Accept, HttpSession, default_h2_options, handshake};
-use pingora_core::protocols::{Digest, Stream};
-use pingora_timeout::timeout;
-use tokio_util::task::TaskTracker;
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use http::header::CONTENT_LENGTH;
+use tokio::time::Instant;
 
-use super::Handler;
+use super::alarm::Alarm;
 use super::exchange::Exchange;
-use super::farewell;
-use super::server::Shared;
+use super::server::{Service, Shared};
+use super::session::{H2Stream, Session};
+use super::transport::Transport;
+use super::{Handler, IoLimits};
 use crate::client::Client;
 use crate::http::{Head, Refusal, check_expectation};
 
-/// Requests of one connection that may be malformed before it is closed.
-const MAX_MALFORMED: u32 = 32;
+/// What is kept of each stream's answer beyond what the network has taken. With `max_streams`, one connection's share.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Answers that a client may give up in excess of those that it takes. A browser that searches while its user types gives
+/// up some; a rapid reset gives up all.
+const MAX_GIVEN_UP: i32 = 100;
+/// Once we leave, what a client gets that was told and has nothing more to receive.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 
-pub(super) async fn serve<H: Handler>(stream: Stream, client: &Arc<Client>, shared: &Arc<Shared<H>>) {
-    let limits = &shared.limits;
-    let mut options = default_h2_options();
-    options.max_concurrent_streams(limits.max_streams);
-    options.max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
-    let Ok(Ok(mut connection)) = timeout(limits.head_timeout, handshake(stream, Some(options))).await else {
+/// What the requests of one connection have in common. Each holds a clone while it is answered.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Answers that the client gave up, less those that it took.
+    given_up: AtomicI32,
+}
+
+pub(super) async fn serve<H: Handler>(transport: Transport, client: &Arc<Client>, service: &Arc<Service<H>>) {
+    let shared = &service.shared;
+    let handshake = options(&shared.limits).handshake::<_, Bytes>(transport);
+    let connection = tokio::select! {
+        biased;
+        connection = handshake => connection,
+        () = shared.silent_for_too_long() => return,
+    };
+    let Ok(mut connection) = connection else {
         return;
     };
-    let digest = Arc::new(Digest::default());
-    let requests = TaskTracker::new();
-    let mut malformed = 0;
-    let mut leaving = false;
+    let tally = Arc::new(Tally::default());
+    let mut watch = shared.draining.watch();
+    let mut idle = Alarm::new(shared.limits.idle_timeout);
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shared.draining.cancelled(), if !leaving => {
-                connection.graceful_shutdown();
-                requests.close();
-                leaving = true;
+            () = watch.begins() => break,
+            accepted = connection.accept() => accepted,
+            () = idle.due() => {
+                if tally.requests() == 0 {
+                    break;
+                }
+                idle.set(shared.limits.idle_timeout);
                 continue;
             }
-            accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
-            () = last_answers(&requests, limits.head_timeout), if leaving => return,
-            () = pingora_timeout::sleep(limits.idle_timeout), if !leaving => {
-                if !requests.is_empty() {
-                    continue;
+        };
+        let Some(Ok(request)) = accepted else {
+            return;
+        };
+        idle.set(shared.limits.idle_timeout);
+        if tally.is_abused(&shared.limits) {
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            break;
+        }
+        begin(request, &tally, client, service);
+    }
+    leave(connection, &tally, client, service).await;
+}
+
+fn options(limits: &IoLimits) -> Builder {
+    let mut options = Builder::new();
+    options
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER_BYTES);
+    options
+}
+
+/// Says goodbye, answers what came before the client heard it, and ends when the client has everything. One that takes
+/// nothing more has its connection broken by the transport; one that takes it too slowly is left in the end.
+async fn leave<H: Handler>(
+    mut connection: Connection<Transport, Bytes>,
+    tally: &Arc<Tally>,
+    client: &Arc<Client>,
+    service: &Arc<Service<H>>,
+) {
+    connection.graceful_shutdown();
+    let limits = &service.shared.limits;
+    let most_unsent = SEND_BUFFER_BYTES.saturating_mul(limits.max_streams as usize);
+    let mut leave_by = None;
+    let mut was_quiet = tally.requests() == 0 && !connection.has_streams();
+    let mut tick = Alarm::new(LAST_CHANCE);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = connection.accept() => accepted,
+            () = tick.due() => {
+                tick.set(LAST_CHANCE);
+                let answered = tally.requests() == 0;
+                let is_quiet = answered && !connection.has_streams();
+                if is_quiet && was_quiet {
+                    return;
                 }
-                connection.graceful_shutdown();
-                requests.close();
-                leaving = true;
+                was_quiet = is_quiet;
+                if answered {
+                    let now = Instant::now();
+                    if now > *leave_by.get_or_insert_with(|| now + limits.time_for(most_unsent)) {
+                        return;
+                    }
+                }
                 continue;
             }
         };
         match accepted {
-            // A stream that the client resets frees its place at once while its request is still being answered.
-            Ok(Some(H2Accept::Session(_))) if requests.len() >= 2 * limits.max_streams as usize => {
-                connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
-                requests.close();
-                leaving = true;
-            }
-            Ok(Some(H2Accept::Session(session))) => {
-                let (client, shared) = (Arc::clone(client), Arc::clone(shared));
-                requests.spawn(answer(session, client, shared));
-            }
-            Ok(Some(H2Accept::Rejected)) if malformed < MAX_MALFORMED => malformed += 1,
-            Ok(Some(H2Accept::Rejected) | None) | Err(_) => return,
+            Some(Ok(request)) => begin(request, tally, client, service),
+            Some(Err(_)) | None => return,
         }
     }
 }
 
-/// Ends once every request is answered and the client had its time to take the answers and leave.
-async fn last_answers(requests: &TaskTracker, patience: std::time::Duration) {
-    requests.wait().await;
-    pingora_timeout::sleep(patience.min(std::time::Duration::from_secs(1))).await;
+fn begin<H: Handler>(
+    (request, respond): (Request<RecvStream>, SendResponse<Bytes>),
+    tally: &Arc<Tally>,
+    client: &Arc<Client>,
+    service: &Arc<Service<H>>,
+) {
+    let (tally, client, service) = (Arc::clone(tally), Arc::clone(client), Arc::clone(service));
+    tokio::spawn(async move {
+        let taken = answer(request, respond, &client, &service).await;
+        tally.count(taken);
+    });
 }
 
-async fn answer<H: Handler>(session: HttpSession, client: Arc<Client>, shared: Arc<Shared<H>>) {
-    let mut session = ServerSession::new_http2(session);
-    let head = read_head(&mut session);
-    if head.target.len() > shared.limits.target_bytes {
-        let refusal = Refusal::TargetTooLong { limit: shared.limits.target_bytes };
-        farewell::refuse_session(session, refusal, &shared).await;
-        return;
-    }
-    let awaits_continue = match check_expectation(head.version, &head.headers) {
-        Ok(awaits) => awaits,
+/// Tells whether the client took the answer.
+async fn answer<H: Handler>(
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    client: &Arc<Client>,
+    service: &Service<H>,
+) -> bool {
+    let shared: &Shared = &service.shared;
+    let (parts, body) = request.into_parts();
+    let session = Session::H2(H2Stream::new(body, respond, shared.limits.write_timeout));
+    let head = Head::http_2(parts);
+    let checked = check(&head, shared.limits.target_bytes);
+    let mut exchange = Exchange::new(session, &head, checked == Ok(true), client, shared);
+    match checked {
+        Ok(_) => service.handler.handle(client, head, &mut exchange).await,
         Err(refusal) => {
-            farewell::refuse_session(session, refusal, &shared).await;
-            return;
+            tracing::debug!(code = refusal.code(), "refused a request");
+            // A client that left has nobody to tell.
+            let _ = exchange.send(refusal.into()).await;
         }
-    };
-    let mut exchange = Exchange::new(session, &head, awaits_continue, &shared);
-    shared.handler.handle(&client, head, &mut exchange).await;
-    exchange.close_stream().await;
+    }
+    exchange.close_stream().await
 }
 
-fn read_head(session: &mut ServerSession) -> Head {
-    let header = session.req_header();
-    let target = header.uri.path_and_query().map_or("", |target| target.as_str()).to_owned();
-    let authority = header.uri.authority().map(|authority| authority.as_str().to_owned());
-    let (method, version, headers) = (header.method.clone(), header.version, header.headers.clone());
-    Head { method, version, target, authority, headers }
+/// What of a head `h2` does not look at. Tells whether the client awaits a `100 Continue`.
+fn check(head: &Head, target_bytes: usize) -> Result<bool, Refusal> {
+    if head.target().len() > target_bytes {
+        return Err(Refusal::TargetTooLong { limit: target_bytes });
+    }
+    // `h2` looks at the first of them only.
+    if head.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(Refusal::AmbiguousFraming);
+    }
+    check_expectation(head.version, &head.headers)
+}
+
+impl Tally {
+    /// Requests being answered.
+    fn requests(self: &Arc<Self>) -> usize {
+        Arc::strong_count(self) - 1
+    }
+
+    /// A stream that the client resets frees its place at once: while its request is still being answered, the next one
+    /// is let in, and what is answered more quickly than that was answered in vain.
+    fn is_abused(self: &Arc<Self>, limits: &IoLimits) -> bool {
+        self.requests() >= 2 * limits.max_streams as usize || self.given_up.load(Ordering::Relaxed) > MAX_GIVEN_UP
+    }
+
+    fn count(&self, taken: bool) {
+        let change = if taken { -1 } else { 1 };
+        // Answers that were taken long ago are no credit.
+        let _ = self.given_up.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| Some((count + change).max(0)));
+    }
 }

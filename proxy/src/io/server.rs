@@ -10,11 +10,13 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::connection::serve;
+use super::draining::Draining;
 use super::handshake::Handshaker;
+use super::room::Room;
 use super::{Handler, IoLimits};
 use crate::client::ListenerRole;
 use crate::tls::Certificates;
@@ -24,6 +26,9 @@ const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// Connections that the kernel may hold for us.
 const BACKLOG: u32 = 1024;
+
+/// Connections of health probes, which no crowd on the other listeners may keep out.
+const MAX_PROBE_CONNECTIONS: usize = 64;
 
 /// One address to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,20 +50,26 @@ pub struct Server {
 /// Listeners at work.
 #[derive(Debug)]
 pub struct RunningServer {
-    accepting: CancellationToken,
+    draining: Arc<Draining>,
     connections: TaskTracker,
 }
 
-/// What every connection shares.
-pub(super) struct Shared<H> {
+/// Whoever answers, and what all connections share.
+pub(super) struct Service<H> {
     pub(super) handler: H,
+    pub(super) shared: Shared,
+}
+
+/// What all connections share.
+pub(super) struct Shared {
     pub(super) limits: IoLimits,
     pub(super) handshaker: Option<Handshaker>,
-    pub(super) draining: CancellationToken,
-    pub(super) connections: TaskTracker,
-    /// A permit for each byte of the bodies that requests hold.
-    pub(super) body_memory: Arc<Semaphore>,
-    capacity: Semaphore,
+    pub(super) draining: Arc<Draining>,
+    /// The bodies of requests that come in parts.
+    pub(super) body_memory: Room,
+    /// The large answers that are being sent.
+    pub(super) answer_memory: Room,
+    connections: TaskTracker,
 }
 
 impl Server {
@@ -97,29 +108,35 @@ impl Server {
         certificates: Option<Arc<Certificates>>,
     ) -> io::Result<RunningServer> {
         let handshaker = certificates.map(Handshaker::new).transpose().map_err(io::Error::other)?;
-        let (draining, connections) = (CancellationToken::new(), TaskTracker::new());
-        let shared = Arc::new(Shared {
+        let (draining, connections) = (Arc::new(Draining::default()), TaskTracker::new());
+        let capacity = |connections: usize| Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        let (public, probes) = (capacity(limits.max_connections), capacity(MAX_PROBE_CONNECTIONS));
+        let service = Arc::new(Service {
             handler,
-            capacity: Semaphore::new(limits.max_connections),
-            body_memory: Arc::new(Semaphore::new(limits.body_memory_bytes.min(Semaphore::MAX_PERMITS))),
-            limits,
-            handshaker,
-            draining: draining.clone(),
-            connections: connections.clone(),
+            shared: Shared {
+                body_memory: Room::new(limits.body_memory_bytes),
+                answer_memory: Room::new(limits.answer_memory_bytes),
+                limits,
+                handshaker,
+                draining: Arc::clone(&draining),
+                connections: connections.clone(),
+            },
         });
         for (listener, socket) in self.listeners {
             let socket = TcpListener::from_std(socket)?;
-            connections.spawn(accept(socket, listener, Arc::clone(&shared)));
+            let capacity = if listener.role == ListenerRole::Internal { &probes } else { &public };
+            let door = Door { listener, capacity: Arc::clone(capacity), service: Arc::clone(&service) };
+            connections.spawn(door.accept(socket));
         }
-        Ok(RunningServer { accepting: draining, connections })
+        Ok(RunningServer { draining, connections })
     }
 }
 
-impl<H> Shared<H> {
+impl Shared {
     /// Ends when a connection was silent for too long since it was opened.
     pub(super) async fn silent_for_too_long(&self) {
         let last_chance = async {
-            self.draining.cancelled().await;
+            self.draining.begins().await;
             pingora_timeout::sleep(LAST_CHANCE).await;
         };
         // A timeout is what ends it as well.
@@ -131,7 +148,7 @@ impl RunningServer {
     /// Stops accepting, closes idle connections, and waits until requests in flight are answered, at most for the
     /// grace. Tells whether all were.
     pub async fn drain(&self, grace: Duration) -> bool {
-        self.accepting.cancel();
+        self.draining.begin();
         self.connections.close();
         tokio::time::timeout(grace, self.connections.wait()).await.is_ok()
     }
@@ -162,44 +179,104 @@ fn bind_exactly(address: SocketAddr) -> io::Result<StdListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-async fn accept<H: Handler>(socket: TcpListener, listener: Listener, shared: Arc<Shared<H>>) {
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = shared.draining.cancelled() => return,
-            accepted = socket.accept() => accepted,
+/// One listener at work.
+struct Door<H> {
+    listener: Listener,
+    capacity: Arc<Semaphore>,
+    service: Arc<Service<H>>,
+}
+
+impl<H: Handler> Door<H> {
+    async fn accept(self, socket: TcpListener) {
+        let mut failures = Failures::default();
+        let mut draining = self.service.shared.draining.watch();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = draining.begins() => break,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(error) => failures.wait_after(&error).await,
+            }
+        }
+        // Whoever the kernel let in already would find the connection reset.
+        let Ok(socket) = socket.into_std() else {
+            return;
         };
-        match accepted {
-            Ok((stream, peer)) => admit(stream, peer, listener, &shared),
-            Err(error) => {
-                // Out of descriptors or memory: the next attempt would fail at once, so let some connections end.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+        while let Ok((stream, peer)) = socket.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                self.admit(stream, peer);
             }
         }
     }
-}
 
-fn admit<H: Handler>(stream: TcpStream, peer: SocketAddr, listener: Listener, shared: &Arc<Shared<H>>) {
-    let shared = Arc::clone(shared);
-    if shared.capacity.available_permits() == 0 {
-        tracing::debug!(%peer, "all connections are taken");
-        return;
-    }
-    let connections = shared.connections.clone();
-    connections.spawn(async move {
-        let Ok(_permit) = shared.capacity.try_acquire() else {
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let Ok(permit) = Arc::clone(&self.capacity).try_acquire_owned() else {
+            tracing::debug!(%peer, "all connections are taken");
             return;
         };
-        // Without it the kernel holds small answers back; a socket that refuses is gone already.
-        let _ = stream.set_nodelay(true);
-        serve(stream, peer.ip().to_canonical(), listener, &shared).await;
-    });
+        let (listener, service) = (self.listener, Arc::clone(&self.service));
+        self.service.shared.connections.spawn(async move {
+            // Without it the kernel holds small answers back; a socket that refuses is gone already.
+            let _ = stream.set_nodelay(true);
+            serve(stream, peer.ip().to_canonical(), listener, &service).await;
+            drop(permit);
+        });
+    }
+}
+
+/// What keeps coming back when connections cannot be accepted.
+#[derive(Debug, Default)]
+struct Failures {
+    told: Option<Instant>,
+}
+
+impl Failures {
+    async fn wait_after(&mut self, error: &io::Error) {
+        if !lacks_resources(error) {
+            // A client that left between connecting and now: the next one is waiting.
+            tracing::debug!(%error, "cannot accept a connection");
+            return;
+        }
+        let now = Instant::now();
+        if self.told.is_none_or(|told| now - told >= Duration::from_secs(1)) {
+            self.told = Some(now);
+            tracing::warn!(%error, "cannot accept connections");
+        }
+        // The next attempt would fail at once, so let some connections end.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Whether the system is out of descriptors or memory.
+fn lacks_resources(error: &io::Error) -> bool {
+    Errno::from_io_error(error)
+        .is_some_and(|errno| matches!(errno, Errno::NOMEM | Errno::NFILE | Errno::MFILE | Errno::NOBUFS))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_lack_of_resources_delays_the_next_connection() {
+        let began = Instant::now();
+        let mut failures = Failures::default();
+        for departed in [103, 104, 1] {
+            failures.wait_after(&io::Error::from_raw_os_error(departed)).await;
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        for lack in [12, 23, 24, 105] {
+            let before = Instant::now();
+            failures.wait_after(&io::Error::from_raw_os_error(lack)).await;
+            assert!(before.elapsed() >= Duration::from_millis(100), "{lack}");
+        }
+        assert_eq!(failures.told, Some(began), "told once a second");
+    }
 
     #[test]
     fn only_a_machine_without_ipv6_is_served_by_ipv4_alone() {

@@ -1,10 +1,12 @@
-//! A connection's bytes, plain or through TLS, in the shape that Pingora's sessions want.
+//! A connection's bytes, plain or through TLS, in the shape that Pingora's sessions want. A client that takes nothing of
+//! what is written to it for too long makes the write fail, whatever protocol is spoken above.
 
 use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -13,6 +15,7 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
 use crate::http::ChunkScanner;
@@ -30,20 +33,47 @@ pub(super) struct Transport {
 }
 
 #[derive(Debug)]
-enum Socket {
+struct Socket {
+    link: Link,
+    /// How long the client may take nothing of what is written.
+    patience: Duration,
+    /// Runs while it takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug)]
+enum Link {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Transport {
-    pub(super) fn plain(socket: TcpStream) -> Self {
+    pub(super) fn plain(socket: TcpStream, patience: Duration) -> Self {
         let id = socket.as_raw_fd();
-        Self { socket: BufWriter::with_capacity(WRITE_BUFFER_BYTES, Socket::Plain(socket)), id, chunks: None }
+        Self::over(Link::Plain(socket), id, patience)
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub(super) fn tls(stream: TlsStream<TcpStream>, patience: Duration) -> Self {
         let id = stream.get_ref().0.as_raw_fd();
-        Self { socket: BufWriter::with_capacity(WRITE_BUFFER_BYTES, Socket::Tls(Box::new(stream))), id, chunks: None }
+        Self::over(Link::Tls(Box::new(stream)), id, patience)
+    }
+
+    fn over(link: Link, id: i32, patience: Duration) -> Self {
+        let socket = Socket { link, patience, stalled: None };
+        Self { socket: BufWriter::with_capacity(WRITE_BUFFER_BYTES, socket), id, chunks: None }
+    }
+}
+
+impl Socket {
+    /// What came of a write, unless the client has taken nothing for too long.
+    fn within_patience<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.patience)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -55,32 +85,39 @@ pub(super) fn watch_chunks(stream: Stream, chunks: ChunkScanner) -> Stream {
     transport
 }
 
-macro_rules! on_socket {
-    ($self:ident, $socket:ident => $call:expr) => {
-        match $self.get_mut() {
-            Socket::Plain($socket) => $call,
-            Socket::Tls($socket) => $call,
+macro_rules! on_link {
+    ($this:ident, $link:ident => $call:expr) => {
+        match &mut $this.link {
+            Link::Plain($link) => $call,
+            Link::Tls($link) => $call,
         }
     };
 }
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, socket => Pin::new(socket).poll_read(cx, buf))
+        let this = self.get_mut();
+        on_link!(this, link => Pin::new(link).poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        on_socket!(self, socket => Pin::new(socket).poll_write(cx, buf))
+        let this = self.get_mut();
+        let written = on_link!(this, link => Pin::new(link).poll_write(cx, buf));
+        this.within_patience(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, socket => Pin::new(socket).poll_flush(cx))
+        let this = self.get_mut();
+        let flushed = on_link!(this, link => Pin::new(link).poll_flush(cx));
+        this.within_patience(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, socket => Pin::new(socket).poll_shutdown(cx))
+        let this = self.get_mut();
+        let shut = on_link!(this, link => Pin::new(link).poll_shutdown(cx));
+        this.within_patience(cx, shut)
     }
 }
 

@@ -23,6 +23,8 @@ struct Seen {
     holding: Notify,
     released: Notify,
     client_gone: Notify,
+    sent: Notify,
+    gave_up: Notify,
 }
 
 struct Echo(Arc<Seen>);
@@ -30,6 +32,7 @@ struct Echo(Arc<Seen>);
 #[derive(Clone)]
 pub struct EchoServer {
     pub address: SocketAddr,
+    pub probes: SocketAddr,
     seen: Arc<Seen>,
     running: Arc<RunningServer>,
 }
@@ -46,11 +49,12 @@ impl EchoServer {
     pub async fn listen(limits: IoLimits, certificates: Option<Arc<Certificates>>) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = Listener { address: any, role: ListenerRole::Public, tls: certificates.is_some() };
-        let server = Server::bind(&[listener]).expect("a free port");
-        let address = server.listeners().next().expect("one listener").address;
+        let probes = Listener { address: any, role: ListenerRole::Internal, tls: false };
+        let server = Server::bind(&[listener, probes]).expect("free ports");
+        let addresses: Vec<_> = server.listeners().map(|listener| listener.address).collect();
         let seen = Arc::new(Seen::default());
         let running = server.start(Echo(Arc::clone(&seen)), limits, certificates).expect("a running server");
-        Self { address, seen, running: Arc::new(running) }
+        Self { address: addresses[0], probes: addresses[1], seen, running: Arc::new(running) }
     }
 
     pub async fn connect(&self) -> RawClient {
@@ -73,27 +77,42 @@ impl EchoServer {
         self.seen.client_gone.notified().await;
     }
 
+    /// Waits until an answer was sent, as far as its handler can know.
+    pub async fn sent(&self) {
+        self.seen.sent.notified().await;
+    }
+
+    /// Waits until an answer was not taken.
+    pub async fn gave_up(&self) {
+        self.seen.gave_up.notified().await;
+    }
+
     pub async fn drain(&self, grace: Duration) -> bool {
         self.running.drain(grace).await
     }
 }
 
 impl Handler for Echo {
-    async fn handle(&self, _client: &Arc<Client>, head: Head, exchange: &mut Exchange) {
-        self.0.targets.lock().expect("no handler panicked").push(head.target.clone());
+    async fn handle(&self, _client: &Arc<Client>, head: Head, exchange: &mut Exchange<'_>) {
+        let target = head.target().to_owned();
+        self.0.targets.lock().expect("no handler panicked").push(target.clone());
         let status = |code: u16| Answer {
             body: Bytes::from_static(b"never sent"),
             ..Answer::empty(StatusCode::from_u16(code).expect("a status"))
         };
-        let answer = match head.target.as_str() {
+        if target.starts_with("/hold") {
+            self.0.holding.notify_one();
+            self.0.released.notified().await;
+        }
+        let answer = match target.as_str() {
             "/unread" => Answer::text(StatusCode::OK, "unread"),
             "/204" => status(204),
             "/205" => status(205),
             "/304" => status(304),
-            "/hold" => {
-                self.0.holding.notify_one();
-                self.0.released.notified().await;
-                Answer::text(StatusCode::OK, "released")
+            "/hold" => Answer::text(StatusCode::OK, "released"),
+            large if large.contains("/large/") => {
+                let bytes = large.rsplit('/').next().and_then(|bytes| bytes.parse().ok()).expect("a size");
+                Answer { body: vec![b'l'; bytes].into(), ..Answer::text(StatusCode::OK, "") }
             }
             "/stream" => {
                 exchange.start(StatusCode::OK, HeaderMap::new(), None).await.expect("a client");
@@ -115,6 +134,9 @@ impl Handler for Echo {
                 Err(refusal) => refusal.into(),
             },
         };
-        let _ = exchange.send(answer).await;
+        match exchange.send(answer).await {
+            Ok(()) => self.0.sent.notify_one(),
+            Err(_) => self.0.gave_up.notify_one(),
+        }
     }
 }

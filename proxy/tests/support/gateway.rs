@@ -1,7 +1,7 @@
 //! A gateway over a snapshot made by hand, with a small service in the manager's place.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -122,6 +122,8 @@ impl TestApp {
 struct TestControl {
     router: Router,
     reachable: Arc<AtomicBool>,
+    probes: Arc<AtomicUsize>,
+    authorizations: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -131,6 +133,7 @@ impl ControlPlane for TestControl {
     }
 
     async fn may_invoke(&self, headers: &HeaderMap, _: &AdminPeer, _: ScriptId) -> Result<bool, StoreUnavailable> {
+        self.authorizations.fetch_add(1, Ordering::Relaxed);
         if !self.reachable.load(Ordering::Relaxed) {
             return Err(StoreUnavailable);
         }
@@ -138,6 +141,7 @@ impl ControlPlane for TestControl {
     }
 
     async fn store_reachable(&self) -> bool {
+        self.probes.fetch_add(1, Ordering::Relaxed);
         self.reachable.load(Ordering::Relaxed)
     }
 }
@@ -171,6 +175,8 @@ pub struct TestGateway {
     pub snapshot: Arc<SnapshotCell>,
     pub executor: Arc<Executor>,
     store_reachable: Arc<AtomicBool>,
+    probes: Arc<AtomicUsize>,
+    authorizations: Arc<AtomicUsize>,
     running: RunningServer,
 }
 
@@ -195,7 +201,13 @@ impl TestGateway {
         snapshot.store(Arc::new(Snapshot::default().with_apps(1, published)));
         let store_reachable = Arc::new(AtomicBool::new(true));
         let router = Router::new().route("/api/v1/admin/events", axum::routing::get(events)).fallback(echo);
-        let control = TestControl { router, reachable: Arc::clone(&store_reachable) };
+        let (probes, authorizations) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let control = TestControl {
+            router,
+            reachable: Arc::clone(&store_reachable),
+            probes: Arc::clone(&probes),
+            authorizations: Arc::clone(&authorizations),
+        };
         let admin = Host::parse_authority("pi.test").expect("a host").into_owned();
         let gateway = Gateway::new(GatewayParts {
             snapshot: Arc::clone(&snapshot),
@@ -224,6 +236,8 @@ impl TestGateway {
             snapshot,
             executor,
             store_reachable,
+            probes,
+            authorizations,
             running,
         }
     }
@@ -234,6 +248,16 @@ impl TestGateway {
 
     pub fn cut_store(&self) {
         self.store_reachable.store(false, Ordering::Relaxed);
+    }
+
+    /// How often the store was asked whether it answers.
+    pub fn store_probes(&self) -> usize {
+        self.probes.load(Ordering::Relaxed)
+    }
+
+    /// How often it was asked who may invoke a script, since this was last told.
+    pub fn take_authorizations(&self) -> usize {
+        self.authorizations.swap(0, Ordering::Relaxed)
     }
 
     pub async fn drain(&self) -> bool {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Nothing that a test waits for takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,6 +47,30 @@ impl RawAnswer {
 impl RawClient {
     pub async fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).await.expect("the server listens"))
+    }
+
+    /// Connects as another client: from 127.0.0.`host`.
+    pub async fn connect_from(host: u8, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).expect("all of 127.0.0.0/8 is this machine");
+        Self::over(socket.connect(address).await.expect("the server listens"))
+    }
+
+    /// Waits until the server has read all that was sent to it, so that what follows is another read.
+    pub async fn all_read(&self) {
+        let (here, there) = (self.stream.local_addr().expect("connected"), self.stream.peer_addr().expect("connected"));
+        // A line of the table: number, local address, remote address, state, bytes to send and to read, all in hex.
+        let hex = |address: SocketAddr| format!("0100007F:{:04X}", address.port());
+        let (local, remote) = (hex(there), hex(here));
+        loop {
+            let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+            let mut lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+            let line = lines.find(|line| line[1] == local && line[2] == remote).expect("the server's end");
+            if line[4].ends_with(":00000000") {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }
 
