@@ -94,7 +94,6 @@ impl Gateway {
 }
 
 /// Who answers a request.
-#[expect(clippy::large_enum_variant, reason = "the large one is that of most requests, and lives for a moment")]
 enum Direction {
     /// Nobody else: this is the answer.
     Answer(Answer),

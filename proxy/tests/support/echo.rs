@@ -11,20 +11,32 @@ use picloud_proxy::client::{Client, ListenerRole};
 use picloud_proxy::http::Head;
 use picloud_proxy::io::{Exchange, Handler, IoLimits, Listener, RunningServer, Server};
 use picloud_proxy::tls::Certificates;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::raw::RawClient;
 
 const BODY_LIMIT: usize = 100_000;
 
-#[derive(Default)]
 struct Seen {
     targets: Mutex<Vec<String>>,
-    holding: Notify,
-    released: Notify,
+    holding: Semaphore,
+    released: Semaphore,
     client_gone: Notify,
-    sent: Notify,
+    sent: Semaphore,
     gave_up: Notify,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        let none = || Semaphore::new(0);
+        let (client_gone, gave_up) = (Notify::new(), Notify::new());
+        Self { targets: Mutex::default(), holding: none(), released: none(), client_gone, sent: none(), gave_up }
+    }
+}
+
+/// Waits for something that happens as often as it is waited for.
+async fn once(happens: &Semaphore) {
+    happens.acquire().await.expect("never closed").forget();
 }
 
 struct Echo(Arc<Seen>);
@@ -66,11 +78,11 @@ impl EchoServer {
     }
 
     pub async fn holding(&self) {
-        self.seen.holding.notified().await;
+        once(&self.seen.holding).await;
     }
 
     pub fn release(&self) {
-        self.seen.released.notify_one();
+        self.seen.released.add_permits(1);
     }
 
     pub async fn client_gone(&self) {
@@ -79,7 +91,7 @@ impl EchoServer {
 
     /// Waits until an answer was sent, as far as its handler can know.
     pub async fn sent(&self) {
-        self.seen.sent.notified().await;
+        once(&self.seen.sent).await;
     }
 
     /// Waits until an answer was not taken.
@@ -101,8 +113,8 @@ impl Handler for Echo {
             ..Answer::empty(StatusCode::from_u16(code).expect("a status"))
         };
         if target.starts_with("/hold") {
-            self.0.holding.notify_one();
-            self.0.released.notified().await;
+            self.0.holding.add_permits(1);
+            once(&self.0.released).await;
         }
         let answer = match target.as_str() {
             "/unread" => Answer::text(StatusCode::OK, "unread"),
@@ -135,7 +147,7 @@ impl Handler for Echo {
             },
         };
         match exchange.send(answer).await {
-            Ok(()) => self.0.sent.notify_one(),
+            Ok(()) => self.0.sent.add_permits(1),
             Err(_) => self.0.gave_up.notify_one(),
         }
     }

@@ -5,3 +5,5 @@ pub mod certificate;
 pub mod echo;
 pub mod gateway;
 pub mod raw;
+pub mod raw_h2;
+pub mod site;

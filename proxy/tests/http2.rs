@@ -1,0 +1,404 @@
+//! HTTP/2: requests and answers, limits, drain, and clients that mean harm, through real sockets.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+mod support;
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use picloud_proxy::io::IoLimits;
+use support::raw_h2::{CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, PING, POST, RawH2};
+use support::site::Site;
+
+/// Nothing that a test waits for takes this long unless it is broken.
+async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), happens).await.unwrap_or_else(|_| panic!("not soon: {what}"))
+}
+
+fn get(path: &str) -> Request<()> {
+    Request::get(format!("https://shop.test{path}")).body(()).unwrap()
+}
+
+async fn assert_serves_others(site: &Site) {
+    let answer = site.h2().await.send_request(get("/"), true).unwrap().0;
+    assert_eq!(soon("others are served", answer).await.unwrap().status(), 200);
+}
+
+fn hasty() -> IoLimits {
+    let moment = Duration::from_millis(100);
+    IoLimits { idle_timeout: moment, body_timeout: moment, write_timeout: moment, ..IoLimits::default() }
+}
+
+async fn text(response: Response<h2::RecvStream>) -> String {
+    let mut body = response.into_body();
+    let mut all = Vec::new();
+    while let Some(part) = body.data().await {
+        let part = part.unwrap();
+        body.flow_control().release_capacity(part.len()).unwrap();
+        all.extend_from_slice(&part);
+    }
+    String::from_utf8(all).unwrap()
+}
+
+fn post(path: &str) -> http::request::Builder {
+    Request::post(format!("https://shop.test{path}"))
+}
+
+#[tokio::test]
+async fn http_2_requests_share_a_connection() {
+    let site = Site::start().await;
+    let sender = site.h2().await;
+    let mut answers = Vec::new();
+    for n in 0..20 {
+        let mut sender = sender.clone().ready().await.unwrap();
+        let (answer, mut body) = sender.send_request(post(&format!("/{n}?q")).body(()).unwrap(), false).unwrap();
+        body.send_data(Bytes::from_static(b"abc"), true).unwrap();
+        answers.push(answer);
+    }
+    for (n, answer) in answers.into_iter().enumerate() {
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+        assert_eq!(answer.headers()["content-length"], format!("POST /{n}?q abc").len().to_string());
+        assert!(!answer.headers().contains_key("connection"));
+        assert_eq!(text(answer).await, format!("POST /{n}?q abc"));
+    }
+}
+
+#[tokio::test]
+async fn http_2_answers_without_a_body_end_with_their_head() {
+    let site = Site::start().await;
+    let mut sender = site.h2().await;
+    for (method, path, status) in [("GET", "/204", 204), ("GET", "/304", 304), ("HEAD", "/", 200)] {
+        let request = Request::builder().method(method).uri(format!("https://shop.test{path}")).body(()).unwrap();
+        let answer = sender.send_request(request, true).unwrap().0.await.unwrap();
+        assert_eq!(answer.status().as_u16(), status);
+        assert!(answer.body().is_end_stream(), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn an_http_2_body_that_differs_from_its_announced_length_is_refused() {
+    let site = Site::start().await;
+    let mut sender = site.h2().await;
+    for (announced, sent) in [("5", &b"abc"[..]), ("2", b"abc"), ("0", b"abc"), ("5", b"")] {
+        let request = post("/mismatch").header("content-length", announced).body(()).unwrap();
+        sender = sender.ready().await.unwrap();
+        let (answer, mut body) = sender.send_request(request, sent.is_empty()).unwrap();
+        if !sent.is_empty() {
+            let _ = body.send_data(Bytes::from_static(sent), true);
+        }
+        match answer.await {
+            Ok(answer) => assert_eq!(answer.status().as_u16(), 400, "{announced} for {sent:?}"),
+            Err(error) => assert!(error.is_reset(), "{error}"),
+        }
+    }
+    let request = post("/right").header("content-length", "3").body(()).unwrap();
+    let (answer, mut body) = sender.ready().await.unwrap().send_request(request, false).unwrap();
+    body.send_data(Bytes::from_static(b"abc"), true).unwrap();
+    assert_eq!(text(answer.await.unwrap()).await, "POST /right abc");
+}
+
+#[tokio::test]
+async fn an_http_2_body_over_its_limit_is_413_that_the_client_gets_to_read() {
+    let site = Site::start().await;
+    let mut sender = site.h2().await;
+    for announced in [Some("150000"), None] {
+        let mut request = post("/");
+        if let Some(announced) = announced {
+            request = request.header("content-length", announced);
+        }
+        sender = sender.ready().await.unwrap();
+        let (answer, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
+        body.send_data(Bytes::from(vec![b'a'; 150_000]), true).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status().as_u16(), 413);
+        assert!(text(answer).await.contains("body_too_large"));
+    }
+}
+
+#[tokio::test]
+async fn http_2_heads_have_a_size() {
+    let site = Site::start().await;
+    let mut sender = site.h2().await;
+    let request = post("/").header("a", "b".repeat(40_000)).body(()).unwrap();
+    match sender.send_request(request, true).unwrap().0.await {
+        Ok(answer) => assert_eq!(answer.status().as_u16(), 431),
+        Err(error) => assert!(error.is_reset() || error.is_go_away(), "{error}"),
+    }
+}
+
+#[tokio::test]
+async fn http_2_targets_have_a_size() {
+    let site = Site::start().await;
+    let request = post(&format!("/{}", "a".repeat(9_000))).body(()).unwrap();
+    let answer = site.h2().await.send_request(request, true).unwrap().0.await.unwrap();
+    assert_eq!(answer.status().as_u16(), 414);
+    assert!(text(answer).await.contains("uri_too_long"));
+}
+
+#[tokio::test]
+async fn a_drain_tells_http_2_clients_and_answers_what_is_in_flight() {
+    let site = Site::start().await;
+    let mut sender = site.h2().await;
+    let held = sender.send_request(Request::get("https://shop.test/hold").body(()).unwrap(), true).unwrap().0;
+    site.server.holding().await;
+    let drained = tokio::spawn({
+        let server = site.server.clone();
+        async move { server.drain(Duration::from_secs(10)).await }
+    });
+    site.server.release();
+    assert_eq!(text(held.await.unwrap()).await, "released");
+    drop(sender);
+    assert!(drained.await.unwrap());
+}
+
+#[tokio::test]
+async fn an_http_2_client_that_resets_its_stream_ends_it() {
+    let site = Site::start().await;
+    let mut sender = site.h2().await;
+    let (answer, mut body) =
+        sender.send_request(Request::get("https://shop.test/events").body(()).unwrap(), true).unwrap();
+    answer.await.unwrap();
+    body.send_reset(h2::Reason::CANCEL);
+    tokio::time::timeout(Duration::from_secs(5), site.server.client_gone()).await.expect("the handler notices");
+}
+
+#[tokio::test]
+async fn an_idle_http_2_connection_is_closed() {
+    let site = Site::start_with(IoLimits { idle_timeout: Duration::from_millis(100), ..IoLimits::default() }).await;
+    let stream = site.client(&["h2"]).connect(site.server.address, "shop.test").await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let answer = sender.send_request(Request::get("https://shop.test/204").body(()).unwrap(), true).unwrap().0;
+    let answered = async move {
+        assert_eq!(answer.await.unwrap().status(), 204);
+        drop(sender);
+    };
+    tokio::spawn(answered);
+    tokio::time::timeout(Duration::from_secs(10), connection).await.expect("the server says goodbye").unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_resets_stream_after_slow_stream_is_shut_out_and_others_are_served() {
+    let site = Site::start_with(IoLimits { max_streams: 10, ..IoLimits::default() }).await;
+    let mut sender = site.h2().await;
+    let mut held = 0;
+    let attack = async {
+        loop {
+            sender = sender.ready().await?;
+            let request = Request::get("https://shop.test/hold").body(()).unwrap();
+            let (answer, mut stream) = sender.send_request(request, true)?;
+            tokio::select! {
+                () = site.server.holding() => {
+                    held += 1;
+                    stream.send_reset(h2::Reason::CANCEL);
+                }
+                shut_out = answer => shut_out.map(drop)?,
+            }
+        }
+    };
+    let end: Result<std::convert::Infallible, h2::Error> =
+        tokio::time::timeout(Duration::from_secs(10), attack).await.expect("the attack is ended");
+    let error = end.unwrap_err();
+    assert!(error.is_go_away() || error.is_io(), "{error}");
+    assert_eq!(held, 20, "twice what the connection may have open");
+    let mut other = site.h2().await;
+    let answer = other.send_request(Request::get("https://shop.test/").body(()).unwrap(), true).unwrap().0;
+    assert_eq!(answer.await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_that_resets_quick_streams_is_shut_out_and_one_that_gives_up_some_is_not() {
+    let site = Site::start().await;
+    // What is reset is reset before it can be answered: the frames arrive in one piece.
+    let give_up = async |sender: &mut h2::client::SendRequest<Bytes>, reset: usize| {
+        for _ in 0..reset {
+            let (_, mut stream) = sender.clone().ready().await?.send_request(get("/"), true)?;
+            stream.send_reset(h2::Reason::CANCEL);
+        }
+        sender.clone().ready().await?.send_request(get("/"), true)?.0.await
+    };
+    let mut patient = site.h2().await;
+    for _ in 0..150 {
+        give_up(&mut patient, 1).await.unwrap();
+    }
+    let mut attacker = site.h2().await;
+    let attack = async {
+        loop {
+            if let Err(error) = give_up(&mut attacker, 10).await {
+                return error;
+            }
+        }
+    };
+    let error = soon("the attack is ended", attack).await;
+    assert!(error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) || error.is_io(), "{error}");
+    assert_serves_others(&site).await;
+}
+
+#[tokio::test]
+async fn a_large_answer_arrives_whole() {
+    let site = Site::start().await;
+    let answer = site.h2().await.send_request(get("/large/3000001"), true).unwrap().0.await.unwrap();
+    assert_eq!(answer.headers()["content-length"], "3000001");
+    assert_eq!(text(answer).await.len(), 3_000_001);
+}
+
+#[tokio::test]
+async fn a_client_that_makes_no_room_for_its_answer_loses_the_stream_only() {
+    let site = Site::start_with(hasty()).await;
+    let mut sender = site.h2().await;
+    // What arrives is never given back, so that the window stays closed.
+    let mut stuck = sender.send_request(get("/large/200000"), true).unwrap().0.await.unwrap().into_body();
+    soon("it is given up", site.server.gave_up()).await;
+    let broken = async {
+        loop {
+            match stuck.data().await {
+                Some(Ok(_)) => {}
+                end => return end,
+            }
+        }
+    };
+    assert!(soon("the stream is reset", broken).await.is_some_and(|end| end.is_err()));
+    // Its connection's window is what the client itself keeps closed; answers without a body need none.
+    let answer = sender.ready().await.unwrap().send_request(get("/204"), true).unwrap().0;
+    assert_eq!(soon("the next is answered", answer).await.unwrap().status(), 204);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+    let site = Site::start_with(IoLimits { idle_timeout: Duration::from_secs(600), ..hasty() }).await;
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+    let (mut sender, mut connection) = builder.handshake::<_, Bytes>(site.h2_stream().await).await.unwrap();
+    let _answer = sender.send_request(get(&format!("/hold/large/{}", 32 << 20)), true).unwrap();
+    tokio::select! {
+        _ = &mut connection => panic!("closed before the answer"),
+        () = site.server.holding() => {}
+    }
+    // From here on the client reads nothing, though it made room for everything.
+    site.server.release();
+    soon("it is given up", site.server.gave_up()).await;
+    assert!(soon("the connection is gone", site.server.drain(Duration::from_secs(9))).await);
+    drop(connection);
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_answers_that_are_still_on_their_way() {
+    // More than sockets hold of a client that reads nothing; each is handed over whole, so that its handler ends.
+    const ANSWERS: usize = 400;
+    let site = Site::start_with(IoLimits { max_streams: 1_000, ..IoLimits::default() }).await;
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+    let (mut sender, mut connection) = builder.handshake::<_, Bytes>(site.h2_stream().await).await.unwrap();
+    let ask = async {
+        let mut answers = Vec::new();
+        for _ in 0..ANSWERS {
+            sender = sender.clone().ready().await.unwrap();
+            answers.push(sender.send_request(get("/hold/large/65536"), true).unwrap().0);
+            site.server.holding().await;
+        }
+        answers
+    };
+    let answers = tokio::select! {
+        _ = &mut connection => panic!("closed before the answers"),
+        answers = ask => answers,
+    };
+    for _ in 0..ANSWERS {
+        site.server.release();
+    }
+    for _ in 0..ANSWERS {
+        soon("an answer is handed over", site.server.sent()).await;
+    }
+    let server = site.server.clone();
+    let drained = tokio::spawn(async move { server.drain(Duration::from_secs(1_000)).await });
+    // Far longer than a client gets that has nothing more to receive, on the clock of the server's timers.
+    tokio::time::pause();
+    for _ in 0..50 {
+        tokio::time::advance(Duration::from_millis(200)).await;
+        tokio::task::yield_now().await;
+    }
+    tokio::time::resume();
+    drop(sender);
+    let whole = async {
+        for answer in answers {
+            assert_eq!(text(answer.await.unwrap()).await.len(), 65_536);
+        }
+    };
+    let ((), end) = soon("everything arrives", async { tokio::join!(whole, connection) }).await;
+    end.unwrap();
+    assert!(soon("the drain ends", drained).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_drain_says_goodbye() {
+    let site = Site::start().await;
+    let mut client = RawH2::begin(site.h2_stream().await).await;
+    client.send(HEADERS, END_HEADERS | END_STREAM, 1, GET).await.unwrap();
+    assert!(client.read_until(DATA).await.is_some());
+    let server = site.server.clone();
+    let drained = tokio::spawn(async move { server.drain(Duration::from_secs(10)).await });
+    let goodbye = soon("a goodbye", client.read_until(GOAWAY)).await.expect("a goodbye before the end");
+    assert_eq!(goodbye[4..8], [0, 0, 0, 0], "no error");
+    drop(client);
+    assert!(drained.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_a_client_that_never_begins() {
+    let site = Site::start_with(IoLimits { head_timeout: Duration::from_secs(600), ..IoLimits::default() }).await;
+    let silent = site.h2_stream().await;
+    assert_serves_others(&site).await;
+    assert!(soon("a drain", site.server.drain(Duration::from_secs(9))).await);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_closes_an_idle_connection() {
+    let site = Site::start_with(hasty()).await;
+    let mut client = RawH2::begin(site.h2_stream().await).await;
+    client.send(HEADERS, END_STREAM, 1, &GET[..5]).await.unwrap();
+    assert!(soon("closed", client.read_until(GOAWAY)).await.is_some());
+    soon("closed", async { while client.read().await.is_some() {} }).await;
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_408() {
+    let site = Site::start_with(IoLimits { idle_timeout: Duration::from_secs(600), ..hasty() }).await;
+    let mut sender = site.h2().await;
+    let (answer, mut body) = sender.send_request(post("/").body(()).unwrap(), false).unwrap();
+    body.send_data(Bytes::from_static(b"a"), false).unwrap();
+    let answer = soon("an answer", answer).await.unwrap();
+    assert_eq!(answer.status(), 408);
+    assert!(text(answer).await.contains("request_timeout"));
+}
+
+#[tokio::test]
+async fn a_flood_of_continuations_is_cut_off() {
+    let site = Site::start().await;
+    let mut client = RawH2::begin(site.h2_stream().await).await;
+    client.send(HEADERS, END_STREAM, 1, GET).await.unwrap();
+    let flood = async { while client.send(CONTINUATION, 0, 1, b"\x00\x01a\x01b").await.is_ok() {} };
+    soon("cut off", flood).await;
+    assert_serves_others(&site).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_whose_answers_nobody_reads_is_cut_off() {
+    let site = Site::start_with(IoLimits { idle_timeout: Duration::from_secs(600), ..hasty() }).await;
+    let mut client = RawH2::begin(site.h2_stream().await).await;
+    let flood = async { while client.send(PING, 0, 0, b"12345678").await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(60), flood).await.expect("cut off");
+    assert_serves_others(&site).await;
+}
+
+#[tokio::test]
+async fn two_lengths_are_refused() {
+    let site = Site::start().await;
+    let mut client = RawH2::begin(site.h2_stream().await).await;
+    // content-length: 0, as literals without indexing.
+    let length = b"\x0f\x0d\x010";
+    client.send(HEADERS, END_HEADERS | END_STREAM, 1, &[POST, length, length].concat()).await.unwrap();
+    let body = soon("an answer", client.read_until(DATA)).await.unwrap();
+    assert!(String::from_utf8_lossy(&body).contains("ambiguous_framing"), "{body:?}");
+}
