@@ -1,4 +1,5 @@
--- Sends the body named by BENCH_BODY, if any, and ends with one line of figures that load.py reads.
+-- Sends the body named by BENCH_BODY, if any, compares every answer with BENCH_EXPECTED, and ends with one line of
+-- figures that load.py reads.
 
 local body = os.getenv("BENCH_BODY")
 if body then
@@ -7,11 +8,29 @@ if body then
   wrk.headers["content-type"] = "application/json"
 end
 
+local expected = os.getenv("BENCH_EXPECTED")
+local threads = {}
+wrong = 0
+
+function setup(thread)
+  threads[#threads + 1] = thread
+end
+
+function response(status, _, answer)
+  if status ~= 200 or answer ~= expected then
+    wrong = wrong + 1
+  end
+end
+
 function done(summary, latency, _)
   local errors = summary.errors
+  local all_wrong = 0
+  for _, thread in ipairs(threads) do
+    all_wrong = all_wrong + thread:get("wrong")
+  end
   io.write(string.format(
-    '\nfigures {"requests":%d,"bytes":%d,"duration_us":%d,"not_ok":%d,"broken":%d,"p50_us":%d,"p99_us":%d}\n',
-    summary.requests, summary.bytes, summary.duration, errors.status,
+    '\nfigures {"requests":%d,"bytes":%d,"duration_us":%d,"wrong":%d,"broken":%d,"p50_us":%d,"p99_us":%d}\n',
+    summary.requests, summary.bytes, summary.duration, all_wrong + errors.status,
     errors.connect + errors.read + errors.write + errors.timeout,
     latency:percentile(50), latency:percentile(99)))
 end

@@ -3,10 +3,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use picloud_proxy::tls::Certificates;
 use picloud_shared::execution::Outcome;
 use picloud_shared::script::{ExecuteAccess, LimitPolicy, Limits};
+use support::certificate::{self, TlsClient};
 use support::gateway::{BODY_LIMIT, TestApp, TestGateway, on_large_stacks};
 use support::raw::{RawAnswer, send};
 use tokio::io::AsyncWriteExt;
@@ -216,6 +219,33 @@ fn the_other_listeners_do_only_what_they_are_for() {
         assert!(ready.starts_with("HTTP/1.1 200 ") && ready.contains("\"unreachable\""), "{ready}");
         let app = send(gateway.internal, b"GET / HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n").await;
         assert!(app.starts_with("HTTP/1.1 404 "), "{app}");
+    });
+}
+
+#[test]
+fn head_through_the_manager_ends_with_its_head_on_http_2() {
+    on_large_stacks(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, trusted) = certificate::write(dir.path(), "pi", &["pi.test"]);
+        let certificates = Arc::new(Certificates::load(vec![files]).unwrap());
+        let gateway = TestGateway::start_with(Vec::new(), Some(certificates));
+        let stream = TlsClient::new(&[&trusted], &["h2"]).connect(gateway.address, "pi.test").await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        let driven = tokio::spawn(connection);
+        let mut ask = async |method: &str| {
+            let request = http::Request::builder().method(method).uri("https://pi.test/api/v1/admin/apps");
+            sender = sender.clone().ready().await.unwrap();
+            sender.send_request(request.body(()).unwrap(), true).unwrap().0.await.unwrap()
+        };
+        let head = ask("HEAD").await;
+        assert_eq!(head.status(), 200);
+        assert!(head.body().is_end_stream(), "no frame follows the head");
+        let length = head.headers()["content-length"].clone();
+        let mut body = ask("GET").await.into_body();
+        // GET is one letter shorter where the body tells the method.
+        let got = body.data().await.unwrap().unwrap().len() + 1;
+        assert_eq!(length, got.to_string());
+        assert!(!driven.is_finished());
     });
 }
 
