@@ -108,6 +108,17 @@ pub struct SourceError {
     pub column: Option<u32>,
 }
 
+/// Why a check did not say that a source can be saved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// There is no room to check it now; it may be good.
+    #[error("too many sources are being checked")]
+    Busy,
+    /// It cannot be saved.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
 /// Virtual memory that the stack of every thread needs that polls [`Executor::run`], since short scripts run right there.
 /// Whoever builds the runtime gives it to `thread_stack_size`, and spawns what calls it: `Runtime::block_on` polls on its
 /// caller's stack. A smaller stack can be overflowed by a script, which ends the process. The inline tier's 5,000 operations nest some 10 MiB deep in a debug build.
@@ -173,18 +184,17 @@ impl Executor {
         source: ScriptSource,
         limits: Limits,
         others: Arc<ModuleSources>,
-    ) -> Result<CheckedSource, SourceError> {
+    ) -> Result<CheckedSource, CheckError> {
         let (done, checked) = oneshot::channel();
         let engines = Arc::clone(&self.inner.engines);
         let submitted = self.inner.compilers.submit(app, move || {
             // Nobody waiting any more means that the client left.
             let _ = done.send(compiled::check(&engines.get(&limits), &name, kind, &source, &others));
         });
-        let without_position = |message: &str| SourceError { message: message.to_owned(), line: None, column: None };
-        match submitted {
-            Ok(_) => checked.await.unwrap_or_else(|_| Err(without_position("the source breaks the interpreter"))),
-            Err(_) => Err(without_position("too many sources are being checked; try again")),
-        }
+        submitted.map_err(|_| CheckError::Busy)?;
+        let broken =
+            || SourceError { message: "the source breaks the interpreter".to_owned(), line: None, column: None };
+        Ok(checked.await.unwrap_or_else(|_| Err(broken()))?)
     }
 
     /// Runs a script and hands its record to the sink before it returns. A script that is likely to be short runs on the

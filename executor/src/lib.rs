@@ -19,6 +19,6 @@ mod sdk;
 mod sdk_signatures;
 
 pub use executor::{
-    CheckedSource, Completion, Executor, ExecutorConfig, Invocation, ModuleSources, ScriptResponse, SourceError,
-    THREAD_STACK_BYTES,
+    CheckError, CheckedSource, Completion, Executor, ExecutorConfig, Invocation, ModuleSources, ScriptResponse,
+    SourceError, THREAD_STACK_BYTES,
 };

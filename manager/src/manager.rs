@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use picloud_executor::Executor;
+use picloud_shared::admin_hosts::AdminHosts;
 use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::id::ScriptId;
@@ -42,8 +43,6 @@ use crate::store::Store;
 
 /// How often expired sessions and old execution records are deleted.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(10 * 60);
-/// Hosts that lead to the admin API from this very machine.
-const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
 
 /// The operator's settings of the manager.
 pub struct ManagerConfig {
@@ -140,13 +139,13 @@ impl Manager {
 
         let desk = Desk { store: store.clone(), clock: Arc::clone(&clock), publisher };
         let checker = Checker::new(Arc::clone(&executor), config.limits);
-        let admin_hosts = config.admin_hosts.into_iter().chain([base_host]).chain(loopback_hosts());
+        let admin_hosts = AdminHosts::new(config.admin_hosts.into_iter().chain([base_host]));
         let services = Services {
             auth: AuthService::new(store.clone(), Arc::clone(&clock), config.session_ttl),
             apps: AppService::new(desk.clone()),
-            domains: DomainService::new(desk.clone(), admin_hosts, urls.clone()),
+            domains: DomainService::new(desk.clone(), admin_hosts.clone(), urls.clone()),
             scripts: ScriptService::new(desk.clone(), checker.clone(), urls.clone()),
-            routes: RouteService::new(desk, urls, Arc::clone(&snapshot)),
+            routes: RouteService::new(desk, urls, Arc::clone(&snapshot), admin_hosts),
             executions: ExecutionService::new(store.clone(), execution_log),
             invoke: InvokeService::new(store.clone(), clock, snapshot, executor, checker),
         };
@@ -218,10 +217,6 @@ impl Manager {
             let _ = task.await;
         }
     }
-}
-
-fn loopback_hosts() -> impl Iterator<Item = Host<'static>> {
-    LOOPBACK_HOSTS.iter().map(|host| Host::parse_authority(host).expect("loopback's names are hosts"))
 }
 
 /// Makes the first owner, or a token to make it with; nothing where any user exists, whose settings are then inert.

@@ -19,4 +19,5 @@ pub mod snapshot;
 pub mod statement;
 pub mod users;
 
+pub use column::{Listed, UnreadableRow};
 pub use error::{Constraint, RepoError};

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use picloud_executor::Executor;
+use picloud_shared::admin_hosts::is_admin_path;
 use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::snapshot::SnapshotCell;
@@ -81,10 +82,8 @@ impl Gateway {
             return options(ALLOWED_METHODS).into();
         }
         let kind = self.parts.admin_hosts.kind_of(&target.host, client.is_loopback());
-        if kind != HostKind::App
-            && let Some(resource) = admin::resource(&target.path)
-        {
-            return Direction::Admin(Box::new(admin::Place::new(client, kind, &target, resource)));
+        if kind != HostKind::App && is_admin_path(&target.path) {
+            return Direction::Admin(Box::new(admin::Place::new(client, kind, &target)));
         }
         match kind {
             HostKind::Admin => admin::elsewhere(&target.path, &head.method).into(),

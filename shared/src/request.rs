@@ -55,6 +55,32 @@ impl RequestHead {
     }
 }
 
+/// Why no part of this program answers a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedMethod {
+    /// CONNECT and TRACE.
+    #[error("CONNECT and TRACE are answered for no path")]
+    Tunnel,
+    /// Not a name in upper case.
+    #[error("a method is written in upper-case letters, digits, - and _, such as GET")]
+    Malformed,
+}
+
+/// Refuses methods that no part of this program answers. Any other token in upper case may be some route's business.
+///
+/// # Errors
+/// CONNECT and TRACE; a name that is not made of upper-case letters, digits, `-` and `_`, or longer than 32.
+pub fn check_method(method: &Method) -> Result<(), RefusedMethod> {
+    if method == Method::CONNECT || method == Method::TRACE {
+        return Err(RefusedMethod::Tunnel);
+    }
+    let name = method.as_str().as_bytes();
+    let shaped = name.len() <= 32
+        && name.first().is_some_and(u8::is_ascii_uppercase)
+        && name.iter().all(|&b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    if shaped { Ok(()) } else { Err(RefusedMethod::Malformed) }
+}
+
 /// What matching bound: names to decoded values, in the order of the pattern.
 pub type Params = Vec<(Arc<str>, Box<str>)>;
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use picloud_executor::{
-    CheckedSource, Completion, Executor, ExecutorConfig, Invocation, ModuleSources, SourceError, THREAD_STACK_BYTES,
+    CheckError, CheckedSource, Completion, Executor, ExecutorConfig, Invocation, ModuleSources, SourceError,
+    THREAD_STACK_BYTES,
 };
 use picloud_shared::app::App;
 use picloud_shared::clock::{ManualClock, Timestamp};
@@ -122,7 +123,11 @@ impl World {
             .map(|(name, kind, source)| (name.parse().unwrap(), (*kind, source.parse().unwrap())))
             .collect();
         let others = Arc::new(others);
-        self.wait(self.runtime.spawn(async move { executor.check(app, name, kind, source, limits, others).await }))
+        let checked = async move { executor.check(app, name, kind, source, limits, others).await };
+        self.wait(self.runtime.spawn(checked)).map_err(|error| match error {
+            CheckError::Source(error) => error,
+            CheckError::Busy => panic!("{error}"),
+        })
     }
 
     pub fn records(&self) -> Vec<ExecutionRecord> {

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::ApiState;
-use crate::api::extract::{Body, Caller, Path, Query, app_ref, page_size, present};
+use crate::api::extract::{Body, Caller, PageQuery, Path, Query, app_ref, page_size, present};
 use crate::api::openapi::problems;
 use crate::api::precondition::{IfMatch, etag};
 use crate::api::problem::ApiError;
@@ -95,20 +95,6 @@ struct UpdateApp {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct PageOfApps {
-    /// Apps on the page: 50 if absent, 200 at most.
-    #[serde(default)]
-    #[param(minimum = 1)]
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    #[serde(default)]
-    #[param(value_type = Option<String>)]
-    cursor: Option<AppId>,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
 struct DeleteApp {
     /// Delete the app's scripts, routes and domains with it.
     #[serde(default)]
@@ -126,14 +112,14 @@ problems! {
 /// List apps.
 ///
 /// Those that the caller may see, in order of creation.
-#[utoipa::path(get, path = "/apps", tag = "apps", params(PageOfApps),
+#[utoipa::path(get, path = "/apps", tag = "apps", params(PageQuery),
     responses((status = 200, description = "A page of apps.", body = AppList), PageProblems))]
 async fn list_apps(
     State(state): State<ApiState>,
     Caller(actor): Caller,
-    Query(page): Query<PageOfApps>,
+    Query(page): Query<PageQuery>,
 ) -> Result<Json<AppList>, ApiError> {
-    let page = state.services.apps.list(&actor, page_size(page.limit)?, page.cursor).await?;
+    let page = state.services.apps.list(&actor, page_size(page.limit)?, page.cursor.map(AppId::from_uuid)).await?;
     let items = page.items.into_iter().map(AppView::from).collect();
     Ok(Json(AppList { items, next_cursor: page.next.map(|id| id.to_string()) }))
 }

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use crate::api::ApiState;
 use crate::api::credential::{PageOrigin, cleared_cookie, session_cookie};
-use crate::api::extract::{Body, Caller, Path, Peer};
+use crate::api::extract::{Body, Caller, PageQuery, Path, Peer, Query, page_size};
 use crate::api::openapi::problems;
 use crate::api::problem::{ApiError, FieldError};
 use crate::api::schema;
@@ -122,6 +122,7 @@ struct SessionView {
 #[derive(Serialize, ToSchema)]
 struct SessionList {
     items: Vec<SessionView>,
+    /// The `cursor` of the next page, if there is one.
     next_cursor: Option<String>,
 }
 
@@ -233,12 +234,17 @@ async fn me(Caller(actor): Caller) -> Json<UserView> {
 }
 
 /// List my sessions.
-#[utoipa::path(get, path = "/auth/me/sessions", tag = "auth",
-    responses((status = 200, description = "All live sessions of the caller, the newest first.", body = SessionList)))]
-async fn list_sessions(State(state): State<ApiState>, Caller(actor): Caller) -> Result<Json<SessionList>, ApiError> {
-    let sessions = state.services.auth.sessions(&actor).await?;
-    let items = sessions.into_iter().map(|session| SessionView::new(session, actor.session)).collect();
-    Ok(Json(SessionList { items, next_cursor: None }))
+#[utoipa::path(get, path = "/auth/me/sessions", tag = "auth", params(PageQuery),
+    responses((status = 200, description = "A page of live sessions, the newest first.", body = SessionList)))]
+async fn list_sessions(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<SessionList>, ApiError> {
+    let page =
+        state.services.auth.sessions(&actor, page_size(page.limit)?, page.cursor.map(SessionId::from_uuid)).await?;
+    let items = page.items.into_iter().map(|session| SessionView::new(session, actor.session)).collect();
+    Ok(Json(SessionList { items, next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
 /// End one of my sessions.

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::ApiState;
-use crate::api::extract::{Body, Caller, Path, app_ref};
+use crate::api::extract::{Body, Caller, PageQuery, Path, Query, app_ref, page_size};
 use crate::api::openapi::problems;
 use crate::api::problem::{ApiError, FieldError};
 use crate::repo::domains::Domain;
@@ -29,7 +29,7 @@ struct DomainView {
     id: DomainId,
     #[schema(value_type = Uuid)]
     app_id: AppId,
-    /// What is claimed, as it was written.
+    /// What is claimed, in lower case and with A-labels; the name that a wildcard gives its label stays as it was written.
     pattern: String,
     /// The claim's shape, unique over the instance: `shop.example.com` or `*.example.com`.
     shape_key: String,
@@ -55,6 +55,7 @@ impl From<Domain> for DomainView {
 #[derive(Serialize, ToSchema)]
 struct DomainList {
     items: Vec<DomainView>,
+    /// The `cursor` of the next page, if there is one.
     next_cursor: Option<String>,
 }
 
@@ -66,7 +67,7 @@ struct ClaimDomain {
 }
 
 problems! {
-    ListProblems { "404": "`not_found`" }
+    ListProblems { "404": "`not_found`", "422": "`invalid`" }
     ClaimProblems {
         "404": "`not_found`",
         "409": "`domain_claimed` (with `conflict`), `host_reserved`",
@@ -77,15 +78,18 @@ problems! {
 
 /// List the domains of an app.
 #[utoipa::path(get, path = "/apps/{app}/domains", tag = "domains",
-    params(("app" = String, Path, description = "The app's id or slug.")),
-    responses((status = 200, description = "All claims of the app.", body = DomainList), ListProblems))]
+    params(("app" = String, Path, description = "The app's id or slug."), PageQuery),
+    responses((status = 200, description = "A page of claims, in order of creation.", body = DomainList), ListProblems))]
 async fn list_domains(
     State(state): State<ApiState>,
     Caller(actor): Caller,
     Path(app): Path<String>,
+    Query(page): Query<PageQuery>,
 ) -> Result<Json<DomainList>, ApiError> {
-    let domains = state.services.domains.list(&actor, &app_ref(&app)?).await?;
-    Ok(Json(DomainList { items: domains.into_iter().map(DomainView::from).collect(), next_cursor: None }))
+    let size = page_size(page.limit)?;
+    let page = state.services.domains.list(&actor, &app_ref(&app)?, size, page.cursor.map(DomainId::from_uuid)).await?;
+    let items = page.items.into_iter().map(DomainView::from).collect();
+    Ok(Json(DomainList { items, next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
 /// Claim a domain for an app.
@@ -98,18 +102,10 @@ async fn claim_domain(
     Path(app): Path<String>,
     Body(ClaimDomain { pattern }): Body<ClaimDomain>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let pattern: DomainPattern = pattern.parse().map_err(invalid_pattern)?;
+    let invalid = |error: InvalidDomainPattern| ApiError::invalid(vec![FieldError::new("pattern", error)]);
+    let pattern: DomainPattern = pattern.parse().map_err(invalid)?;
     let domain = state.services.domains.claim(&actor, &app_ref(&app)?, pattern).await?;
     Ok((StatusCode::CREATED, Json(DomainView::from(domain))))
-}
-
-fn invalid_pattern(error: InvalidDomainPattern) -> ApiError {
-    match error {
-        InvalidDomainPattern::PublicSuffix(_) => {
-            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "public_suffix", error.to_string())
-        }
-        other => ApiError::invalid(vec![FieldError::new("pattern", other)]),
-    }
 }
 
 /// Give a domain up.

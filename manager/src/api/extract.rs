@@ -4,14 +4,16 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use axum::extract::{FromRequest, FromRequestParts, Path as AxumPath, Request};
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use picloud_shared::request::AdminPeer;
+use picloud_shared::request::{AdminPeer, RefusedMethod, check_method};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use utoipa::IntoParams;
+use uuid::Uuid;
 
 use crate::api::problem::{ApiError, FieldError};
 use crate::api::{ApiState, credential};
@@ -77,6 +79,27 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
             ApiError::invalid(vec![FieldError::new(&field, error.into_inner())])
         })
     }
+}
+
+/// A method that some part of this program answers.
+pub(crate) fn parse_method(text: &str) -> Result<Method, FieldError> {
+    let method = text.parse::<Method>().map_err(|_| FieldError::new("method", RefusedMethod::Malformed))?;
+    check_method(&method).map(|()| method).map_err(|refused| FieldError::new("method", refused))
+}
+
+/// Which page of a list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageQuery {
+    /// Things on the page: 50 if absent, 200 at most.
+    #[serde(default)]
+    #[param(minimum = 1)]
+    pub limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub cursor: Option<Uuid>,
 }
 
 /// The size of the page that was asked for.

@@ -7,7 +7,7 @@ use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use picloud_executor::ScriptResponse;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::execution::Outcome;
@@ -20,7 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::ApiState;
-use crate::api::extract::{Body, Caller, Path};
+use crate::api::extract::{Body, Caller, Path, parse_method};
 use crate::api::openapi::problems;
 use crate::api::problem::{ApiError, FieldError};
 use crate::api::schema::{self, FailureView, LogLineView};
@@ -124,8 +124,7 @@ async fn invoke_script(
 
 fn parse(body: Invoke) -> Result<(Option<ScriptSource>, TestRequest), ApiError> {
     let mut errors = Vec::new();
-    let method = body.method.parse::<Method>().map_err(|_| FieldError::new("method", "it is no HTTP method"));
-    let method = kept(method, &mut errors);
+    let method = kept(parse_method(&body.method), &mut errors);
     if let Err(error) = RequestPath::parse(&body.path) {
         errors.push(FieldError::new("path", error));
     } else if body.path.contains(['?', '#']) {

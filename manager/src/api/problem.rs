@@ -189,7 +189,7 @@ impl From<ServiceError> for ApiError {
     fn from(error: ServiceError) -> Self {
         use ServiceError as E;
         let conflict = |code, detail: &'static str| Self::new(StatusCode::CONFLICT, code, detail);
-        let unprocessable = |code, detail: &'static str| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
+        let unprocessable = |code, detail: String| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
         match error {
             E::Unauthenticated => Self::unauthenticated(),
             E::WrongCredentials => {
@@ -207,6 +207,14 @@ impl From<ServiceError> for ApiError {
                 let detail = "too many people sign in at once; try again";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(BUSY_RETRY)
             }
+            E::CheckingBusy => {
+                let detail = "too many sources are being checked at once; try again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(BUSY_RETRY)
+            }
+            E::Overtaken => {
+                let detail = "others keep changing the app's scripts, which yours depends on; try again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(BUSY_RETRY)
+            }
             E::Forbidden(capability) => {
                 let detail = format!("your role does not include {capability}");
                 Self::new(StatusCode::FORBIDDEN, "forbidden", detail).with("capability", capability.to_string())
@@ -222,6 +230,10 @@ impl From<ServiceError> for ApiError {
             E::HasScripts { script_count } => {
                 let detail = "the app has scripts; delete it with ?force=true to delete them too";
                 conflict("has_scripts", detail).with("script_count", script_count)
+            }
+            E::PublicSuffix(suffix) => {
+                let detail = suffix.to_string();
+                unprocessable("public_suffix", detail.clone()).with("errors", [FieldError::new("pattern", detail)])
             }
             E::HostReserved => conflict("host_reserved", "this is an admin host, which no app can claim"),
             E::DomainClaimed { holder } => {
@@ -242,22 +254,30 @@ impl From<ServiceError> for ApiError {
             }
             E::InvalidSource(problem) => invalid_source(problem),
             E::LimitOverCeiling(limit) => {
-                let detail = limit.to_string();
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "limit_over_ceiling", detail)
-                    .with("limit", limit.limit)
+                let (name, detail) = (limit.limit, limit.to_string());
+                let field = if name == "timeout_ms" { name.to_owned() } else { format!("sandbox.{name}") };
+                unprocessable("limit_over_ceiling", detail.clone())
+                    .with("limit", name)
                     .with("ceiling", limit.ceiling)
+                    .with("errors", [FieldError::new(&field, detail)])
             }
             E::HostNotClaimed => {
                 let detail = "the route's host lies in no domain of the app; claim the domain first";
-                unprocessable("host_not_claimed", detail).with("errors", [FieldError::new("host", detail)])
+                unprocessable("host_not_claimed", detail.to_owned()).with("errors", [FieldError::new("host", detail)])
             }
-            E::ModuleNotRoutable => unprocessable("module_not_routable", "a module cannot answer requests"),
-            E::ModuleNotInvokable => unprocessable("module_not_invokable", "a module is only imported, never run"),
+            E::ModuleNotRoutable => {
+                let detail = "a module cannot answer requests";
+                unprocessable("module_not_routable", detail.to_owned())
+                    .with("errors", [FieldError::new("script_id", detail)])
+            }
+            E::ModuleNotInvokable => {
+                unprocessable("module_not_invokable", "a module is only imported, never run".to_owned())
+            }
             E::NotPublished => {
                 conflict("not_published", "the script is not published; the log says what is wrong with it")
             }
             E::RouteConflict { other } => conflict("route_conflict", "another route of the app takes these requests")
-                .with("conflict", RouteView::from(*other)),
+                .with("conflict", other.map(|other| RouteView::from(*other))),
             E::PreconditionFailed => {
                 let detail = "it has changed since you read it; read it again and repeat your change";
                 Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)

@@ -12,13 +12,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::ApiState;
-use crate::api::extract::{Body, Caller, Path, app_ref};
+use crate::api::extract::{Body, Caller, PageQuery, Path, Query, app_ref, page_size};
 use crate::api::openapi::problems;
 use crate::api::precondition::{IfMatch, etag};
 use crate::api::problem::ApiError;
 pub(crate) use crate::api::route_body::RouteView;
 use crate::api::route_body::{PatternBody, PatternPatch};
 use crate::service::error::ServiceError;
+use crate::service::page::Page;
 use crate::service::route::revision;
 use crate::service::route_url::LocatedRoute;
 
@@ -32,17 +33,19 @@ pub(crate) fn operations() -> OpenApiRouter<ApiState> {
 #[derive(Serialize, ToSchema)]
 struct RouteList {
     items: Vec<RouteView>,
+    /// The `cursor` of the next page, if there is one.
     next_cursor: Option<String>,
 }
 
-impl From<Vec<LocatedRoute>> for RouteList {
-    fn from(routes: Vec<LocatedRoute>) -> Self {
-        Self { items: RouteView::all(routes), next_cursor: None }
+impl From<Page<LocatedRoute, RouteId>> for RouteList {
+    fn from(page: Page<LocatedRoute, RouteId>) -> Self {
+        Self { items: RouteView::all(page.items), next_cursor: page.next.map(|id| id.to_string()) }
     }
 }
 
 problems! {
     RouteProblems { "404": "`not_found`" }
+    ListProblems { "404": "`not_found`", "422": "`invalid`" }
     CreateProblems {
         "404": "`not_found`",
         "409": "`route_conflict` (with `conflict`, the other route)",
@@ -63,26 +66,39 @@ fn route_response(status: StatusCode, route: LocatedRoute) -> impl IntoResponse 
 
 /// List the routes of a script.
 #[utoipa::path(get, path = "/scripts/{script}/routes", tag = "routes",
-    params(("script" = Uuid, Path, description = "The script's id.")),
-    responses((status = 200, description = "All routes that lead to the script.", body = RouteList), RouteProblems))]
+    params(("script" = Uuid, Path, description = "The script's id."), PageQuery),
+    responses((status = 200, description = "A page of routes, in order of creation.", body = RouteList), ListProblems))]
 async fn list_routes_of_script(
     State(state): State<ApiState>,
     Caller(actor): Caller,
     Path(script): Path<ScriptId>,
+    Query(page): Query<PageQuery>,
 ) -> Result<Json<RouteList>, ApiError> {
-    Ok(Json(state.services.routes.list_of_script(&actor, script).await?.into()))
+    let size = page_size(page.limit)?;
+    Ok(Json(
+        state.services.routes.list_of_script(&actor, script, size, page.cursor.map(RouteId::from_uuid)).await?.into(),
+    ))
 }
 
 /// List the routes of an app.
 #[utoipa::path(get, path = "/apps/{app}/routes", tag = "routes",
-    params(("app" = String, Path, description = "The app's id or slug.")),
-    responses((status = 200, description = "All routes of the app.", body = RouteList), RouteProblems))]
+    params(("app" = String, Path, description = "The app's id or slug."), PageQuery),
+    responses((status = 200, description = "A page of routes, in order of creation.", body = RouteList), ListProblems))]
 async fn list_routes_of_app(
     State(state): State<ApiState>,
     Caller(actor): Caller,
     Path(app): Path<String>,
+    Query(page): Query<PageQuery>,
 ) -> Result<Json<RouteList>, ApiError> {
-    Ok(Json(state.services.routes.list_of_app(&actor, &app_ref(&app)?).await?.into()))
+    let size = page_size(page.limit)?;
+    Ok(Json(
+        state
+            .services
+            .routes
+            .list_of_app(&actor, &app_ref(&app)?, size, page.cursor.map(RouteId::from_uuid))
+            .await?
+            .into(),
+    ))
 }
 
 /// Bind a route to a script.

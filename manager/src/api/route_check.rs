@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use http::{Method, Uri};
+use http::Uri;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::id::{AppId, RouteId, ScriptId};
 use picloud_shared::path_pattern::{PathKind, RequestPath};
@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::ApiState;
-use crate::api::extract::{Body, Caller, Object};
+use crate::api::extract::{Body, Caller, Object, parse_method};
 use crate::api::openapi::problems;
 use crate::api::problem::{ApiError, FieldError};
 use crate::api::route_body::{HostKind, PatternBody, RouteView};
@@ -102,6 +102,8 @@ enum MatchOutcome {
     UnknownHost,
     NoRoute,
     MethodNotAllowed,
+    /// The host is the dashboard's and the API's, or the path is theirs on `localhost`: no route is asked.
+    Admin,
     /// A plain OPTIONS, which PiCloud answers with 204 and `Allow`.
     Options,
 }
@@ -171,7 +173,7 @@ async fn match_request(
     Body(MatchRequest { url, method }): Body<MatchRequest>,
 ) -> Result<Json<RequestMatch>, ApiError> {
     let invalid = |field: &str, detail: String| ApiError::invalid(vec![FieldError::new(field, detail)]);
-    let method: Method = method.parse().map_err(|_| invalid("method", "it is no HTTP method".to_owned()))?;
+    let method = parse_method(&method).map_err(|error| ApiError::invalid(vec![error]))?;
     let no_url = || invalid("url", "send a whole address, such as https://shop.example.com/users/7".to_owned());
     let uri: Uri = url.parse().map_err(|_| no_url())?;
     let authority = uri.authority().ok_or_else(no_url)?;
@@ -192,8 +194,10 @@ impl From<Match> for RequestMatch {
             rest: None,
             allow: None,
         };
-        let Match::Found { app, host_params, verdict } = found else {
-            return view;
+        let (app, host_params, verdict) = match found {
+            Match::UnknownHost => return view,
+            Match::Admin => return Self { outcome: MatchOutcome::Admin, ..view },
+            Match::Found { app, host_params, verdict } => (app, host_params, verdict),
         };
         view.app = Some(AppName::from(&app));
         view.host_params = params_view(host_params);

@@ -5,7 +5,7 @@ use picloud_shared::id::{AppId, UserId};
 use picloud_shared::name::{AppName, AppSlug};
 
 use crate::repo::RepoError;
-use crate::repo::column::{Count, from_row};
+use crate::repo::column::{Count, Listed, from_row, listed};
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
@@ -73,15 +73,16 @@ pub async fn list(
     member: Option<UserId>,
     limit: u32,
     after: Option<AppId>,
-) -> Result<Vec<App>, RepoError> {
+) -> Result<Vec<Listed<App>>, RepoError> {
     let (after, limit) = (after.map(AppId::as_uuid), i64::from(limit));
-    on_db!(conn, db => Ok(match member {
-        None => sqlx::query_as::<_, App>(LIST.on(db)).bind(after).bind(limit).fetch_all(db).await?,
+    let rows = on_db!(conn, db => Ok(match member {
+        None => sqlx::query_as(LIST.on(db)).bind(after).bind(limit).fetch_all(db).await?,
         Some(user) => {
-            let query = sqlx::query_as::<_, App>(LIST_OF_MEMBER.on(db)).bind(after).bind(limit).bind(user.as_uuid());
+            let query = sqlx::query_as(LIST_OF_MEMBER.on(db)).bind(after).bind(limit).bind(user.as_uuid());
             query.fetch_all(db).await?
         }
-    }))
+    }))?;
+    Ok(listed(rows))
 }
 
 /// Stores the slug, name and `updated_at` of an app; whether it exists.

@@ -13,7 +13,7 @@ use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
-use sqlx::{Decode, Postgres, Row, Sqlite, Type};
+use sqlx::{Decode, FromRow, Postgres, Row, Sqlite, Type};
 use uuid::Uuid;
 
 use crate::repo::error::Cause;
@@ -69,6 +69,36 @@ macro_rules! from_row {
     };
 }
 pub(super) use from_row;
+
+/// A row of a list. One that cannot be read must not hide the others.
+pub type Listed<T> = Result<T, UnreadableRow>;
+
+/// A row that cannot be read as what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the row {id} cannot be read: {detail}")]
+pub struct UnreadableRow {
+    /// The row's id, the nil one where even that cannot be read.
+    pub id: Uuid,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// Reads a row for a list.
+pub(super) struct Lenient<T>(pub Listed<T>);
+
+impl<'r, R: StoreRow, T: FromRow<'r, R>> FromRow<'r, R> for Lenient<T> {
+    fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+        Ok(Self(
+            T::from_row(row)
+                .map_err(|error| UnreadableRow { id: row.read("id").unwrap_or_default(), detail: error.to_string() }),
+        ))
+    }
+}
+
+/// A list as it was read.
+pub(super) fn listed<T>(rows: Vec<Lenient<T>>) -> Vec<Listed<T>> {
+    rows.into_iter().map(|Lenient(row)| row).collect()
+}
 
 impl<T: Column> Column for Option<T> {
     type Stored = Option<T::Stored>;
@@ -165,6 +195,15 @@ macro_rules! stored_as_json {
     )+};
 }
 stored_as_json!(ExecutionFailure, Sandbox, Vec<LogLine>, Vec<ScriptName>, serde_json::Value);
+
+/// A row of one id.
+pub(super) struct IdOf<T>(pub T);
+
+impl<'r, R: StoreRow, T: Column> FromRow<'r, R> for IdOf<T> {
+    fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+        row.read("id").map(Self)
+    }
+}
 
 /// A row of one number.
 pub(super) struct Count {

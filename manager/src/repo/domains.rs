@@ -5,7 +5,7 @@ use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::id::{AppId, DomainId};
 
 use crate::repo::RepoError;
-use crate::repo::column::from_row;
+use crate::repo::column::{Listed, from_row, listed};
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
@@ -17,7 +17,7 @@ pub struct Domain {
     pub id: DomainId,
     /// Whose claim it is.
     pub app_id: AppId,
-    /// What is claimed, as it was written.
+    /// What is claimed, normalised.
     pub pattern: DomainPattern,
     /// Since when.
     pub created_at: Timestamp,
@@ -27,8 +27,10 @@ from_row!(Domain { id, app_id, pattern, created_at });
 
 statements! {
     INSERT = "INSERT INTO domains (id, app_id, pattern, shape_key, parent, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
-    FIND = "SELECT id, app_id, pattern, created_at FROM domains WHERE id = $1";
-    LIST = "SELECT id, app_id, pattern, created_at FROM domains WHERE app_id = $1 ORDER BY id";
+    LIST = "SELECT id, app_id, pattern, created_at FROM domains WHERE app_id = $1 AND ($2 IS NULL OR id > $2) \
+        ORDER BY id LIMIT $3",
+        "SELECT id, app_id, pattern, created_at FROM domains WHERE app_id = $1 AND ($2::uuid IS NULL OR id > $2) \
+        ORDER BY id LIMIT $3";
     FIND_BY_SHAPE = "SELECT id, app_id, pattern, created_at FROM domains WHERE shape_key = $1";
     LIST_OVERLAPPING_EXACT = "SELECT id, app_id, pattern, created_at FROM domains \
         WHERE shape_key = $1 OR shape_key = $2 ORDER BY id";
@@ -52,14 +54,18 @@ pub async fn insert(conn: &mut Conn, domain: &Domain) -> Result<(), RepoError> {
     on_db!(conn, db => { sqlx::query(INSERT.on(db)).bind(domain.id.as_uuid()).bind(domain.app_id.as_uuid()).bind(domain.pattern.to_string()).bind(domain.pattern.shape_key()).bind(parent(&domain.pattern)).bind(domain.created_at.as_millis()).execute(db).await?; Ok(()) })
 }
 
-/// The claim of that id.
-pub async fn find(conn: &mut Conn, id: DomainId) -> Result<Option<Domain>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as::<_, Domain>(FIND.on(db)).bind(id.as_uuid()).fetch_optional(db).await?))
-}
-
-/// All claims of an app, in order of creation.
-pub async fn list(conn: &mut Conn, app_id: AppId) -> Result<Vec<Domain>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as::<_, Domain>(LIST.on(db)).bind(app_id.as_uuid()).fetch_all(db).await?))
+/// Up to `limit` claims of an app in order of creation, those after `after`.
+pub async fn list(
+    conn: &mut Conn,
+    app_id: AppId,
+    limit: u32,
+    after: Option<DomainId>,
+) -> Result<Vec<Listed<Domain>>, RepoError> {
+    let rows = on_db!(conn, db => {
+        let query = sqlx::query_as(LIST.on(db)).bind(app_id.as_uuid()).bind(after.map(DomainId::as_uuid));
+        Ok(query.bind(i64::from(limit)).fetch_all(db).await?)
+    })?;
+    Ok(listed(rows))
 }
 
 /// The claim of that shape, whosever it is.
@@ -68,18 +74,19 @@ pub async fn find_by_shape(conn: &mut Conn, pattern: &DomainPattern) -> Result<O
 }
 
 /// All claims that have a host in common with the pattern, whosever they are, the same shape included.
-pub async fn list_overlapping(conn: &mut Conn, pattern: &DomainPattern) -> Result<Vec<Domain>, RepoError> {
+pub async fn list_overlapping(conn: &mut Conn, pattern: &DomainPattern) -> Result<Vec<Listed<Domain>>, RepoError> {
     let parent = parent(pattern);
-    on_db!(conn, db => Ok(match pattern {
+    let rows = on_db!(conn, db => Ok(match pattern {
         DomainPattern::Exact(host) => {
             let wildcard = parent.map(|parent| format!("*.{parent}"));
-            let query = sqlx::query_as::<_, Domain>(LIST_OVERLAPPING_EXACT.on(db)).bind(host.as_str()).bind(wildcard);
+            let query = sqlx::query_as(LIST_OVERLAPPING_EXACT.on(db)).bind(host.as_str()).bind(wildcard);
             query.fetch_all(db).await?
         }
         DomainPattern::Wildcard { .. } => {
-            sqlx::query_as::<_, Domain>(LIST_OVERLAPPING_WILDCARD.on(db)).bind(parent).fetch_all(db).await?
+            sqlx::query_as(LIST_OVERLAPPING_WILDCARD.on(db)).bind(parent).fetch_all(db).await?
         }
-    }))
+    }))?;
+    Ok(listed(rows))
 }
 
 /// Removes a claim; whether it existed.

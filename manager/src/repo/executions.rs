@@ -9,7 +9,7 @@ use picloud_shared::id::{AppId, ExecutionId, RouteId, ScriptId};
 use sqlx::FromRow;
 
 use crate::repo::RepoError;
-use crate::repo::column::{Count, StoreRow};
+use crate::repo::column::{Count, Listed, StoreRow, listed};
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
@@ -139,16 +139,17 @@ pub async fn list(
     filter: &ExecutionFilter,
     limit: u32,
     offset: u32,
-) -> Result<Vec<Execution>, RepoError> {
+) -> Result<Vec<Listed<Execution>>, RepoError> {
     let (statement, id) = match filter.of {
         ExecutionsOf::Script(id) => (LIST_OF_SCRIPT, id.as_uuid()),
         ExecutionsOf::App(id) => (LIST_OF_APP, id.as_uuid()),
     };
-    on_db!(conn, db => {
-        let query = sqlx::query_as::<_, Execution>(statement.on(db)).bind(id);
+    let rows = on_db!(conn, db => {
+        let query = sqlx::query_as(statement.on(db)).bind(id);
         let query = query.bind(filter.outcome.map(Outcome::as_str)).bind(since(filter));
         Ok(query.bind(i64::from(limit)).bind(i64::from(offset)).fetch_all(db).await?)
-    })
+    })?;
+    Ok(listed(rows))
 }
 
 /// How many kept executions pass the filter.

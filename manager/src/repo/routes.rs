@@ -7,13 +7,14 @@ use picloud_shared::path_pattern::{PathKind, PathPattern};
 use picloud_shared::route::{HostSelector, Route, RoutePattern};
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
+use uuid::Uuid;
 
 use crate::repo::RepoError;
-use crate::repo::column::StoreRow;
+use crate::repo::column::{IdOf, Lenient, Listed, StoreRow, listed};
 use crate::repo::error::Cause;
 use crate::repo::statement::statements;
-use crate::store::Conn;
 use crate::store::conn::on_db;
+use crate::store::{Conn, Dialects};
 
 /// A route with its date.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,8 +100,11 @@ statements! {
     INSERT = "INSERT INTO routes (id, app_id, script_id, host_kind, host, host_key, path_kind, path, path_shape, \
         method, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     FIND = select!("WHERE id = $1");
-    LIST_OF_SCRIPT = select!("WHERE script_id = $1 ORDER BY id");
-    LIST_OF_APP = select!("WHERE app_id = $1 ORDER BY id");
+    FIND_APP = "SELECT app_id AS id FROM routes WHERE id = $1";
+    LIST_OF_SCRIPT = select!("WHERE script_id = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"),
+        select!("WHERE script_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3");
+    LIST_OF_APP = select!("WHERE app_id = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"),
+        select!("WHERE app_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3");
     FIND_CONFLICT = select!("WHERE app_id = $1 AND host_key = $2 AND path_shape = $3 AND method = $4");
     UPDATE = "UPDATE routes SET script_id = $1, host_kind = $2, host = $3, host_key = $4, path_kind = $5, path = $6, \
         path_shape = $7, method = $8 WHERE id = $9 AND app_id = $10";
@@ -127,14 +131,46 @@ pub async fn find(conn: &mut Conn, id: RouteId) -> Result<Option<StoredRoute>, R
     on_db!(conn, db => Ok(sqlx::query_as::<_, StoredRoute>(FIND.on(db)).bind(id.as_uuid()).fetch_optional(db).await?))
 }
 
-/// All routes that lead to the script, in order of creation.
-pub async fn list_of_script(conn: &mut Conn, script_id: ScriptId) -> Result<Vec<StoredRoute>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as::<_, StoredRoute>(LIST_OF_SCRIPT.on(db)).bind(script_id.as_uuid()).fetch_all(db).await?))
+/// The app of a route, whatever else of the route can be read.
+pub async fn find_app(conn: &mut Conn, id: RouteId) -> Result<Option<AppId>, RepoError> {
+    on_db!(conn, db => {
+        let found = sqlx::query_as::<_, IdOf<AppId>>(FIND_APP.on(db)).bind(id.as_uuid()).fetch_optional(db).await?;
+        Ok(found.map(|IdOf(id)| id))
+    })
 }
 
-/// All routes of the app, in order of creation.
-pub async fn list_of_app(conn: &mut Conn, app_id: AppId) -> Result<Vec<StoredRoute>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as::<_, StoredRoute>(LIST_OF_APP.on(db)).bind(app_id.as_uuid()).fetch_all(db).await?))
+/// Up to `limit` routes that lead to the script in order of creation, those after `after`.
+pub async fn list_of_script(
+    conn: &mut Conn,
+    script_id: ScriptId,
+    limit: u32,
+    after: Option<RouteId>,
+) -> Result<Vec<Listed<StoredRoute>>, RepoError> {
+    list(conn, LIST_OF_SCRIPT, script_id.as_uuid(), limit, after).await
+}
+
+/// Up to `limit` routes of the app in order of creation, those after `after`.
+pub async fn list_of_app(
+    conn: &mut Conn,
+    app_id: AppId,
+    limit: u32,
+    after: Option<RouteId>,
+) -> Result<Vec<Listed<StoredRoute>>, RepoError> {
+    list(conn, LIST_OF_APP, app_id.as_uuid(), limit, after).await
+}
+
+async fn list(
+    conn: &mut Conn,
+    statement: Dialects,
+    of: Uuid,
+    limit: u32,
+    after: Option<RouteId>,
+) -> Result<Vec<Listed<StoredRoute>>, RepoError> {
+    let rows = on_db!(conn, db => {
+        let query = sqlx::query_as(statement.on(db)).bind(of).bind(after.map(RouteId::as_uuid));
+        Ok(query.bind(i64::from(limit)).fetch_all(db).await?)
+    })?;
+    Ok(listed(rows))
 }
 
 /// The route of the app that takes exactly the requests of the pattern.
@@ -142,11 +178,12 @@ pub async fn find_conflict(
     conn: &mut Conn,
     app_id: AppId,
     pattern: &RoutePattern,
-) -> Result<Option<StoredRoute>, RepoError> {
+) -> Result<Option<Listed<StoredRoute>>, RepoError> {
     let p = PatternColumns::of(pattern);
     on_db!(conn, db => {
-        let query = sqlx::query_as::<_, StoredRoute>(FIND_CONFLICT.on(db)).bind(app_id.as_uuid()).bind(p.host_key);
-        Ok(query.bind(p.path_shape).bind(p.method).fetch_optional(db).await?)
+        let query = sqlx::query_as(FIND_CONFLICT.on(db)).bind(app_id.as_uuid()).bind(p.host_key);
+        let found = query.bind(p.path_shape).bind(p.method).fetch_optional(db).await?;
+        Ok(found.map(|Lenient(row)| row))
     })
 }
 

@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 
 use crate::repo::RepoError;
-use crate::repo::column::{Count, StoreRow, from_row, integer, text};
+use crate::repo::column::{Count, IdOf, Listed, StoreRow, from_row, integer, listed, text};
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
@@ -112,6 +112,7 @@ statements! {
         VALUES ($1, $2, $3, $4, $5)";
     FIND = concat!("SELECT ", columns!(), ", source FROM scripts WHERE id = $1");
     FIND_META = concat!("SELECT ", columns!(), " FROM scripts WHERE id = $1");
+    FIND_APP = "SELECT app_id AS id FROM scripts WHERE id = $1";
     FIND_BY_NAME = concat!("SELECT ", columns!(), " FROM scripts WHERE app_id = $1 AND name = $2");
     LIST = concat!("SELECT ", columns!(), " FROM scripts \
         WHERE app_id = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"),
@@ -177,6 +178,14 @@ pub async fn find_meta(conn: &mut Conn, id: ScriptId) -> Result<Option<ScriptMet
     on_db!(conn, db => Ok(sqlx::query_as::<_, ScriptMeta>(FIND_META.on(db)).bind(id.as_uuid()).fetch_optional(db).await?))
 }
 
+/// The app of a script, whatever else of the script can be read.
+pub async fn find_app(conn: &mut Conn, id: ScriptId) -> Result<Option<AppId>, RepoError> {
+    on_db!(conn, db => {
+        let found = sqlx::query_as::<_, IdOf<AppId>>(FIND_APP.on(db)).bind(id.as_uuid()).fetch_optional(db).await?;
+        Ok(found.map(|IdOf(id)| id))
+    })
+}
+
 /// The app's script of that name, without its source.
 pub async fn find_by_name(conn: &mut Conn, app_id: AppId, name: &ScriptName) -> Result<Option<ScriptMeta>, RepoError> {
     on_db!(conn, db => Ok(sqlx::query_as::<_, ScriptMeta>(FIND_BY_NAME.on(db)).bind(app_id.as_uuid()).bind(name.as_str()).fetch_optional(db).await?))
@@ -188,13 +197,20 @@ pub async fn list(
     app_id: AppId,
     limit: u32,
     after: Option<ScriptId>,
-) -> Result<Vec<ScriptMeta>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as::<_, ScriptMeta>(LIST.on(db)).bind(app_id.as_uuid()).bind(after.map(ScriptId::as_uuid)).bind(i64::from(limit)).fetch_all(db).await?))
+) -> Result<Vec<Listed<ScriptMeta>>, RepoError> {
+    let rows = on_db!(conn, db => {
+        let query = sqlx::query_as(LIST.on(db)).bind(app_id.as_uuid()).bind(after.map(ScriptId::as_uuid));
+        Ok(query.bind(i64::from(limit)).fetch_all(db).await?)
+    })?;
+    Ok(listed(rows))
 }
 
 /// All scripts of the app with their sources, for checking what a change does to the others.
-pub async fn list_with_sources(conn: &mut Conn, app_id: AppId) -> Result<Vec<Script>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as::<_, Script>(LIST_WITH_SOURCES.on(db)).bind(app_id.as_uuid()).fetch_all(db).await?))
+pub async fn list_with_sources(conn: &mut Conn, app_id: AppId) -> Result<Vec<Listed<Script>>, RepoError> {
+    let rows = on_db!(conn, db => {
+        Ok(sqlx::query_as(LIST_WITH_SOURCES.on(db)).bind(app_id.as_uuid()).fetch_all(db).await?)
+    })?;
+    Ok(listed(rows))
 }
 
 /// Stores everything that is not the source, its version or its imports; whether the script exists.

@@ -7,7 +7,7 @@ use picloud_shared::id::{SessionId, UserId};
 use sqlx::FromRow;
 
 use crate::repo::RepoError;
-use crate::repo::column::{StoreRow, from_row, text};
+use crate::repo::column::{Listed, StoreRow, from_row, listed, text};
 use crate::repo::statement::statements;
 use crate::repo::users::User;
 use crate::store::Conn;
@@ -71,15 +71,30 @@ impl<'r, R: StoreRow> FromRow<'r, R> for SignedIn {
     }
 }
 
+macro_rules! with_user {
+    ($rest:literal) => {
+        concat!(
+            "SELECT s.id AS session_id, s.created_at AS session_created_at, s.expires_at, s.absolute_expires_at, \
+             s.last_seen_at, s.remote_ip, s.user_agent, u.id, u.username, u.email, u.instance_role, u.is_active, \
+             u.created_at, u.updated_at, u.last_login_at FROM sessions s JOIN users u ON u.id = s.user_id ",
+            $rest
+        )
+    };
+}
+
 statements! {
     INSERT = "INSERT INTO sessions (id, token_hash, user_id, created_at, expires_at, absolute_expires_at, \
         last_seen_at, remote_ip, user_agent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    FIND_BY_TOKEN_HASH = "SELECT s.id AS session_id, s.created_at AS session_created_at, s.expires_at, \
-        s.absolute_expires_at, s.last_seen_at, s.remote_ip, s.user_agent, u.id, u.username, u.email, u.instance_role, \
-        u.is_active, u.created_at, u.updated_at, u.last_login_at \
-        FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1";
+    FIND = with_user!("WHERE s.id = $1");
+    FIND_BY_TOKEN_HASH = with_user!("WHERE s.token_hash = $1");
     LIST_OF_USER = "SELECT id, user_id, created_at, expires_at, absolute_expires_at, last_seen_at, remote_ip, \
-        user_agent FROM sessions WHERE user_id = $1 ORDER BY created_at DESC, id DESC";
+        user_agent FROM sessions WHERE user_id = $1 AND expires_at > $2 AND ($3 IS NULL OR id < $3) \
+        ORDER BY id DESC LIMIT $4",
+        "SELECT id, user_id, created_at, expires_at, absolute_expires_at, last_seen_at, remote_ip, \
+        user_agent FROM sessions WHERE user_id = $1 AND expires_at > $2 AND ($3::uuid IS NULL OR id < $3) \
+        ORDER BY id DESC LIMIT $4";
+    DELETE_SURPLUS = "DELETE FROM sessions WHERE user_id = $1 AND id NOT IN \
+        (SELECT id FROM sessions WHERE user_id = $1 ORDER BY id DESC LIMIT $2)";
     TOUCH = "UPDATE sessions SET last_seen_at = $1, expires_at = $2 WHERE id = $3";
     DELETE = "DELETE FROM sessions WHERE user_id = $1 AND id = $2";
     DELETE_OF_USER = "DELETE FROM sessions WHERE user_id = $1 AND ($2 IS NULL OR id <> $2)",
@@ -96,15 +111,42 @@ pub async fn insert(conn: &mut Conn, session: &Session, token: &TokenHash) -> Re
     on_db!(conn, db => { sqlx::query(INSERT.on(db)).bind(session.id.as_uuid()).bind(&token.as_bytes()[..]).bind(session.user_id.as_uuid()).bind(session.created_at.as_millis()).bind(session.expires_at.as_millis()).bind(session.absolute_expires_at.as_millis()).bind(session.last_seen_at.as_millis()).bind(session.remote_ip.map(|ip| ip.to_string())).bind(user_agent).execute(db).await?; Ok(()) })
 }
 
+/// The session of that id with its user, expired or not.
+pub async fn find(conn: &mut Conn, id: SessionId) -> Result<Option<(Session, User)>, RepoError> {
+    let found = on_db!(conn, db => {
+        Ok(sqlx::query_as::<_, SignedIn>(FIND.on(db)).bind(id.as_uuid()).fetch_optional(db).await?)
+    })?;
+    Ok(found.map(|SignedIn(session, user)| (session, user)))
+}
+
 /// The session of that token with its user, expired or not.
 pub async fn find_by_token_hash(conn: &mut Conn, token: &TokenHash) -> Result<Option<(Session, User)>, RepoError> {
     let found = on_db!(conn, db => Ok(sqlx::query_as::<_, SignedIn>(FIND_BY_TOKEN_HASH.on(db)).bind(&token.as_bytes()[..]).fetch_optional(db).await?))?;
     Ok(found.map(|SignedIn(session, user)| (session, user)))
 }
 
-/// The user's sessions, the newest first, expired ones included until they are deleted.
-pub async fn list_of_user(conn: &mut Conn, user_id: UserId) -> Result<Vec<Session>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as::<_, Session>(LIST_OF_USER.on(db)).bind(user_id.as_uuid()).fetch_all(db).await?))
+/// Up to `limit` of the user's sessions that live at that moment, the newest first, those older than `before`.
+pub async fn list_of_user(
+    conn: &mut Conn,
+    user_id: UserId,
+    now: Timestamp,
+    limit: u32,
+    before: Option<SessionId>,
+) -> Result<Vec<Listed<Session>>, RepoError> {
+    let rows = on_db!(conn, db => {
+        let query = sqlx::query_as(LIST_OF_USER.on(db)).bind(user_id.as_uuid()).bind(now.as_millis());
+        Ok(query.bind(before.map(SessionId::as_uuid)).bind(i64::from(limit)).fetch_all(db).await?)
+    })?;
+    Ok(listed(rows))
+}
+
+/// Ends the user's sessions but for the `kept` newest ones.
+pub async fn delete_surplus(conn: &mut Conn, user_id: UserId, kept: u32) -> Result<(), RepoError> {
+    on_db!(conn, db => {
+        let query = sqlx::query(DELETE_SURPLUS.on(db)).bind(user_id.as_uuid()).bind(i64::from(kept));
+        query.execute(db).await?;
+        Ok(())
+    })
 }
 
 /// Notes a use; whether the session exists.

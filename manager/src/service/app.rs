@@ -4,6 +4,7 @@ use picloud_shared::id::AppId;
 use picloud_shared::name::{AppName, AppSlug};
 use serde_json::{Value, json};
 
+use crate::repo::RepoError;
 use crate::repo::apps::{self, App};
 use crate::repo::audit::AuditObject;
 use crate::repo::members::{self, Member};
@@ -48,7 +49,7 @@ impl AppService {
         let mut conn = self.desk.store.read().await?;
         let member = (actor.user.instance_role == InstanceRole::Member).then_some(actor.user.id);
         let found = apps::list(&mut conn, member, size.plus_one(), after).await?;
-        let page = Page::cut(found, size, |app| app.id);
+        let page = Page::of_rows("app", found, size, |app| app.id.as_uuid(), AppId::from_uuid);
         let mut items = Vec::with_capacity(page.items.len());
         for app in page.items {
             items.extend(actor.access_to(&mut conn, app).await?);
@@ -63,9 +64,9 @@ impl AppService {
     }
 
     pub(crate) async fn create(&self, actor: &Actor, new: NewApp) -> Result<Access, ServiceError> {
+        let (mut change, actor) = self.desk.begin(actor).await?;
         actor.require(Capability::AppCreate)?;
-        let mut change = self.desk.begin(actor).await?;
-        self.free_slug(actor, &mut change, &new).await?;
+        self.free_slug(&actor, &mut change, &new).await?;
         let app = insert_app(&mut change, new.slug, new.name).await?;
         let member = Member { app_id: app.id, user_id: actor.user.id, role: AppRole::AppAdmin, joined_at: change.at };
         members::insert(&mut change, &member).await?;
@@ -92,7 +93,7 @@ impl AppService {
         name: Option<AppName>,
         precondition: &Precondition,
     ) -> Result<Access, ServiceError> {
-        let mut change = self.desk.begin(actor).await?;
+        let (mut change, actor) = self.desk.begin(actor).await?;
         let mut access = actor.access(&mut change, app).await?;
         access.require(Capability::AppManageSettings)?;
         precondition.check(&revision(&access.app))?;
@@ -118,18 +119,27 @@ impl AppService {
         force: bool,
         precondition: &Precondition,
     ) -> Result<(), ServiceError> {
-        let mut change = self.desk.begin(actor).await?;
-        let access = actor.access(&mut change, app).await?;
-        access.require(Capability::AppDelete)?;
-        precondition.check(&revision(&access.app))?;
-        let id = access.app.id;
+        let (mut change, actor) = self.desk.begin(actor).await?;
+        let (id, before) = match (actor.access(&mut change, app).await, app) {
+            (Err(ServiceError::Store(error @ RepoError::Corrupt { .. })), AppRef::Id(id)) => {
+                actor.require_in(&mut change, *id, Capability::AppDelete).await?;
+                precondition.check_unreadable()?;
+                (*id, json!({ "unreadable": error.to_string() }))
+            }
+            (access, _) => {
+                let access = access?;
+                access.require(Capability::AppDelete)?;
+                precondition.check(&revision(&access.app))?;
+                (access.app.id, audited(&access.app))
+            }
+        };
         let script_count = apps::count_scripts(&mut change, id).await?;
         if script_count > 0 && !force {
             return Err(ServiceError::HasScripts { script_count });
         }
         apps::delete(&mut change, id).await?;
         let event = Event::new("app.delete", AuditObject::App(id)).in_app(id);
-        change.record(event.before(audited(&access.app))).await?;
+        change.record(event.before(before)).await?;
         self.desk.publish(change, id).await
     }
 }

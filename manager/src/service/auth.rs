@@ -17,9 +17,10 @@ use crate::repo::setup_tokens;
 use crate::repo::users::{self, PasswordHash, User};
 use crate::secret::{NewPassword, SecretToken, TypedPassword};
 use crate::service::authorize::Actor;
-use crate::service::change::{Author, Change, Event};
+use crate::service::change::{Author, Change, Event, is_live};
 use crate::service::error::ServiceError;
 use crate::service::login_throttle::LoginThrottle;
+use crate::service::page::{Page, PageSize};
 use crate::service::password::{PasswordSlot, Verdict};
 use crate::store::{Conn, Store};
 
@@ -28,7 +29,7 @@ const ABSOLUTE_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A session's use is noted at most this often, so that reading does not mean writing.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 /// Sessions of one user; at the next login the oldest beyond these end.
-const SESSIONS_OF_A_USER: usize = 50;
+const SESSIONS_OF_A_USER: u32 = 50;
 /// Characters of a user agent that are kept.
 const USER_AGENT_CHARS: usize = 256;
 
@@ -128,9 +129,7 @@ impl AuthService {
             users::update_password(&mut change, user.id, &hash, at).await?;
         }
         let (token, session) = self.insert_session(&mut change, user.id, origin, at).await?;
-        for surplus in sessions::list_of_user(&mut change, user.id).await?.iter().skip(SESSIONS_OF_A_USER) {
-            sessions::delete(&mut change, user.id, surplus.id).await?;
-        }
+        sessions::delete_surplus(&mut change, user.id, SESSIONS_OF_A_USER).await?;
         change.record(Event::new("session.create", AuditObject::Session(session.id))).await?;
         change.commit().await?;
         Ok(NewSession { token, session, user })
@@ -195,10 +194,8 @@ impl AuthService {
         let hash = TokenHash::new(token.hash());
         let found = sessions::find_by_token_hash(&mut self.store.read().await?, &hash).await?;
         let now = self.clock.now();
-        let live = |(session, user): &(Session, User)| {
-            user.is_active && now < session.expires_at && now < session.absolute_expires_at
-        };
-        let (session, user) = found.filter(live).ok_or(ServiceError::Unauthenticated)?;
+        let found = found.filter(|(session, user)| is_live(session, user, now));
+        let (session, user) = found.ok_or(ServiceError::Unauthenticated)?;
         if now.since(session.last_seen_at) >= TOUCH_INTERVAL {
             self.touch(&session, now).await;
         }
@@ -224,11 +221,15 @@ impl AuthService {
     }
 
     /// The caller's live sessions, the newest first.
-    pub(crate) async fn sessions(&self, actor: &Actor) -> Result<Vec<Session>, ServiceError> {
-        let now = self.clock.now();
-        let mut all = sessions::list_of_user(&mut self.store.read().await?, actor.user.id).await?;
-        all.retain(|session| now < session.expires_at);
-        Ok(all)
+    pub(crate) async fn sessions(
+        &self,
+        actor: &Actor,
+        size: PageSize,
+        before: Option<SessionId>,
+    ) -> Result<Page<Session, SessionId>, ServiceError> {
+        let (mut conn, now) = (self.store.read().await?, self.clock.now());
+        let found = sessions::list_of_user(&mut conn, actor.user.id, now, size.plus_one(), before).await?;
+        Ok(Page::of_rows("session", found, size, |session| session.id.as_uuid(), SessionId::from_uuid))
     }
 
     /// Ends one of the caller's sessions.

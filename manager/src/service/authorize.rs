@@ -133,11 +133,31 @@ impl Actor {
     /// The caller's access to an app row; `None` when the app does not exist for the caller.
     pub(crate) async fn access_to(&self, conn: &mut Conn, app: App) -> Result<Option<Access>, ServiceError> {
         let instance_role = self.user.instance_role;
+        Ok(self.role_in(conn, app.id).await?.map(|role| Access { app, role, instance_role }))
+    }
+
+    async fn role_in(&self, conn: &mut Conn, app: AppId) -> Result<Option<AppRole>, ServiceError> {
+        let instance_role = self.user.instance_role;
         let membership = match instance_role {
             InstanceRole::Owner => None,
-            _ => members::find(conn, app.id, self.user.id).await?.map(|member| member.role),
+            _ => members::find(conn, app, self.user.id).await?.map(|member| member.role),
         };
-        Ok(effective_role(instance_role, membership).map(|role| Access { app, role, instance_role }))
+        Ok(effective_role(instance_role, membership))
+    }
+
+    /// What [`Actor::access`] and [`Access::require`] do, for an app whose row cannot be read.
+    pub(crate) async fn require_in(
+        &self,
+        conn: &mut Conn,
+        app: AppId,
+        capability: Capability,
+    ) -> Result<(), ServiceError> {
+        let role = self.role_in(conn, app).await?.ok_or(ServiceError::NotFound("app"))?;
+        if allows(self.user.instance_role, Some(role), capability) {
+            Ok(())
+        } else {
+            Err(ServiceError::Forbidden(capability))
+        }
     }
 
     /// The caller's access to the app that an address names.

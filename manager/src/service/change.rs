@@ -12,6 +12,8 @@ use serde_json::Value;
 use crate::publish::Publisher;
 use crate::repo::audit::{self, AuditEntry, AuditObject};
 use crate::repo::config;
+use crate::repo::sessions::{self, Session};
+use crate::repo::users::User;
 use crate::service::authorize::Actor;
 use crate::service::error::ServiceError;
 use crate::store::{Conn, Store, Tx};
@@ -37,6 +39,11 @@ impl From<&Actor> for Author {
     fn from(actor: &Actor) -> Self {
         Self { user: Some(actor.user.id), remote_ip: Some(actor.remote_ip) }
     }
+}
+
+/// Whether a session still stands for its user.
+pub(crate) fn is_live(session: &Session, user: &User, now: Timestamp) -> bool {
+    user.is_active && now < session.expires_at && now < session.absolute_expires_at
 }
 
 /// What happened to an object, for the audit log.
@@ -134,8 +141,14 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) async fn begin(&self, actor: &Actor) -> Result<Change, ServiceError> {
-        Change::begin(&self.store, &*self.clock, actor.into()).await
+    /// Begins a change, with the actor as it is now: since the call came the session may have ended, and the user's
+    /// role may be another.
+    pub(crate) async fn begin(&self, actor: &Actor) -> Result<(Change, Actor), ServiceError> {
+        let mut change = Change::begin(&self.store, &*self.clock, actor.into()).await?;
+        let found = sessions::find(&mut change, actor.session).await?;
+        let user = found.filter(|(session, user)| is_live(session, user, change.at)).map(|(_, user)| user);
+        let user = user.ok_or(ServiceError::Unauthenticated)?;
+        Ok((change, Actor { user, ..actor.clone() }))
     }
 
     /// Commits a change of an app and returns once requests are answered by it.

@@ -1,10 +1,12 @@
 //! Domain claims: which app answers on which hosts.
 
-use picloud_shared::domain_pattern::{DomainPattern, Host};
+use picloud_shared::admin_hosts::{AdminHosts, HostKind};
+use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::id::{AppId, DomainId};
 use picloud_shared::route::HostSelector;
 use serde_json::json;
 
+use crate::repo::Listed;
 use crate::repo::apps;
 use crate::repo::audit::AuditObject;
 use crate::repo::domains::{self, Domain};
@@ -12,6 +14,7 @@ use crate::repo::routes;
 use crate::service::authorize::{Access, Actor, AppRef, Capability};
 use crate::service::change::{Change, Desk, Event};
 use crate::service::error::ServiceError;
+use crate::service::page::{Page, PageSize, readable};
 use crate::service::route_url::UrlStyle;
 use crate::store::Conn;
 
@@ -22,21 +25,27 @@ pub(crate) const DEFAULT_APP_HOST: &str = "localhost";
 
 pub(crate) struct DomainService {
     desk: Desk,
-    /// The hosts of the admin API and the dashboard.
-    admin_hosts: Vec<DomainPattern>,
+    admin_hosts: AdminHosts,
     urls: UrlStyle,
 }
 
 impl DomainService {
-    pub(crate) fn new(desk: Desk, admin_hosts: impl IntoIterator<Item = Host<'static>>, urls: UrlStyle) -> Self {
-        Self { desk, admin_hosts: admin_hosts.into_iter().map(DomainPattern::Exact).collect(), urls }
+    pub(crate) fn new(desk: Desk, admin_hosts: AdminHosts, urls: UrlStyle) -> Self {
+        Self { desk, admin_hosts, urls }
     }
 
-    pub(crate) async fn list(&self, actor: &Actor, app: &AppRef) -> Result<Vec<Domain>, ServiceError> {
+    pub(crate) async fn list(
+        &self,
+        actor: &Actor,
+        app: &AppRef,
+        size: PageSize,
+        after: Option<DomainId>,
+    ) -> Result<Page<Domain, DomainId>, ServiceError> {
         let mut conn = self.desk.store.read().await?;
         let access = actor.access(&mut conn, app).await?;
         access.require(Capability::AppRead)?;
-        Ok(domains::list(&mut conn, access.app.id).await?)
+        let found = domains::list(&mut conn, access.app.id, size.plus_one(), after).await?;
+        Ok(Page::of_rows("domain", found, size, |domain| domain.id.as_uuid(), DomainId::from_uuid))
     }
 
     pub(crate) async fn claim(
@@ -45,12 +54,13 @@ impl DomainService {
         app: &AppRef,
         pattern: DomainPattern,
     ) -> Result<Domain, ServiceError> {
-        let mut change = self.desk.begin(actor).await?;
+        let (mut change, actor) = self.desk.begin(actor).await?;
         let access = actor.access(&mut change, app).await?;
         access.require(Capability::AppManageDomains)?;
+        pattern.refuse_public_suffix()?;
         self.refuse_reserved(&access, &pattern)?;
-        for other in domains::list_overlapping(&mut change, &pattern).await? {
-            self.refuse_foreign(actor, &mut change, &access, &pattern, other).await?;
+        for other in readable("domain", domains::list_overlapping(&mut change, &pattern).await?) {
+            self.refuse_foreign(&actor, &mut change, &access, &pattern, other).await?;
         }
         let app_id = access.app.id;
         let domain = insert_domain(&mut change, app_id, pattern).await?;
@@ -58,15 +68,16 @@ impl DomainService {
         Ok(domain)
     }
 
-    /// An admin host can be claimed by nobody, nor can a wildcard that would put an app's pages beside the dashboard.
+    /// An admin host can be claimed by nobody, but for the one that the default app shares. A wildcard may cover one: the
+    /// data plane tells admin hosts from apps' before it looks at claims, so that the claim says nothing there.
     fn refuse_reserved(&self, access: &Access, pattern: &DomainPattern) -> Result<(), ServiceError> {
-        let is_default_host = matches!(pattern, DomainPattern::Exact(host) if host.as_str() == DEFAULT_APP_HOST);
-        if is_default_host && access.app.slug.as_str() == DEFAULT_APP_SLUG {
+        let DomainPattern::Exact(host) = pattern else {
             return Ok(());
-        }
-        match self.admin_hosts.iter().any(|reserved| reserved.overlaps(pattern)) {
-            true => Err(ServiceError::HostReserved),
-            false => Ok(()),
+        };
+        match self.admin_hosts.kind_of(host, true) {
+            HostKind::App => Ok(()),
+            HostKind::Shared if access.app.slug.as_str() == DEFAULT_APP_SLUG => Ok(()),
+            HostKind::Shared | HostKind::Admin => Err(ServiceError::HostReserved),
         }
     }
 
@@ -96,24 +107,34 @@ impl DomainService {
 
     /// Gives a claim up, unless routes are bound to hosts that only this claim covers.
     pub(crate) async fn release(&self, actor: &Actor, app: &AppRef, id: DomainId) -> Result<(), ServiceError> {
-        let mut change = self.desk.begin(actor).await?;
+        let (mut change, actor) = self.desk.begin(actor).await?;
         let access = actor.access(&mut change, app).await?;
         access.require(Capability::AppRead)?;
         let app_id = access.app.id;
-        let found = domains::find(&mut change, id).await?.filter(|domain| domain.app_id == app_id);
-        let domain = found.ok_or(ServiceError::NotFound("domain"))?;
+        let mut claims = domains::list(&mut change, app_id, u32::MAX, None).await?.into_iter();
+        let is_it = |claim: &Listed<Domain>| match claim {
+            Ok(domain) => domain.id == id,
+            Err(unreadable) => unreadable.id == id.as_uuid(),
+        };
+        let domain = claims.find(is_it).ok_or(ServiceError::NotFound("domain"))?;
         access.require(Capability::AppManageDomains)?;
-        self.refuse_in_use(&mut change, &domain).await?;
+        let before = match domain {
+            Ok(domain) => {
+                self.refuse_in_use(&mut change, &domain).await?;
+                json!({ "pattern": domain.pattern })
+            }
+            Err(error) => json!({ "unreadable": error.detail }),
+        };
         domains::delete(&mut change, id).await?;
         let event = Event::new("domain.delete", AuditObject::Domain(id)).in_app(app_id);
-        change.record(event.before(json!({ "pattern": domain.pattern }))).await?;
+        change.record(event.before(before)).await?;
         self.desk.publish(change, app_id).await
     }
 
     async fn refuse_in_use(&self, conn: &mut Conn, domain: &Domain) -> Result<(), ServiceError> {
         let claims = claims_of(conn, domain.app_id).await?;
         let remaining: Vec<&DomainPattern> = claims.iter().filter(|claim| **claim != domain.pattern).collect();
-        let mut stranded = routes::list_of_app(conn, domain.app_id).await?;
+        let mut stranded = readable("route", routes::list_of_app(conn, domain.app_id, u32::MAX, None).await?);
         stranded.retain(|stored| match &stored.route.pattern.host {
             // A route for any host goes on with whatever hosts the app has.
             HostSelector::Any => false,
@@ -129,7 +150,8 @@ impl DomainService {
 
 /// The hosts that an app claims.
 pub(crate) async fn claims_of(conn: &mut Conn, app: AppId) -> Result<Vec<DomainPattern>, ServiceError> {
-    Ok(domains::list(conn, app).await?.into_iter().map(|domain| domain.pattern).collect())
+    let claims = readable("domain", domains::list(conn, app, u32::MAX, None).await?);
+    Ok(claims.into_iter().map(|domain| domain.pattern).collect())
 }
 
 /// Stores a claim with its audit row.

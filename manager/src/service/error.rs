@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::domain_pattern::{DomainPattern, PublicSuffix};
 use picloud_shared::script::LimitOverCeiling;
 
 use crate::repo::apps::App;
@@ -33,6 +33,10 @@ pub(crate) enum ServiceError {
     Throttled { retry_after: Duration },
     #[error("too many passwords wait to be checked")]
     HashingBusy,
+    #[error("too many sources are being checked")]
+    CheckingBusy,
+    #[error("the app's scripts change faster than a change can be checked against them")]
+    Overtaken,
     #[error("the caller lacks {0}")]
     Forbidden(Capability),
     #[error("there is no such {0}, or the caller may not see it")]
@@ -47,6 +51,8 @@ pub(crate) enum ServiceError {
     SlugHistorical { app: Option<Box<App>> },
     #[error("the app has {script_count} scripts")]
     HasScripts { script_count: u64 },
+    #[error("{0}")]
+    PublicSuffix(PublicSuffix),
     #[error("the host is an admin host")]
     HostReserved,
     #[error("the domain is claimed")]
@@ -70,7 +76,7 @@ pub(crate) enum ServiceError {
     #[error("the script is not published")]
     NotPublished,
     #[error("another route takes the same requests")]
-    RouteConflict { other: Box<LocatedRoute> },
+    RouteConflict { other: Option<Box<LocatedRoute>> },
     #[error("the thing has changed since it was read")]
     PreconditionFailed,
     #[error("the store failed")]
@@ -90,12 +96,19 @@ impl From<RepoError> for ServiceError {
             RepoError::Conflict(Constraint::ScriptName) => Self::ScriptNameTaken,
             RepoError::Conflict(Constraint::Username) => Self::UsernameTaken,
             RepoError::Conflict(Constraint::DomainShape) => Self::DomainClaimed { holder: None },
+            RepoError::Conflict(Constraint::Route) => Self::RouteConflict { other: None },
             // Units of work follow one another, so that a parent which was there at the beginning of one stays.
             RepoError::MissingReference => Self::NotFound("app"),
             // The store says "the description" where a client says `description`.
             RepoError::Unstorable(what) => Self::invalid(what.trim_start_matches("the "), "it holds a NUL character"),
             other => Self::Store(other),
         }
+    }
+}
+
+impl From<PublicSuffix> for ServiceError {
+    fn from(error: PublicSuffix) -> Self {
+        Self::PublicSuffix(error)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::execution_writer::ExecutionWriter;
 use crate::repo::executions::{self, Execution, ExecutionFilter, ExecutionsOf};
 use crate::service::authorize::{Actor, AppRef, Capability};
 use crate::service::error::ServiceError;
-use crate::service::page::PageSize;
+use crate::service::page::{PageSize, readable};
 use crate::service::script::find_meta;
 use crate::store::Store;
 
@@ -59,6 +59,7 @@ impl ExecutionService {
         let mut conn = self.store.read_logs().await?;
         let filter = ExecutionFilter { of, outcome: query.outcome, since: query.since };
         let items = executions::list(&mut conn, &filter, query.size.get(), query.offset).await?;
+        let items = readable("execution", items);
         let total = executions::count(&mut conn, &filter).await?;
         Ok(LogPage { items, total })
     }

@@ -11,10 +11,10 @@ use picloud_shared::domain_pattern::{DomainPattern, Host};
 use picloud_shared::execution::Origin;
 use picloud_shared::id::{ExecutionId, ScriptId};
 use picloud_shared::path_pattern::RequestPath;
-use picloud_shared::request::{RequestHead, Scheme, ScriptRequest};
-use picloud_shared::routing::RouteVerdict;
+use picloud_shared::request::{Params, RequestHead, Scheme, ScriptRequest};
+use picloud_shared::routing::{Dispatch, RouteVerdict, dispatch};
 use picloud_shared::script::{ScriptKind, ScriptSource};
-use picloud_shared::snapshot::{PublishedApp, PublishedScript, ScriptRow, SnapshotCell};
+use picloud_shared::snapshot::{PublishedApp, PublishedScript, ScriptRow, Snapshot, SnapshotCell};
 
 use crate::repo::scripts::{Script, ScriptMeta};
 use crate::service::authorize::{Actor, Capability};
@@ -81,17 +81,20 @@ impl InvokeService {
         }
         let snapshot = self.snapshot.load_full();
         let app = snapshot.app(meta.app_id).ok_or(ServiceError::NotPublished)?;
+        // Compiling and running may take long and need no connection.
         let script = match source {
-            None => Arc::clone(app.script(id).ok_or(ServiceError::NotPublished)?),
+            None => {
+                drop(read);
+                Arc::clone(app.script(id).ok_or(ServiceError::NotPublished)?)
+            }
             Some(source) => {
                 let family = Family::load(&mut read, meta.app_id).await?;
+                drop(read);
                 Arc::new(self.unsaved(&family, meta, source).await?)
             }
         };
-        // The run may take long and needs no connection.
-        drop(read);
         let version = script.row.version;
-        let request = arrange(app, id, request, actor.remote_ip);
+        let request = arrange(&snapshot, app, id, request, actor.remote_ip);
         let execution_id = ExecutionId::generate(self.clock.now());
         let invocation = Invocation { execution_id, app: Arc::clone(app), script, request, origin: Origin::Test };
         let completion = self.executor.run(invocation).await;
@@ -117,14 +120,22 @@ impl InvokeService {
 
 /// The request as the data plane would hand it over: with the parameters of the script's route, if one of its routes
 /// takes it.
-fn arrange(app: &PublishedApp, script: ScriptId, test: TestRequest, remote_ip: IpAddr) -> ScriptRequest {
+fn arrange(
+    snapshot: &Snapshot,
+    app: &PublishedApp,
+    script: ScriptId,
+    test: TestRequest,
+    remote_ip: IpAddr,
+) -> ScriptRequest {
     let host = test.host.or_else(|| app.claims().iter().find_map(exact_host));
-    let (mut params, mut rest) = (Vec::new(), None);
+    let (mut params, mut host_params, mut rest) = (Params::new(), Params::new(), None);
     if let (Some(host), Ok(path)) = (&host, RequestPath::parse(&test.path))
-        && let RouteVerdict::Matched(found) = app.routes().find(host, &path, &test.method)
+        && let Dispatch::App { app: of_host, host_params: bound, verdict: RouteVerdict::Matched(found) } =
+            dispatch(snapshot, host, &path, &test.method)
+        && of_host.app().id == app.app().id
         && found.route.script_id == script
     {
-        (params, rest) = (found.params, found.rest);
+        (params, host_params, rest) = (found.params, bound, found.rest);
     }
     let host: Box<str> = host.as_ref().map_or(NO_HOST, Host::as_str).into();
     let head = RequestHead {
@@ -137,7 +148,7 @@ fn arrange(app: &PublishedApp, script: ScriptId, test: TestRequest, remote_ip: I
         headers: test.headers,
         remote_ip,
     };
-    ScriptRequest { head: Arc::new(head), params, host_params: Vec::new(), rest, body: test.body }
+    ScriptRequest { head: Arc::new(head), params, host_params, rest, body: test.body }
 }
 
 fn exact_host(claim: &DomainPattern) -> Option<Host<'static>> {

@@ -1,4 +1,9 @@
-//! Lists in pages: how many, and after which.
+//! Lists in pages: how many, and after which. A row that cannot be read is left out with a warning, and counts as one
+//! of its page all the same.
+
+use uuid::Uuid;
+
+use crate::repo::Listed;
 
 /// Things on a page where the caller does not say.
 const DEFAULT_LIMIT: u32 = 50;
@@ -44,6 +49,29 @@ impl<T, C> Page<T, C> {
         let next = if more { items.last().map(cursor_of) } else { None };
         Self { items, next }
     }
+}
+
+impl<T, C> Page<T, C> {
+    /// Cuts rows, of which some may be unreadable; `kind` names them in the log.
+    pub(crate) fn of_rows(
+        kind: &'static str,
+        rows: Vec<Listed<T>>,
+        size: PageSize,
+        id_of: impl FnOnce(&T) -> Uuid,
+        cursor: impl FnOnce(Uuid) -> C,
+    ) -> Self {
+        let page = Page::cut(rows, size, |row| match row {
+            Ok(row) => id_of(row),
+            Err(unreadable) => unreadable.id,
+        });
+        Self { items: readable(kind, page.items), next: page.next.map(cursor) }
+    }
+}
+
+/// The rows that can be read; the others are named in the log.
+pub(crate) fn readable<T>(kind: &'static str, rows: Vec<Listed<T>>) -> Vec<T> {
+    let warn = |row: Listed<T>| row.inspect_err(|error| tracing::warn!("a {kind} is left out of a list: {error}")).ok();
+    rows.into_iter().filter_map(warn).collect()
 }
 
 #[cfg(test)]

@@ -38,4 +38,12 @@ impl Precondition {
             _ => Ok(()),
         }
     }
+
+    /// Of a thing that cannot be read nobody has read any revision.
+    pub(crate) fn check_unreadable(&self) -> Result<(), super::error::ServiceError> {
+        match self {
+            Self::OneOf(_) => Err(super::error::ServiceError::PreconditionFailed),
+            Self::None => Ok(()),
+        }
+    }
 }

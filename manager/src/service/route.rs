@@ -1,23 +1,25 @@
 //! Routes: which requests of an app go to which of its endpoints.
 
+use std::sync::Arc;
+
+use picloud_shared::admin_hosts::AdminHosts;
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::id::{AppId, RouteId, ScriptId};
 use picloud_shared::route::{Route, RoutePattern};
 use picloud_shared::routing::Spread;
 use picloud_shared::script::ScriptKind;
-use serde_json::{Value, json};
-
-use std::sync::Arc;
-
 use picloud_shared::snapshot::SnapshotCell;
+use serde_json::{Value, json};
 
 use crate::repo::audit::AuditObject;
 use crate::repo::routes::{self, StoredRoute};
 use crate::repo::scripts;
+use crate::repo::{Listed, RepoError};
 use crate::service::authorize::{Access, Actor, AppRef, Capability};
 use crate::service::change::{Change, Desk, Event};
 use crate::service::domain::claims_of;
 use crate::service::error::ServiceError;
+use crate::service::page::{Page, PageSize};
 use crate::service::revision::{Precondition, Revision};
 use crate::service::route_url::{LocatedRoute, UrlStyle};
 use crate::service::script::find_meta;
@@ -27,6 +29,7 @@ pub(crate) struct RouteService {
     pub(super) desk: Desk,
     pub(super) urls: UrlStyle,
     pub(super) snapshot: Arc<SnapshotCell>,
+    pub(super) admin_hosts: AdminHosts,
 }
 
 pub(crate) fn revision(route: &Route) -> Revision {
@@ -44,45 +47,62 @@ fn audited(route: &Route) -> Value {
 /// A route that the caller may see, with the access to its app.
 async fn find_route(conn: &mut Conn, actor: &Actor, id: RouteId) -> Result<(StoredRoute, Access), ServiceError> {
     let stored = routes::find(conn, id).await?.ok_or(ServiceError::NotFound("route"))?;
-    match actor.access(conn, &AppRef::Id(stored.route.app_id)).await {
+    let access = access_of_route(conn, actor, stored.route.app_id).await?;
+    Ok((stored, access))
+}
+
+/// The access to a route's app. Whoever may not see the app is told that there is no such route, not why.
+async fn access_of_route(conn: &mut Conn, actor: &Actor, app: AppId) -> Result<Access, ServiceError> {
+    match actor.access(conn, &AppRef::Id(app)).await {
         Err(ServiceError::NotFound(_)) => Err(ServiceError::NotFound("route")),
-        result => Ok((stored, result?)),
+        result => result,
     }
 }
 
 impl RouteService {
-    pub(crate) fn new(desk: Desk, urls: UrlStyle, snapshot: Arc<SnapshotCell>) -> Self {
-        Self { desk, urls, snapshot }
+    pub(crate) fn new(desk: Desk, urls: UrlStyle, snapshot: Arc<SnapshotCell>, admin_hosts: AdminHosts) -> Self {
+        Self { desk, urls, snapshot, admin_hosts }
     }
 
     pub(crate) async fn list_of_script(
         &self,
         actor: &Actor,
         script: ScriptId,
-    ) -> Result<Vec<LocatedRoute>, ServiceError> {
+        size: PageSize,
+        after: Option<RouteId>,
+    ) -> Result<Page<LocatedRoute, RouteId>, ServiceError> {
         let mut conn = self.desk.store.read().await?;
         let (meta, access) = find_meta(&mut conn, actor, script).await?;
         access.require(Capability::AppRead)?;
-        let found = routes::list_of_script(&mut conn, script).await?;
-        self.locate_all(&mut conn, meta.app_id, found).await
+        let found = routes::list_of_script(&mut conn, script, size.plus_one(), after).await?;
+        self.locate_page(&mut conn, meta.app_id, found, size).await
     }
 
-    pub(crate) async fn list_of_app(&self, actor: &Actor, app: &AppRef) -> Result<Vec<LocatedRoute>, ServiceError> {
+    pub(crate) async fn list_of_app(
+        &self,
+        actor: &Actor,
+        app: &AppRef,
+        size: PageSize,
+        after: Option<RouteId>,
+    ) -> Result<Page<LocatedRoute, RouteId>, ServiceError> {
         let mut conn = self.desk.store.read().await?;
         let access = actor.access(&mut conn, app).await?;
         access.require(Capability::AppRead)?;
-        let found = routes::list_of_app(&mut conn, access.app.id).await?;
-        self.locate_all(&mut conn, access.app.id, found).await
+        let found = routes::list_of_app(&mut conn, access.app.id, size.plus_one(), after).await?;
+        self.locate_page(&mut conn, access.app.id, found, size).await
     }
 
-    async fn locate_all(
+    async fn locate_page(
         &self,
         conn: &mut Conn,
         app: AppId,
-        found: Vec<StoredRoute>,
-    ) -> Result<Vec<LocatedRoute>, ServiceError> {
+        found: Vec<Listed<StoredRoute>>,
+        size: PageSize,
+    ) -> Result<Page<LocatedRoute, RouteId>, ServiceError> {
         let claims = claims_of(conn, app).await?;
-        Ok(found.into_iter().map(|stored| self.urls.locate(stored, &claims)).collect())
+        let page = Page::of_rows("route", found, size, |stored| stored.route.id.as_uuid(), RouteId::from_uuid);
+        let items = page.items.into_iter().map(|stored| self.urls.locate(stored, &claims)).collect();
+        Ok(Page { items, next: page.next })
     }
 
     pub(crate) async fn get(&self, actor: &Actor, id: RouteId) -> Result<LocatedRoute, ServiceError> {
@@ -99,8 +119,8 @@ impl RouteService {
         script: ScriptId,
         pattern: RoutePattern,
     ) -> Result<LocatedRoute, ServiceError> {
-        let mut change = self.desk.begin(actor).await?;
-        let (meta, access) = find_meta(&mut change, actor, script).await?;
+        let (mut change, actor) = self.desk.begin(actor).await?;
+        let (meta, access) = find_meta(&mut change, &actor, script).await?;
         access.require(Capability::RouteWrite)?;
         let route = Route { id: RouteId::generate(change.at), app_id: meta.app_id, script_id: script, pattern };
         let claims = self.refuse_invalid(&mut change, &route).await?;
@@ -118,8 +138,8 @@ impl RouteService {
         change_pattern: impl FnOnce(&RoutePattern) -> Result<RoutePattern, ServiceError>,
         precondition: &Precondition,
     ) -> Result<LocatedRoute, ServiceError> {
-        let mut change = self.desk.begin(actor).await?;
-        let (old, access) = find_route(&mut change, actor, id).await?;
+        let (mut change, actor) = self.desk.begin(actor).await?;
+        let (old, access) = find_route(&mut change, &actor, id).await?;
         access.require(Capability::RouteWrite)?;
         precondition.check(&revision(&old.route))?;
         let route = Route {
@@ -144,14 +164,24 @@ impl RouteService {
         id: RouteId,
         precondition: &Precondition,
     ) -> Result<(), ServiceError> {
-        let mut change = self.desk.begin(actor).await?;
-        let (stored, access) = find_route(&mut change, actor, id).await?;
-        access.require(Capability::RouteWrite)?;
-        precondition.check(&revision(&stored.route))?;
+        let (mut change, actor) = self.desk.begin(actor).await?;
+        let app_id = routes::find_app(&mut change, id).await?.ok_or(ServiceError::NotFound("route"))?;
+        access_of_route(&mut change, &actor, app_id).await?.require(Capability::RouteWrite)?;
+        let before = match routes::find(&mut change, id).await {
+            Err(error @ RepoError::Corrupt { .. }) => {
+                precondition.check_unreadable()?;
+                json!({ "unreadable": error.to_string() })
+            }
+            found => {
+                let route = found?.ok_or(ServiceError::NotFound("route"))?.route;
+                precondition.check(&revision(&route))?;
+                audited(&route)
+            }
+        };
         routes::delete(&mut change, id).await?;
-        let event = Event::new("route.delete", AuditObject::Route(id)).in_app(stored.route.app_id);
-        change.record(event.before(audited(&stored.route))).await?;
-        self.desk.publish(change, stored.route.app_id).await
+        let event = Event::new("route.delete", AuditObject::Route(id)).in_app(app_id);
+        change.record(event.before(before)).await?;
+        self.desk.publish(change, app_id).await
     }
 
     /// Refuses a route that could not serve or stands already; the claims of its app.
@@ -167,7 +197,9 @@ impl RouteService {
             return Err(ServiceError::HostNotClaimed);
         }
         let mut spread = Spread::default();
-        for other in routes::list_of_app(conn, route.app_id).await?.iter().filter(|other| other.route.id != route.id) {
+        // A row that cannot be read serves nothing, so it takes no place.
+        let others = routes::list_of_app(conn, route.app_id, u32::MAX, None).await?;
+        for other in others.iter().flatten().filter(|other| other.route.id != route.id) {
             spread.admit(&other.route.pattern.path);
         }
         if !spread.admit(&route.pattern.path) {
@@ -175,10 +207,12 @@ impl RouteService {
             return Err(ServiceError::invalid("path", detail));
         }
         match routes::find_conflict(conn, route.app_id, &route.pattern).await? {
-            Some(other) if other.route.id != route.id => {
-                Err(ServiceError::RouteConflict { other: Box::new(self.urls.locate(other, &claims)) })
+            Some(Ok(other)) if other.route.id == route.id => Ok(claims),
+            Some(other) => {
+                let other = other.ok().map(|other| Box::new(self.urls.locate(other, &claims)));
+                Err(ServiceError::RouteConflict { other })
             }
-            _ => Ok(claims),
+            None => Ok(claims),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Method;
+use picloud_shared::admin_hosts::{HostKind, is_admin_path};
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::id::{AppId, RouteId, ScriptId};
 use picloud_shared::path_pattern::RequestPath;
@@ -17,6 +18,7 @@ use crate::repo::{routes, scripts};
 use crate::service::authorize::{Access, Actor, AppRef, Capability};
 use crate::service::domain::claims_of;
 use crate::service::error::ServiceError;
+use crate::service::page::readable;
 use crate::service::route::{RouteService, is_claimed};
 use crate::service::route_url::LocatedRoute;
 
@@ -32,8 +34,14 @@ pub(crate) struct RouteReport {
 
 /// What a request would get, as far as the caller may see it.
 pub(crate) enum Match {
+    /// The dashboard, the API, or the refusal of a path that is neither.
+    Admin,
     UnknownHost,
-    Found { app: App, host_params: Params, verdict: Verdict },
+    Found {
+        app: App,
+        host_params: Params,
+        verdict: Verdict,
+    },
 }
 
 pub(crate) enum Verdict {
@@ -74,7 +82,7 @@ impl RouteService {
         };
         let claims = claims_of(&mut read, app).await?;
         report.host_not_claimed = !is_claimed(pattern, &claims);
-        for stored in routes::list_of_app(&mut read, app).await? {
+        for stored in readable("route", routes::list_of_app(&mut read, app, u32::MAX, None).await?) {
             if Some(stored.route.id) == except {
                 continue;
             }
@@ -96,6 +104,12 @@ impl RouteService {
         path: &RequestPath<'_>,
         method: &Method,
     ) -> Result<Match, ServiceError> {
+        // Asked from this machine, since from elsewhere a name of loopback leads nowhere.
+        match self.admin_hosts.kind_of(host, true) {
+            HostKind::Admin => return Ok(Match::Admin),
+            HostKind::Shared if is_admin_path(path) => return Ok(Match::Admin),
+            HostKind::Shared | HostKind::App => {}
+        }
         let snapshot = self.snapshot.load_full();
         let Dispatch::App { app, host_params, verdict } = dispatch(&snapshot, host, path, method) else {
             return Ok(Match::UnknownHost);

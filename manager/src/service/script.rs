@@ -6,6 +6,7 @@ use picloud_shared::name::ScriptName;
 use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
 use serde_json::{Value, json};
 
+use crate::repo::RepoError;
 use crate::repo::audit::AuditObject;
 use crate::repo::routes;
 use crate::repo::scripts::{self, Script, ScriptMeta};
@@ -13,11 +14,14 @@ use crate::service::authorize::{Access, Actor, AppRef, Capability};
 use crate::service::change::{Change, Desk, Event};
 use crate::service::domain::claims_of;
 use crate::service::error::ServiceError;
-use crate::service::page::{Page, PageSize};
+use crate::service::page::{Page, PageSize, readable};
 use crate::service::revision::{Precondition, Revision};
 use crate::service::route_url::UrlStyle;
 use crate::service::script_check::{Checker, Family, SourceProblem};
 use crate::store::Conn;
+
+/// How often a change is checked anew because others changed what it depends on meanwhile.
+const ATTEMPTS: u32 = 8;
 
 pub(crate) struct ScriptService {
     pub(super) desk: Desk,
@@ -126,12 +130,10 @@ fn needs_check(old: &Script, new: &Script) -> bool {
         || old.meta.timeout_ms != new.meta.timeout_ms
 }
 
-/// A script as a patch leaves it, beside what that was decided on.
+/// A script as it is, and as a patch leaves it.
 struct Edit {
     old: Script,
     new: Script,
-    /// What the new script is checked against, where it has to be.
-    family: Option<Family>,
 }
 
 impl Edit {
@@ -146,28 +148,34 @@ impl Edit {
         access.require(Capability::ScriptWrite)?;
         precondition.check(&revision(&old.meta))?;
         let new = patch.apply(&old);
-        let family = match needs_check(&old, &new) {
-            true => Some(Family::load(conn, old.meta.app_id).await?),
-            false => None,
-        };
-        Ok(Self { old, new, family })
+        Ok(Self { old, new })
     }
 
-    /// Whether everything that it was decided on is still as it was.
-    async fn is_current(&self, conn: &mut Conn) -> Result<bool, ServiceError> {
-        if scripts::find_meta(conn, self.old.meta.id).await?.as_ref() != Some(&self.old.meta) {
-            return Ok(false);
-        }
-        match &self.family {
-            Some(family) => family.is_current(conn).await,
-            None => Ok(true),
-        }
+    fn changes_nothing(&self) -> bool {
+        self.old == self.new
+    }
+
+    fn needs_check(&self) -> bool {
+        needs_check(&self.old, &self.new)
     }
 }
 
-async fn load_family(conn: &mut Conn, actor: &Actor, app_id: AppId) -> Result<Family, ServiceError> {
-    actor.access(conn, &AppRef::Id(app_id)).await?.require(Capability::ScriptWrite)?;
-    Family::load(conn, app_id).await
+/// A draft that can be saved as long as what it was checked against is as it was.
+struct Checked {
+    family: Family,
+    draft: Script,
+}
+
+impl Checked {
+    /// Whether the check holds for an edit as it is now, with nobody else at work.
+    async fn holds_for(&self, conn: &mut Conn, Edit { old, new }: &Edit) -> Result<bool, ServiceError> {
+        let about_module = [old, new].iter().any(|script| script.meta.kind == ScriptKind::Module);
+        if needs_check(&self.draft, new) || !self.family.is_current(conn, new.meta.id, about_module).await? {
+            return Ok(false);
+        }
+        refuse_importers(&self.family, old, new)?;
+        Ok(true)
+    }
 }
 
 impl ScriptService {
@@ -186,7 +194,7 @@ impl ScriptService {
         let access = actor.access(&mut conn, app).await?;
         access.require(Capability::AppRead)?;
         let found = scripts::list(&mut conn, access.app.id, size.plus_one(), after).await?;
-        Ok(Page::cut(found, size, |script| script.id))
+        Ok(Page::of_rows("script", found, size, |script| script.id.as_uuid(), ScriptId::from_uuid))
     }
 
     pub(crate) async fn get(&self, actor: &Actor, id: ScriptId) -> Result<Script, ServiceError> {
@@ -215,7 +223,9 @@ impl ScriptService {
     }
 
     async fn family(&self, actor: &Actor, app_id: AppId) -> Result<Family, ServiceError> {
-        load_family(&mut *self.desk.store.begin_read().await?, actor, app_id).await
+        let mut read = self.desk.store.begin_read().await?;
+        actor.access(&mut read, &AppRef::Id(app_id)).await?.require(Capability::ScriptWrite)?;
+        Family::load(&mut read, app_id).await
     }
 
     pub(crate) async fn create(&self, actor: &Actor, new: NewScript) -> Result<Script, ServiceError> {
@@ -224,17 +234,20 @@ impl ScriptService {
         let blank = blank_meta(ScriptId::generate(at), app_id, name, kind, at);
         let meta = ScriptMeta { description, timeout_ms, sandbox, execute_access, ..blank };
         let mut script = Script { meta, source };
-        let family = self.family(actor, app_id).await?;
-        self.check_new(&family, &mut script).await?;
-        let mut change = self.desk.begin(actor).await?;
-        if !family.is_current(&mut change).await? {
-            // Somebody was quicker. Nobody can be now: units of work follow one another.
-            let family = load_family(&mut change, actor, app_id).await?;
+        // Checked before the change begins, so that no other change waits for a compilation; again where somebody was
+        // quicker meanwhile.
+        for _ in 0..ATTEMPTS {
+            let family = self.family(actor, app_id).await?;
             self.check_new(&family, &mut script).await?;
+            let (mut change, actor) = self.desk.begin(actor).await?;
+            actor.access(&mut change, &AppRef::Id(app_id)).await?.require(Capability::ScriptWrite)?;
+            if family.is_current(&mut change, script.meta.id, kind == ScriptKind::Module).await? {
+                insert_script(&mut change, &script, Some(&actor)).await?;
+                self.desk.publish(change, app_id).await?;
+                return Ok(script);
+            }
         }
-        insert_script(&mut change, &script, Some(actor)).await?;
-        self.desk.publish(change, app_id).await?;
-        Ok(script)
+        Err(ServiceError::Overtaken)
     }
 
     async fn check_new(&self, family: &Family, script: &mut Script) -> Result<(), ServiceError> {
@@ -252,29 +265,45 @@ impl ScriptService {
         patch: &ScriptPatch,
         precondition: &Precondition,
     ) -> Result<Script, ServiceError> {
-        // Checked before the change begins, so that no other change waits for a compilation.
-        let mut read = self.desk.store.begin_read().await?;
-        let mut edit = Edit::load(&mut read, actor, id, patch, precondition).await?;
-        drop(read);
-        if edit.new == edit.old {
-            return Ok(edit.old);
+        for _ in 0..ATTEMPTS {
+            let mut read = self.desk.store.begin_read().await?;
+            let edit = Edit::load(&mut read, actor, id, patch, precondition).await?;
+            if edit.changes_nothing() {
+                return Ok(edit.old);
+            }
+            let checked = match edit.needs_check() {
+                true => {
+                    let family = Family::load(&mut read, edit.old.meta.app_id).await?;
+                    drop(read);
+                    Some(self.check_edit(family, edit).await?)
+                }
+                false => None,
+            };
+            let (mut change, actor) = self.desk.begin(actor).await?;
+            let mut edit = Edit::load(&mut change, &actor, id, patch, precondition).await?;
+            if edit.changes_nothing() {
+                return Ok(edit.old);
+            }
+            if edit.needs_check() {
+                match checked {
+                    Some(checked) if checked.holds_for(&mut change, &edit).await? => {
+                        edit.new.meta.imports = checked.draft.meta.imports;
+                    }
+                    _ => continue,
+                }
+            }
+            return self.store(&actor, change, &edit.old, edit.new).await;
         }
-        self.check_edit(&mut edit).await?;
-        let mut change = self.desk.begin(actor).await?;
-        if !edit.is_current(&mut change).await? {
-            // Somebody was quicker. Nobody can be now: units of work follow one another.
-            edit = Edit::load(&mut change, actor, id, patch, precondition).await?;
-            self.check_edit(&mut edit).await?;
-        }
-        self.store(actor, change, &edit.old, edit.new).await
+        Err(ServiceError::Overtaken)
     }
 
-    async fn check_edit(&self, Edit { old, new, family }: &mut Edit) -> Result<(), ServiceError> {
-        if let Some(family) = family {
-            refuse_importers(family, old, new)?;
-            new.meta.imports = self.checker.check(family, new).await?;
+    async fn check_edit(&self, family: Family, Edit { old, mut new }: Edit) -> Result<Checked, ServiceError> {
+        refuse_importers(&family, &old, &new)?;
+        if family.by_name(&new.meta.name).is_some_and(|other| other.meta.id != new.meta.id) {
+            return Err(ServiceError::ScriptNameTaken);
         }
-        Ok(())
+        new.meta.imports = self.checker.check(&family, &new).await?;
+        Ok(Checked { family, draft: new })
     }
 
     async fn store(
@@ -284,9 +313,6 @@ impl ScriptService {
         old: &Script,
         mut new: Script,
     ) -> Result<Script, ServiceError> {
-        if new == *old {
-            return Ok(new);
-        }
         let (id, app_id, at) = (new.meta.id, new.meta.app_id, change.at);
         if old.meta.kind == ScriptKind::Endpoint && new.meta.kind == ScriptKind::Module {
             self.refuse_routes(&mut change, &old.meta).await?;
@@ -305,7 +331,7 @@ impl ScriptService {
     }
 
     async fn refuse_routes(&self, conn: &mut Conn, meta: &ScriptMeta) -> Result<(), ServiceError> {
-        let found = routes::list_of_script(conn, meta.id).await?;
+        let found = readable("route", routes::list_of_script(conn, meta.id, u32::MAX, None).await?);
         if found.is_empty() {
             return Ok(());
         }
@@ -321,21 +347,38 @@ impl ScriptService {
         id: ScriptId,
         precondition: &Precondition,
     ) -> Result<(), ServiceError> {
-        let mut change = self.desk.begin(actor).await?;
-        let (meta, access) = find_meta(&mut change, actor, id).await?;
-        access.require(Capability::ScriptWrite)?;
-        precondition.check(&revision(&meta))?;
-        if meta.kind == ScriptKind::Module {
-            let mut importers = scripts::list(&mut change, meta.app_id, u32::MAX, None).await?;
-            importers.retain(|other| other.imports.contains(&meta.name));
-            if !importers.is_empty() {
-                return Err(ServiceError::ScriptInUse { routes: Vec::new(), importers });
+        let (mut change, actor) = self.desk.begin(actor).await?;
+        let app_id = scripts::find_app(&mut change, id).await?.ok_or(ServiceError::NotFound("script"))?;
+        access_of_script(&mut change, &actor, app_id).await?.require(Capability::ScriptWrite)?;
+        let before = match scripts::find_meta(&mut change, id).await {
+            // What cannot be read is not published either, so that nothing that works depends on it.
+            Err(error @ RepoError::Corrupt { .. }) => {
+                precondition.check_unreadable()?;
+                json!({ "unreadable": error.to_string() })
             }
-        }
+            found => {
+                let meta = found?.ok_or(ServiceError::NotFound("script"))?;
+                precondition.check(&revision(&meta))?;
+                refuse_imported(&mut change, &meta).await?;
+                audited(&meta)
+            }
+        };
         scripts::delete(&mut change, id).await?;
-        let event = Event::new("script.delete", AuditObject::Script(id)).in_app(meta.app_id);
-        change.record(event.before(audited(&meta))).await?;
-        self.desk.publish(change, meta.app_id).await
+        let event = Event::new("script.delete", AuditObject::Script(id)).in_app(app_id);
+        change.record(event.before(before)).await?;
+        self.desk.publish(change, app_id).await
+    }
+}
+
+async fn refuse_imported(conn: &mut Conn, meta: &ScriptMeta) -> Result<(), ServiceError> {
+    if meta.kind != ScriptKind::Module {
+        return Ok(());
+    }
+    let mut importers = readable("script", scripts::list(conn, meta.app_id, u32::MAX, None).await?);
+    importers.retain(|other| other.imports.contains(&meta.name));
+    match importers.is_empty() {
+        true => Ok(()),
+        false => Err(ServiceError::ScriptInUse { routes: Vec::new(), importers }),
     }
 }
 

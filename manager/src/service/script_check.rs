@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use picloud_executor::{Executor, ModuleSources, SourceError};
+use picloud_executor::{CheckError, Executor, ModuleSources, SourceError};
 use picloud_shared::id::{AppId, ScriptId};
 use picloud_shared::name::ScriptName;
 use picloud_shared::script::{LimitPolicy, Limits, Sandbox, ScriptKind};
 
 use crate::repo::scripts::{self, Script, ScriptMeta};
 use crate::service::error::ServiceError;
+use crate::service::page::readable;
 use crate::store::Conn;
 
 /// What is wrong with a source, or with one that imports it.
@@ -28,18 +29,26 @@ pub(crate) struct Family {
 
 impl Family {
     pub(crate) async fn load(conn: &mut Conn, app_id: AppId) -> Result<Self, ServiceError> {
-        Ok(Self { app_id, scripts: scripts::list_with_sources(conn, app_id).await? })
+        let scripts = readable("script", scripts::list_with_sources(conn, app_id).await?);
+        Ok(Self { app_id, scripts })
     }
 
-    /// Whether everything that a check depends on is still as it was.
-    pub(crate) async fn is_current(&self, conn: &mut Conn) -> Result<bool, ServiceError> {
-        let now = scripts::list(conn, self.app_id, u32::MAX, None).await?;
-        fn essence(meta: &ScriptMeta) -> (ScriptId, &ScriptName, ScriptKind, u32, Sandbox) {
-            (meta.id, &meta.name, meta.kind, meta.version, meta.sandbox)
+    /// Whether everything that the check of a script depends on is still as it was: the other modules, and where it is
+    /// about a module all others that may import it.
+    pub(crate) async fn is_current(
+        &self,
+        conn: &mut Conn,
+        checked: ScriptId,
+        about_module: bool,
+    ) -> Result<bool, ServiceError> {
+        let counts = |meta: &&ScriptMeta| meta.id != checked && (about_module || meta.kind == ScriptKind::Module);
+        fn essence(meta: &ScriptMeta) -> (ScriptId, (&ScriptName, ScriptKind, u32, Sandbox)) {
+            (meta.id, (&meta.name, meta.kind, meta.version, meta.sandbox))
         }
-        let then: HashMap<ScriptId, _> =
-            self.scripts.iter().map(|script| (script.meta.id, essence(&script.meta))).collect();
-        Ok(now.len() == then.len() && now.iter().all(|meta| then.get(&meta.id) == Some(&essence(meta))))
+        let now = readable("script", scripts::list(conn, self.app_id, u32::MAX, None).await?);
+        let now: HashMap<_, _> = now.iter().filter(counts).map(essence).collect();
+        let then = self.scripts.iter().map(|script| &script.meta).filter(counts).map(essence);
+        Ok(now == then.collect())
     }
 
     pub(crate) fn by_name(&self, name: &ScriptName) -> Option<&Script> {
@@ -106,10 +115,7 @@ impl Checker {
     /// Checks a draft as the next state of its script, and then all that import it; the names that it imports.
     pub(crate) async fn check(&self, family: &Family, draft: &Script) -> Result<Vec<ScriptName>, ServiceError> {
         let limits = self.limits(&draft.meta.sandbox, draft.meta.timeout_ms)?;
-        let imports = self
-            .check_one(family, draft, draft, limits)
-            .await
-            .map_err(|error| ServiceError::InvalidSource(SourceProblem { error, importer: None }))?;
+        let imports = self.check_one(family, draft, draft, limits).await.map_err(|error| refused(error, None))?;
         if draft.meta.kind == ScriptKind::Module {
             for importer in family.reached_by(&draft.meta.name) {
                 if importer.meta.id != draft.meta.id {
@@ -124,9 +130,8 @@ impl Checker {
         // A ceiling that was lowered since must not keep the module from being changed.
         let limits = self.limits.resolve(&importer.meta.sandbox, importer.meta.timeout_ms);
         let limits = limits.unwrap_or(self.limits.ceilings);
-        self.check_one(family, draft, importer, limits).await.map(drop).map_err(|error| {
-            ServiceError::InvalidSource(SourceProblem { error, importer: Some(importer.meta.name.clone()) })
-        })
+        let checked = self.check_one(family, draft, importer, limits).await;
+        checked.map(drop).map_err(|error| refused(error, Some(importer.meta.name.clone())))
     }
 
     async fn check_one(
@@ -135,9 +140,16 @@ impl Checker {
         draft: &Script,
         checked: &Script,
         limits: Limits,
-    ) -> Result<Vec<ScriptName>, SourceError> {
+    ) -> Result<Vec<ScriptName>, CheckError> {
         let others = Arc::new(family.others(draft, checked.meta.id));
         let (name, kind, source) = (checked.meta.name.clone(), checked.meta.kind, checked.source.clone());
         Ok(self.executor.check(family.app_id, name, kind, source, limits, others).await?.imports)
+    }
+}
+
+fn refused(error: CheckError, importer: Option<ScriptName>) -> ServiceError {
+    match error {
+        CheckError::Busy => ServiceError::CheckingBusy,
+        CheckError::Source(error) => ServiceError::InvalidSource(SourceProblem { error, importer }),
     }
 }

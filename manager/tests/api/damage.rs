@@ -1,6 +1,7 @@
 //! With the store damaged: what cannot be read is left out, and nothing is changed without its audit row.
 
-use serde_json::json;
+use picloud_manager::repo::role::InstanceRole;
+use serde_json::{Value, json};
 
 use crate::test_store::TestStore;
 use crate::world::{World, id};
@@ -28,6 +29,110 @@ async fn a_row_that_cannot_be_read_is_left_out_and_the_rest_serves(test: &TestSt
     let owner = again.owner().await;
     owner.make_domain(&shop, "second.localhost").await;
     assert_eq!(again.fetch("GET", "http://second.localhost/two").await, "two");
+}
+
+/// An app `shop` in which each thing named `bad` is damaged; the damaged script, route and domain.
+async fn damaged_shop(test: &TestStore, world: &World) -> [Value; 3] {
+    let owner = world.owner().await;
+    let shop = owner.make_app("shop").await;
+    owner.make_domain(&shop, "shop.localhost").await;
+    let domain = owner.make_domain(&shop, "bad.localhost").await;
+    let good = owner.make_endpoint(&shop, "good", "if ctx.request.query.bad == \"1\" { throw 1 } \"good\"").await;
+    let script = owner.make_endpoint(&shop, "bad", "\"bad\"").await;
+    owner.make_route(&good, "/good").await;
+    let route = owner.make_route(&good, "/bad").await;
+    world.fetch("GET", "http://shop.localhost/good").await;
+    world.fetch("GET", "http://shop.localhost/good?bad=1").await;
+    owner.get("/apps/shop/logs").await.is(200);
+    test.tamper("UPDATE scripts SET sandbox = '{\"max_quarks\": 1}' WHERE name = 'bad'").await;
+    test.tamper("UPDATE domains SET pattern = 'not a host' WHERE pattern = 'bad.localhost'").await;
+    test.tamper("UPDATE routes SET path = 'no-slash' WHERE path = '/bad'").await;
+    test.tamper_with_log("UPDATE executions SET origin = 'teleport' WHERE outcome = 'error'").await;
+    [script, route, domain]
+}
+
+fn names(list: &Value, member: &str) -> Vec<String> {
+    let items = list["items"].as_array().unwrap();
+    items.iter().map(|item| item[member].as_str().unwrap().to_owned()).collect()
+}
+
+async fn lists_leave_out_what_cannot_be_read_and_show_the_rest(test: &TestStore) {
+    let world = World::start(&test.store).await;
+    damaged_shop(test, &world).await;
+    let owner = world.owner().await;
+    let list = async |path: &str| owner.get(path).await.is(200);
+    assert_eq!(names(&list("/scripts?app=shop").await, "name"), ["good"]);
+    assert_eq!(names(&list("/apps/shop/domains").await, "pattern"), ["shop.localhost"]);
+    let routes = list("/apps/shop/routes").await;
+    assert_eq!(names(&routes, "path"), ["/good"]);
+    let of_script = format!("/scripts/{}/routes", routes["items"][0]["script_id"].as_str().unwrap());
+    assert_eq!(list(&of_script).await, routes);
+    let logs = list("/apps/shop/logs").await;
+    assert_eq!((names(&logs, "outcome"), &logs["total"]), (vec!["success".to_owned()], &json!(2)));
+    // What cannot be read ends no page early.
+    assert!(list("/scripts?app=shop&limit=1").await["next_cursor"].is_string());
+}
+
+async fn an_app_with_damaged_rows_is_worked_on_and_mended_through_the_api(test: &TestStore) {
+    let world = World::start(&test.store).await;
+    let [script, route, domain] = damaged_shop(test, &world).await;
+    let owner = world.owner().await;
+    let shop = owner.get("/apps/shop").await.is(200);
+    let new = owner.make_endpoint(&shop, "new", "\"new\"").await;
+    owner.patch(&format!("/scripts/{}", id(&new)), json!({ "source": "\"newer\"" })).await.is(200);
+    owner.make_route(&new, "/new").await;
+    owner.make_domain(&shop, "new.localhost").await;
+    assert_eq!(world.fetch("GET", "http://new.localhost/new").await, "newer");
+    // It takes the requests of the damaged one, which nobody can be shown.
+    let twin = json!({ "host_kind": "any", "path_kind": "exact", "path": "/bad", "method": "GET" });
+    let refused = owner.post(&format!("/scripts/{}/routes", id(&new)), twin).await;
+    assert_eq!(refused.problem(409, "route_conflict")["conflict"], json!(null));
+
+    for path in [
+        format!("/scripts/{}", id(&script)),
+        format!("/routes/{}", id(&route)),
+        format!("/apps/shop/domains/{}", id(&domain)),
+    ] {
+        if !path.contains("domains") {
+            owner.if_match("\"read-before\"").delete(&path).await.problem(412, "precondition_failed");
+        }
+        owner.delete(&path).await.is(204);
+        owner.delete(&path).await.problem(404, "not_found");
+    }
+    owner.make_route(&new, "/bad").await;
+    owner.make_endpoint(&shop, "bad", "1").await;
+    owner.make_domain(&shop, "bad.localhost").await;
+}
+
+async fn an_app_whose_own_row_is_damaged_hides_no_other_and_goes_by_its_id(test: &TestStore) {
+    let world = World::start(&test.store).await;
+    let owner = world.owner().await;
+    let shop = owner.make_app("shop").await;
+    let admin = world.user("ada", InstanceRole::Admin).await;
+    let member = world.user("bob", InstanceRole::Member).await;
+    test.tamper("UPDATE apps SET slug = 'Not A Slug' WHERE slug = 'shop'").await;
+    assert_eq!(names(&owner.get("/apps").await.is(200), "slug"), ["default"]);
+    let path = format!("/apps/{}", id(&shop));
+    member.delete(&path).await.problem(404, "not_found");
+    admin.delete(&path).await.problem(403, "forbidden");
+    owner.if_match("\"read-before\"").delete(&path).await.problem(412, "precondition_failed");
+    owner.delete(&path).await.is(204);
+    owner.make_app("shop").await;
+}
+
+async fn a_claim_that_has_become_a_public_suffix_stays_and_can_be_given_up(test: &TestStore) {
+    let world = World::start(&test.store).await;
+    let owner = world.owner().await;
+    let shop = owner.make_app("shop").await;
+    let domain = owner.make_domain(&shop, "shop.localhost").await;
+    let script = owner.make_endpoint(&shop, "page", "\"page\"").await;
+    owner.make_route(&script, "/").await;
+    test.tamper("UPDATE domains SET pattern = 'co.uk', shape_key = 'co.uk' WHERE pattern = 'shop.localhost'").await;
+    let again = World::start(&test.store).await;
+    assert_eq!(again.fetch("GET", "http://co.uk/").await, "page");
+    let refused = owner.post("/apps/default/domains", json!({ "pattern": "*.co.uk" })).await;
+    assert_eq!(refused.problem(422, "public_suffix")["errors"][0]["field"], "pattern");
+    owner.delete(&format!("/apps/shop/domains/{}", id(&domain))).await.is(204);
 }
 
 async fn nothing_is_changed_without_its_audit_row(test: &TestStore) {
@@ -65,4 +170,12 @@ async fn nothing_is_changed_without_its_audit_row(test: &TestStore) {
     assert_eq!(world.fetch("GET", "http://shop.localhost/").await, "old");
 }
 
-on_both! { damaged: a_row_that_cannot_be_read_is_left_out_and_the_rest_serves, nothing_is_changed_without_its_audit_row }
+on_both! {
+    damaged:
+    a_row_that_cannot_be_read_is_left_out_and_the_rest_serves,
+    lists_leave_out_what_cannot_be_read_and_show_the_rest,
+    an_app_with_damaged_rows_is_worked_on_and_mended_through_the_api,
+    an_app_whose_own_row_is_damaged_hides_no_other_and_goes_by_its_id,
+    a_claim_that_has_become_a_public_suffix_stays_and_can_be_given_up,
+    nothing_is_changed_without_its_audit_row,
+}

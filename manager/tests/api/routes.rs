@@ -118,7 +118,8 @@ async fn routes_that_could_not_serve_are_refused(store: &Store) {
     }
     let good = body("any", None, "exact", "/");
     let of_module = format!("/scripts/{}/routes", id(&module));
-    owner.post(&of_module, good.clone()).await.problem(422, "module_not_routable");
+    let refused = owner.post(&of_module, good.clone()).await.problem(422, "module_not_routable");
+    assert_eq!(refused["errors"][0]["field"], "script_id");
     let route = owner.post(&shop.routes(), good).await.is(201);
     let path = format!("/routes/{}", id(&route));
     assert_eq!(owner.patch(&path, json!({ "script_id": id(&foreign) })).await.invalid_fields(), ["script_id"]);
@@ -178,6 +179,27 @@ async fn a_match_tells_what_the_data_plane_does(store: &Store) {
         assert_eq!(ask(method, url).await["outcome"], outcome, "{method} {url}");
     }
     assert_eq!(ask("POST", "http://shop.localhost/users/7").await["allow"], "GET, HEAD, OPTIONS");
+    // Where the admin paths win, no route is asked.
+    for (url, outcome) in [
+        ("https://pi.example.com/users/7", "admin"),
+        ("https://admin.example.net/", "admin"),
+        ("http://127.0.0.1:8080/x", "admin"),
+        ("http://localhost/admin/", "admin"),
+        ("http://localhost/%61pi/x", "admin"),
+        ("http://localhost/healthz", "admin"),
+        ("http://localhost/", "matched"),
+        ("http://localhost/x", "no_route"),
+        ("http://shop.localhost/admin/", "no_route"),
+    ] {
+        assert_eq!(ask("GET", url).await["outcome"], outcome, "{url}");
+    }
+    for method in ["TRACE", "CONNECT", "get", "", "G T"] {
+        let body = json!({ "url": "http://shop.localhost/users/7", "method": method });
+        assert_eq!(shop.owner.post("/routes:match", body).await.invalid_fields(), ["method"], "{method}");
+        let invoke = format!("/scripts/{}/invoke", id(&shop.script));
+        let answer = shop.owner.post(&invoke, json!({ "method": method })).await;
+        assert_eq!(answer.invalid_fields(), ["method"], "{method}");
+    }
     for url in ["", "/users/7", "shop.localhost", "http://", "http://shop.localhost/%zz", "http://a b/"] {
         let answer = shop.owner.post("/routes:match", json!({ "url": url, "method": "GET" })).await;
         assert_eq!(answer.invalid_fields(), ["url"], "{url}");
@@ -189,7 +211,20 @@ async fn a_match_tells_what_the_data_plane_does(store: &Store) {
     assert_eq!((&hidden["outcome"], &hidden["app"]), (&json!("unknown_host"), &json!(null)));
 }
 
+async fn a_test_sees_what_host_and_path_bind_as_a_request_would(store: &Store) {
+    let world = World::start(store).await;
+    let shop = shop(&world).await;
+    let source = "`${ctx.request.host_params.tenant} ${ctx.request.params.id}`";
+    let script = shop.owner.make_endpoint(&shop.app, "who", source).await;
+    shop.owner.make_route(&script, "/users/:id").await;
+    let body = json!({ "host": "acme.shop.localhost", "path": "/users/7" });
+    let tested = shop.owner.post(&format!("/scripts/{}/invoke", id(&script)), body).await.is(200);
+    assert_eq!(tested["response"]["body"], "acme 7");
+    assert_eq!(world.fetch("GET", "http://acme.shop.localhost/users/7").await, "acme 7");
+}
+
 on_both! {
+    a_test_sees_what_host_and_path_bind_as_a_request_would,
     a_route_is_bound_shown_moved_and_deleted,
     the_second_of_two_equal_routes_gets_the_first_one_whole,
     of_many_equal_routes_at_once_one_is_bound,

@@ -1,9 +1,12 @@
 //! Scripts: saving, versions, modules and their importers, checks, the test panel.
 
-use picloud_manager::store::Store;
-use serde_json::json;
+use picloud_manager::repo::role::AppRole;
+use picloud_manager::repo::scripts;
+use picloud_manager::store::{Store, Tx};
+use serde_json::{Value, json};
 
-use crate::world::{World, id};
+use crate::test_store::TestStore;
+use crate::world::{Answer, World, config, id};
 
 /// Enough people at one app that each meets some other's change.
 const EDITORS: u64 = 24;
@@ -87,6 +90,7 @@ async fn bad_scripts_are_refused_by_field(store: &Store) {
     owner.post("/scripts", absent).await.problem(404, "not_found");
     let over = owner.post("/scripts", with("sandbox", json!({ "max_call_levels": 65 }))).await;
     let over = over.problem(422, "limit_over_ceiling");
+    assert_eq!(over["errors"][0]["field"], "sandbox.max_call_levels");
     assert_eq!((&over["limit"], &over["ceiling"]), (&json!("max_call_levels"), &json!(64)));
     let late = owner.post("/scripts", with("timeout_ms", json!(60_001))).await.problem(422, "limit_over_ceiling");
     assert_eq!((&late["limit"], &late["ceiling"]), (&json!("timeout_ms"), &json!(60_000)));
@@ -336,7 +340,98 @@ async fn a_test_runs_saved_or_unsaved_source_with_a_made_up_request(store: &Stor
     refused.problem(422, "module_not_invokable");
 }
 
+async fn a_module_cannot_take_the_name_of_another_script(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    let app = owner.make_app("shop").await;
+    owner.make_endpoint(&app, "page", "1").await;
+    let lib = owner.make_module(&app, "lib", "fn f() { 1 }").await;
+    let path = format!("/scripts/{}", id(&lib));
+    owner.patch(&path, json!({ "name": "page" })).await.problem(409, "script_name_taken");
+    owner.patch(&path, json!({ "name": "lib2" })).await.is(200);
+}
+
+async fn more_sources_than_can_be_checked_at_once_are_told_to_come_back(store: &Store) {
+    let world = World::start_with_queue(store, config(), 1).await;
+    let owner = world.owner().await;
+    let app = owner.make_app("shop").await;
+    // Long enough to compile that the two compilers cannot keep up with a hundred calls.
+    let source = "let a = 1 + 2;\n".repeat(2_000);
+    let checks = (0..100).map(|_| {
+        let body = json!({ "app_id": id(&app), "kind": "endpoint", "source": source });
+        let owner = owner.clone();
+        async move { owner.post("/scripts:check", body).await }
+    });
+    let mut busy = 0;
+    for answer in futures_util::future::join_all(checks).await {
+        if answer.status != 200 {
+            assert_eq!(answer.header("retry-after"), "1");
+            answer.problem(503, "overloaded");
+            busy += 1;
+        }
+    }
+    assert!((1..100).contains(&busy), "{busy}");
+}
+
+/// A PATCH that was checked, and waits for the unit of work `meanwhile`, which the test commits then.
+async fn overtaken(meanwhile: impl AsyncFnOnce(&mut Tx, &Value)) -> (World, Value, Answer) {
+    let test = TestStore::postgres().await;
+    let world = World::start(&test.store).await;
+    let owner = world.owner().await;
+    let app = owner.make_app("shop").await;
+    owner.make_module(&app, "lib", "fn f() { 1 }").await;
+    let script = owner.make_endpoint(&app, "page", "1").await;
+    let editor = world.member("ada", &app, AppRole::Editor).await;
+    let mut tx = test.store.begin().await.unwrap();
+    let path = format!("/scripts/{}", id(&script));
+    let edit = editor.patch(&path, json!({ "source": "import \"lib\" as lib; lib::f()" }));
+    let commit = async {
+        test.until_somebody_waits_for_a_lock().await;
+        meanwhile(&mut tx, &app).await;
+        tx.commit().await.unwrap();
+    };
+    let (answer, ()) = futures_util::future::join(edit, commit).await;
+    let saved = owner.get(&path).await.is(200);
+    (world, saved, answer)
+}
+
+#[test]
+fn a_change_that_another_overtook_is_checked_again() {
+    crate::run(async || {
+        let (_world, saved, answer) = overtaken(async |tx, app| {
+            let app_id = id(app).parse().unwrap();
+            let lib = scripts::find_by_name(tx, app_id, &"lib".parse().unwrap()).await.unwrap().unwrap();
+            scripts::delete(tx, lib.id).await.unwrap();
+        })
+        .await;
+        answer.problem(422, "invalid_source");
+        assert_eq!(saved["version"], 1);
+    });
+}
+
+#[test]
+fn rights_are_those_of_the_moment_of_the_change() {
+    crate::run(async || {
+        let (_world, saved, answer) = overtaken(async |tx, _| {
+            tx.execute_unchecked("UPDATE app_members SET role = 'viewer'").await.unwrap();
+        })
+        .await;
+        answer.problem(403, "forbidden");
+        assert_eq!(saved["version"], 1);
+        let (_world, saved, answer) = overtaken(async |tx, _| {
+            tx.execute_unchecked("DELETE FROM sessions WHERE user_id = (SELECT id FROM users WHERE username = 'ada')")
+                .await
+                .unwrap();
+        })
+        .await;
+        answer.problem(401, "unauthenticated");
+        assert_eq!(saved["version"], 1);
+    });
+}
+
 on_both! {
+    a_module_cannot_take_the_name_of_another_script,
+    more_sources_than_can_be_checked_at_once_are_told_to_come_back,
     an_edit_changes_the_very_next_response,
     a_script_shows_everything_it_was_made_with,
     bad_scripts_are_refused_by_field,

@@ -10,7 +10,7 @@ use picloud_shared::execution::{ExecutionFailure, LogLevel, LogLine, Origin, Out
 use picloud_shared::id::{AppId, ExecutionId, RouteId, ScriptId};
 use serde_json::json;
 
-use crate::rows::NOW;
+use crate::rows::{NOW, all};
 use crate::test_store::{TestStore, on_both};
 
 fn row(app_id: AppId, script_id: ScriptId, started_at: Timestamp, outcome: Outcome) -> NewExecution {
@@ -81,7 +81,7 @@ on_both! {
                 error: Some(failure.clone()),
                 logs: vec![line.clone()],
             };
-            assert_eq!(read, [expected]);
+            assert_eq!(read, [Ok(expected)]);
             let mut tx = test.store.begin_logs().await.unwrap();
             assert_eq!(retention::delete_oldest_of_app(&mut tx, app_id, 9).await.unwrap(), 1);
             tx.commit().await.unwrap();
@@ -119,7 +119,7 @@ on_both! {
             (ExecutionFilter { outcome: Some(Outcome::Rejected), ..of_app }, 9, 0, &[], 0),
             (ExecutionFilter { since: Some(seconds(3)), ..of_app }, 9, 0, &[5, 4, 3], 3),
         ] {
-            let listed = executions::list(&mut conn, &filter, limit, offset).await.unwrap();
+            let listed = all(executions::list(&mut conn, &filter, limit, offset).await.unwrap());
             let ids: Vec<_> = listed.iter().map(|execution| execution.id).collect();
             assert_eq!(ids, expected.iter().map(|at| rows[*at].id).collect::<Vec<_>>(), "{filter:?}");
             assert_eq!(executions::count(&mut conn, &filter).await.unwrap(), total, "{filter:?}");
@@ -146,8 +146,8 @@ on_both! {
         counters::add_counters(&mut tx, &others).await.unwrap();
         counters::add_counters(&mut tx, &[]).await.unwrap();
         let sum = Counter { count: 6, duration_us_sum: 30, ..counter.clone() };
-        let all = counters::list_counters(&mut tx, counter.app_id, Timestamp::from_millis(0)).await.unwrap();
-        assert_eq!(all, [others[1].clone(), sum, others[0].clone()]);
+        let counted = counters::list_counters(&mut tx, counter.app_id, Timestamp::from_millis(0)).await.unwrap();
+        assert_eq!(counted, [others[1].clone(), sum, others[0].clone()]);
         let later = counters::list_counters(&mut tx, counter.app_id, Timestamp::from_millis(60_001)).await.unwrap();
         assert_eq!(later, others[..1]);
         assert_eq!(counters::delete_counters_before(&mut tx, Timestamp::from_millis(120_000)).await.unwrap(), 2);
@@ -167,7 +167,7 @@ on_both! {
         assert_eq!(retention::delete_oldest_of_app(&mut tx, app_id, 2).await.unwrap(), 2);
         retention::vacuum_some(&mut tx).await.unwrap();
         let filter = ExecutionFilter { of: ExecutionsOf::App(app_id), outcome: None, since: None };
-        let left = executions::list(&mut tx, &filter, 9, 0).await.unwrap();
+        let left = all(executions::list(&mut tx, &filter, 9, 0).await.unwrap());
         let left: Vec<_> = left.iter().map(|execution| execution.id).collect();
         assert_eq!(left, [rows[9].id, rows[8].id, rows[7].id]);
     }
@@ -224,6 +224,6 @@ async fn two_nodes_that_count_the_same_do_not_deadlock() {
     };
     futures_util::future::join(one, other).await;
     let mut conn = test.store.read_logs().await.unwrap();
-    let all = counters::list_counters(&mut conn, app_id, Timestamp::from_millis(0)).await.unwrap();
-    assert_eq!(all.iter().map(|counter| counter.count).collect::<Vec<_>>(), [2, 2]);
+    let counted = counters::list_counters(&mut conn, app_id, Timestamp::from_millis(0)).await.unwrap();
+    assert_eq!(counted.iter().map(|counter| counter.count).collect::<Vec<_>>(), [2, 2]);
 }

@@ -8,7 +8,7 @@ use picloud_manager::repo::users::{self, PasswordHash};
 use picloud_manager::repo::{Constraint, RepoError, setup_tokens};
 use picloud_shared::id::{SessionId, UserId};
 
-use crate::rows::{NOW, add_user, user};
+use crate::rows::{NOW, add_user, all as readable, user};
 use crate::test_store::{TestStore, on_both};
 
 fn hash(text: &str) -> PasswordHash {
@@ -98,7 +98,7 @@ on_both! {
         let later = NOW.plus(Duration::from_secs(30));
         assert!(sessions::touch(&mut tx, stored.id, later, later).await.unwrap());
         let touched = Session { last_seen_at: later, expires_at: later, ..stored };
-        assert_eq!(sessions::list_of_user(&mut tx, ada.id).await.unwrap(), [touched]);
+        assert_eq!(readable(sessions::list_of_user(&mut tx, ada.id, NOW, 9, None).await.unwrap()), [touched]);
     }
 
     async fn a_session_needs_a_user_and_a_token_of_its_own(test: TestStore) {
@@ -127,7 +127,7 @@ on_both! {
         assert!(!sessions::delete(&mut tx, bob.id, ids[0]).await.unwrap(), "nobody ends another's session");
         assert!(sessions::delete(&mut tx, ada.id, ids[0]).await.unwrap());
         assert_eq!(sessions::delete_of_user(&mut tx, ada.id, Some(ids[1])).await.unwrap(), 2);
-        assert_eq!(sessions::list_of_user(&mut tx, ada.id).await.unwrap().len(), 1);
+        assert_eq!(sessions::list_of_user(&mut tx, ada.id, NOW, 9, None).await.unwrap().len(), 1);
         assert_eq!(sessions::delete_expired(&mut tx, NOW.plus(Duration::from_secs(59))).await.unwrap(), 0);
         assert_eq!(sessions::delete_expired(&mut tx, NOW.plus(Duration::from_secs(60))).await.unwrap(), 1);
         let (stored, token) = session(ada.id, 9);

@@ -19,7 +19,7 @@ use picloud_shared::request::{RequestHead, Scheme};
 use serde_json::json;
 
 use crate::own_cluster::OwnCluster;
-use crate::rows::NOW;
+use crate::rows::{NOW, all};
 use crate::test_store::{TestStore, on_both};
 
 /// Writes by command only within the length of a test's life.
@@ -73,7 +73,7 @@ impl Log {
         self.writer.flush().await;
         let filter = ExecutionFilter { of: ExecutionsOf::App(self.app_id), outcome, since: None };
         let mut conn = self.store.read_logs().await.unwrap();
-        executions::list(&mut conn, &filter, 1_000_000, 0).await.unwrap()
+        all(executions::list(&mut conn, &filter, 1_000_000, 0).await.unwrap())
     }
 
     async fn counters(&self) -> Vec<Counter> {

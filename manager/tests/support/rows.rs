@@ -1,6 +1,7 @@
 //! Rows to put into a store: valid ones, of which a test changes what it is about.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+use picloud_manager::repo::Listed;
 use picloud_manager::repo::apps::{self, App};
 use picloud_manager::repo::domains::Domain;
 use picloud_manager::repo::role::InstanceRole;
@@ -71,6 +72,11 @@ pub fn route(app_id: AppId, script_id: ScriptId, path: &str) -> StoredRoute {
     let path = PathPattern::parse(PathKind::Exact, path).unwrap();
     let pattern = RoutePattern { host: HostSelector::Any, path, method: RouteMethod::Get };
     StoredRoute { route: Route { id: RouteId::generate(NOW), app_id, script_id, pattern }, created_at: NOW }
+}
+
+/// The rows of a list, each of which can be read.
+pub fn all<T>(rows: Vec<Listed<T>>) -> Vec<T> {
+    rows.into_iter().map(Result::unwrap).collect()
 }
 
 /// A stored user.

@@ -93,8 +93,17 @@ impl TestStore {
 
     /// Runs a statement past the repositories, as damage or another version would, on the control data.
     pub async fn tamper(&self, sql: &str) {
+        self.tamper_with("main", sql).await;
+    }
+
+    /// As [`TestStore::tamper`], on the execution log.
+    pub async fn tamper_with_log(&self, sql: &str) {
+        self.tamper_with("logs", sql).await;
+    }
+
+    async fn tamper_with(&self, file: &str, sql: &str) {
         match &self.place {
-            Place::Directory(dir) => tamper_with_file(&dir.path().join("data/main.db"), sql).await,
+            Place::Directory(dir) => tamper_with_file(&dir.path().join(format!("data/{file}.db")), sql).await,
             Place::Database { name } => {
                 let mut conn = PgConnection::connect(&database_url(name)).await.unwrap();
                 execute(&mut conn, sql.to_owned()).await;

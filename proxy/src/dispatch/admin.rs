@@ -38,7 +38,7 @@ pub(super) struct Place {
 
 /// What an admin path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Resource {
+enum Resource {
     Health,
     Readiness,
     Version,
@@ -73,23 +73,22 @@ struct Readiness {
     store: &'static str,
 }
 
-/// What of the dashboard's or the API's the path names, compared decoded, as routes are.
-pub(super) fn resource(path: &RequestPath<'_>) -> Option<Resource> {
+/// What an admin path names, compared decoded, as routes are.
+fn resource(path: &RequestPath<'_>) -> Resource {
     let mut segments = [""; 5];
     let mut count = 0;
     for (place, segment) in segments.iter_mut().zip(path.segments()) {
         *place = segment;
         count += 1;
     }
-    Some(match segments[..count] {
+    match segments[..count] {
         ["healthz"] => Resource::Health,
         ["readyz"] => Resource::Readiness,
         ["version"] => Resource::Version,
         ["api", "v1", "execute", id] => Resource::Execute(id.into()),
         ["api", "v1", ..] | ["admin", ..] => Resource::Manager,
-        ["api", ..] => Resource::OtherApiVersion,
-        _ => return None,
-    })
+        _ => Resource::OtherApiVersion,
+    }
 }
 
 /// What an admin host says to paths that are neither the dashboard's nor the API's.
@@ -107,7 +106,7 @@ pub(super) fn elsewhere(path: &RequestPath<'_>, method: &Method) -> Answer {
 }
 
 impl Place {
-    pub(super) fn new(client: &Arc<Client>, kind: HostKind, target: &RequestTarget<'_>, resource: Resource) -> Self {
+    pub(super) fn new(client: &Arc<Client>, kind: HostKind, target: &RequestTarget<'_>) -> Self {
         let cookies_count = kind == HostKind::Admin;
         let mut path_and_query = target.path.raw().to_owned();
         if let Some(query) = target.query {
@@ -118,7 +117,7 @@ impl Place {
             client: Arc::clone(client),
             peer: admin_peer(client.remote_ip, client.scheme(), target.authority, cookies_count),
             request: RequestPlace::new(target),
-            resource,
+            resource: resource(&target.path),
             path_and_query,
         }
     }

@@ -4,6 +4,7 @@ use http::header::{EXPECT, HOST};
 use http::{HeaderMap, Method, Version};
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::path_pattern::RequestPath;
+use picloud_shared::request::{self, RefusedMethod};
 
 use super::head::{Head, ScannedHead};
 use super::refusal::Refusal;
@@ -28,14 +29,10 @@ pub struct RequestTarget<'h> {
 /// # Errors
 /// CONNECT and TRACE; a name that is not made of upper-case letters, digits, `-` and `_`.
 pub fn check_method(method: &Method) -> Result<(), Refusal> {
-    if method == Method::CONNECT || method == Method::TRACE {
-        return Err(Refusal::MethodRefused);
-    }
-    let name = method.as_str().as_bytes();
-    let shaped = name.len() <= 32
-        && name.first().is_some_and(u8::is_ascii_uppercase)
-        && name.iter().all(|&b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
-    if shaped { Ok(()) } else { Err(Refusal::MalformedHead) }
+    request::check_method(method).map_err(|refused| match refused {
+        RefusedMethod::Tunnel => Refusal::MethodRefused,
+        RefusedMethod::Malformed => Refusal::MalformedHead,
+    })
 }
 
 /// Refuses what the parser behind us would refuse without telling why: an authority that is none, or that `Host`
