@@ -134,7 +134,36 @@ pub fn charge_bytes(bytes: usize) -> Result<(), Box<EvalAltResult>> {
     Ok(())
 }
 
+/// Moves a run out of the inline tier before a native function does what may hold an I/O thread for longer than that tier's
+/// time; on a worker it does nothing.
+///
+/// # Errors
+/// The run is inline: it ends here and starts again on a worker.
+pub fn leave_inline() -> Result<(), Box<EvalAltResult>> {
+    METER.with(|meter| match meter.allowance.get() {
+        Some(allowance) if allowance.inline => Err(meter.end(Stop::Inline)),
+        _ => Ok(()),
+    })
+}
+
+/// When the run on this thread must have ended; nothing where none runs.
+pub fn deadline() -> Option<Instant> {
+    METER.with(|meter| meter.allowance.get().map(|allowance| allowance.deadline))
+}
+
+/// Ends the run as one that ran past its timeout: for a native function that waited until the deadline.
+pub fn time_out() -> Box<EvalAltResult> {
+    METER.with(|meter| meter.end(Stop::Timeout))
+}
+
 impl Meter {
+    /// Sets the reason to stop, unless there is one, and gives what Rhai is to be told.
+    fn end(&self, stop: Stop) -> Box<EvalAltResult> {
+        self.stop.set(self.stop.get().or(Some(stop)));
+        self.next_look.set(0);
+        EvalAltResult::ErrorTerminated(Dynamic::UNIT, rhai::Position::NONE).into()
+    }
+
     fn add(&self, operations: u64) -> bool {
         let used = self.used.get().saturating_add(operations);
         self.used.set(used);
@@ -193,6 +222,30 @@ mod tests {
         let meter = Metered::start(Allowance::inline(u64::MAX, far()));
         assert!(charge_bytes(usize::MAX).is_err());
         assert_eq!(meter.stop(), Some(Stop::Inline));
+    }
+
+    #[test]
+    fn a_native_that_takes_long_leaves_the_inline_tier_and_goes_on_elsewhere() {
+        let meter = Metered::start(Allowance::inline(u64::MAX, far()));
+        assert!(leave_inline().is_err());
+        assert!(on_operation(0).is_some());
+        assert_eq!(meter.stop(), Some(Stop::Inline));
+        drop(meter);
+        let meter = Metered::start(Allowance::worker(100, far(), false));
+        assert!(leave_inline().is_ok());
+        assert_eq!(meter.stop(), None);
+    }
+
+    #[test]
+    fn a_native_that_waited_until_the_deadline_ends_its_run_for_good() {
+        let at = far();
+        let meter = Metered::start(Allowance::worker(100, at, false));
+        assert_eq!(deadline(), Some(at));
+        let _ = time_out();
+        assert!(on_operation(0).is_some());
+        assert_eq!(meter.stop(), Some(Stop::Timeout));
+        drop(meter);
+        assert_eq!(deadline(), None);
     }
 
     #[test]

@@ -1,9 +1,23 @@
 //! What scripts can call beside Rhai's standard functions, one module for each name in `sdk/`.
 
+mod base64;
 mod cookie;
+mod crypto;
+mod hash;
+mod hex;
+mod hmac;
+mod html;
 mod json;
 mod log;
+mod native;
+mod password;
+mod random;
+mod regex;
 mod respond;
+mod template;
+mod time;
+mod url;
+mod uuid;
 
 pub use log::logging;
 pub use respond::Response;
@@ -27,6 +41,19 @@ pub fn register_into(engine: &mut Engine) {
         .register_type_with_name::<ScriptInfo>("Script")
         .register_type_with_name::<Response>("Response")
         .register_static_module("log", log::module())
-        .register_static_module("json", json::module());
+        .register_static_module("json", json::module())
+        .register_static_module("base64", base64::module())
+        .register_static_module("hex", hex::module())
+        .register_static_module("url", url::module())
+        .register_static_module("hash", hash::module())
+        .register_static_module("hmac", hmac::module())
+        .register_static_module("crypto", crypto::module())
+        .register_static_module("password", password::module())
+        .register_static_module("uuid", uuid::module())
+        .register_static_module("random", random::module())
+        .register_static_module("time", time::module())
+        .register_static_module("regex", regex::module())
+        .register_static_module("html", html::module())
+        .register_static_module("template", template::module());
     log::catch_print(engine);
 }

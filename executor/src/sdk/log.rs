@@ -94,6 +94,11 @@ impl LogBuffer {
     }
 }
 
+/// The time by the clock of the run on this thread; nothing where none runs.
+pub fn now() -> Option<Timestamp> {
+    CURRENT.with_borrow(|current| current.as_ref().map(LogBuffer::now))
+}
+
 fn write(level: LogLevel, message: &Dynamic, data: Option<Map>) {
     CURRENT.with_borrow_mut(|current| {
         if let Some(buffer) = current {
