@@ -63,7 +63,7 @@ fn parse(call: NativeCallContext, text: &str) -> Fallible<Map> {
     })?;
     // The parts are together not longer than the whole.
     fits_string(&call, 2 * url.as_str().len())?;
-    let or_unit = |text: Option<&str>| text.map_or(Dynamic::UNIT, Dynamic::from);
+    let or_unit = |text: Option<&str>| text.map_or(Dynamic::UNIT, Into::into);
     let entries: [(&str, Dynamic); 9] = [
         ("href", url.as_str().into()),
         ("scheme", url.scheme().into()),
@@ -119,7 +119,7 @@ fn parse_query(call: NativeCallContext, text: &str) -> Fallible<Map> {
     for (key, value) in form_urlencoded::parse(text.as_bytes()) {
         bytes += key.len() + value.len();
         fits_string(&call, bytes)?;
-        let value = Dynamic::from(&*value);
+        let value: Dynamic = (&*value).into();
         match map.get_mut(&*key) {
             None => {
                 fits_map(&call, map.len() + 1)?;
