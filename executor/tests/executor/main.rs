@@ -7,5 +7,6 @@ mod documented;
 mod golden;
 mod hostile;
 mod records;
+mod standard;
 mod tiers;
 mod world;

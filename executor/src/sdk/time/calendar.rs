@@ -58,27 +58,34 @@ fn integer(call: &NativeCallContext, name: &str, key: &str, value: &Dynamic) -> 
     value.as_int().map_err(|kind| thrown(call, format!("time::{name}: {key} is an integer, not {}", short(kind))))
 }
 
+/// Adds years and months first, then weeks and days, both on the calendar; then what is exact. Each may be negative.
 fn add(call: &NativeCallContext, time: i64, map: &Map, zone_name: &str) -> Fallible<i64> {
     charge_bytes(WORK_BYTES)?;
-    let outside = |error: jiff::Error| thrown(call, format!("time::add: {}", bounded(&error)));
-    let mut span = Span::new();
+    let outside = || thrown(call, "time::add: the sum is no time of the years -9999 to 9999");
+    let (mut months, mut days, mut exact) = (0_i64, 0_i64, 0_i64);
     for (key, value) in map {
-        let (unit, _) = unit(call, "add", key)?;
-        let count = integer(call, "add", key, value)?;
-        span = match unit {
-            Unit::Year => span.try_years(count),
-            Unit::Month => span.try_months(count),
-            Unit::Week => span.try_weeks(count),
-            Unit::Day => span.try_days(count),
-            Unit::Hour => span.try_hours(count),
-            Unit::Minute => span.try_minutes(count),
-            Unit::Second => span.try_seconds(count),
-            _ => span.try_milliseconds(count),
-        }
-        .map_err(outside)?;
+        let (unit, unit_millis) = unit(call, "add", key)?;
+        let (sum, factor) = match unit {
+            Unit::Year => (&mut months, 12),
+            Unit::Month => (&mut months, 1),
+            Unit::Week => (&mut days, 7),
+            Unit::Day => (&mut days, 1),
+            _ => (&mut exact, unit_millis),
+        };
+        let count = integer(call, "add", key, value)?.checked_mul(factor);
+        *sum = count.and_then(|count| sum.checked_add(count)).ok_or_else(outside)?;
     }
     let time = zoned(call, "add", time, zone_name)?;
-    Ok(millis(time.checked_add(span).map_err(outside)?.timestamp()))
+    let on_calendar = || -> Option<i64> {
+        let months = Span::new().try_months(months).ok()?;
+        let days = Span::new().try_days(days).ok()?;
+        let shown = time.datetime().checked_add(months).ok()?.checked_add(days).ok()?;
+        Some(millis(time.time_zone().to_timestamp(shown).ok()?))
+    };
+    // A moment that is not moved on the calendar stays what it is, where clocks show it twice, too.
+    let moved = if months == 0 && days == 0 { Some(millis(time.timestamp())) } else { on_calendar() };
+    let sum = moved.and_then(|moved| moved.checked_add(exact)).ok_or_else(outside)?;
+    jiff::Timestamp::from_millisecond(sum).map(|_| sum).map_err(|_| outside())
 }
 
 /// Whole units from one moment to another; negative where `to` is the earlier.

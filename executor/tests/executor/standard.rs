@@ -1,0 +1,85 @@
+//! Standard functions that mean harm, or wait: how long one call holds its thread, and what it holds besides.
+
+use std::time::{Duration, Instant};
+
+use picloud_shared::execution::Outcome;
+use picloud_shared::script::{LimitPolicy, Limits};
+
+use crate::world::{World, endless, limits, publish, text};
+
+fn ceilings() -> Limits {
+    Limits { timeout: Duration::from_secs(60), ..LimitPolicy::default().ceilings }
+}
+
+#[test]
+fn no_pattern_holds_its_thread_for_long_whatever_the_text() {
+    let world = World::new();
+    // Long texts of random letters, for which an automaton would need ever new states.
+    let setup = r#"
+        let letters = blob();
+        let x = 1;
+        for n in 0..20000 { x = (x * 1103515245 + 12345) % 2147483648; letters.push(97 + (x >> 16) % 2); }
+        let s = letters.as_string();
+        while s.len() < 2000000 { s += s; }
+        let started = timestamp();
+    "#;
+    for call in [
+        r#"regex::find_all("[ab]*a[ab]{200}", s)"#,
+        r#"regex::captures("([ab]*)a[ab]{200}", s)"#,
+        r#"regex::is_match("(?s)a.{2000}[^ab]", s)"#,
+        r#"regex::replace_all("(a|b|ab)*c", s, "$1")"#,
+        r#"regex::find_all(".*[^a-z]|[a-z]", s)"#,
+        r#"regex::split("\\b\\w*ö\\w*\\b", s + "ö")"#,
+    ] {
+        // Whether it ends, is refused or is stopped, each call is over soon after the script's time is.
+        let source = format!("{setup} try {{ {call} }} catch {{ }} \"ended\"");
+        let begun = Instant::now();
+        let completion = world.eval_within(&source, Limits { timeout: Duration::from_millis(1_500), ..ceilings() });
+        // An unoptimised build is several times slower than what is shipped.
+        assert!(begun.elapsed() < Duration::from_secs(8), "{call}: {:?} {:?}", begun.elapsed(), completion.outcome);
+        assert_eq!(text(&world.eval("\"alive\"")), "alive");
+    }
+}
+
+#[test]
+fn a_password_that_waits_for_its_turn_waits_no_longer_than_its_run_may() {
+    let world = World::new();
+    // Another app keeps the slot.
+    let many = publish(&[("main", "for n in 0..8 { password::hash(\"a\"); } \"done\"")], ceilings());
+    let hashing = world.start(many.call("main"));
+    let hurried = publish(&[("main", "password::hash(\"a\")")], endless(Duration::from_millis(5)));
+    for _ in 0..3 {
+        let completion = world.run(hurried.call("main"));
+        assert_eq!(completion.outcome, Outcome::Timeout);
+        assert!(completion.duration < Duration::from_secs(2), "{:?}", completion.duration);
+    }
+    assert_eq!(text(&world.wait(hashing)), "done");
+    assert_eq!(text(&world.eval("password::verify(\"a\", password::hash(\"a\")).to_string()")), "true");
+}
+
+#[test]
+fn a_pattern_is_compiled_on_a_worker_and_then_used_at_once() {
+    let world = World::new();
+    let published =
+        publish(&[("main", "regex::is_match(\"^only-here-[0-9]+$\", \"only-here-1\").to_string()")], limits());
+    for _ in 0..5 {
+        assert_eq!(text(&world.run(published.call("main"))), "true");
+    }
+}
+
+#[test]
+fn functions_that_differ_each_time_are_not_folded_into_the_program() {
+    let world = World::new();
+    for source in ["uuid::v4()", "uuid::v7()", "random::float().to_string()", "random::int(0, 9000000000).to_string()"]
+    {
+        let published = publish(&[("main", source)], limits());
+        let (first, second) = (world.run(published.call("main")), world.run(published.call("main")));
+        assert_ne!(text(&first), text(&second), "{source}");
+    }
+    let now = publish(&[("main", "time::now().to_string()")], limits());
+    let first = world.run(now.call("main"));
+    world.clock.advance(Duration::from_millis(7));
+    let second = world.run(now.call("main"));
+    let millis = |completion| text(completion).parse::<i64>().unwrap();
+    assert_eq!(millis(&second) - millis(&first), 7);
+}
