@@ -30,7 +30,7 @@ fn run(folder: &Path) -> BTreeSet<String> {
 #[test]
 fn every_example_of_the_page_on_scripts_is_run_and_every_documented_case_is_shown() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(here.join("../docs/scripts.md")).unwrap();
+    let page = fs::read_to_string(here.join("../docs/SDK.md")).unwrap();
     assert!(page.matches("```rhai").count() >= 8, "the examples are gone");
     assert_eq!(shown(&page), run(&here.join("tests/golden/docs")));
 }

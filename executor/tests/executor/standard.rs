@@ -23,20 +23,26 @@ fn no_pattern_holds_its_thread_for_long_whatever_the_text() {
         while s.len() < 2000000 { s += s; }
         let started = timestamp();
     "#;
-    for call in [
-        r#"regex::find_all("[ab]*a[ab]{200}", s)"#,
-        r#"regex::captures("([ab]*)a[ab]{200}", s)"#,
-        r#"regex::is_match("(?s)a.{2000}[^ab]", s)"#,
-        r#"regex::replace_all("(a|b|ab)*c", s, "$1")"#,
-        r#"regex::find_all(".*[^a-z]|[a-z]", s)"#,
-        r#"regex::split("\\b\\w*ö\\w*\\b", s + "ö")"#,
+    let (refused, timed_out) = ("takes too long on", "the script ran longer than its timeout");
+    for (call, expected) in [
+        (r#"regex::find_all("[ab]*a[ab]{200}", s)"#, refused),
+        (r#"regex::captures("([ab]*)a[ab]{200}", s)"#, refused),
+        (r#"regex::captures("([ab]*)a[ab]{20}", s.sub_string(0, 200000))"#, "ended"),
+        (r#"regex::find_all("[ab]*a[ab]{200}", s.sub_string(0, 200000))"#, "ended"),
+        (r#"regex::is_match("a[a-z]{2000}[^ab]", s)"#, "max_operations"),
+        (r#"regex::replace_all("(a|b|ab)*c", s, "$1")"#, "ended"),
+        // Each match goes through all the rest.
+        (r#"regex::find_all(".*[^a-z]|[a-z]", s)"#, timed_out),
+        (r#"regex::split("\\b\\w*ö\\w*\\b", s + "ö")"#, "ended"),
     ] {
-        // Whether it ends, is refused or is stopped, each call is over soon after the script's time is.
-        let source = format!("{setup} try {{ {call} }} catch {{ }} \"ended\"");
+        let source = format!("{setup} try {{ {call}; }} catch (error) {{ return error; }} \"ended\"");
         let begun = Instant::now();
-        let completion = world.eval_within(&source, Limits { timeout: Duration::from_millis(1_500), ..ceilings() });
-        // An unoptimised build is several times slower than what is shipped.
-        assert!(begun.elapsed() < Duration::from_secs(8), "{call}: {:?} {:?}", begun.elapsed(), completion.outcome);
+        let completion = world.eval_within(&source, Limits { timeout: Duration::from_millis(2_000), ..ceilings() });
+        let told = completion.failure.as_ref().map_or_else(|| text(&completion), |failure| &failure.message);
+        // On a busy machine what would end by itself may be stopped before.
+        assert!(told.contains(expected) || told.contains(timed_out), "{call}: {told}");
+        // Where it was measured each was over within 3 s; the rest is room for a busy machine.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{call}: {:?}", begun.elapsed());
         assert_eq!(text(&world.eval("\"alive\"")), "alive");
     }
 }
