@@ -98,6 +98,7 @@ fn runs(criterion: &mut Criterion) {
         app_concurrency: 8,
         queue_capacity: 16,
         program_cache_bytes: 16 * 1024 * 1024,
+        memory_bytes: 32 * 1024 * 1024,
         max_response_bytes: 1024 * 1024,
     };
     let executor = Executor::start(config, Arc::new(SystemClock), Arc::new(Dropped)).expect("threads can be started");

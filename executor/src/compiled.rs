@@ -21,6 +21,7 @@ use picloud_shared::snapshot::{PublishedApp, PublishedScript};
 use rhai::{AST, Dynamic, Engine, EvalAltResult, GlobalRuntimeState, ModuleResolver, Position, Scope, Shared};
 
 use crate::failure::{self, Failed};
+use crate::memory::beside;
 use imports::ImportError;
 use walk::{Module, Reached, Root, Sources, Wrong, walk};
 
@@ -181,9 +182,11 @@ impl ModuleResolver for RunModules {
         if let Some(module) = module {
             return Ok(module);
         }
-        let ast = &program.modules[path].ast;
+        let CompiledModule { ast, fixed, .. } = &program.modules[path];
         // A module sees no variable of who imports it.
-        match rhai::Module::eval_ast_as_new_raw(engine, &mut Scope::new(), global, ast) {
+        let mut make = || rhai::Module::eval_ast_as_new_raw(engine, &mut Scope::new(), global, ast);
+        // One that is made for all runs is not this run's to hold.
+        match if fixed.is_some() { beside(make) } else { make() } {
             Ok(module) => Ok(Self::keep(&program, path, module.into())),
             // As Rhai does it: these pass through unchanged, so that nothing catches them.
             Err(error) if error.is_system_exception() => Err(error),

@@ -89,8 +89,9 @@ impl Engines {
     }
 }
 
-/// Takes the place of standard functions that no script may have: `sleep` would hold a worker, the others read and write
-/// without a bound (`json::parse` and `json::stringify` do it within the limits). Their names stay usable as properties.
+/// Takes the place of standard functions that no script may have: `sleep` would hold a worker, `get_fn_metadata_list` makes a map
+/// for each of as many functions as a source has room for, the others read and write without a bound (`json::parse` and
+/// `json::stringify` do it within the limits). Their names stay usable as properties.
 fn remove_unsafe(module: &mut Module) {
     fn gone(call: &NativeCallContext) -> Result<(), Box<EvalAltResult>> {
         Err(EvalAltResult::ErrorFunctionNotFound(call.fn_name().to_owned(), call.call_position()).into())
@@ -99,5 +100,8 @@ fn remove_unsafe(module: &mut Module) {
     fresh("sleep").set_into_module(module, |call: NativeCallContext, _: i64| gone(&call));
     fresh("sleep").set_into_module(module, |call: NativeCallContext, _: f64| gone(&call));
     fresh("parse_json").set_into_module(module, |call: NativeCallContext, _: &str| gone(&call));
+    fresh("get_fn_metadata_list").set_into_module(module, |call: NativeCallContext| gone(&call));
+    fresh("get_fn_metadata_list").set_into_module(module, |call: NativeCallContext, _: &str| gone(&call));
+    fresh("get_fn_metadata_list").set_into_module(module, |call: NativeCallContext, _: &str, _: i64| gone(&call));
     fresh("to_json").set_into_module(module, |call: NativeCallContext, _: &mut rhai::Map| gone(&call));
 }

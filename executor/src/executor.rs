@@ -23,8 +23,10 @@ use tokio_util::task::TaskTracker;
 use crate::compiled::{self, Program};
 use crate::engine::Engines;
 use crate::failure::Failed;
+use crate::panics;
 use crate::pool::{Pool, PoolSize, Refused};
 use crate::programs::{COMPILERS, Programs};
+use crate::residue::Residues;
 use crate::run::{Ended, Surroundings, Tier};
 
 /// Sizes of the executor; the defaults suit a Pi with 4 GB.
@@ -40,6 +42,8 @@ pub struct ExecutorConfig {
     pub program_cache_bytes: usize,
     /// Bytes of one response's body; a longer one is outcome `budget_exceeded`.
     pub max_response_bytes: usize,
+    /// Bytes that one execution may take. It may hold half of them: any operation can copy all that is held.
+    pub memory_bytes: usize,
 }
 
 /// One run to be done.
@@ -83,6 +87,8 @@ pub struct Completion {
     pub logs: Vec<LogLine>,
     /// From admission to its end.
     pub duration: Duration,
+    /// The most memory that the script held at once, in bytes; 0 if it did not begin.
+    pub peak_memory: usize,
 }
 
 /// The modules of an app, by name, that a source is checked against; kinds included, so that the import of an
@@ -155,8 +161,9 @@ impl Executor {
     /// # Errors
     /// A thread that cannot be started.
     pub fn start(config: ExecutorConfig, clock: Arc<dyn Clock>, sink: Arc<dyn ExecutionSink>) -> std::io::Result<Self> {
-        let ExecutorConfig { workers, app_concurrency, queue_capacity, program_cache_bytes, max_response_bytes } =
-            config;
+        let ExecutorConfig { workers, app_concurrency, queue_capacity, program_cache_bytes, .. } = config;
+        let ExecutorConfig { max_response_bytes, memory_bytes, .. } = config;
+        panics::silence_scripts();
         let workers = PoolSize { threads: workers, lane: app_concurrency, waiting: queue_capacity };
         let engines = Arc::new(Engines::new(max_response_bytes));
         let inner = Inner {
@@ -164,7 +171,12 @@ impl Executor {
             engines,
             compilers: Pool::start("picloud-compile", COMPILERS)?,
             workers: Pool::start("picloud-script", workers)?,
-            surroundings: Arc::new(Surroundings { clock, max_response_bytes }),
+            surroundings: Arc::new(Surroundings {
+                clock,
+                max_response_bytes,
+                memory_bytes,
+                residues: Residues::new(memory_bytes),
+            }),
             sink,
             running: TaskTracker::new(),
         };
@@ -313,14 +325,15 @@ impl Inner {
 
     /// Hands the record over, once, and tells the caller.
     fn finish(&self, admitted: &Admitted, ended: Ended) -> Completion {
-        let Ended { result, logs, at } = ended;
+        let Ended { result, logs, at, peak_memory } = ended;
         let duration = at - admitted.instant;
         let (outcome, response, failure) = match result {
             Ok(response) => (Outcome::Success, Some(response), None),
             Err(Failed { outcome, failure }) => (outcome, None, Some(failure)),
         };
         let Invocation { execution_id, app, script, request, origin } = &*admitted.invocation;
-        let completion = Completion { execution_id: *execution_id, outcome, response, failure, logs, duration };
+        let completion =
+            Completion { execution_id: *execution_id, outcome, response, failure, logs, duration, peak_memory };
         if admitted.recorded.swap(true, Ordering::Relaxed) {
             return completion;
         }

@@ -51,6 +51,12 @@ impl Failed {
         Self { outcome, failure: failure(message) }
     }
 
+    /// The same in other words.
+    pub fn because(mut self, message: &str) -> Self {
+        message.clone_into(&mut self.failure.message);
+        self
+    }
+
     /// The same, told of a place in the script.
     pub fn at(mut self, position: Position) -> Self {
         (self.failure.line, self.failure.column) = line_and_column(position);
@@ -76,6 +82,8 @@ pub fn line_and_column(position: Position) -> (Option<u32>, Option<u32>) {
 pub fn of_stop(stop: Stop, error: Option<EvalAltResult>) -> Failed {
     let failed = match stop {
         Stop::Operations => Failed::budget("max_operations"),
+        Stop::Memory => Failed::budget("max_memory"),
+        Stop::Data(limit) => Failed::budget(limit),
         Stop::Timeout | Stop::Inline => Failed::timeout(),
     };
     failed.at(error.map_or(Position::NONE, |error| Located::new(error).position))

@@ -2,7 +2,6 @@
 //!
 //! All values of the script live and die in here, on a stack that is large enough for them.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,6 +15,8 @@ use crate::context::Context;
 use crate::executor::{Invocation, ScriptResponse};
 use crate::failure::{self, Failed};
 use crate::limits::{Allowance, Metered, Stop};
+use crate::panics;
+use crate::residue::{self, Residues};
 use crate::response;
 use crate::sdk;
 
@@ -37,12 +38,14 @@ pub struct Ended {
     pub logs: Vec<LogLine>,
     /// When.
     pub at: Instant,
+    /// The most memory that it held at once, in bytes.
+    pub peak_memory: usize,
 }
 
 impl Ended {
     /// A run that ended before its script began.
     pub fn before_start(failed: Failed) -> Self {
-        Self { result: Err(failed), logs: Vec::new(), at: Instant::now() }
+        Self { result: Err(failed), logs: Vec::new(), at: Instant::now(), peak_memory: 0 }
     }
 }
 
@@ -52,6 +55,10 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Bytes of a response's body.
     pub max_response_bytes: usize,
+    /// Bytes that one execution may take.
+    pub memory_bytes: usize,
+    /// What runs left behind.
+    pub residues: Residues,
 }
 
 impl Surroundings {
@@ -66,21 +73,33 @@ impl Surroundings {
         deadline: Instant,
     ) -> Option<Ended> {
         let limits = &invocation.script.row.limits;
+        let app = invocation.app.app().id;
+        if program.captures
+            && let Err(failed) = self.residues.admit(app)
+        {
+            return Some(Ended::before_start(failed));
+        }
         let allowance = match tier {
             Tier::Inline => Allowance::inline(limits.max_operations, begun),
-            Tier::Worker => Allowance::worker(limits.max_operations, deadline, program.captures),
+            Tier::Worker => Allowance::worker(limits.max_operations, deadline, self.memory_bytes),
         };
         let meter = Metered::start(allowance);
-        let (result, logs) = sdk::logging(&self.clock, || self.guarded(&meter, program, invocation));
+        let (mut result, mut logs) = sdk::logging(&self.clock, || self.guarded(&meter, program, invocation));
         let (stop, operations, at) = (meter.stop(), meter.used(), Instant::now());
+        let (account, peak_memory) = (meter.account(), meter.account().peak());
         let elapsed = at - begun;
         drop(meter);
+        if program.captures {
+            let left;
+            (result, logs, left) = residue::of_run(account, result, logs);
+            self.residues.add(app, left);
+        }
         if stop == Some(Stop::Inline) {
             program.history.moved();
             return None;
         }
         program.history.ended(operations, elapsed);
-        Some(Ended { result, logs, at })
+        Some(Ended { result, logs, at, peak_memory })
     }
 
     fn guarded(
@@ -91,13 +110,11 @@ impl Surroundings {
     ) -> Result<ScriptResponse, Failed> {
         let run = AssertUnwindSafe(|| self.evaluate(meter, program, invocation));
         catch_unwind(run).unwrap_or_else(|panic| {
-            let panic = message(&*panic);
-            let script = invocation.script.row.id;
-            tracing::error!(%script, execution = %invocation.execution_id, panic, "a script's run panicked");
-            Err(match meter.stop() {
-                Some(stop) => failure::of_stop(stop, None),
-                None => Failed::error("the script broke the interpreter; its run was ended"),
-            })
+            if let Some(stop) = meter.stop() {
+                return Err(failure::of_stop(stop, None));
+            }
+            panics::report(invocation.script.row.id, &*panic);
+            Err(Failed::error("the script broke the interpreter; its run was ended"))
         })
     }
 
@@ -110,15 +127,12 @@ impl Surroundings {
         let mut scope = Scope::new();
         scope.push_constant_dynamic("ctx", Dynamic::from(Context::new(Arc::clone(invocation))));
         let value = program.evaluate(&mut scope);
-        match (meter.stop(), value) {
+        let result = match (meter.stop(), value) {
             (None, Ok(value)) => response::answer(&value, self.max_response_bytes),
             (None, Err(error)) => Err(failure::of_error(*error)),
-            (Some(stop), value) => Err(failure::of_stop(stop, value.err().map(|error| *error))),
-        }
+            (Some(stop), value) => return Err(failure::of_stop(stop, value.err().map(|error| *error))),
+        };
+        // Writing the answer is work of the script's, and may have been too much.
+        meter.stop().map_or(result, |stop| Err(failure::of_stop(stop, None)))
     }
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }

@@ -1,6 +1,7 @@
 //! What scripts can call beside Rhai's standard functions, one module for each name in `sdk/`.
 
 mod base64;
+mod bounded;
 mod cookie;
 mod crypto;
 mod hash;
@@ -28,6 +29,7 @@ use crate::context::{AppInfo, Context, Request, ScriptInfo};
 
 /// Registers what goes into the global namespace of all engines.
 pub fn register(module: &mut Module, max_response_bytes: usize) {
+    bounded::register(module);
     respond::register(module, max_response_bytes);
     log::register(module);
 }

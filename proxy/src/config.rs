@@ -162,6 +162,7 @@ impl Config {
                     64 * MIB,
                     MIB..=GIB,
                 )?,
+                memory_bytes: execution_memory(settings.executor_memory_bytes)?,
                 max_response_bytes: within("max_response_bytes", settings.max_response_bytes, 4 * MIB, KIB..=GIB)?,
             },
             limits: settings.limits.policy()?,
@@ -177,6 +178,22 @@ impl Config {
                 access: settings.access_log.unwrap_or(false),
             },
         })
+    }
+}
+
+/// Memory of one execution: what this machine can give to several at once, and no more than its ceiling.
+fn execution_memory(setting: Option<usize>) -> anyhow::Result<usize> {
+    let (default, ceiling) = execution_memory_of(rustix::system::sysinfo().totalram as u64);
+    within("executor_memory_bytes", setting, default, MIB..=ceiling)
+}
+
+/// Default and ceiling by the machine's memory. What is sold as 2 or 8 GB shows a little less.
+fn execution_memory_of(machine_bytes: u64) -> (usize, usize) {
+    const GIB: u64 = 1024 * 1024 * 1024;
+    match machine_bytes {
+        bytes if bytes >= 7 * GIB => (64 * MIB, 128 * MIB),
+        bytes if bytes >= 7 * GIB / 4 => (32 * MIB, 64 * MIB),
+        _ => (16 * MIB, 32 * MIB),
     }
 }
 
@@ -279,6 +296,7 @@ mod tests {
             "executor_app_concurrency",
             "executor_queue_capacity",
             "executor_program_cache_bytes",
+            "executor_memory_bytes",
             "max_response_bytes",
             "log_max_age_days",
             "limits.defaults.max_operations",
@@ -331,6 +349,7 @@ mod tests {
             executor_app_concurrency = 11
             executor_queue_capacity = 12
             executor_program_cache_bytes = 13000000
+            executor_memory_bytes = 13500000
             max_response_bytes = 14000
             log_successes_per_second = 15
             log_success_burst = 16

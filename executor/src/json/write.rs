@@ -9,6 +9,10 @@ use rhai::Dynamic;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::MAX_DEPTH;
+use crate::limits::{charge_bytes, reserve_bytes};
+
+/// Bytes that are written between two counts of the work.
+const STRIDE: usize = 4 * 1024;
 
 /// Why a value cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +35,7 @@ pub enum WriteError {
 /// A text that is too long; nesting over [`MAX_DEPTH`]; NaN and infinities; functions, timestamps and other types that
 /// JSON has no word for.
 pub fn write(value: &Dynamic, max_bytes: usize) -> Result<Vec<u8>, WriteError> {
-    let mut out = Capped { bytes: Vec::with_capacity(max_bytes.min(128)), max_bytes };
+    let mut out = Capped { bytes: Vec::with_capacity(max_bytes.min(128)), max_bytes, charged: 0 };
     let problem = Cell::new(None);
     match serde_json::to_writer(&mut out, &Written { value, depth: MAX_DEPTH, problem: &problem }) {
         Ok(()) => Ok(out.bytes),
@@ -60,7 +64,7 @@ pub fn to_text(value: &Dynamic, max_bytes: usize) -> String {
     if value.is_unit() {
         return String::new();
     }
-    let mut out = Capped { bytes: Vec::new(), max_bytes };
+    let mut out = Capped { bytes: Vec::new(), max_bytes, charged: 0 };
     let problem = Cell::new(None);
     let written = serde_json::to_writer(&mut out, &Written { value, depth: MAX_DEPTH, problem: &problem });
     if written.is_err() && problem.take().is_some() {
@@ -77,9 +81,26 @@ fn short_name(name: &str) -> &str {
     name.rsplit("::").next().unwrap_or(name)
 }
 
+/// Counts what it writes as work of the run on this thread; one that must stop ends it as if the text were too long.
 struct Capped {
     bytes: Vec<u8>,
     max_bytes: usize,
+    charged: usize,
+}
+
+impl Capped {
+    fn count(&mut self, more: usize) -> Result<(), Box<rhai::EvalAltResult>> {
+        let bytes = self.bytes.len() + more;
+        if bytes - self.charged >= STRIDE {
+            charge_bytes(bytes - self.charged)?;
+            self.charged = bytes;
+        }
+        if bytes > self.bytes.capacity() {
+            // It grows by doubling, and the old and the new stand side by side while it is copied.
+            reserve_bytes(self.bytes.capacity().saturating_mul(2).max(bytes))?;
+        }
+        Ok(())
+    }
 }
 
 impl io::Write for Capped {
@@ -89,6 +110,7 @@ impl io::Write for Capped {
             self.bytes.extend_from_slice(&bytes[..left]);
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
+        self.count(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::StorageFull))?;
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }

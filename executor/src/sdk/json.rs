@@ -30,7 +30,6 @@ fn stringify(call: NativeCallContext, value: Dynamic) -> Result<ImmutableString,
         WriteError::TooLong => EvalAltResult::ErrorDataTooLarge("Length of string".to_owned(), call.call_position()),
         other => EvalAltResult::ErrorRuntime(other.to_string().into(), call.call_position()),
     })?;
-    charge_bytes(bytes.len())?;
     let text = String::from_utf8(bytes).expect("serde_json writes UTF-8");
     Ok(text.into())
 }

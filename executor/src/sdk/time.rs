@@ -16,6 +16,7 @@ use super::log;
 use super::native::{self, Fallible, cut, fits_map, fits_string, thrown};
 use crate::failure::bounded;
 use crate::limits::charge_bytes;
+use crate::memory::beside;
 
 /// What one step with a calendar and a time zone costs in bytes of work: some 2 us.
 const WORK_BYTES: usize = 200;
@@ -63,7 +64,8 @@ fn millis(time: Timestamp) -> i64 {
 
 /// A time zone by its IANA name, in any case.
 fn zone(call: &NativeCallContext, name: &str, zone: &str) -> Fallible<TimeZone> {
-    ZONES.get(cut(zone)).ok().filter(|zone| !zone.is_unknown()).ok_or_else(|| {
+    // A zone is kept once it was read, and there are some 600.
+    beside(|| ZONES.get(cut(zone))).ok().filter(|zone| !zone.is_unknown()).ok_or_else(|| {
         let zone = cut(zone);
         thrown(call, format!("time::{name}: there is no time zone {zone:?}; name one as Europe/Vienna or UTC"))
     })

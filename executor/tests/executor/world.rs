@@ -45,6 +45,7 @@ pub fn config() -> ExecutorConfig {
         queue_capacity: 16,
         program_cache_bytes: 16 * 1024 * 1024,
         max_response_bytes: 1024 * 1024,
+        memory_bytes: 32 * 1024 * 1024,
     }
 }
 

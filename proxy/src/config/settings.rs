@@ -86,6 +86,8 @@ settings! {
     executor_queue_capacity: usize = "PICLOUD_EXECUTOR_QUEUE_CAPACITY";
     /// Bytes of compiled scripts that are kept
     executor_program_cache_bytes: usize = "PICLOUD_EXECUTOR_PROGRAM_CACHE_BYTES";
+    /// Bytes of memory that one execution may take at once
+    executor_memory_bytes: usize = "PICLOUD_EXECUTOR_MEMORY_BYTES";
     /// Bytes of one script's answer
     max_response_bytes: usize = "PICLOUD_MAX_RESPONSE_BYTES";
     /// Successful executions recorded for each second; more are sampled
@@ -164,12 +166,13 @@ macro_rules! knobs {
 knobs!(max_operations, max_string_size, max_array_size, max_map_size, max_call_levels, max_expr_depth);
 
 /// The most that an operator may allow. Calls and expressions nest on a worker's stack of 256 MiB: 256 times 256 levels of some
-/// 2 KiB each (in a debug build) take half of it, and an overflow would end the process. The others are beyond all sense.
+/// 2 KiB each (in a debug build) take half of it, and an overflow would end the process. Sizes are such that no single step of a script takes a multiple of its
+/// memory; the rest is beyond all sense.
 const MOST: Limits = Limits {
     max_operations: 1_000_000_000_000,
-    max_string_size: 1024 * 1024 * 1024,
-    max_array_size: 10_000_000,
-    max_map_size: 10_000_000,
+    max_string_size: 16 * 1024 * 1024,
+    max_array_size: 1_000_000,
+    max_map_size: 200_000,
     max_call_levels: 256,
     max_expr_depth: 256,
     timeout: std::time::Duration::from_millis(DAY_MS),

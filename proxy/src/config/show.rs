@@ -37,6 +37,7 @@ impl fmt::Display for Config {
         writeln!(f, "executor_app_concurrency = {}", self.executor.app_concurrency)?;
         writeln!(f, "executor_queue_capacity = {}", self.executor.queue_capacity)?;
         writeln!(f, "executor_program_cache_bytes = {}", self.executor.program_cache_bytes)?;
+        writeln!(f, "executor_memory_bytes = {}", self.executor.memory_bytes)?;
         writeln!(f, "max_response_bytes = {}", self.executor.max_response_bytes)?;
         self.execution_log.fmt(f)?;
         self.log.fmt(f)?;

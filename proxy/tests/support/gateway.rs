@@ -193,6 +193,7 @@ impl TestGateway {
             queue_capacity: 8,
             program_cache_bytes: 1 << 20,
             max_response_bytes: 1 << 20,
+            memory_bytes: 32 << 20,
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let executor = Arc::new(Executor::start(config, Arc::clone(&clock), records.clone()).expect("threads"));

@@ -4,6 +4,7 @@
 //! build states without end, is done by simulation, whose cost is the text's length times the places in the pattern: it is
 //! charged as that and refused where it would take a second. So no pattern is slow without being charged for it.
 
+use std::ops::Deref;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -20,6 +21,7 @@ use rhai::NativeCallContext;
 
 use crate::failure::bounded;
 use crate::limits::{charge_bytes, leave_inline};
+use crate::memory::beside;
 use crate::sdk::native::{Fallible, thrown};
 
 /// Bytes of a pattern. The worst known (Unicode classes, negated and without case) take 16 us a byte to parse.
@@ -80,23 +82,44 @@ static KEPT: LazyLock<Cache<String, Arc<Pattern>, Bytes>> = LazyLock::new(|| {
     Cache::with_options(options, Bytes, DefaultHashBuilder::default(), DefaultLifecycle::default())
 });
 
+/// A pattern in use. Whether it is freed here or stays kept, its memory is not the run's.
+pub struct InUse(Option<Arc<Pattern>>);
+
+impl Deref for InUse {
+    type Target = Pattern;
+
+    fn deref(&self) -> &Pattern {
+        self.0.as_ref().expect("it is taken when it is dropped")
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let pattern = self.0.take();
+        beside(|| drop(pattern));
+    }
+}
+
 impl Pattern {
     /// The compiled form of a pattern: kept from an earlier run, or compiled now on a worker.
-    pub fn get(call: &NativeCallContext, name: &str, text: &str) -> Fallible<Arc<Self>> {
+    pub fn get(call: &NativeCallContext, name: &str, text: &str) -> Fallible<InUse> {
         if text.len() > MAX_PATTERN_BYTES {
             return Err(thrown(call, format!("regex::{name}: pattern has at most {MAX_PATTERN_BYTES} bytes")));
         }
         charge_bytes(text.len() + MATCH_BYTES)?;
         if let Some(pattern) = KEPT.get(text) {
-            return Ok(pattern);
+            return Ok(InUse(Some(pattern)));
         }
         // It takes some 50 us for the least pattern and some 50 ms for the worst.
         leave_inline()?;
         charge_bytes(text.len() * 100)?;
-        let pattern = Self::compile(text).map_err(|error| thrown(call, format!("regex::{name}: pattern: {error}")))?;
+        let pattern = beside(|| {
+            let pattern = Arc::new(Self::compile(text)?);
+            KEPT.insert(text.to_owned(), Arc::clone(&pattern));
+            Ok(InUse(Some(pattern)))
+        });
+        let pattern = pattern.map_err(|error: String| thrown(call, format!("regex::{name}: pattern: {error}")))?;
         charge_bytes(pattern.bytes)?;
-        let pattern = Arc::new(pattern);
-        KEPT.insert(text.to_owned(), Arc::clone(&pattern));
         Ok(pattern)
     }
 
@@ -183,7 +206,7 @@ impl<'a> Search<'a> {
         }
         charge_bytes(text.len().saturating_mul(1 + pattern.places / PLACES_A_BYTE))?;
         let kept = pattern.states.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let states = Some(kept.unwrap_or_else(|| pattern.automaton.create_cache()));
+        let states = Some(kept.unwrap_or_else(|| beside(|| pattern.automaton.create_cache())));
         Ok(Self { call, name, pattern, states, threads: None, simulated: false })
     }
 
@@ -193,7 +216,7 @@ impl<'a> Search<'a> {
         if !self.simulated
             && let Some(states) = &mut self.states
         {
-            if let Ok(found) = self.pattern.automaton.try_search(states, input) {
+            if let Ok(found) = beside(|| self.pattern.automaton.try_search(states, input)) {
                 return Ok(found);
             }
             // Charged once for the rest of the text; what searches go through again is bounded by the clock, which the
@@ -236,11 +259,14 @@ impl<'a> Search<'a> {
 
 impl Drop for Search<'_> {
     fn drop(&mut self) {
-        if let Some(states) = self.states.take()
-            && states.memory_usage() <= KEPT_STATES_BYTES
-        {
-            *self.pattern.states.lock().unwrap_or_else(PoisonError::into_inner) = Some(states);
-        }
+        let states = self.states.take();
+        beside(|| {
+            if let Some(states) = states
+                && states.memory_usage() <= KEPT_STATES_BYTES
+            {
+                *self.pattern.states.lock().unwrap_or_else(PoisonError::into_inner) = Some(states);
+            }
+        });
     }
 }
 

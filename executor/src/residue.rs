@@ -1,0 +1,162 @@
+//! What runs leave behind for ever. A closure that captures the variable it is kept in holds itself, and Rhai counts
+//! references: nothing frees it. So what each app left is added up, and an app that left too much gets no more runs of programs
+//! that could leave more, until the process starts anew. What may be lost is bounded by that.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use picloud_shared::execution::LogLine;
+use picloud_shared::id::AppId;
+
+use crate::executor::ScriptResponse;
+use crate::failure::Failed;
+use crate::memory::{Account, measured};
+
+/// What one app may leave, in memories of one execution.
+const APP_SHARE: usize = 4;
+/// What all apps together may leave before an app that left anything is refused.
+const TOTAL_SHARE: usize = 16;
+
+/// The bytes that each app's runs have left.
+pub struct Residues {
+    app_limit: usize,
+    total_limit: usize,
+    left: Mutex<Left>,
+}
+
+#[derive(Default)]
+struct Left {
+    /// Only apps that left anything; each entry stands for memory that is lost, so it is bounded as that is.
+    apps: HashMap<AppId, usize>,
+    total: usize,
+}
+
+impl Residues {
+    /// None yet, where one execution may take `memory_bytes`.
+    pub fn new(memory_bytes: usize) -> Self {
+        let limit = |share: usize| memory_bytes.saturating_mul(share);
+        Self { app_limit: limit(APP_SHARE), total_limit: limit(TOTAL_SHARE), left: Mutex::default() }
+    }
+
+    /// Whether the app may run what could leave more.
+    ///
+    /// # Errors
+    /// It left too much already.
+    pub fn admit(&self, app: AppId) -> Result<(), Failed> {
+        let left = self.lock();
+        let of_app = left.apps.get(&app).copied().unwrap_or(0);
+        if of_app > self.app_limit || (of_app > 0 && left.total > self.total_limit) {
+            return Err(Failed::budget("max_memory").because(
+                "closures of this app that capture the variable they are kept in were never freed, and took too much \
+                 memory: such a closure holds itself; programs with closures that capture run again once PiCloud restarts",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Adds what a run left.
+    pub fn add(&self, app: AppId, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let mut left = self.lock();
+        left.total = left.total.saturating_add(bytes);
+        let of_app = left.apps.entry(app).or_default();
+        let before = *of_app;
+        *of_app = of_app.saturating_add(bytes);
+        let crossed = before <= self.app_limit && *of_app > self.app_limit;
+        drop(left);
+        if crossed {
+            tracing::warn!(%app, "closures that hold themselves have taken too much memory; this app's are refused");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Copies what a run gives out and drops the original; what is still held beside the copy is what the run left. Nothing else
+/// of the run may be alive.
+pub fn of_run(
+    account: Account,
+    result: Result<ScriptResponse, Failed>,
+    logs: Vec<LogLine>,
+) -> (Result<ScriptResponse, Failed>, Vec<LogLine>, usize) {
+    let (copy, copied) = measured(|| (result.as_ref().map(copied_whole).map_err(Failed::clone), logs.clone()));
+    drop((result, logs));
+    let left = account.held().saturating_sub(copied);
+    (copy.0, copy.1, left)
+}
+
+/// A copy that shares no memory with the original, as a clone would.
+fn copied_whole(response: &ScriptResponse) -> ScriptResponse {
+    let mut headers = HeaderMap::with_capacity(response.headers.len());
+    for (name, value) in &response.headers {
+        let name = HeaderName::from_bytes(name.as_str().as_bytes());
+        let value = HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            headers.append(name, value);
+        }
+    }
+    ScriptResponse { status: response.status, headers, body: Bytes::copy_from_slice(&response.body) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use picloud_shared::clock::Timestamp;
+    use picloud_shared::execution::{LogLevel, Outcome};
+
+    fn app(millis: i64) -> AppId {
+        AppId::generate(Timestamp::from_millis(millis))
+    }
+
+    #[test]
+    fn an_app_is_refused_once_it_left_too_much_and_others_are_not() {
+        let (residues, app, other) = (Residues::new(1_000), app(1), app(2));
+        residues.add(app, 4_000);
+        assert!(residues.admit(app).is_ok());
+        residues.add(app, 1);
+        assert_eq!(residues.admit(app).unwrap_err().outcome, Outcome::BudgetExceeded);
+        assert!(residues.admit(other).is_ok());
+    }
+
+    #[test]
+    fn many_apps_that_left_a_little_are_refused_and_those_that_left_nothing_never() {
+        let residues = Residues::new(1_000);
+        let apps: Vec<AppId> = (0..17).map(app).collect();
+        for app in &apps {
+            assert!(residues.admit(*app).is_ok());
+            residues.add(*app, 1_000);
+        }
+        assert!(residues.admit(apps[3]).is_err());
+        assert!(residues.admit(app(99)).is_ok());
+    }
+
+    #[test]
+    fn what_a_run_gives_out_is_not_what_it_left() {
+        let line = || LogLine {
+            time: Timestamp::from_millis(0),
+            level: LogLevel::Info,
+            message: "said".to_owned(),
+            data: Some(serde_json::json!({"a": [1, 2, "three"]})),
+        };
+        let response = || {
+            let mut headers = HeaderMap::new();
+            headers.append("x-a", HeaderValue::from_static("1"));
+            headers.append("x-a", HeaderValue::from_static("2"));
+            ScriptResponse { status: http::StatusCode::OK, headers, body: Bytes::from(vec![1; 5_000]) }
+        };
+        let account = Account::open();
+        let leaked = vec![0_u8; 300];
+        let (result, logs, left) = of_run(account, Ok(response()), vec![line()]);
+        assert_eq!(left, 300);
+        let copy = result.unwrap();
+        assert_eq!((copy.headers, copy.body), (response().headers, response().body));
+        assert_eq!(logs, [line()]);
+        drop(leaked);
+    }
+}
