@@ -8,13 +8,14 @@ say = @echo '--- $(1)' >&2
 # What `make check` runs of the tests: those that hold the shape of the code and of the API.
 SHAPE_TESTS = binary(layering) + test(openapi)
 
-.PHONY: help run test check bench
+.PHONY: help run test check bench soak
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run    build PiCloud and start it on http://127.0.0.1:8080, data in ./picloud-data'
 	@echo 'make test   every test, on SQLite and on a throw-away PostgreSQL'
 	@echo 'make check  formatting, lints, documentation, layering, dependencies: what CI asks for before the tests'
+	@echo 'make soak   hostile scripts beside good ones for ten minutes'
 	@echo 'make bench  PiCloud against bare Pingora and bare hyper (deploy/loadtest/README.md)'
 
 run:
@@ -38,6 +39,11 @@ check:
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	cargo deny --locked check bans licenses sources
 	cargo nextest run --locked --workspace -E '$(SHAPE_TESTS)'
+
+# Hostile scripts beside good ones for SOAK_SECONDS (600): no good one may fail, and memory must end where it was once warm.
+soak:
+	@.ci/ensure cargo cc cmake
+	cargo run --locked --release --package picloud-executor --example soak
 
 bench:
 	@.ci/ensure cargo cc cmake openssl python3 taskset wrk h2load
