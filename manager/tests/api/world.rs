@@ -67,18 +67,13 @@ impl World {
     }
 
     pub async fn start_with(store: &Store, config: ManagerConfig) -> Self {
-        Self::start_with_queue(store, config, 64).await
-    }
-
-    /// A node whose executor lets so many wait.
-    pub async fn start_with_queue(store: &Store, config: ManagerConfig, queue_capacity: usize) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
         let shared_clock: Arc<dyn Clock> = clock.clone();
         let log = ExecutionWriter::start(store.clone(), Arc::clone(&shared_clock), LogPolicy::for_store(store));
         let sizes = ExecutorConfig {
             workers: 2,
             app_concurrency: 16,
-            queue_capacity,
+            queue_capacity: 64,
             program_cache_bytes: 8 << 20,
             max_response_bytes: 1 << 20,
             memory_bytes: 32 << 20,
