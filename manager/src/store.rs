@@ -2,10 +2,12 @@
 //! must not know what is stored.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{PgPool, SqlitePool};
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
 use crate::repo::{self, RepoError};
 
@@ -23,6 +25,10 @@ use sqlite::SqliteFiles;
 
 /// How long a caller waits for a connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// How long a unit of work waits for those of this process before it. They wait without a connection, so that any number of
+/// them leaves the others to readers.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a server may take to say that it is there. Less than half of [`ACQUIRE_TIMEOUT`], so that a call that meets
 /// a connection that went dead still gets another.
@@ -62,6 +68,7 @@ pub enum StoreError {
 #[derive(Debug, Clone)]
 pub struct Store {
     pools: Pools,
+    turn: Arc<Semaphore>,
     schema_version: i64,
 }
 
@@ -96,7 +103,7 @@ impl Store {
             DatabaseConfig::Sqlite { dir } => Pools::Sqlite(SqliteFiles::open(dir, history).await?),
             DatabaseConfig::Postgres { url } => Pools::Postgres(postgres::open(url.connect_options(), history).await?),
         };
-        Ok(Self { pools, schema_version: newest_version(history) })
+        Ok(Self { pools, turn: Arc::new(Semaphore::new(1)), schema_version: newest_version(history) })
     }
 
     /// The number of the newest migration: the fifth versioned surface.
@@ -113,9 +120,10 @@ impl Store {
     /// nodes: what one reads stays true until it commits.
     ///
     /// # Errors
-    /// [`RepoError::Unavailable`], after about 2.5 s where nothing answers at all.
+    /// [`RepoError::Unavailable`], after about 2.5 s where nothing answers at all, and after 10 s in the queue of this process.
     pub async fn begin(&self) -> Result<Tx, RepoError> {
-        let mut tx = self.transaction(Need::WriteMain, Isolation::Write).await?;
+        let turn = self.turn().await?;
+        let mut tx = self.transaction(Need::WriteMain, Isolation::Write).await?.in_turn(turn);
         if !self.is_sqlite() {
             // SQLite lets one write at a time; this makes PostgreSQL do the same.
             repo::config::lock(&mut tx).await?;
@@ -169,6 +177,13 @@ impl Store {
         }
     }
 
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, RepoError> {
+        match timeout(TURN_TIMEOUT, Arc::clone(&self.turn).acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(RepoError::Unavailable("too many changes are under way".into())),
+        }
+    }
+
     async fn transaction(&self, need: Need, isolation: Isolation) -> Result<Tx, RepoError> {
         let begin = isolation.begin();
         let mut patience = Patience::new(self);
@@ -181,7 +196,7 @@ impl Store {
                 }
             };
             if let Some(result) = patience.judge(begun) {
-                return Ok(Tx(Conn(result?)));
+                return Ok(Tx::new(Conn(result?)));
             }
         }
     }

@@ -271,13 +271,15 @@ impl ScriptService {
             if edit.changes_nothing() {
                 return Ok(edit.old);
             }
-            let checked = match edit.needs_check() {
-                true => {
-                    let family = Family::load(&mut read, edit.old.meta.app_id).await?;
-                    drop(read);
-                    Some(self.check_edit(family, edit).await?)
-                }
+            let family = match edit.needs_check() {
+                true => Some(Family::load(&mut read, edit.old.meta.app_id).await?),
                 false => None,
+            };
+            // Whoever held a connection while waiting for another would, ten at a time, keep all from going on.
+            drop(read);
+            let checked = match family {
+                Some(family) => Some(self.check_edit(family, edit).await?),
+                None => None,
             };
             let (mut change, actor) = self.desk.begin(actor).await?;
             let mut edit = Edit::load(&mut change, &actor, id, patch, precondition).await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::repo::RepoError;
 use crate::store::PING_TIMEOUT;
@@ -137,15 +138,29 @@ impl Isolation {
 
 /// A unit of work: everything done through it is kept by [`Tx::commit`], or nothing is.
 #[derive(Debug)]
-pub struct Tx(pub(super) Conn);
+pub struct Tx {
+    conn: Conn,
+    /// Let go of after the connection: the next unit of work finds nothing of this one.
+    turn: Option<OwnedSemaphorePermit>,
+}
 
 impl Tx {
+    pub(super) fn new(conn: Conn) -> Self {
+        Self { conn, turn: None }
+    }
+
+    /// This unit of work, which others of this process wait for.
+    pub(super) fn in_turn(self, turn: OwnedSemaphorePermit) -> Self {
+        Self { turn: Some(turn), ..self }
+    }
+
     /// Keeps everything that was done.
     ///
     /// # Errors
     /// [`RepoError::Unavailable`] when the store does not confirm it.
     pub async fn commit(self) -> Result<(), RepoError> {
-        match self.0.0 {
+        let Self { conn, turn: _turn } = self;
+        match conn.0 {
             Link::SqliteTx(tx) => within(FUNCTION_TIMEOUT, tx.commit()).await,
             Link::PostgresTx(tx) => within(FUNCTION_TIMEOUT, tx.commit()).await,
             Link::Sqlite(_) | Link::Postgres(_) => Ok(()),
@@ -157,13 +172,13 @@ impl Deref for Tx {
     type Target = Conn;
 
     fn deref(&self) -> &Conn {
-        &self.0
+        &self.conn
     }
 }
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut Conn {
-        &mut self.0
+        &mut self.conn
     }
 }
 

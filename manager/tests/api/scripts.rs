@@ -373,7 +373,7 @@ async fn more_sources_than_can_be_checked_at_once_are_told_to_come_back(store: &
     assert!((1..200).contains(&busy), "{busy}");
 }
 
-/// A PATCH that was checked, and waits for the unit of work `meanwhile`, which the test commits then.
+/// A PATCH that was checked, and waits for another node's unit of work `meanwhile`, which the test commits then.
 async fn overtaken(meanwhile: impl AsyncFnOnce(&mut Tx, &Value)) -> (World, Value, Answer) {
     let test = TestStore::postgres().await;
     let world = World::start(&test.store).await;
@@ -382,7 +382,8 @@ async fn overtaken(meanwhile: impl AsyncFnOnce(&mut Tx, &Value)) -> (World, Valu
     owner.make_module(&app, "lib", "fn f() { 1 }").await;
     let script = owner.make_endpoint(&app, "page", "1").await;
     let editor = world.member("ada", &app, AppRole::Editor).await;
-    let mut tx = test.store.begin().await.unwrap();
+    let other_node = Store::open(&test.config).await.unwrap();
+    let mut tx = other_node.begin().await.unwrap();
     let path = format!("/scripts/{}", id(&script));
     let edit = editor.patch(&path, json!({ "source": "import \"lib\" as lib; lib::f()" }));
     let commit = async {

@@ -84,6 +84,26 @@ async fn a_network_that_goes_silent_under_units_of_work_costs_the_pool_nothing()
     assert_eq!(read(&store).await.unwrap(), 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_of_work_that_wait_for_their_turn_leave_the_connections_to_readers() {
+    let test = TestStore::postgres().await;
+    let under_way = test.store.begin().await.unwrap();
+    // Twice as many as there are connections.
+    let writes = (0..20).map(|n| {
+        let store = test.store.clone();
+        tokio::spawn(async move { write(&store, &format!("user{n}")).await })
+    });
+    let writes: Vec<_> = writes.collect();
+    for _ in 0..100 {
+        assert_eq!(read(&test.store).await.unwrap(), 0);
+    }
+    drop(under_way);
+    for write in writes {
+        write.await.unwrap().unwrap();
+    }
+    assert_eq!(read(&test.store).await.unwrap(), 20);
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_cannot_be_opened_and_says_so_soon() {
     let free_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
