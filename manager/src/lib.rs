@@ -12,9 +12,11 @@ pub mod secret;
 mod seed;
 mod service;
 pub mod store;
+mod survive;
 pub mod users;
 
 pub use manager::{FirstOwner, Manager, ManagerConfig, Parts, StartError, StoreUnavailable};
+pub use publish::PublishTiming;
 pub use secret::{NewPassword, WeakPassword};
 pub use service::route_url::InvalidBaseUrl;
 

@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use crate::api::{self, ApiState};
 use crate::execution_writer::ExecutionWriter;
-use crate::publish::Publisher;
+use crate::publish::{PublishTiming, Publisher};
 use crate::repo::role::InstanceRole;
 use crate::repo::sessions::TokenHash;
 use crate::repo::{RepoError, sessions, setup_tokens, users};
@@ -40,6 +40,7 @@ use crate::service::route_url::{InvalidBaseUrl, UrlStyle};
 use crate::service::script::{ScriptService, find_meta};
 use crate::service::script_check::Checker;
 use crate::store::Store;
+use crate::survive::survive;
 
 /// How often expired sessions and old execution records are deleted.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(10 * 60);
@@ -58,6 +59,8 @@ pub struct ManagerConfig {
     pub first_owner: Option<FirstOwner>,
     /// Bytes of the longest body of an admin call.
     pub max_request_body_bytes: usize,
+    /// How long publishing waits for what.
+    pub publish_timing: PublishTiming,
 }
 
 /// The first owner, from the environment.
@@ -134,7 +137,8 @@ impl Manager {
         let base_url = config.public_base_url.trim_end_matches('/');
         let setup_link = setup_token.map(|token| format!("{base_url}/admin/setup#token={}", token.reveal()));
         seed(&store, &*clock).await?;
-        let (publisher, publishing) = Publisher::start(store.clone(), Arc::clone(&snapshot), config.limits).await?;
+        let (publisher, publishing) =
+            Publisher::start(store.clone(), Arc::clone(&snapshot), config.limits, config.publish_timing).await?;
         let housekeeping = tokio::spawn(keep_house(store.clone(), Arc::clone(&clock), execution_log.clone()));
 
         let desk = Desk { store: store.clone(), clock: Arc::clone(&clock), publisher };
@@ -151,7 +155,8 @@ impl Manager {
         };
         let max_request_body_bytes = config.max_request_body_bytes;
         let state = ApiState { services: Arc::new(services), max_request_body_bytes };
-        Ok(Manager { store, state, setup_link, tasks: vec![publishing, housekeeping] })
+        let tasks = publishing.into_iter().chain([housekeeping]).collect();
+        Ok(Manager { store, state, setup_link, tasks })
     }
 
     /// What the handlers of the API are given.
@@ -159,7 +164,8 @@ impl Manager {
         &self.state
     }
 
-    /// Where the first owner is made, as long as there is no user; the link is of this start only.
+    /// Where the first owner is made, if there was no user at this start. The link serves once, and no longer than to the
+    /// next start.
     pub fn setup_link(&self) -> Option<String> {
         self.setup_link.clone()
     }
@@ -261,14 +267,18 @@ async fn keep_house(store: Store, clock: Arc<dyn Clock>, execution_log: Executio
     let mut turns = interval(HOUSEKEEPING_INTERVAL);
     loop {
         turns.tick().await;
-        match delete_expired_sessions(&store, &*clock).await {
-            Ok(0) => {}
-            Ok(count) => debug!(count, "expired sessions are deleted"),
-            Err(error) => warn!(error = &error as &dyn std::error::Error, "expired sessions stay for now"),
-        }
-        if let Err(error) = execution_log.prune().await {
-            warn!(error = &error as &dyn std::error::Error, "old execution records stay for now");
-        }
+        survive("deleting what has expired", delete_expired(&store, &*clock, &execution_log)).await;
+    }
+}
+
+async fn delete_expired(store: &Store, clock: &dyn Clock, execution_log: &ExecutionWriter) {
+    match delete_expired_sessions(store, clock).await {
+        Ok(0) => {}
+        Ok(count) => debug!(count, "expired sessions are deleted"),
+        Err(error) => warn!(error = &error as &dyn std::error::Error, "expired sessions stay for now"),
+    }
+    if let Err(error) = execution_log.prune().await {
+        warn!(error = &error as &dyn std::error::Error, "old execution records stay for now");
     }
 }
 

@@ -10,27 +10,49 @@ use picloud_shared::script::LimitPolicy;
 use picloud_shared::snapshot::{PublishedApp, Snapshot, SnapshotCell};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
-use tracing::{debug, warn};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, error, warn};
 
 use crate::repo::snapshot::{AppRows, Loaded, load_all, load_app};
 use crate::repo::{RepoError, config};
 use crate::store::Store;
+use crate::survive::{survive, survive_now};
 
-/// How often the store is asked for changes that other processes made.
-const POLL: Duration = Duration::from_secs(1);
-/// How long a committed change waits for its snapshot. It is kept whatever happens; longer waits help nobody.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon a publish that failed is tried again; each time after that twice as long, up to the poll.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+
+/// How long publishing waits for what.
+#[derive(Debug, Clone, Copy)]
+pub struct PublishTiming {
+    /// How often the store is asked for changes that other processes made. PostgreSQL tells of them at once as a rule; this
+    /// is what holds.
+    pub poll: Duration,
+    /// How long the answer to a change waits for its snapshot. The change is kept whatever happens; longer waits help
+    /// nobody.
+    pub patience: Duration,
+}
+
+impl Default for PublishTiming {
+    fn default() -> Self {
+        Self { poll: Duration::from_secs(1), patience: Duration::from_secs(5) }
+    }
+}
+
+/// A change is committed and requests are not answered by it yet. They will be, as soon as the store can be read.
+#[derive(Debug)]
+pub(crate) struct NotLiveYet;
 
 /// Asks the publishing task for a publish and waits for it.
 #[derive(Clone)]
 pub(crate) struct Publisher {
+    store: Store,
     wish: Arc<Notify>,
     published: watch::Receiver<u64>,
+    patience: Duration,
 }
 
 impl Publisher {
-    /// Publishes what is committed, then goes on publishing in a task of its own.
+    /// Publishes what is committed, then goes on publishing in tasks of its own, which are handed back.
     ///
     /// # Errors
     /// When the store cannot be read at the start.
@@ -38,23 +60,48 @@ impl Publisher {
         store: Store,
         snapshot: Arc<SnapshotCell>,
         limits: LimitPolicy,
-    ) -> Result<(Self, JoinHandle<()>), RepoError> {
+        timing: PublishTiming,
+    ) -> Result<(Self, [JoinHandle<()>; 2]), RepoError> {
         let wish = Arc::new(Notify::new());
         let (announce, published) = watch::channel(0);
-        let task = PublishingTask { store, snapshot, limits, announce, wish: Arc::clone(&wish) };
+        let task = PublishingTask { store: store.clone(), snapshot, limits, announce, wish: Arc::clone(&wish) };
         task.publish_all().await?;
-        Ok((Self { wish, published }, tokio::spawn(task.run())))
+        let publishing = tokio::spawn(task.run(timing.poll));
+        let (listening, wake) = (store.clone(), Arc::clone(&wish));
+        let listening = tokio::spawn(async move { listening.listen(config::CHANNEL, || wake.notify_one()).await });
+        Ok((Self { store, wish, published, patience: timing.patience }, [publishing, listening]))
     }
 
-    /// Returns once the snapshot holds the committed change of that version. Where the store cannot be read for
-    /// longer, the change is published later, as soon as it can be.
-    pub(crate) async fn publish(&self, version: u64) {
+    /// Returns once the snapshot holds the committed change of that version.
+    ///
+    /// # Errors
+    /// The store could not be read for as long as an answer may wait, or this node is shutting down.
+    pub(crate) async fn publish(&self, version: u64) -> Result<(), NotLiveYet> {
         self.wish.notify_one();
+        self.tell_other_nodes();
         let mut published = self.published.clone();
-        let swapped = timeout(PATIENCE, published.wait_for(|current| *current >= version)).await;
-        if !matches!(swapped, Ok(Ok(_))) {
-            warn!(version, "a change is committed and not yet published; publishing goes on in the background");
+        let swapped = timeout(self.patience, published.wait_for(|current| *current >= version)).await;
+        match swapped {
+            Ok(Ok(_)) => Ok(()),
+            _ => {
+                warn!(version, "a change is committed and not yet published; publishing goes on in the background");
+                Err(NotLiveYet)
+            }
         }
+    }
+
+    /// After the commit and beside it, since a database that knows no NOTIFY would otherwise take no change at all.
+    fn tell_other_nodes(&self) {
+        if self.store.is_sqlite() {
+            return;
+        }
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            let told = async { config::tell_other_nodes(&mut store.read().await?).await };
+            if let Err(error) = told.await {
+                debug!(error = &error as &dyn std::error::Error, "other nodes learn of a change by asking");
+            }
+        });
     }
 }
 
@@ -67,24 +114,15 @@ struct PublishingTask {
 }
 
 impl PublishingTask {
-    async fn run(self) {
-        let mut poll = interval(POLL);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut reachable = true;
+    async fn run(self, poll: Duration) {
+        let mut health = Health { poll, retry: None };
         loop {
             tokio::select! {
                 () = self.wish.notified() => {}
-                _ = poll.tick() => {}
+                () = sleep(health.wait()) => {}
             }
-            // A failed publish is repeated at the next tick: the version in the store stays ahead of the snapshot's.
-            match self.publish_changes().await {
-                Ok(()) => reachable = true,
-                Err(error) if reachable => {
-                    warn!(error = &error as &dyn std::error::Error, "changes cannot be read; the snapshot stays");
-                    reachable = false;
-                }
-                Err(error) => debug!(error = &error as &dyn std::error::Error, "changes still cannot be read"),
-            }
+            // A publish that failed is repeated: the version in the store stays ahead of the snapshot's.
+            health.note(survive("publishing", self.publish_changes()).await);
         }
     }
 
@@ -108,7 +146,7 @@ impl PublishingTask {
         let mut changes = Vec::with_capacity(changed.len());
         for id in changed {
             let loaded = load_app(&mut read, &self.limits, id).await?;
-            let app = arrange(loaded).pop();
+            let app = arrange(loaded, publishable).pop();
             changes.push((id, app));
         }
         self.swap(current.with_apps(version, changes));
@@ -121,7 +159,7 @@ impl PublishingTask {
         let version = config::current_version(&mut read).await?;
         let loaded = load_all(&mut read, &self.limits).await?;
         drop(read);
-        let changes = arrange(loaded).into_iter().map(|app| (app.app().id, Some(app)));
+        let changes = arrange(loaded, publishable).into_iter().map(|app| (app.app().id, Some(app)));
         self.swap(Snapshot::default().with_apps(version, changes));
         Ok(())
     }
@@ -134,17 +172,92 @@ impl PublishingTask {
     }
 }
 
-/// Arranges rows for matching. What cannot be published is a warning, and the rest serves.
-fn arrange(loaded: Loaded) -> Vec<Arc<PublishedApp>> {
+/// How publishing fares, which decides when it is tried next and what is told of it.
+struct Health {
+    poll: Duration,
+    /// After a failure: how long the last wait was.
+    retry: Option<Duration>,
+}
+
+impl Health {
+    fn wait(&self) -> Duration {
+        self.retry.unwrap_or(self.poll)
+    }
+
+    /// Takes note of a publish; `None` where it panicked.
+    fn note(&mut self, published: Option<Result<(), RepoError>>) {
+        let failed_before = self.retry.is_some();
+        self.retry = match &published {
+            Some(Ok(())) => None,
+            _ => Some(self.retry.map_or(FIRST_RETRY, |wait| wait * 2).min(self.poll)),
+        };
+        if let Some(Err(error)) = published {
+            let error = &error as &dyn std::error::Error;
+            match failed_before {
+                false => warn!(error, "changes cannot be read; the snapshot stays"),
+                true => debug!(error, "changes still cannot be read"),
+            }
+        }
+    }
+}
+
+/// Arranges each app by itself. What cannot be published is told of, and the rest serves.
+fn arrange(loaded: Loaded, publish: impl Fn(AppRows) -> PublishedApp) -> Vec<Arc<PublishedApp>> {
     for problem in &loaded.problems {
         warn!(app_id = %problem.app_id, "{problem}");
     }
-    let arrange_one = |AppRows { app, claims, scripts, routes }| {
-        let (published, astray) = PublishedApp::new(app, claims, scripts, routes);
-        for route in astray {
-            warn!(app_id = %route.app_id, route_id = %route.id, "a route is left out: it leads to no published endpoint, or the app's routes spread too far with it");
+    let arrange_one = |rows: AppRows| {
+        let id = rows.app.id;
+        let published = survive_now("arranging an app", || publish(rows));
+        if published.is_none() {
+            error!(app_id = %id, "an app is left out: its rows cannot be arranged");
         }
-        Arc::new(published)
+        published.map(Arc::new)
     };
-    loaded.apps.into_iter().map(arrange_one).collect()
+    loaded.apps.into_iter().filter_map(arrange_one).collect()
+}
+
+fn publishable(AppRows { app, claims, scripts, routes }: AppRows) -> PublishedApp {
+    let (published, astray) = PublishedApp::new(app, claims, scripts, routes);
+    for route in astray {
+        warn!(app_id = %route.app_id, route_id = %route.id, "a route is left out: it leads to no published endpoint, or the app's routes spread too far with it");
+    }
+    published
+}
+
+#[cfg(test)]
+mod tests {
+    use picloud_shared::app::App;
+    use picloud_shared::clock::Timestamp;
+    use picloud_shared::id::AppId;
+
+    use super::*;
+
+    fn rows(slug: &str) -> AppRows {
+        let app = App { id: AppId::generate(Timestamp::from_millis(1)), slug: slug.parse().unwrap() };
+        AppRows { app, claims: Vec::new(), scripts: Vec::new(), routes: Vec::new() }
+    }
+
+    #[test]
+    fn an_app_whose_rows_make_arranging_panic_is_left_out_alone() {
+        let loaded = Loaded { apps: vec![rows("a"), rows("bad"), rows("c")], problems: Vec::new() };
+        let arranged = arrange(loaded, |rows| {
+            assert_ne!(rows.app.slug.as_str(), "bad", "on purpose");
+            publishable(rows)
+        });
+        assert_eq!(arranged.iter().map(|app| app.app().slug.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+    }
+
+    #[tokio::test]
+    async fn publishing_that_panicked_is_tried_again_soon_and_less_and_less_often() {
+        let mut health = Health { poll: Duration::from_secs(1), retry: None };
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            health.note(survive("a publish", async { panic!("on purpose") }).await);
+            waits.push(health.wait().as_millis());
+        }
+        assert_eq!(waits, [100, 200, 400, 800, 1_000, 1_000]);
+        health.note(survive("a publish", async { Ok(()) }).await);
+        assert_eq!(health.wait(), health.poll);
+    }
 }

@@ -13,6 +13,7 @@ use crate::repo::{self, RepoError};
 
 mod config;
 pub(crate) mod conn;
+mod listener;
 pub mod migration;
 mod postgres;
 mod sqlite;
@@ -167,6 +168,14 @@ impl Store {
     pub async fn is_reachable(&self) -> bool {
         let answer = async { repo::config::current_version(&mut self.read().await?).await };
         answer.await.is_ok()
+    }
+
+    /// Wakes whenever another node may have told of a change on that channel. Never ends on PostgreSQL; on SQLite, which no
+    /// other node shares, it ends at once.
+    pub(crate) async fn listen(&self, channel: &str, wake: impl Fn()) {
+        if let Pools::Postgres(pool) = &self.pools {
+            listener::listen(pool, channel, wake).await;
+        }
     }
 
     /// Closes all connections, once what runs on them has ended.

@@ -14,7 +14,7 @@ use picloud_executor::Executor;
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
 use picloud_manager::store::Store;
 use picloud_manager::users::any_user;
-use picloud_manager::{FirstOwner, Manager, ManagerConfig, Parts};
+use picloud_manager::{FirstOwner, Manager, ManagerConfig, Parts, PublishTiming};
 use picloud_proxy::admin_hosts::AdminHosts;
 use picloud_proxy::dispatch::{Gateway, GatewayParts};
 use picloud_proxy::io::{IoLimits, Listener, RunningServer};
@@ -101,6 +101,7 @@ impl Node {
                 limits: config.limits,
                 first_owner,
                 max_request_body_bytes: config.body_limit,
+                publish_timing: PublishTiming::default(),
             },
             Parts {
                 store: store.clone(),

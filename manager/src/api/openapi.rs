@@ -77,7 +77,10 @@ struct EveryCall;
 
 impl IntoResponses for EveryCall {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let listed = [("500", "`internal`"), ("503", "`store_unavailable`, `overloaded` (with Retry-After)")];
+        let listed = [
+            ("500", "`internal`"),
+            ("503", "`store_unavailable` and `overloaded` (with Retry-After), `not_live_yet` (the change is kept)"),
+        ];
         listed.into_iter().map(|(status, codes)| (status.to_owned(), problem_response(codes))).collect()
     }
 }

@@ -282,6 +282,12 @@ impl From<ServiceError> for ApiError {
                 let detail = "it has changed since you read it; read it again and repeat your change";
                 Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)
             }
+            // Without Retry-After: what was asked for is done.
+            E::NotLiveYet => {
+                let detail = "your change is saved, but requests are not answered by it yet; they will be as soon as the store \
+                    can be read, so do not repeat it";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_live_yet", detail)
+            }
             E::Store(error) => error.into(),
         }
     }

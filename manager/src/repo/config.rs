@@ -15,6 +15,9 @@ use crate::store::conn::on_db;
 /// Changes that are kept; who is further behind loads everything.
 pub const KEPT_CHANGES: u64 = 10_000;
 
+/// Where PostgreSQL tells the other nodes that there is a change. It says no more than that.
+pub(crate) const CHANNEL: &str = "picloud_changes";
+
 /// A fact about the instance that is decided once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstanceFlag {
@@ -50,6 +53,7 @@ statements! {
     PRUNE_CHANGES = "DELETE FROM config_changes WHERE version <= $1";
     CURRENT_VERSION = "SELECT version AS count FROM config_version";
     LIST_CHANGES = "SELECT version, kind, id FROM config_changes WHERE version > $1 ORDER BY version";
+    TELL_OTHER_NODES = "SELECT 1", "SELECT pg_notify('picloud_changes', '')";
     FLAG = "SELECT COUNT(*) AS count FROM instance WHERE key = $1";
     SET_FLAG = "INSERT INTO instance (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
 }
@@ -71,6 +75,14 @@ pub async fn bump(conn: &mut Conn, app_id: AppId) -> Result<u64, RepoError> {
         let gone = version.saturating_sub(KEPT_CHANGES);
         sqlx::query(PRUNE_CHANGES.on(db)).bind(integer(gone)).execute(db).await?;
         Ok(version)
+    })
+}
+
+/// Hints the other nodes at a change that is committed, on PostgreSQL; on SQLite there are none.
+pub(crate) async fn tell_other_nodes(conn: &mut Conn) -> Result<(), RepoError> {
+    on_db!(conn, db => {
+        sqlx::query(TELL_OTHER_NODES.on(db)).execute(db).await?;
+        Ok(())
     })
 }
 

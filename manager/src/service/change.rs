@@ -152,9 +152,11 @@ impl Desk {
     }
 
     /// Commits a change of an app and returns once requests are answered by it.
+    ///
+    /// # Errors
+    /// Beside those of committing, [`ServiceError::NotLiveYet`], with the change kept.
     pub(crate) async fn publish(&self, change: Change, app: AppId) -> Result<(), ServiceError> {
         let version = change.commit_app(app).await?;
-        self.publisher.publish(version).await;
-        Ok(())
+        Ok(self.publisher.publish(version).await?)
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use picloud_shared::domain_pattern::{DomainPattern, PublicSuffix};
 use picloud_shared::script::LimitOverCeiling;
 
+use crate::publish::NotLiveYet;
 use crate::repo::apps::App;
 use crate::repo::scripts::ScriptMeta;
 use crate::repo::{Constraint, RepoError};
@@ -79,6 +80,8 @@ pub(crate) enum ServiceError {
     RouteConflict { other: Option<Box<LocatedRoute>> },
     #[error("the thing has changed since it was read")]
     PreconditionFailed,
+    #[error("the change is kept, and requests are not answered by it yet")]
+    NotLiveYet,
     #[error("the store failed")]
     Store(#[source] RepoError),
 }
@@ -103,6 +106,12 @@ impl From<RepoError> for ServiceError {
             RepoError::Unstorable(what) => Self::invalid(what.trim_start_matches("the "), "it holds a NUL character"),
             other => Self::Store(other),
         }
+    }
+}
+
+impl From<NotLiveYet> for ServiceError {
+    fn from(NotLiveYet: NotLiveYet) -> Self {
+        Self::NotLiveYet
     }
 }
 

@@ -21,19 +21,21 @@ const END_VANISHED: &str = "SET idle_in_transaction_session_timeout = '30s'; SET
 pub(super) async fn open(options: &PgConnectOptions, history: &[Step]) -> Result<PgPool, StoreError> {
     let options = options.clone().application_name("picloud").disable_statement_logging();
     migrate(&options, history).await?;
-    Ok(PgPoolOptions::new()
+    Ok(pool_options()
         .max_connections(CONNECTIONS)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(Duration::from_secs(600))
-        .test_before_acquire(false)
-        .after_connect(|conn, _| {
-            Box::pin(async move {
-                sqlx::raw_sql(END_VANISHED).execute(conn).await?;
-                Ok(())
-            })
-        })
         .after_release(|conn, _| Box::pin(is_there(conn)))
         .connect_lazy_with(options))
+}
+
+/// What is the same of every pool.
+pub(super) fn pool_options() -> PgPoolOptions {
+    PgPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false).after_connect(|conn, _| {
+        Box::pin(async move {
+            sqlx::raw_sql(END_VANISHED).execute(conn).await?;
+            Ok(())
+        })
+    })
 }
 
 /// Migrates on a connection of its own: closing it lets go of the migration lock, whatever happened. The lock is taken

@@ -41,9 +41,14 @@ async fn unknown_users_wrong_passwords_and_deactivated_users_get_one_answer(stor
         json!({ "username": "gone", "password": PASSWORD }),
         json!({ "username": OWNER, "password": "" }),
     ] {
-        answers.push(world.stranger().post("/auth/login", body).await.problem(401, "wrong_credentials"));
+        let answer = world.stranger().post("/auth/login", body).await;
+        answers.push((answer.headers.clone(), answer.problem(401, "wrong_credentials")));
     }
+    // Word for word and header for header: whoever guesses learns of no name whether it is one.
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    let right = json!({ "username": "still.here", "password": PASSWORD });
+    world.user("still.here", InstanceRole::Member).await;
+    world.stranger().post("/auth/login", right).await.is(200);
 }
 
 async fn deactivate(world: &World, username: &str) {

@@ -1,9 +1,15 @@
 //! With the store away: admin calls say so, and what is published goes on.
 
-use picloud_manager::store::Store;
-use serde_json::json;
+use std::time::Duration;
 
-use crate::world::{PASSWORD, World, id};
+use picloud_manager::repo::config::current_version;
+use picloud_manager::store::Store;
+use picloud_manager::{ManagerConfig, PublishTiming};
+use serde_json::json;
+use sqlx::Executor;
+
+use crate::test_store::TestStore;
+use crate::world::{PASSWORD, World, config, id};
 
 async fn with_the_store_away_admin_calls_are_503_and_endpoints_answer(store: &Store) {
     let world = World::start(store).await;
@@ -33,19 +39,100 @@ async fn a_change_of_another_node_is_published_here(store: &Store) {
     owner.patch(&format!("/scripts/{}", id(&script)), json!({ "source": "\"changed\"" })).await.is(200);
     assert_eq!(there.fetch("GET", "http://localhost/").await, "changed");
     let changed = async { while here.fetch("GET", "http://localhost/").await != "changed" {} };
-    tokio::time::timeout(std::time::Duration::from_secs(5), changed).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), changed).await.unwrap();
 }
 
-async fn a_shut_down_manager_leaves_the_snapshot_serving(store: &Store) {
-    let World { manager, snapshot, .. } = World::start(store).await;
-    let version = snapshot.load().version();
-    manager.shutdown().await;
-    assert_eq!(snapshot.load().version(), version);
-    assert!(version > 0 && store.is_reachable().await);
+async fn a_shut_down_manager_leaves_the_snapshot_serving_and_publishes_nothing_more(store: &Store) {
+    let (mut world, spare) = (World::start(store).await, World::start(store).await);
+    let owner = world.owner().await;
+    let script = owner.get("/scripts?app=default").await.is(200)["items"][0].clone();
+    std::mem::replace(&mut world.manager, spare.manager).shutdown().await;
+    let late = owner.patch(&format!("/scripts/{}", id(&script)), json!({ "source": "\"changed\"" })).await;
+    late.problem(503, "not_live_yet");
+    assert_eq!(world.fetch("GET", "http://localhost/").await, "Hello World\n");
+}
+
+/// Polls only in the next life of a test.
+const NEVER: Duration = Duration::from_secs(60 * 60);
+
+fn patient(patience: Duration) -> ManagerConfig {
+    ManagerConfig { publish_timing: PublishTiming { poll: NEVER, patience }, ..config() }
+}
+
+/// Returns once the data plane answers so.
+async fn until_it_answers(world: &World, expected: &str) {
+    let answered = async { while world.fetch("GET", "http://localhost/").await != expected {} };
+    tokio::time::timeout(Duration::from_secs(20), answered).await.expect("it is published");
+}
+
+/// Publishing reads the domains, and a change of a script does not.
+const HIDE: &str = "ALTER TABLE domains RENAME TO hidden";
+const SHOW: &str = "ALTER TABLE hidden RENAME TO domains";
+
+async fn a_change_that_cannot_be_published_in_time_is_kept_and_told_not_to_be_live(test: &TestStore) {
+    let world = World::start_with(&test.store, patient(Duration::from_millis(300))).await;
+    let owner = world.owner().await;
+    let script = owner.get("/scripts?app=default").await.is(200)["items"][0].clone();
+    let path = format!("/scripts/{}", id(&script));
+    test.tamper(HIDE).await;
+    let kept = owner.patch(&path, json!({ "source": "\"changed\"" })).await;
+    assert!(!kept.headers.contains_key("retry-after"), "nothing is to be repeated");
+    kept.problem(503, "not_live_yet");
+    assert_eq!(owner.get(&path).await.is(200)["source"], "\"changed\"");
+    assert_eq!(world.fetch("GET", "http://localhost/").await, "Hello World\n");
+    test.tamper(SHOW).await;
+    until_it_answers(&world, "changed").await;
+}
+
+async fn a_change_waits_for_a_store_that_cannot_be_read_for_a_moment(test: &TestStore) {
+    let world = World::start_with(&test.store, patient(Duration::from_secs(60))).await;
+    let owner = world.owner().await;
+    let script = owner.get("/scripts?app=default").await.is(200)["items"][0].clone();
+    test.tamper(HIDE).await;
+    let change = tokio::spawn(async move {
+        owner.patch(&format!("/scripts/{}", id(&script)), json!({ "source": "\"changed\"" })).await
+    });
+    let published = world.snapshot.load().version();
+    while current_version(&mut test.store.read().await.unwrap()).await.unwrap() == published {}
+    test.tamper(SHOW).await;
+    change.await.unwrap().is(200);
+    assert_eq!(world.fetch("GET", "http://localhost/").await, "changed");
+}
+
+#[test]
+fn on_postgres_a_node_is_told_of_the_changes_of_another_also_after_its_connection_was_lost() {
+    crate::run(async || {
+        let test = TestStore::postgres().await;
+        let (here, there) = (World::start_with(&test.store, patient(NEVER)).await, World::start(&test.store).await);
+        let owner = there.owner().await;
+        let script = owner.get("/scripts?app=default").await.is(200)["items"][0].clone();
+        for source in ["\"one\"", "\"two\"", "\"three\"", "\"four\""] {
+            if source == "\"three\"" {
+                let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+                assert!(test.pg_connection().await.execute(cut).await.unwrap().rows_affected() > 0);
+            }
+            owner.patch(&format!("/scripts/{}", id(&script)), json!({ "source": source })).await.is(200);
+            until_it_answers(&here, source.trim_matches('"')).await;
+        }
+    });
 }
 
 on_both! {
     with_the_store_away_admin_calls_are_503_and_endpoints_answer,
     a_change_of_another_node_is_published_here,
-    a_shut_down_manager_leaves_the_snapshot_serving,
+    a_shut_down_manager_leaves_the_snapshot_serving_and_publishes_nothing_more,
+}
+
+mod with_damage {
+    use super::{
+        a_change_that_cannot_be_published_in_time_is_kept_and_told_not_to_be_live,
+        a_change_waits_for_a_store_that_cannot_be_read_for_a_moment,
+    };
+
+    on_both! {
+        damaged:
+        a_change_that_cannot_be_published_in_time_is_kept_and_told_not_to_be_live,
+        a_change_waits_for_a_store_that_cannot_be_read_for_a_moment,
+    }
 }

@@ -16,7 +16,7 @@ use picloud_manager::repo::members::{self, Member};
 use picloud_manager::repo::role::{AppRole, InstanceRole};
 use picloud_manager::repo::users;
 use picloud_manager::store::Store;
-use picloud_manager::{FirstOwner, Manager, ManagerConfig, Parts};
+use picloud_manager::{FirstOwner, Manager, ManagerConfig, Parts, PublishTiming};
 use picloud_shared::clock::{Clock, ManualClock, Timestamp};
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::execution::Origin;
@@ -53,6 +53,7 @@ pub fn config() -> ManagerConfig {
         limits: LimitPolicy::default(),
         first_owner: Some(FirstOwner { username: name(OWNER), password: PASSWORD.parse().unwrap() }),
         max_request_body_bytes: MAX_BODY,
+        publish_timing: PublishTiming::default(),
     }
 }
 
