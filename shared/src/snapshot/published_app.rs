@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use crate::app::App;
 use crate::domain_pattern::DomainPattern;
 use crate::execution::RecordPolicy;
@@ -35,8 +33,9 @@ pub struct ScriptRow {
     pub execute_access: ExecuteAccess,
 }
 
-/// Names one compiled program: a script's version, the names and versions of all modules it reaches, and its limits
-/// but for the timeout, which is the run's. Two snapshots with the same key run the same program.
+/// Names one compiled program: a script with its source, the names and sources of all modules it reaches, and its limits
+/// but for the timeout, which is the run's. Two snapshots with the same key run the same program. The sources themselves are
+/// in it, not their versions: in a restored backup a version may have another source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProgramKey([u8; 16]);
 
@@ -151,7 +150,7 @@ fn program_keys<'s>(scripts: &'s [ScriptRow]) -> Vec<ProgramKey> {
 
 /// A digest of all modules that these imports reach.
 fn reached_from(imports: &[ScriptName], modules: &HashMap<&str, &ScriptRow>) -> [u8; 32] {
-    // By name, too: two modules that swap their names leave every version as it was.
+    // By name, too: two modules that swap their names leave every source as it was.
     let mut reached: BTreeMap<&ScriptName, &ScriptRow> = BTreeMap::new();
     let mut open: Vec<&ScriptName> = imports.iter().collect();
     while let Some(name) = open.pop() {
@@ -161,31 +160,31 @@ fn reached_from(imports: &[ScriptName], modules: &HashMap<&str, &ScriptRow>) -> 
             open.extend(&module.imports);
         }
     }
-    let mut hash = Sha256::new();
+    let mut hash = blake3::Hasher::new();
     for (name, module) in reached {
         // A name holds no NUL, so that what one module feeds cannot be read as what two feed.
-        hash.update(name.as_str());
-        hash.update([0]);
+        hash.update(name.as_str().as_bytes());
+        hash.update(&[0]);
         hash.update(module.id.as_uuid().as_bytes());
-        hash.update(module.version.to_le_bytes());
+        hash.update(blake3::hash(module.source.as_str().as_bytes()).as_bytes());
     }
     hash.finalize().into()
 }
 
 fn program_key(script: &ScriptRow, reached: &[u8; 32]) -> ProgramKey {
-    let mut hash = Sha256::new();
+    let mut hash = blake3::Hasher::new();
     hash.update(script.id.as_uuid().as_bytes());
-    hash.update(script.version.to_le_bytes());
+    hash.update(blake3::hash(script.source.as_str().as_bytes()).as_bytes());
     hash.update(reached);
     let l = &script.limits;
     for knob in
         [l.max_operations, l.max_string_size, l.max_array_size, l.max_map_size, l.max_call_levels, l.max_expr_depth]
     {
-        hash.update(knob.to_le_bytes());
+        hash.update(&knob.to_le_bytes());
     }
-    hash.update(script.kind.as_str());
+    hash.update(script.kind.as_str().as_bytes());
     let mut key = [0; 16];
-    key.copy_from_slice(&hash.finalize()[..16]);
+    hash.finalize_xof().fill(&mut key);
     ProgramKey(key)
 }
 
@@ -239,11 +238,16 @@ pub(super) mod tests {
 
     #[test]
     fn changing_a_module_changes_the_programs_of_all_that_reach_it_and_of_nothing_else() {
-        assert_eq!(changed(rows(), |rows| rows[2].version = 2), ["shop", "cart", "money"]);
-        assert_eq!(changed(rows(), |rows| rows[1].version = 2), ["shop", "cart"]);
-        assert_eq!(changed(rows(), |rows| rows[4].version = 2), ["blog", "text"]);
-        assert_eq!(changed(rows(), |rows| rows[5].version = 2), ["bare"]);
+        assert_eq!(changed(rows(), |rows| set_source(&mut rows[2])), ["shop", "cart", "money"]);
+        assert_eq!(changed(rows(), |rows| set_source(&mut rows[1])), ["shop", "cart"]);
+        assert_eq!(changed(rows(), |rows| set_source(&mut rows[4])), ["blog", "text"]);
+        assert_eq!(changed(rows(), |rows| set_source(&mut rows[5])), ["bare"]);
         assert_eq!(changed(rows(), |_| {}), [""; 0]);
+    }
+
+    /// Another source under the same version, as a restored backup may have it.
+    fn set_source(row: &mut ScriptRow) {
+        row.source = "1".parse().unwrap();
     }
 
     #[test]
@@ -281,7 +285,7 @@ pub(super) mod tests {
     #[test]
     fn a_missing_import_and_a_circle_still_have_a_key() {
         let circle = vec![endpoint(1, "e", &["a", "gone"]), module(2, "a", &["b"]), module(3, "b", &["a"])];
-        assert_eq!(changed(circle.clone(), |rows| rows[2].version = 2), ["e", "a", "b"]);
+        assert_eq!(changed(circle.clone(), |rows| set_source(&mut rows[2])), ["e", "a", "b"]);
         assert_eq!(changed(circle, |rows| rows.push(module(4, "gone", &[]))), ["e"]);
     }
 
