@@ -68,6 +68,11 @@ impl ExecutionWriter {
         self.buffer.dropped.load(Ordering::Relaxed)
     }
 
+    /// Waits until so much was written that [`ExecutionWriter::prune`] is wanted before its time.
+    pub async fn prune_due(&self) {
+        self.buffer.prune_due.notified().await;
+    }
+
     /// Deletes what is too old or too much; how many records. To be called now and then in the background.
     ///
     /// # Errors

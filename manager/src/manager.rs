@@ -266,17 +266,25 @@ async fn prepare_first_owner(
 async fn keep_house(store: Store, clock: Arc<dyn Clock>, execution_log: ExecutionWriter) {
     let mut turns = interval(HOUSEKEEPING_INTERVAL);
     loop {
-        turns.tick().await;
-        survive("deleting what has expired", delete_expired(&store, &*clock, &execution_log)).await;
+        tokio::select! {
+            _ = turns.tick() => {
+                survive("deleting expired sessions", end_expired_sessions(&store, &*clock)).await;
+            }
+            () = execution_log.prune_due() => {}
+        }
+        survive("pruning the execution log", prune(&execution_log)).await;
     }
 }
 
-async fn delete_expired(store: &Store, clock: &dyn Clock, execution_log: &ExecutionWriter) {
+async fn end_expired_sessions(store: &Store, clock: &dyn Clock) {
     match delete_expired_sessions(store, clock).await {
         Ok(0) => {}
         Ok(count) => debug!(count, "expired sessions are deleted"),
         Err(error) => warn!(error = &error as &dyn std::error::Error, "expired sessions stay for now"),
     }
+}
+
+async fn prune(execution_log: &ExecutionWriter) {
     if let Err(error) = execution_log.prune().await {
         warn!(error = &error as &dyn std::error::Error, "old execution records stay for now");
     }

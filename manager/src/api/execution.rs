@@ -13,10 +13,10 @@ use utoipa_axum::routes;
 use crate::api::ApiState;
 use crate::api::extract::{Caller, Path, Query, app_ref, page_size};
 use crate::api::openapi::problems;
-use crate::api::problem::ApiError;
+use crate::api::problem::{ApiError, FieldError};
 use crate::api::schema::{self, FailureView, LogLineView};
 use crate::repo::executions::Execution;
-use crate::service::execution::{LogPage, LogQuery};
+use crate::service::execution::{LogPage, LogQuery, MAX_COUNTED};
 
 pub(crate) fn operations() -> OpenApiRouter<ApiState> {
     OpenApiRouter::default().routes(routes!(list_executions_of_script)).routes(routes!(list_executions_of_app))
@@ -85,13 +85,17 @@ impl From<Execution> for ExecutionView {
 struct ExecutionList {
     /// The newest first.
     items: Vec<ExecutionView>,
-    /// How many records pass the filter.
+    /// The `cursor` of the next page, if there is one.
+    next_cursor: Option<String>,
+    /// How many records pass the filter on all pages; 10,000 stands for that many or more.
+    #[schema(maximum = 10_000)]
     total: u64,
 }
 
 impl From<LogPage> for ExecutionList {
-    fn from(LogPage { items, total }: LogPage) -> Self {
-        Self { items: items.into_iter().map(ExecutionView::from).collect(), total }
+    fn from(LogPage { page, total }: LogPage) -> Self {
+        let items = page.items.into_iter().map(ExecutionView::from).collect();
+        Self { items, next_cursor: page.next.map(|id| id.to_string()), total }
     }
 }
 
@@ -103,8 +107,13 @@ struct ExecutionQuery {
     #[serde(default)]
     #[param(minimum = 1)]
     limit: Option<u32>,
-    /// Records to leave out, from the newest on.
+    /// The `next_cursor` of the page before.
     #[serde(default)]
+    #[param(value_type = Option<String>)]
+    cursor: Option<ExecutionId>,
+    /// Records to leave out, from the newest on, in place of `cursor`: 10,000 at most.
+    #[serde(default)]
+    #[param(maximum = 10_000)]
     offset: u32,
     /// Only with this outcome.
     #[serde(default)]
@@ -120,8 +129,15 @@ impl TryFrom<ExecutionQuery> for LogQuery {
     type Error = ApiError;
 
     fn try_from(query: ExecutionQuery) -> Result<Self, ApiError> {
-        let ExecutionQuery { limit, offset, outcome, since } = query;
-        Ok(Self { size: page_size(limit)?, offset, outcome, since })
+        let ExecutionQuery { limit, cursor: before, offset, outcome, since } = query;
+        let invalid = |detail: &str| Err(ApiError::invalid(vec![FieldError::new("offset", detail)]));
+        if offset > MAX_COUNTED {
+            return invalid("an offset is 10000 at most; go on by cursor");
+        }
+        if offset > 0 && before.is_some() {
+            return invalid("send either cursor or offset");
+        }
+        Ok(Self { size: page_size(limit)?, before, offset, outcome, since })
     }
 }
 

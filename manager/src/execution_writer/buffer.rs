@@ -29,6 +29,8 @@ pub(super) struct Buffer {
     pub bell: Bell,
     /// Rung when it should be written soon, not at the next tick.
     pub crowded: Notify,
+    /// Rung when so much was written that old records may have to go.
+    pub prune_due: Notify,
     bytes: AtomicUsize,
     sender: mpsc::Sender<Waiting>,
 }
@@ -50,6 +52,7 @@ impl Buffer {
             dropped: AtomicU64::new(0),
             bell: Bell::default(),
             crowded: Notify::new(),
+            prune_due: Notify::new(),
             bytes: AtomicUsize::new(0),
             sender,
         };

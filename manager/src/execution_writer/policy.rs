@@ -32,7 +32,16 @@ pub struct Rate {
     pub burst: u32,
 }
 
+/// Bytes of new records after which old ones are looked at again: at a full log's rate more often than the clock does it.
+const PRUNE_STEP: u64 = 32 * 1024 * 1024;
+
 impl LogPolicy {
+    /// How much is written between two prunes, at most an eighth of what may be kept. A prune leaves as much room, so that
+    /// the log stays below its limit.
+    pub(super) fn prune_step(&self) -> u64 {
+        PRUNE_STEP.min(self.max_bytes / 8)
+    }
+
     /// The defaults for a store: a row takes about 170 bytes with its index, and SQLite's disk is often an SD card.
     pub fn for_store(store: &Store) -> Self {
         let sqlite = Self {

@@ -11,6 +11,7 @@ use crate::repo::RepoError;
 use crate::repo::executions::counters::{self, Counter};
 use crate::repo::executions::insert::{self, NewExecution};
 use crate::store::Store;
+use crate::survive::{survive, survive_now};
 
 /// Between these, a tick bounds how much a crash can lose and how often an SD card is written.
 const SHORTEST_TICK: Duration = Duration::from_millis(100);
@@ -39,6 +40,8 @@ pub(super) struct Writer {
     records: mpsc::Receiver<Waiting>,
     commands: mpsc::UnboundedReceiver<Command>,
     store_is_down: bool,
+    /// Bytes of records since a prune was last asked for.
+    unpruned: u64,
 }
 
 impl Writer {
@@ -48,24 +51,24 @@ impl Writer {
         records: mpsc::Receiver<Waiting>,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
-        Self { store, buffer, records, commands, store_is_down: false }
+        Self { store, buffer, records, commands, store_is_down: false, unpruned: 0 }
     }
 
     pub async fn run(mut self) {
         loop {
             match self.next_turn().await {
-                Turn::Tick => self.write_what_waits().await,
+                Turn::Tick => self.write().await,
                 Turn::Command(Some(Command::Flush(done))) => {
-                    self.write_what_waits().await;
+                    self.write().await;
                     done.send(()).ok();
                 }
                 Turn::Command(Some(Command::Stop(done))) => {
                     self.records.close();
-                    self.write_what_waits().await;
+                    self.write().await;
                     done.send(()).ok();
                     return;
                 }
-                Turn::Command(None) => return self.write_what_waits().await,
+                Turn::Command(None) => return self.write().await,
             }
         }
     }
@@ -81,6 +84,10 @@ impl Writer {
             () = self.buffer.crowded.notified() => Turn::Tick,
             () = tokio::time::sleep(tick) => Turn::Tick,
         }
+    }
+
+    async fn write(&mut self) {
+        survive("writing execution records", self.write_what_waits()).await;
     }
 
     /// Writes what waits at this moment; what comes meanwhile rings the bell again.
@@ -101,9 +108,9 @@ impl Writer {
     async fn try_write(&mut self, mut waiting: usize) -> Result<(), RepoError> {
         let mut result = self.write_counters().await;
         while waiting > 0 && result.is_ok() {
-            let rows = self.take_rows(waiting.min(BATCH)).await;
-            // Nobody else takes from the channel, so only a closed one can have fewer.
-            waiting = if rows.is_empty() { 0 } else { waiting - rows.len() };
+            let (rows, taken) = self.take_rows(waiting.min(BATCH)).await;
+            // Nobody else takes from the channel, so that what waited is there.
+            waiting = if taken == 0 { 0 } else { waiting - taken };
             result = self.write_rows(&rows).await;
         }
         if result.is_err() {
@@ -113,21 +120,26 @@ impl Writer {
         result
     }
 
-    /// Up to `count` rows, at least one where one waits, fewer when they are large.
-    async fn take_rows(&mut self, count: usize) -> Vec<NewExecution> {
-        let (mut rows, mut bytes) = (Vec::with_capacity(count), 0);
-        while rows.len() < count
+    /// Rows of up to `count` records, fewer when they are large, and how many records were taken for them: at least one where
+    /// one waits.
+    async fn take_rows(&mut self, count: usize) -> (Vec<NewExecution>, usize) {
+        let (mut rows, mut taken, mut bytes) = (Vec::with_capacity(count), 0, 0);
+        while taken < count
             && bytes < BATCH_BYTES
             && let Ok(waiting) = self.records.try_recv()
         {
             self.buffer.release(&waiting);
             bytes += waiting.bytes;
-            rows.push(render::row(&waiting.record, waiting.weight));
-            if rows.len() % ROWS_PER_TURN == 0 {
+            taken += 1;
+            match survive_now("rendering an execution record", || render::row(&waiting.record, waiting.weight)) {
+                Some(row) => rows.push(row),
+                None => self.buffer.count_dropped(waiting.weight),
+            }
+            if taken % ROWS_PER_TURN == 0 {
                 tokio::task::yield_now().await;
             }
         }
-        rows
+        (rows, taken)
     }
 
     /// Writes the counts in a transaction of their own: rows may be written in parts, but counts must be added once.
@@ -152,11 +164,14 @@ impl Writer {
     ///
     /// # Errors
     /// The store cannot be reached; the rows are counted as dropped.
-    async fn write_rows(&self, rows: &[NewExecution]) -> Result<(), RepoError> {
+    async fn write_rows(&mut self, rows: &[NewExecution]) -> Result<(), RepoError> {
         let mut parts = vec![rows];
         while let Some(rows) = parts.pop() {
             let (error, lost) = match self.transaction(rows, &[]).await {
-                Ok(()) => continue,
+                Ok(()) => {
+                    self.note_written(rows);
+                    continue;
+                }
                 Err(RepoError::Failed(_) | RepoError::Unstorable(_)) if rows.len() > 1 => {
                     let (left, right) = rows.split_at(rows.len() / 2);
                     parts.extend([right, left]);
@@ -169,6 +184,15 @@ impl Writer {
             unless_refused(error, "execution records were refused")?;
         }
         Ok(())
+    }
+
+    /// Asks for a prune after so many bytes.
+    fn note_written(&mut self, rows: &[NewExecution]) {
+        self.unpruned += rows.iter().map(NewExecution::bytes).sum::<u64>();
+        if self.unpruned >= self.buffer.policy.prune_step() {
+            self.unpruned = 0;
+            self.buffer.prune_due.notify_one();
+        }
     }
 
     /// Writes in one transaction, again where another one was in the way.

@@ -7,6 +7,7 @@ use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::{ExecutionFailure, LogLine, Origin, Outcome};
 use picloud_shared::id::{AppId, ExecutionId, RouteId, ScriptId};
 use sqlx::FromRow;
+use uuid::Uuid;
 
 use crate::repo::RepoError;
 use crate::repo::column::{Count, Listed, StoreRow, listed};
@@ -109,28 +110,74 @@ macro_rules! columns {
 use columns;
 
 macro_rules! select {
-    ($what:expr, $rest:literal) => {
-        concat!("SELECT ", $what, " FROM executions WHERE ", $rest)
+    ($rest:literal) => {
+        concat!("SELECT ", columns!(), " FROM executions ", $rest)
     };
 }
 
-statements! {
-    LIST_OF_SCRIPT = select!(columns!(), "script_id = $1 AND ($2 IS NULL OR outcome = $2) \
-        AND started_at >= $3 ORDER BY started_at DESC, id DESC LIMIT $4 OFFSET $5"),
-        select!(columns!(), "script_id = $1 AND ($2::text IS NULL OR outcome = $2) \
-        AND started_at >= $3 ORDER BY started_at DESC, id DESC LIMIT $4 OFFSET $5");
-    LIST_OF_APP = select!(columns!(), "app_id = $1 AND ($2 IS NULL OR outcome = $2) \
-        AND started_at >= $3 ORDER BY started_at DESC, id DESC LIMIT $4 OFFSET $5"),
-        select!(columns!(), "app_id = $1 AND ($2::text IS NULL OR outcome = $2) \
-        AND started_at >= $3 ORDER BY started_at DESC, id DESC LIMIT $4 OFFSET $5");
-    COUNT_OF_SCRIPT = select!("COUNT(*) AS count", "script_id = $1 AND ($2 IS NULL OR outcome = $2) \
-        AND started_at >= $3"),
-        select!("COUNT(*) AS count", "script_id = $1 AND ($2::text IS NULL OR outcome = $2) AND started_at >= $3");
-    COUNT_OF_APP = select!("COUNT(*) AS count", "app_id = $1 AND ($2 IS NULL OR outcome = $2) AND started_at >= $3"),
-        select!("COUNT(*) AS count", "app_id = $1 AND ($2::text IS NULL OR outcome = $2) AND started_at >= $3");
+macro_rules! count {
+    ($rest:literal) => {
+        concat!("SELECT COUNT(*) AS count FROM (SELECT 1 FROM executions ", $rest, ") AS found")
+    };
 }
 
-/// Up to `limit` kept executions after the first `offset`, the newest first.
+// Without statistics SQLite takes the index without the outcome for either, so it is told which one. PostgreSQL would rather go
+// through all newest rows by the primary key where an app has many of them; an order that begins with the app is not that key's.
+statements! {
+    LIST_OF_SCRIPT = select!("WHERE script_id = $1 AND id < $2 AND id >= $3 \
+        AND started_at >= $4 ORDER BY id DESC LIMIT $5 OFFSET $6"),
+        select!("WHERE (script_id, id) < ($1, $2) AND (script_id, id) >= ($1, $3) \
+        AND started_at >= $4 ORDER BY script_id DESC, id DESC LIMIT $5 OFFSET $6");
+    LIST_OF_SCRIPT_BY_OUTCOME = select!("INDEXED BY executions_script_id_outcome_id_idx \
+        WHERE script_id = $1 AND outcome = $7 AND id < $2 AND id >= $3 AND started_at >= $4 ORDER BY id DESC LIMIT $5 OFFSET $6"),
+        select!("WHERE (script_id, outcome, id) < ($1, $7, $2) AND (script_id, outcome, id) >= ($1, $7, $3) \
+        AND started_at >= $4 ORDER BY script_id DESC, outcome DESC, id DESC LIMIT $5 OFFSET $6");
+    LIST_OF_APP = select!("WHERE app_id = $1 AND id < $2 AND id >= $3 \
+        AND started_at >= $4 ORDER BY id DESC LIMIT $5 OFFSET $6"),
+        select!("WHERE (app_id, id) < ($1, $2) AND (app_id, id) >= ($1, $3) \
+        AND started_at >= $4 ORDER BY app_id DESC, id DESC LIMIT $5 OFFSET $6");
+    LIST_OF_APP_BY_OUTCOME = select!("INDEXED BY executions_app_id_outcome_id_idx \
+        WHERE app_id = $1 AND outcome = $7 AND id < $2 AND id >= $3 AND started_at >= $4 ORDER BY id DESC LIMIT $5 OFFSET $6"),
+        select!("WHERE (app_id, outcome, id) < ($1, $7, $2) AND (app_id, outcome, id) >= ($1, $7, $3) \
+        AND started_at >= $4 ORDER BY app_id DESC, outcome DESC, id DESC LIMIT $5 OFFSET $6");
+    COUNT_OF_SCRIPT = count!("WHERE script_id = $1 AND id >= $2 AND started_at >= $3 LIMIT $4"),
+        count!("WHERE (script_id, id) >= ($1, $2) AND script_id <= $1 AND started_at >= $3 ORDER BY script_id, id LIMIT $4");
+    COUNT_OF_SCRIPT_BY_OUTCOME = count!("INDEXED BY executions_script_id_outcome_id_idx \
+        WHERE script_id = $1 AND outcome = $5 AND id >= $2 AND started_at >= $3 LIMIT $4"),
+        count!("WHERE script_id = $1 AND outcome = $5 AND id >= $2 AND started_at >= $3 LIMIT $4");
+    COUNT_OF_APP = count!("WHERE app_id = $1 AND id >= $2 AND started_at >= $3 LIMIT $4"),
+        count!("WHERE (app_id, id) >= ($1, $2) AND app_id <= $1 AND started_at >= $3 ORDER BY app_id, id LIMIT $4");
+    COUNT_OF_APP_BY_OUTCOME = count!("INDEXED BY executions_app_id_outcome_id_idx \
+        WHERE app_id = $1 AND outcome = $5 AND id >= $2 AND started_at >= $3 LIMIT $4"),
+        count!("WHERE app_id = $1 AND outcome = $5 AND id >= $2 AND started_at >= $3 LIMIT $4");
+}
+
+/// The first id that a moment can have. Ids are in the order of time.
+fn first_id_at(moment: Timestamp) -> Uuid {
+    Uuid::from_u128(u128::from(u64::try_from(moment.as_millis()).unwrap_or(0)) << 80)
+}
+
+/// An id is made just before its execution is admitted; a second is more than any machine takes in between.
+const ADMITTED_WITHIN: Duration = Duration::from_secs(1);
+
+impl ExecutionFilter {
+    fn of_uuid(&self) -> Uuid {
+        match self.of {
+            ExecutionsOf::Script(id) => id.as_uuid(),
+            ExecutionsOf::App(id) => id.as_uuid(),
+        }
+    }
+
+    /// From which id on to look, which an index finds, and from which moment on exactly.
+    fn since(&self) -> (Uuid, i64) {
+        match self.since {
+            None => (Uuid::nil(), i64::MIN),
+            Some(since) => (first_id_at(since.minus(ADMITTED_WITHIN)), since.as_millis()),
+        }
+    }
+}
+
+/// Up to `limit` kept executions from before `before`, without the first `offset` of them, the newest first.
 ///
 /// # Errors
 /// [`RepoError::Unavailable`].
@@ -138,35 +185,46 @@ pub async fn list(
     conn: &mut Conn,
     filter: &ExecutionFilter,
     limit: u32,
+    before: Option<ExecutionId>,
     offset: u32,
 ) -> Result<Vec<Listed<Execution>>, RepoError> {
-    let (statement, id) = match filter.of {
-        ExecutionsOf::Script(id) => (LIST_OF_SCRIPT, id.as_uuid()),
-        ExecutionsOf::App(id) => (LIST_OF_APP, id.as_uuid()),
+    let statement = match (filter.of, filter.outcome) {
+        (ExecutionsOf::Script(_), None) => LIST_OF_SCRIPT,
+        (ExecutionsOf::Script(_), Some(_)) => LIST_OF_SCRIPT_BY_OUTCOME,
+        (ExecutionsOf::App(_), None) => LIST_OF_APP,
+        (ExecutionsOf::App(_), Some(_)) => LIST_OF_APP_BY_OUTCOME,
     };
+    let (from_id, from) = filter.since();
     let rows = on_db!(conn, db => {
-        let query = sqlx::query_as(statement.on(db)).bind(id);
-        let query = query.bind(filter.outcome.map(Outcome::as_str)).bind(since(filter));
-        Ok(query.bind(i64::from(limit)).bind(i64::from(offset)).fetch_all(db).await?)
+        let query = sqlx::query_as(statement.on(db)).bind(filter.of_uuid());
+        let query = query.bind(before.map_or(Uuid::max(), ExecutionId::as_uuid)).bind(from_id).bind(from);
+        let query = query.bind(i64::from(limit)).bind(i64::from(offset));
+        Ok(match filter.outcome {
+            None => query.fetch_all(db).await?,
+            Some(outcome) => query.bind(outcome.as_str()).fetch_all(db).await?,
+        })
     })?;
     Ok(listed(rows))
 }
 
-/// How many kept executions pass the filter.
+/// How many kept executions pass the filter, counted no further than to `most`.
 ///
 /// # Errors
 /// [`RepoError::Unavailable`].
-pub async fn count(conn: &mut Conn, filter: &ExecutionFilter) -> Result<u64, RepoError> {
-    let (statement, id) = match filter.of {
-        ExecutionsOf::Script(id) => (COUNT_OF_SCRIPT, id.as_uuid()),
-        ExecutionsOf::App(id) => (COUNT_OF_APP, id.as_uuid()),
+pub async fn count(conn: &mut Conn, filter: &ExecutionFilter, most: u32) -> Result<u64, RepoError> {
+    let statement = match (filter.of, filter.outcome) {
+        (ExecutionsOf::Script(_), None) => COUNT_OF_SCRIPT,
+        (ExecutionsOf::Script(_), Some(_)) => COUNT_OF_SCRIPT_BY_OUTCOME,
+        (ExecutionsOf::App(_), None) => COUNT_OF_APP,
+        (ExecutionsOf::App(_), Some(_)) => COUNT_OF_APP_BY_OUTCOME,
     };
+    let (from_id, from) = filter.since();
     on_db!(conn, db => {
-        let query = sqlx::query_as::<_, Count>(statement.on(db)).bind(id);
-        Ok(query.bind(filter.outcome.map(Outcome::as_str)).bind(since(filter)).fetch_one(db).await?.count)
+        let query = sqlx::query_as::<_, Count>(statement.on(db)).bind(filter.of_uuid());
+        let query = query.bind(from_id).bind(from).bind(i64::from(most));
+        Ok(match filter.outcome {
+            None => query.fetch_one(db).await?.count,
+            Some(outcome) => query.bind(outcome.as_str()).fetch_one(db).await?.count,
+        })
     })
-}
-
-fn since(filter: &ExecutionFilter) -> i64 {
-    filter.since.map_or(i64::MIN, Timestamp::as_millis)
 }

@@ -2,13 +2,13 @@
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::Outcome;
-use picloud_shared::id::ScriptId;
+use picloud_shared::id::{ExecutionId, ScriptId};
 
 use crate::execution_writer::ExecutionWriter;
 use crate::repo::executions::{self, Execution, ExecutionFilter, ExecutionsOf};
 use crate::service::authorize::{Actor, AppRef, Capability};
 use crate::service::error::ServiceError;
-use crate::service::page::{PageSize, readable};
+use crate::service::page::{Page, PageSize};
 use crate::service::script::find_meta;
 use crate::store::Store;
 
@@ -20,14 +20,18 @@ pub(crate) struct ExecutionService {
 /// Which part of a log.
 pub(crate) struct LogQuery {
     pub size: PageSize,
+    pub before: Option<ExecutionId>,
     pub offset: u32,
     pub outcome: Option<Outcome>,
     pub since: Option<Timestamp>,
 }
 
-/// A part of a log, and how many entries the whole has.
+/// As far as a log is counted, and as far as one may go into it by offset.
+pub(crate) const MAX_COUNTED: u32 = 10_000;
+
+/// A part of a log, and how many entries the whole has, up to [`MAX_COUNTED`].
 pub(crate) struct LogPage {
-    pub items: Vec<Execution>,
+    pub page: Page<Execution, ExecutionId>,
     pub total: u64,
 }
 
@@ -58,9 +62,9 @@ impl ExecutionService {
         self.writer.flush().await;
         let mut conn = self.store.read_logs().await?;
         let filter = ExecutionFilter { of, outcome: query.outcome, since: query.since };
-        let items = executions::list(&mut conn, &filter, query.size.get(), query.offset).await?;
-        let items = readable("execution", items);
-        let total = executions::count(&mut conn, &filter).await?;
-        Ok(LogPage { items, total })
+        let found = executions::list(&mut conn, &filter, query.size.plus_one(), query.before, query.offset).await?;
+        let page = Page::of_rows("execution", found, query.size, |row| row.id.as_uuid(), ExecutionId::from_uuid);
+        let total = executions::count(&mut conn, &filter, MAX_COUNTED).await?;
+        Ok(LogPage { page, total })
     }
 }

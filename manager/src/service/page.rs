@@ -23,10 +23,6 @@ impl PageSize {
         }
     }
 
-    pub(crate) fn get(self) -> u32 {
-        self.0
-    }
-
     /// One more than fits, to see whether there is a next page.
     pub(crate) fn plus_one(self) -> u32 {
         self.0 + 1
@@ -80,7 +76,7 @@ mod tests {
 
     #[test]
     fn sizes_default_to_50_and_stop_at_200() {
-        let size = |asked| PageSize::new(asked).map(PageSize::get);
+        let size = |asked| PageSize::new(asked).map(|size| size.0);
         assert_eq!([size(None), size(Some(1)), size(Some(999)), size(Some(0))], [Some(50), Some(1), Some(200), None]);
     }
 

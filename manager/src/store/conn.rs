@@ -11,11 +11,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::repo::RepoError;
 use crate::store::PING_TIMEOUT;
 
-/// How long one repository function may take but for a load of everything: most take well under a millisecond, and a
+/// How long one repository function may take but for one that goes through everything: most take well under a millisecond, and a
 /// database that is silent for longer is out of reach.
 pub(crate) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long one statement of a load of everything may take, which grows with the instance.
+/// How long one statement may take that goes through everything, which grows with the instance: the load at the start, and the
+/// measuring of the execution log. Nobody waits for either.
 pub(crate) const LOAD_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// A connection, in a transaction or not: what every repository function works on.

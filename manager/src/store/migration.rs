@@ -18,8 +18,14 @@ pub struct Step {
 }
 
 /// All steps, in order. A step that was released never changes.
-pub const HISTORY: &[Step] =
-    &[Step { version: 1, name: "serve", text: include_str!("../../../migrations/0001_serve.sql") }];
+pub const HISTORY: &[Step] = &[
+    Step { version: 1, name: "serve", text: include_str!("../../../migrations/0001_serve.sql") },
+    Step {
+        version: 2,
+        name: "execution log indexes",
+        text: include_str!("../../../migrations/0002_execution_log_indexes.sql"),
+    },
+];
 
 /// The number of the newest step: the fifth versioned surface.
 pub fn newest_version(history: &[Step]) -> i64 {

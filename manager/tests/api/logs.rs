@@ -45,6 +45,12 @@ async fn one_sees_the_request_that_one_just_made(store: &Store) {
     let page = owner.get(&format!("{path}?limit=1&offset=1")).await.is(200);
     assert_eq!((&page["items"], &page["total"]), (&json!([good]), &json!(2)));
     assert_eq!(owner.get("/apps/default/logs").await.is(200)["total"], 0);
+    let first = owner.get(&format!("{path}?limit=1")).await.is(200);
+    assert_eq!(first["items"], json!([failed]));
+    let next = format!("{path}?limit=1&cursor={}", first["next_cursor"].as_str().unwrap());
+    let second = owner.get(&next).await.is(200);
+    assert_eq!((&second["items"], &second["total"]), (&json!([good]), &json!(2)));
+    assert!(second["next_cursor"].is_null());
 }
 
 async fn bad_filters_are_refused_by_name(store: &Store) {
@@ -55,6 +61,9 @@ async fn bad_filters_are_refused_by_name(store: &Store) {
         ("limit=-1", "limit"),
         ("offset=-1", "offset"),
         ("offset=99999999999", "offset"),
+        ("offset=10001", "offset"),
+        ("offset=1&cursor=0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a", "offset"),
+        ("cursor=x", "cursor"),
         ("outcome=fine", "outcome"),
         ("since=yesterday", "since"),
         ("level=warn", "level"),

@@ -44,7 +44,7 @@ async fn insert(test: &TestStore, rows: &[NewExecution]) {
 
 async fn count_of_app(test: &TestStore, app_id: AppId) -> u64 {
     let filter = ExecutionFilter { of: ExecutionsOf::App(app_id), outcome: None, since: None };
-    executions::count(&mut test.store.read_logs().await.unwrap(), &filter).await.unwrap()
+    executions::count(&mut test.store.read_logs().await.unwrap(), &filter, u32::MAX).await.unwrap()
 }
 
 on_both! {
@@ -64,7 +64,7 @@ on_both! {
             };
             insert(&test, std::slice::from_ref(&written)).await;
             let filter = ExecutionFilter { of: ExecutionsOf::Script(script_id), outcome: None, since: None };
-            let read = executions::list(&mut test.store.read_logs().await.unwrap(), &filter, 1, 0).await.unwrap();
+            let read = executions::list(&mut test.store.read_logs().await.unwrap(), &filter, 1, None, 0).await.unwrap();
             let expected = Execution {
                 id: written.id,
                 app_id,
@@ -119,10 +119,14 @@ on_both! {
             (ExecutionFilter { outcome: Some(Outcome::Rejected), ..of_app }, 9, 0, &[], 0),
             (ExecutionFilter { since: Some(seconds(3)), ..of_app }, 9, 0, &[5, 4, 3], 3),
         ] {
-            let listed = all(executions::list(&mut conn, &filter, limit, offset).await.unwrap());
+            let listed = all(executions::list(&mut conn, &filter, limit, None, offset).await.unwrap());
             let ids: Vec<_> = listed.iter().map(|execution| execution.id).collect();
             assert_eq!(ids, expected.iter().map(|at| rows[*at].id).collect::<Vec<_>>(), "{filter:?}");
-            assert_eq!(executions::count(&mut conn, &filter).await.unwrap(), total, "{filter:?}");
+            assert_eq!(executions::count(&mut conn, &filter, 100).await.unwrap(), total, "{filter:?}");
+            assert_eq!(executions::count(&mut conn, &filter, 2).await.unwrap(), total.min(2), "{filter:?}");
+            let Some((last, before)) = ids.split_last() else { continue };
+            let rest = all(executions::list(&mut conn, &filter, 9, before.last().copied(), 0).await.unwrap());
+            assert!(before.is_empty() || rest[0].id == *last, "a cursor goes on after its row");
         }
     }
 
@@ -167,7 +171,7 @@ on_both! {
         assert_eq!(retention::delete_oldest_of_app(&mut tx, app_id, 2).await.unwrap(), 2);
         retention::vacuum_some(&mut tx).await.unwrap();
         let filter = ExecutionFilter { of: ExecutionsOf::App(app_id), outcome: None, since: None };
-        let left = all(executions::list(&mut tx, &filter, 9, 0).await.unwrap());
+        let left = all(executions::list(&mut tx, &filter, 9, None, 0).await.unwrap());
         let left: Vec<_> = left.iter().map(|execution| execution.id).collect();
         assert_eq!(left, [rows[9].id, rows[8].id, rows[7].id]);
     }

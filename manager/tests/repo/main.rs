@@ -16,6 +16,7 @@ mod config;
 mod executions;
 mod migrations;
 mod outage;
+mod plans;
 mod scripts;
 mod snapshot;
 mod statements;

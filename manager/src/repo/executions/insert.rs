@@ -50,6 +50,17 @@ pub struct NewExecution {
     pub logs: String,
 }
 
+/// Bytes that a row takes beside its documents: its other columns, its header and its places in the indexes.
+pub(crate) const ROW_BYTES: u64 = 300;
+
+impl NewExecution {
+    /// About how many bytes the row takes in the store.
+    pub fn bytes(&self) -> u64 {
+        let documents = [Some(&self.request), self.response.as_ref(), self.error.as_ref(), Some(&self.logs)];
+        ROW_BYTES + documents.into_iter().flatten().map(|text| text.len() as u64).sum::<u64>()
+    }
+}
+
 statements! {
     INSERT = concat!("INSERT INTO executions (", columns!(), ") \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING"),
