@@ -217,25 +217,32 @@ fn arrange(loaded: Loaded, publish: impl Fn(AppRows) -> PublishedApp) -> Vec<Arc
     loaded.apps.into_iter().filter_map(arrange_one).collect()
 }
 
-fn publishable(AppRows { app, claims, scripts, routes }: AppRows) -> PublishedApp {
+fn publishable(AppRows { app, record_policy, claims, scripts, routes }: AppRows) -> PublishedApp {
     let (published, astray) = PublishedApp::new(app, claims, scripts, routes);
     for route in astray {
         warn!(app_id = %route.app_id, route_id = %route.id, "a route is left out: it leads to no published endpoint, or the app's routes spread too far with it");
     }
-    published
+    published.with_record_policy(record_policy)
 }
 
 #[cfg(test)]
 mod tests {
     use picloud_shared::app::App;
     use picloud_shared::clock::Timestamp;
+    use picloud_shared::execution::RecordPolicy;
     use picloud_shared::id::AppId;
 
     use super::*;
 
     fn rows(slug: &str) -> AppRows {
         let app = App { id: AppId::generate(Timestamp::from_millis(1)), slug: slug.parse().unwrap() };
-        AppRows { app, claims: Vec::new(), scripts: Vec::new(), routes: Vec::new() }
+        AppRows {
+            app,
+            record_policy: RecordPolicy::default(),
+            claims: Vec::new(),
+            scripts: Vec::new(),
+            routes: Vec::new(),
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::id::{AppId, ExecutionId, RouteId, ScriptId};
 use crate::request::RequestHead;
 
-pub use record_policy::RecordPolicy;
+pub use record_policy::{InvalidRedactedHeaders, RecordPolicy, RedactedHeaders};
 
 /// Bytes of each body that a record keeps.
 pub const RECORDED_BODY_BYTES: usize = 4 * 1024;

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use http::StatusCode;
 use picloud_shared::clock::Timestamp;
+use picloud_shared::execution::RedactedHeaders;
 use picloud_shared::id::AppId;
 use picloud_shared::name::{AppName, AppSlug};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use crate::api::precondition::{IfMatch, etag};
 use crate::api::problem::ApiError;
 use crate::api::schema;
 use crate::repo::role::AppRole;
-use crate::service::app::{NewApp, revision};
+use crate::service::app::{AppPatch, NewApp, revision};
 use crate::service::authorize::Access;
 
 pub(crate) fn operations() -> OpenApiRouter<ApiState> {
@@ -35,6 +36,11 @@ struct AppView {
     slug: String,
     /// What people call it.
     name: String,
+    /// Headers that its execution records leave out, in lower case; `authorization`, `proxy-authorization`, `cookie` and
+    /// `set-cookie` are left out anyway.
+    redacted_headers: Vec<String>,
+    /// Whether its execution records keep the first 4 KiB of each body.
+    record_bodies: bool,
     /// The caller's effective role in the app.
     #[schema(value_type = schema::AppRole)]
     my_role: AppRole,
@@ -54,6 +60,8 @@ impl From<Access> for AppView {
             id: app.id,
             slug: app.slug.to_string(),
             name: app.name.to_string(),
+            redacted_headers: app.redacted_headers.into(),
+            record_bodies: app.record_bodies,
             my_role: role,
             my_capabilities,
             created_at: app.created_at,
@@ -83,6 +91,7 @@ struct CreateApp {
     takeover: bool,
 }
 
+/// Changes of an app; what is absent stays.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UpdateApp {
@@ -90,6 +99,14 @@ struct UpdateApp {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 100)]
     name: Option<AppName>,
+    /// Headers that the execution records to come are to leave out, in place of those before.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<String>, required = false, max_items = 64)]
+    redacted_headers: Option<RedactedHeaders>,
+    /// Whether the execution records to come keep the first 4 KiB of each body.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = bool, required = false)]
+    record_bodies: Option<bool>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -151,7 +168,7 @@ async fn get_app(
     Ok((etag(&revision(&access.app)), Json(AppView::from(access))))
 }
 
-/// Change an app's name.
+/// Change an app.
 #[utoipa::path(patch, path = "/apps/{app}", tag = "apps", request_body = UpdateApp,
     params(
         ("app" = String, Path, description = "The app's id or slug."),
@@ -163,9 +180,10 @@ async fn update_app(
     Caller(actor): Caller,
     Path(app): Path<String>,
     IfMatch(precondition): IfMatch,
-    Body(UpdateApp { name }): Body<UpdateApp>,
+    Body(UpdateApp { name, redacted_headers, record_bodies }): Body<UpdateApp>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let access = state.services.apps.rename(&actor, &app_ref(&app)?, name, &precondition).await?;
+    let patch = AppPatch { name, redacted_headers, record_bodies };
+    let access = state.services.apps.update(&actor, &app_ref(&app)?, patch, &precondition).await?;
     Ok((etag(&revision(&access.app)), Json(AppView::from(access))))
 }
 

@@ -1,8 +1,10 @@
 //! Apps, and the slugs that they had before.
 
 use picloud_shared::clock::Timestamp;
+use picloud_shared::execution::RedactedHeaders;
 use picloud_shared::id::{AppId, UserId};
 use picloud_shared::name::{AppName, AppSlug};
+use sqlx::types::Json;
 
 use crate::repo::RepoError;
 use crate::repo::column::{Count, Listed, from_row, listed};
@@ -19,32 +21,42 @@ pub struct App {
     pub slug: AppSlug,
     /// What people call it.
     pub name: AppName,
+    /// Headers that its execution records do not keep, beside those that hold credentials.
+    pub redacted_headers: RedactedHeaders,
+    /// Whether its execution records keep the beginnings of bodies.
+    pub record_bodies: bool,
     /// When it was created.
     pub created_at: Timestamp,
     /// When a field last changed.
     pub updated_at: Timestamp,
 }
 
-from_row!(App { id, slug, name, created_at, updated_at });
+from_row!(App { id, slug, name, redacted_headers, record_bodies, created_at, updated_at });
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT a.id, a.slug, a.name, a.redacted_headers, a.record_bodies, a.created_at, a.updated_at FROM ",
+            $rest
+        )
+    };
+}
 
 statements! {
-    INSERT = "INSERT INTO apps (id, slug, name, created_at, updated_at) VALUES ($1, $2, $3, $4, $5)";
-    FIND = "SELECT id, slug, name, created_at, updated_at FROM apps WHERE id = $1";
-    FIND_BY_SLUG = "SELECT id, slug, name, created_at, updated_at FROM apps WHERE slug = $1";
-    LIST = "SELECT id, slug, name, created_at, updated_at FROM apps WHERE ($1 IS NULL OR id > $1) ORDER BY id LIMIT $2",
-        "SELECT id, slug, name, created_at, updated_at FROM apps WHERE ($1::uuid IS NULL OR id > $1) ORDER BY id \
-        LIMIT $2";
-    LIST_OF_MEMBER = "SELECT a.id, a.slug, a.name, a.created_at, a.updated_at \
-        FROM app_members m JOIN apps a ON a.id = m.app_id \
-        WHERE m.user_id = $3 AND ($1 IS NULL OR a.id > $1) ORDER BY a.id LIMIT $2",
-        "SELECT a.id, a.slug, a.name, a.created_at, a.updated_at \
-        FROM app_members m JOIN apps a ON a.id = m.app_id \
-        WHERE m.user_id = $3 AND ($1::uuid IS NULL OR a.id > $1) ORDER BY a.id LIMIT $2";
-    UPDATE = "UPDATE apps SET slug = $1, name = $2, updated_at = $3 WHERE id = $4";
+    INSERT = "INSERT INTO apps (id, slug, name, redacted_headers, record_bodies, created_at, updated_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    FIND = select!("apps a WHERE a.id = $1");
+    FIND_BY_SLUG = select!("apps a WHERE a.slug = $1");
+    LIST = select!("apps a WHERE ($1 IS NULL OR a.id > $1) ORDER BY a.id LIMIT $2"),
+        select!("apps a WHERE ($1::uuid IS NULL OR a.id > $1) ORDER BY a.id LIMIT $2");
+    LIST_OF_MEMBER = select!("app_members m JOIN apps a ON a.id = m.app_id \
+        WHERE m.user_id = $3 AND ($1 IS NULL OR a.id > $1) ORDER BY a.id LIMIT $2"),
+        select!("app_members m JOIN apps a ON a.id = m.app_id \
+        WHERE m.user_id = $3 AND ($1::uuid IS NULL OR a.id > $1) ORDER BY a.id LIMIT $2");
+    UPDATE = "UPDATE apps SET slug = $1, name = $2, redacted_headers = $3, record_bodies = $4, updated_at = $5 WHERE id = $6";
     DELETE = "DELETE FROM apps WHERE id = $1";
     COUNT_SCRIPTS = "SELECT COUNT(*) AS count FROM scripts WHERE app_id = $1";
-    FIND_BY_HISTORICAL_SLUG = "SELECT a.id, a.slug, a.name, a.created_at, a.updated_at \
-        FROM slug_history h JOIN apps a ON a.id = h.app_id WHERE h.slug = $1";
+    FIND_BY_HISTORICAL_SLUG = select!("slug_history h JOIN apps a ON a.id = h.app_id WHERE h.slug = $1");
     INSERT_HISTORICAL_SLUG = "INSERT INTO slug_history (slug, app_id) VALUES ($1, $2)";
     DELETE_HISTORICAL_SLUG = "DELETE FROM slug_history WHERE slug = $1";
 }
@@ -54,7 +66,12 @@ statements! {
 /// # Errors
 /// [`RepoError::Conflict`] when the slug is taken. A slug in the history is no conflict here.
 pub async fn insert(conn: &mut Conn, app: &App) -> Result<(), RepoError> {
-    on_db!(conn, db => { sqlx::query(INSERT.on(db)).bind(app.id.as_uuid()).bind(app.slug.as_str()).bind(app.name.as_str()).bind(app.created_at.as_millis()).bind(app.updated_at.as_millis()).execute(db).await?; Ok(()) })
+    on_db!(conn, db => {
+        let query = sqlx::query(INSERT.on(db)).bind(app.id.as_uuid()).bind(app.slug.as_str()).bind(app.name.as_str());
+        let query = query.bind(Json(&app.redacted_headers)).bind(app.record_bodies);
+        query.bind(app.created_at.as_millis()).bind(app.updated_at.as_millis()).execute(db).await?;
+        Ok(())
+    })
 }
 
 /// The app of that id.
@@ -85,12 +102,17 @@ pub async fn list(
     Ok(listed(rows))
 }
 
-/// Stores the slug, name and `updated_at` of an app; whether it exists.
+/// Stores all of an app but its id and its beginning; whether it exists.
 ///
 /// # Errors
 /// [`RepoError::Conflict`] when the slug is taken.
 pub async fn update(conn: &mut Conn, app: &App) -> Result<bool, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query(UPDATE.on(db)).bind(app.slug.as_str()).bind(app.name.as_str()).bind(app.updated_at.as_millis()).bind(app.id.as_uuid()).execute(db).await?.rows_affected() > 0))
+    on_db!(conn, db => {
+        let query = sqlx::query(UPDATE.on(db)).bind(app.slug.as_str()).bind(app.name.as_str());
+        let query = query.bind(Json(&app.redacted_headers)).bind(app.record_bodies);
+        let done = query.bind(app.updated_at.as_millis()).bind(app.id.as_uuid()).execute(db).await?;
+        Ok(done.rows_affected() > 0)
+    })
 }
 
 /// Removes an app with its scripts, routes, domains, members and slug history; whether it existed.

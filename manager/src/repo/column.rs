@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
-use picloud_shared::execution::{ExecutionFailure, LogLine, Outcome};
+use picloud_shared::execution::{ExecutionFailure, LogLine, Outcome, RedactedHeaders};
 use picloud_shared::id::{AppId, DomainId, ExecutionId, RouteId, ScriptId, SessionId, UserId};
 use picloud_shared::name::{AppName, AppSlug, Email, ScriptName, Username};
 use picloud_shared::route::RouteMethod;
@@ -194,7 +194,7 @@ macro_rules! stored_as_json {
         }
     )+};
 }
-stored_as_json!(ExecutionFailure, Sandbox, Vec<LogLine>, Vec<ScriptName>, serde_json::Value);
+stored_as_json!(ExecutionFailure, RedactedHeaders, Sandbox, Vec<LogLine>, Vec<ScriptName>, serde_json::Value);
 
 /// A row of one id.
 pub(super) struct IdOf<T>(pub T);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use picloud_shared::app::App;
 use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::execution::{RecordPolicy, RedactedHeaders};
 use picloud_shared::id::{AppId, ScriptId};
 use picloud_shared::name::{AppSlug, ScriptName};
 use picloud_shared::route::Route;
@@ -27,6 +28,8 @@ use crate::store::{Conn, Dialects};
 pub struct AppRows {
     /// The app.
     pub app: App,
+    /// What its execution records keep.
+    pub record_policy: RecordPolicy,
     /// Its claims.
     pub claims: Vec<DomainPattern>,
     /// Its scripts.
@@ -67,9 +70,11 @@ pub struct Loaded {
 struct AppColumns {
     id: AppId,
     slug: AppSlug,
+    redacted_headers: RedactedHeaders,
+    record_bodies: bool,
 }
 
-from_row!(AppColumns { id, slug });
+from_row!(AppColumns { id, slug, redacted_headers, record_bodies });
 
 /// The columns of a script that the data plane needs.
 struct ScriptColumns {
@@ -111,8 +116,8 @@ macro_rules! routes {
 }
 
 statements! {
-    APP = "SELECT id AS app_id, id, slug FROM apps WHERE id = $1";
-    APPS = "SELECT id AS app_id, id, slug FROM apps ORDER BY id";
+    APP = "SELECT id AS app_id, id, slug, redacted_headers, record_bodies FROM apps WHERE id = $1";
+    APPS = "SELECT id AS app_id, id, slug, redacted_headers, record_bodies FROM apps ORDER BY id";
     DOMAINS_OF_APP = "SELECT app_id, id, pattern FROM domains WHERE app_id = $1 ORDER BY id";
     DOMAINS = "SELECT app_id, id, pattern FROM domains ORDER BY id";
     SCRIPTS_OF_APP = scripts!("WHERE app_id = $1 ORDER BY id");
@@ -149,8 +154,9 @@ async fn load(
     let scripts: Vec<(AppId, ScriptColumns)> = rows(conn, scripts, id, "script", &mut problems).await?;
     let mut routes = by_app(rows(conn, routes, id, "route", &mut problems).await?, |stored: StoredRoute| stored.route);
     let mut scripts = by_app(within_limits(scripts, limits, &mut problems), |script| script);
-    let apps = apps.into_iter().map(|(_, AppColumns { id, slug })| AppRows {
+    let apps = apps.into_iter().map(|(_, AppColumns { id, slug, redacted_headers, record_bodies })| AppRows {
         app: App { id, slug },
+        record_policy: RecordPolicy::new(redacted_headers.names().iter().cloned(), record_bodies),
         claims: claims.remove(&id).unwrap_or_default(),
         scripts: scripts.remove(&id).unwrap_or_default(),
         routes: routes.remove(&id).unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! Apps: who sees which, and how one begins, is renamed and ends.
 
+use picloud_shared::execution::RedactedHeaders;
 use picloud_shared::id::AppId;
 use picloud_shared::name::{AppName, AppSlug};
 use serde_json::{Value, json};
@@ -27,12 +28,21 @@ pub(crate) struct NewApp {
     pub takeover: bool,
 }
 
+/// What is to change of an app; absent is unchanged.
+pub(crate) struct AppPatch {
+    pub name: Option<AppName>,
+    pub redacted_headers: Option<RedactedHeaders>,
+    pub record_bodies: Option<bool>,
+}
+
 pub(crate) fn revision(app: &App) -> Revision {
-    Revision::of(&(app.id, &app.slug, &app.name))
+    let App { id, slug, name, redacted_headers, record_bodies, .. } = app;
+    Revision::of(&(id, slug, name, redacted_headers, record_bodies))
 }
 
 fn audited(app: &App) -> Value {
-    json!({ "slug": app.slug, "name": app.name })
+    let App { slug, name, redacted_headers, record_bodies, .. } = app;
+    json!({ "slug": slug, "name": name, "redacted_headers": redacted_headers, "record_bodies": record_bodies })
 }
 
 impl AppService {
@@ -86,27 +96,30 @@ impl AppService {
         Ok(())
     }
 
-    pub(crate) async fn rename(
+    pub(crate) async fn update(
         &self,
         actor: &Actor,
         app: &AppRef,
-        name: Option<AppName>,
+        patch: AppPatch,
         precondition: &Precondition,
     ) -> Result<Access, ServiceError> {
         let (mut change, actor) = self.desk.begin(actor).await?;
         let mut access = actor.access(&mut change, app).await?;
         access.require(Capability::AppManageSettings)?;
         precondition.check(&revision(&access.app))?;
-        let Some(name) = name.filter(|name| *name != access.app.name) else {
+        let old = access.app.clone();
+        let AppPatch { name, redacted_headers, record_bodies } = patch;
+        access.app.name = name.unwrap_or(access.app.name);
+        access.app.redacted_headers = redacted_headers.unwrap_or(access.app.redacted_headers);
+        access.app.record_bodies = record_bodies.unwrap_or(access.app.record_bodies);
+        if access.app == old {
             return Ok(access);
-        };
-        let before = audited(&access.app);
-        access.app.name = name;
+        }
         access.app.updated_at = change.at;
         apps::update(&mut change, &access.app).await?;
         let id = access.app.id;
         let event = Event::new("app.update", AuditObject::App(id)).in_app(id);
-        change.record(event.before(before).after(audited(&access.app))).await?;
+        change.record(event.before(audited(&old)).after(audited(&access.app))).await?;
         self.desk.publish(change, id).await?;
         Ok(access)
     }
@@ -146,7 +159,15 @@ impl AppService {
 
 /// Stores a new app with its audit row.
 pub(crate) async fn insert_app(change: &mut Change, slug: AppSlug, name: AppName) -> Result<App, ServiceError> {
-    let app = App { id: AppId::generate(change.at), slug, name, created_at: change.at, updated_at: change.at };
+    let app = App {
+        id: AppId::generate(change.at),
+        slug,
+        name,
+        redacted_headers: RedactedHeaders::default(),
+        record_bodies: true,
+        created_at: change.at,
+        updated_at: change.at,
+    };
     apps::insert(change, &app).await?;
     let event = Event::new("app.create", AuditObject::App(app.id)).in_app(app.id);
     change.record(event.after(audited(&app))).await?;

@@ -25,6 +25,7 @@ pub const HISTORY: &[Step] = &[
         name: "execution log indexes",
         text: include_str!("../../../migrations/0002_execution_log_indexes.sql"),
     },
+    Step { version: 3, name: "record policy", text: include_str!("../../../migrations/0003_record_policy.sql") },
 ];
 
 /// The number of the newest step: the fifth versioned surface.

@@ -53,6 +53,47 @@ async fn one_sees_the_request_that_one_just_made(store: &Store) {
     assert!(second["next_cursor"].is_null());
 }
 
+async fn records_keep_what_their_app_lets_them(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    let app = owner.make_app("shop").await;
+    assert_eq!((&app["redacted_headers"], &app["record_bodies"]), (&json!([]), &json!(true)));
+    let source = "respond(200, \"answer\").header(\"x-answer\", \"hunter2\")";
+    let script = owner.make_endpoint(&app, "page", source).await;
+    let request = json!({ "method": "POST", "headers": { "x-token": "hunter2", "cookie": "hunter2", "x-a": "1" },
+        "body": "asked" });
+    let newest = async || {
+        owner.post(&format!("/scripts/{}/invoke", id(&script)), request.clone()).await.is(200);
+        owner.get("/apps/shop/logs?limit=1").await.is(200)["items"][0].clone()
+    };
+    let all = newest().await;
+    assert_eq!(all["request"]["headers"], json!({ "x-token": ["hunter2"], "x-a": ["1"] }));
+    assert_eq!((&all["request"]["body"], &all["response"]["body"]), (&json!("asked"), &json!("answer")));
+    assert_eq!(all["response"]["headers"]["x-answer"], json!(["hunter2"]));
+
+    let etag = owner.get("/apps/shop").await.etag();
+    let policy = json!({ "redacted_headers": ["X-Token", "x-answer"], "record_bodies": false });
+    let patched = owner.if_match(&etag).patch("/apps/shop", policy).await;
+    assert_ne!(patched.etag(), etag);
+    assert_eq!(patched.is(200)["redacted_headers"], json!(["x-token", "x-answer"]));
+    let less = newest().await;
+    assert_eq!(less["request"]["headers"], json!({ "x-a": ["1"] }));
+    assert_eq!((&less["request"]["body"], &less["request"]["body_len"]), (&json!(""), &json!(5)));
+    assert!(less["response"]["headers"].get("x-answer").is_none() && less["response"]["body"] == "", "{less}");
+    // A name alone changes nothing of it, and another start keeps it.
+    let renamed = owner.patch("/apps/shop", json!({ "name": "Store" })).await.is(200);
+    assert_eq!((&renamed["record_bodies"], &renamed["name"]), (&json!(false), &json!("Store")));
+    let again = World::start(store).await.owner().await;
+    again.post(&format!("/scripts/{}/invoke", id(&script)), request).await.is(200);
+    let kept = again.get("/apps/shop/logs?limit=1").await.is(200)["items"][0].clone();
+    assert_eq!(kept["request"], less["request"]);
+
+    for bad in [json!(["x y"]), json!("x-token"), json!(vec!["a"; 65]), json!(null), json!([1])] {
+        let refused = owner.patch("/apps/shop", json!({ "redacted_headers": bad })).await.invalid_fields();
+        assert!(refused[0].starts_with("redacted_headers"), "{refused:?}");
+    }
+}
+
 async fn bad_filters_are_refused_by_name(store: &Store) {
     let world = World::start(store).await;
     let owner = world.owner().await;
@@ -73,4 +114,8 @@ async fn bad_filters_are_refused_by_name(store: &Store) {
     owner.get("/apps/default/logs?limit=999").await.is(200);
 }
 
-on_both! { one_sees_the_request_that_one_just_made, bad_filters_are_refused_by_name }
+on_both! {
+    one_sees_the_request_that_one_just_made,
+    records_keep_what_their_app_lets_them,
+    bad_filters_are_refused_by_name,
+}

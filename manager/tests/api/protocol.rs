@@ -79,7 +79,7 @@ async fn a_null_changes_nothing_that_cannot_be_null(store: &Store) {
     });
     let route = owner.post(&format!("/scripts/{}/routes", id(&script)), pattern).await.is(201);
     let table: [(String, &Value, &[&str]); 3] = [
-        (format!("/apps/{}", id(&app)), &app, &["name"]),
+        (format!("/apps/{}", id(&app)), &app, &["name", "redacted_headers", "record_bodies"]),
         (format!("/scripts/{}", id(&script)), &script, &["name", "kind", "source", "description", "execute_access"]),
         (format!("/routes/{}", id(&route)), &route, &["host_kind", "host", "path_kind", "path", "method", "script_id"]),
     ];

@@ -2,6 +2,7 @@
 
 use picloud_manager::repo::snapshot::{self, AppRows};
 use picloud_manager::repo::{domains, routes, scripts};
+use picloud_shared::execution::RecordPolicy;
 use picloud_shared::id::AppId;
 use picloud_shared::script::LimitPolicy;
 
@@ -38,6 +39,8 @@ on_both! {
         let [rows] = &loaded.apps[..] else { panic!("{loaded:?}") };
         assert_eq!((rows.app.id, rows.app.slug.as_str(), sizes(rows)), (ids[0], "a", (2, 2, 2)));
         assert!(rows.routes.iter().all(|route| route.app_id == ids[0]));
+        let kept = RecordPolicy::new(["x-token".parse().unwrap()], false);
+        assert_eq!(rows.record_policy, kept);
         let script = &rows.scripts[0];
         let stored = scripts::find(&mut tx, script.id).await.unwrap().unwrap();
         assert_eq!((script.version, &script.source, &script.imports), (1, &stored.source, &stored.meta.imports));

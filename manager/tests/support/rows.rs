@@ -38,6 +38,8 @@ pub fn app(slug: &str) -> App {
         id: AppId::generate(NOW),
         slug: slug.parse().unwrap(),
         name: "A name — with ünïcode".parse().unwrap(),
+        redacted_headers: vec!["x-token".to_owned()].try_into().unwrap(),
+        record_bodies: false,
         created_at: NOW,
         updated_at: NOW,
     }

@@ -2,11 +2,64 @@
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION, SET_COOKIE};
+use serde::{Deserialize, Serialize};
 
 use super::RECORDED_BODY_BYTES;
 
 /// Headers that hold credentials, which no record keeps.
 const SECRET_HEADERS: [HeaderName; 4] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE];
+
+/// Names of headers that an app keeps out of its records: at most [`RedactedHeaders::MAX`], each once, in the order given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+pub struct RedactedHeaders(Box<[HeaderName]>);
+
+/// A list that is none of names of headers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRedactedHeaders {
+    /// One of them cannot be a header's name.
+    #[error("{0:?} is no name of a header")]
+    Name(String),
+    /// They are too many.
+    #[error("at most 64 headers can be listed; these are {0}")]
+    TooMany(usize),
+}
+
+impl RedactedHeaders {
+    /// Each header of each record is looked for in the list.
+    pub const MAX: usize = 64;
+
+    /// The names, in lower case.
+    pub fn names(&self) -> &[HeaderName] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<String>> for RedactedHeaders {
+    type Error = InvalidRedactedHeaders;
+
+    fn try_from(names: Vec<String>) -> Result<Self, InvalidRedactedHeaders> {
+        if names.len() > Self::MAX {
+            return Err(InvalidRedactedHeaders::TooMany(names.len()));
+        }
+        let mut headers: Vec<HeaderName> = Vec::with_capacity(names.len());
+        for name in names {
+            match name.parse() {
+                Ok(header) if headers.contains(&header) => {}
+                Ok(header) => headers.push(header),
+                // Whoever reads the error knows what they sent by its beginning.
+                Err(_) => return Err(InvalidRedactedHeaders::Name(name.chars().take(64).collect())),
+            }
+        }
+        Ok(Self(headers.into()))
+    }
+}
+
+impl From<RedactedHeaders> for Vec<String> {
+    fn from(headers: RedactedHeaders) -> Self {
+        headers.0.iter().map(|name| name.as_str().to_owned()).collect()
+    }
+}
 
 /// What the records of an app keep. Unless the app says otherwise: all headers but those that hold credentials, and the
 /// beginning of each body.
@@ -59,6 +112,18 @@ mod tests {
             let name = HeaderName::from_static(name);
             assert_eq!((default.keeps_header(&name), own.keeps_header(&name)), (by_default, by_own), "{name}");
         }
+    }
+
+    #[test]
+    fn a_list_of_headers_holds_each_name_once_and_nothing_else() {
+        let list =
+            |names: &[&str]| RedactedHeaders::try_from(names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let parsed = list(&["X-Token", "x-token", "accept"]).unwrap();
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), r#"["x-token","accept"]"#);
+        for bad in ["", "x token", "x:", "é"] {
+            assert_eq!(list(&[bad]), Err(InvalidRedactedHeaders::Name(bad.to_owned())));
+        }
+        assert_eq!(list(&["a"; 65]), Err(InvalidRedactedHeaders::TooMany(65)));
     }
 
     #[test]
