@@ -30,6 +30,10 @@ use crate::config::{Config, ExecutionLogSettings, PublicBaseUrl, first_owner};
 use crate::control::InProcess;
 use signals::Signals;
 
+/// What writing the log and closing the store may take beyond the grace: a database that does not answer must not keep a process that
+/// is to end. Nothing that was acknowledged waits for it.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// Serves until a signal ends it.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     let _flushed_when_dropped = logging::start(&config.log)?;
@@ -51,14 +55,15 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// What `config check` looks at beyond the settings themselves. Tells what is usable but worth knowing.
-pub fn check(config: &Config) -> anyhow::Result<Option<String>> {
+pub fn check(config: &Config) -> anyhow::Result<Vec<String>> {
     logging::filter(&config.log)?;
-    load_certificates(config)?;
+    let certificates = load_certificates(config)?;
     listening::base_url(config, &listening::listeners(&config.listen))?;
     parse_first_owner()?;
     let connections = open_files::connections(config.io.max_connections, open_files::most())?;
     let fewer = connections < config.io.max_connections;
-    Ok(fewer.then(|| open_files::shortage(config.io.max_connections, connections)))
+    let shortage = fewer.then(|| open_files::shortage(config.io.max_connections, connections));
+    Ok(shortage.into_iter().chain(listening::uncovered_dashboard(config, certificates.as_deref())).collect())
 }
 
 /// All parts at work.
@@ -78,6 +83,9 @@ impl Node {
         let certificates = load_certificates(&config)?;
         // Before anything is bound or opened: without an address of the dashboard there is no start.
         listening::base_url(&config, &listening::listeners(&config.listen))?;
+        if let Some(oddity) = listening::uncovered_dashboard(&config, certificates.as_deref()) {
+            tracing::warn!("{oddity}");
+        }
         let server = listening::bind(&config.listen)?;
         let listeners: Vec<Listener> = server.listeners().copied().collect();
         let base_url = listening::base_url(&config, &listeners)?;
@@ -142,12 +150,18 @@ impl Node {
         if timeout_at(end, self.executor.drain()).await.is_err() {
             tracing::warn!("some executions were cut off at the end of the grace; they leave no record");
         }
-        // Requests that were cut off hold the manager still; it ends with the process then.
-        if let Some(manager) = Arc::into_inner(self.manager) {
-            manager.shutdown().await;
+        let (manager, execution_log, store) = (self.manager, self.execution_log, self.store);
+        let closing = async {
+            // Requests that were cut off hold the manager still; it ends with the process then.
+            if let Some(manager) = Arc::into_inner(manager) {
+                manager.shutdown().await;
+            }
+            execution_log.shutdown().await;
+            store.close().await;
+        };
+        if timeout_at(end.max(Instant::now() + CLOSING), closing).await.is_err() {
+            tracing::warn!("the store does not answer; the last execution records may be lost");
         }
-        self.execution_log.shutdown().await;
-        self.store.close().await;
     }
 }
 

@@ -63,9 +63,9 @@ async fn execute(command: Option<Command>, config: Config) -> anyhow::Result<()>
             Ok(())
         }
         Command::Config(ConfigCommand::Check) => {
-            let note = boot::check(&config)?;
+            let notes = boot::check(&config)?;
             println!("the configuration can be used");
-            if let Some(note) = note {
+            for note in notes {
                 println!("note: {note}");
             }
             Ok(())

@@ -19,7 +19,7 @@ const MAX_PARENT_BYTES: usize = 251;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DomainPattern {
-    /// One host. Parsed as a claim it is no public suffix.
+    /// One host, any that there is: whether it may be claimed anew is [`DomainPattern::refuse_public_suffix`]'s.
     Exact(Host<'static>),
     /// `*.parent` or `{label}.parent`. Made by parsing alone: not every name and host will do.
     #[non_exhaustive]

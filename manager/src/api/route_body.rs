@@ -167,7 +167,7 @@ fn parse_host(kind: HostKind, host: Option<&str>) -> Result<HostSelector, String
         (HostKind::Any, None) => Ok(HostSelector::Any),
         (HostKind::Any, Some(_)) => Err("a route for any host names none; leave it out".to_owned()),
         (_, None) => Err("a strict or wildcard route names its host".to_owned()),
-        // A route's host is spelled as a claim is: without a port, and never a public suffix.
+        // A route's host is spelled as a claim is: without a port.
         (kind, Some(text)) => match (kind, text.parse().map_err(|error| format!("{error}"))?) {
             (HostKind::Strict, DomainPattern::Exact(host)) => Ok(HostSelector::Strict(host)),
             (HostKind::Wildcard, DomainPattern::Wildcard { parent, .. }) => Ok(HostSelector::Wildcard(parent)),

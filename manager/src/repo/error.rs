@@ -21,7 +21,7 @@ pub enum RepoError {
     /// The write would break a uniqueness rule.
     #[error("{0} is taken")]
     Conflict(Constraint),
-    /// The write names a row that does not exist, or removes one that others need.
+    /// The write names a row that does not exist. (Removing one removes what refers to it.)
     #[error("a row that the change refers to does not exist")]
     MissingReference,
     /// A stored value cannot be read as what it should be.

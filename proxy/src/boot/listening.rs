@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use anyhow::bail;
 use picloud_proxy::client::ListenerRole;
 use picloud_proxy::io::{Listener, Server};
+use picloud_proxy::tls::Certificates;
 use picloud_shared::name::Username;
 
 use crate::config::{Config, Listen, PublicBaseUrl};
@@ -62,6 +63,23 @@ pub fn base_url(config: &Config, listeners: &[Listener]) -> anyhow::Result<Publi
     let authority = address.to_string();
     let authority = if address.port() == 80 { authority.trim_end_matches(":80") } else { &authority };
     PublicBaseUrl::parse(&format!("http://{authority}"))
+}
+
+/// What there is to say where browsers will refuse the dashboard, as no certificate is for its host. Where HTTPS is served by
+/// somebody else in front of this program, theirs counts.
+pub fn uncovered_dashboard(config: &Config, certificates: Option<&Certificates>) -> Option<String> {
+    let url = config.public_base_url.as_ref().filter(|url| url.as_str().starts_with("https:"))?;
+    let certificates = certificates.filter(|_| !config.listen.https.is_empty())?;
+    let host = url.host();
+    // A client that asks for an address names no server.
+    let shown = certificates.find((!host.is_ip()).then_some(host.as_str()));
+    if shown.is_some_and(|certificate| certificate.covers(host)) {
+        return None;
+    }
+    Some(format!(
+        "public_base_url is {}, and no certificate is shown there that is for {host}: browsers will refuse the dashboard",
+        url.as_str()
+    ))
 }
 
 /// Tells where the program can be reached: first one line for each listener, in a form for machines, then for people.

@@ -1,11 +1,11 @@
 //! What is seen when something outside the process fails.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::cloud::{Database, PATIENCE, PostgresDatabase, TestCloud};
+use crate::cloud::{Database, Home, OWNER, PATIENCE, PostgresDatabase, TestCloud};
 use crate::relay::Relay;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,4 +42,23 @@ async fn with_the_database_gone_endpoints_answer_admin_writes_get_503_and_all_re
         assert!(begun.elapsed() < PATIENCE, "no recovery: {status} {problem}");
     }
     assert_eq!(cloud.visit("shop.test", "/").await.1, "after");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_does_not_answer_keeps_no_process_that_is_to_end() {
+    let database = PostgresDatabase::create();
+    let mut session = database.session();
+    let mut cloud = TestCloud::start_with(Home::new(Database::Postgres(database)), |command| {
+        command.env("PICLOUD_ADMIN_USERNAME", OWNER.0).env("PICLOUD_ADMIN_PASSWORD", OWNER.1);
+        command.args(["--shutdown-grace-ms", "1000"]);
+    });
+    cloud.sign_in(OWNER.1).await;
+    cloud.publish("`served`").await;
+    // From here on a record waits for longer than anybody waits for one statement.
+    session.run("BEGIN; LOCK TABLE executions IN EXCLUSIVE MODE");
+    assert_eq!(cloud.visit("shop.test", "/").await, (200, "served".to_owned()));
+    let begun = Instant::now();
+    cloud.signal("-TERM");
+    assert_eq!(cloud.ended().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }

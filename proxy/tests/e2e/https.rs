@@ -74,3 +74,27 @@ fn a_certificates_name_is_never_taken_for_the_dashboard() {
     let plain = cloud.address("http").port();
     assert_eq!(cloud.announced("Dashboard:"), Some(&*format!("http://127.0.0.1:{plain}/admin/")));
 }
+
+#[test]
+fn a_dashboard_that_no_certificate_is_for_is_told_of() {
+    let home = Home::new(Database::Sqlite);
+    let (files, _) = certificate::write(home.dir(), "cert", &["*.shop.test", "pi.test"]);
+    let (chain, key) = (files.chain.to_str().unwrap(), files.key.to_str().unwrap());
+    let check = |url: &str, https: &str| {
+        let files = ["--tls-chain", chain, "--tls-key", key];
+        home.run(&[&["config", "check", "--https", https, "--public-base-url", url][..], &files].concat(), "")
+    };
+    for (url, https, told) in [
+        ("https://pi.test", ":444", false),
+        ("https://a.shop.test:444", ":444", false),
+        ("https://other.test", ":444", true),
+        ("https://127.0.0.1", ":444", true),
+        // Plain HTTP alone is served here, and HTTPS by somebody in front, perhaps.
+        ("https://other.test", "none", false),
+        ("http://other.test", ":444", false),
+    ] {
+        let (good, said) = check(url, https);
+        assert!(good, "{url}: {said}");
+        assert_eq!(said.contains("browsers will refuse the dashboard"), told, "{url} {https}: {said}");
+    }
+}

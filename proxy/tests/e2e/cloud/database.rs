@@ -1,7 +1,8 @@
 //! Where a cloud keeps its data, and the telling of one story on each kind.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use reqwest::Url;
 use uuid::Uuid;
@@ -48,10 +49,44 @@ impl PostgresDatabase {
         format!("{host}:{}", self.url.port().unwrap_or(5432))
     }
 
+    /// A session of one's own in it.
+    pub fn session(&self) -> Session {
+        let mut command = Command::new("psql");
+        command.args(["--quiet", "--no-psqlrc", "--tuples-only", "--no-align", "--dbname", self.url()]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("psql comes with PostgreSQL");
+        let said = BufReader::new(child.stdout.take().expect("a pipe"));
+        Session { child, said }
+    }
+
     /// Reaches it by way of another address from now on.
     pub fn go_through(&mut self, address: SocketAddr) {
         self.url.set_ip_host(address.ip()).expect("an address with a host");
         self.url.set_port(Some(address.port())).expect("an address with a port");
+    }
+}
+
+/// A session with a database; ended when dropped, and whatever it holds with it.
+pub struct Session {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Session {
+    /// Runs statements that return nothing, and returns once they are done.
+    pub fn run(&mut self, statements: &str) {
+        let mut input = self.child.stdin.as_ref().expect("a pipe");
+        writeln!(input, "{statements};\n\\echo done").expect("psql reads");
+        let mut line = String::new();
+        self.said.read_line(&mut line).expect("psql answers");
+        assert_eq!(line.trim(), "done", "{statements}");
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
