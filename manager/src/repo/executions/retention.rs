@@ -79,7 +79,7 @@ pub async fn apps_over(conn: &mut Conn, limit: u64) -> Result<Vec<(AppId, u64)>,
 }
 
 /// What the log takes. On PostgreSQL estimated from the newest records with 300 bytes each for the indexes and the
-/// row's header ([`super::insert::ROW_BYTES`]): a table's own size does not fall when rows are deleted.
+/// row's header (`ROW_BYTES`): a table's own size does not fall when rows are deleted.
 ///
 /// # Errors
 /// [`RepoError::Unavailable`].
