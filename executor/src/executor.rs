@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::compiled::{self, Program};
 use crate::engine::Engines;
+use crate::epoch;
 use crate::failure::Failed;
 use crate::panics;
 use crate::pool::{Pool, PoolSize, Refused};
@@ -164,6 +165,7 @@ impl Executor {
         let ExecutorConfig { workers, app_concurrency, queue_capacity, program_cache_bytes, .. } = config;
         let ExecutorConfig { max_response_bytes, memory_bytes, .. } = config;
         panics::silence_scripts();
+        epoch::start()?;
         let workers = PoolSize { threads: workers, lane: app_concurrency, waiting: queue_capacity };
         let engines = Arc::new(Engines::new(max_response_bytes));
         let inner = Inner {

@@ -6,8 +6,10 @@
 mod compiled;
 mod context;
 mod engine;
+mod epoch;
 mod executor;
 mod failure;
+mod fuel;
 mod json;
 mod limits;
 mod memory;

@@ -3,34 +3,23 @@
 //! It knows nothing of programs, requests or responses. There is one meter a thread, because Rhai's progress callback has no
 //! argument that could carry one, and a thread runs one script at a time.
 
+mod allowance;
+
+pub use allowance::{Allowance, INLINE_OPERATIONS, INLINE_TIME};
+
 use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
 use rhai::{Dynamic, EvalAltResult};
 
+use crate::epoch::Advancing;
+use crate::fuel;
 use crate::memory::{self, Account};
 
-/// Operations that the inline tier gives a run before it moves to a worker: some 300 us of plain script.
-pub const INLINE_OPERATIONS: u64 = 5_000;
-/// The wall clock that the inline tier gives a run. A longer one would be felt by the other connections of the I/O
-/// thread, while a move to a worker costs some 10 us.
-pub const INLINE_TIME: Duration = Duration::from_micros(200);
-
-/// Operations between two looks at the clock on a worker. A look costs some 25 ns; at every 256th operation a limit of
-/// one second was overshot by another when operations are dear.
-const WORKER_CLOCK_STRIDE: u64 = 32;
-/// Operations between two looks at the clock on an I/O thread, where an overshoot stalls others.
-const INLINE_CLOCK_STRIDE: u64 = 8;
-
-/// Between two looks that far apart each operation is dear, so the clock is looked at after every one.
-const SLOW_STRIDE: Duration = Duration::from_millis(2);
 /// Bytes that a run may ask the allocator for between two looks, whatever the operations: copying them takes some 100 us, and
 /// by as much can it outgrow its memory unseen.
-const ASKED_STRIDE: u64 = 512 * 1024;
-
-/// Memory that a run may take in the inline tier before it moves to a worker.
-const INLINE_MEMORY: usize = 4 * 1024 * 1024;
+const ASKED_STRIDE: usize = 512 * 1024;
 
 /// Bytes that a native function may parse or write for the price of one operation; both run at some 10 ns a byte.
 const BYTES_AN_OPERATION: usize = 8;
@@ -51,47 +40,10 @@ pub enum Stop {
     Inline,
 }
 
-/// What a run may use.
-#[derive(Debug, Clone, Copy)]
-pub struct Allowance {
-    /// Operations at which it stops.
-    pub operations: u64,
-    /// The moment at which it stops.
-    pub deadline: Instant,
-    /// Operations between two looks at the clock.
-    pub clock_stride: u64,
-    /// Bytes that it may take at once; it may hold half of them, since any operation can copy all that is held.
-    pub memory: usize,
-    /// Whether reaching any of these only means that it is too long for the inline tier.
-    pub inline: bool,
-}
-
-impl Allowance {
-    /// What a run gets on a worker.
-    pub fn worker(operations: u64, deadline: Instant, memory: usize) -> Self {
-        Self { operations, deadline, clock_stride: WORKER_CLOCK_STRIDE, memory, inline: false }
-    }
-
-    /// What a run gets on an I/O thread.
-    pub fn inline(max_operations: u64, now: Instant) -> Self {
-        // A script whose own limit is smaller is stopped by the worker, which tells it by its name.
-        let operations = max_operations.min(INLINE_OPERATIONS);
-        Self {
-            operations,
-            deadline: now + INLINE_TIME,
-            clock_stride: INLINE_CLOCK_STRIDE,
-            memory: INLINE_MEMORY,
-            inline: true,
-        }
-    }
-}
-
 struct Meter {
-    used: Cell<u64>,
-    /// The count at which the slow path is taken; 0 once the run must stop.
-    next_look: Cell<u64>,
-    /// What the thread has asked for when the slow path is taken.
-    next_asked: Cell<u64>,
+    /// Operations that the run was let run for up to now: all that it used, and the fuel that is left.
+    filled: Cell<u64>,
+    stride: Cell<u64>,
     last_look: Cell<Option<Instant>>,
     stop: Cell<Option<Stop>>,
     allowance: Cell<Option<Allowance>>,
@@ -101,9 +53,8 @@ struct Meter {
 thread_local! {
     static METER: Meter = const {
         Meter {
-            used: Cell::new(0),
-            next_look: Cell::new(u64::MAX),
-            next_asked: Cell::new(u64::MAX),
+            filled: Cell::new(0),
+            stride: Cell::new(1),
             last_look: Cell::new(None),
             stop: Cell::new(None),
             allowance: Cell::new(None),
@@ -115,6 +66,8 @@ thread_local! {
 /// Keeps the thread's meter running; dropped, the meter stands still again.
 pub struct Metered {
     account: Account,
+    /// An inline run is shorter than an epoch.
+    _epoch: Option<Advancing>,
 }
 
 /// What a stopped run unwinds with when it goes on all the same.
@@ -123,17 +76,18 @@ struct Stopped;
 impl Metered {
     /// Starts the thread's meter at zero.
     pub fn start(allowance: Allowance) -> Self {
+        let epoch = (!allowance.inline).then(Advancing::begin);
         let account = Account::open();
         METER.with(|meter| {
-            meter.used.set(0);
             meter.stop.set(None);
             meter.last_look.set(None);
-            meter.next_look.set(allowance.clock_stride.min(allowance.operations.saturating_add(1)));
-            meter.next_asked.set(memory::asked() + ASKED_STRIDE);
+            meter.stride.set(*allowance.pace().stride.start());
+            meter.filled.set(0);
+            meter.fill(&allowance, 0);
             meter.allowance.set(Some(allowance));
             meter.account.set(Some(account));
         });
-        Self { account }
+        Self { account, _epoch: epoch }
     }
 
     /// Why the run must end, if it must.
@@ -143,7 +97,7 @@ impl Metered {
 
     /// The operations used so far.
     pub fn used(&self) -> u64 {
-        METER.with(|meter| meter.used.get())
+        METER.with(Meter::used)
     }
 
     /// The memory of the run.
@@ -158,9 +112,9 @@ impl Drop for Metered {
             meter.allowance.set(None);
             meter.account.set(None);
             meter.stop.set(None);
-            meter.next_look.set(u64::MAX);
-            meter.next_asked.set(u64::MAX);
         });
+        fuel::fill(u64::MAX);
+        memory::call_after(None);
     }
 }
 
@@ -169,9 +123,10 @@ pub fn is_running() -> bool {
     METER.with(|meter| meter.allowance.get().is_some())
 }
 
-/// Rhai's progress callback: counts one operation.
+/// Rhai's progress callback: counts one operation. Rhai's own count begins anew in the callbacks of its functions.
 pub fn on_operation(_count_of_rhai: u64) -> Option<Dynamic> {
-    METER.with(|meter| meter.add(1)).then_some(Dynamic::UNIT)
+    // Not `then_some`, which makes and drops its value even when there is none to give: a tenth of what a loop takes.
+    if fuel::burn_one() && METER.with(Meter::look) { Some(Dynamic::UNIT) } else { None }
 }
 
 /// Counts the work of a native function that goes through `bytes` bytes, before it does so.
@@ -180,7 +135,7 @@ pub fn on_operation(_count_of_rhai: u64) -> Option<Dynamic> {
 /// The run must stop.
 pub fn charge_bytes(bytes: usize) -> Result<(), Box<EvalAltResult>> {
     let operations = u64::try_from(bytes / BYTES_AN_OPERATION).unwrap_or(u64::MAX);
-    if METER.with(|meter| meter.add(operations)) { Err(terminated()) } else { Ok(()) }
+    if fuel::burn(operations) && METER.with(Meter::look) { Err(terminated()) } else { Ok(()) }
 }
 
 /// The same for work that is only copying and searching, at well below a nanosecond a byte.
@@ -236,23 +191,35 @@ pub fn time_out() -> Box<EvalAltResult> {
 }
 
 impl Meter {
-    #[inline]
-    fn add(&self, operations: u64) -> bool {
-        let used = self.used.get().saturating_add(operations);
-        self.used.set(used);
-        (used >= self.next_look.get() || memory::asked() >= self.next_asked.get()) && self.look(used)
+    fn used(&self) -> u64 {
+        self.filled.get().saturating_sub_signed(fuel::left())
     }
 
+    /// Lets a run that used `used` operations run on until the next look.
+    fn fill(&self, allowance: &Allowance, used: u64) {
+        let operations = self.stride.get().min(allowance.operations.saturating_sub(used));
+        self.filled.set(used.saturating_add(operations));
+        fuel::fill(operations);
+        memory::call_after(Some(ASKED_STRIDE));
+    }
+
+    /// Looks at everything; gives whether the run must end.
     #[cold]
-    fn look(&self, used: u64) -> bool {
+    #[inline(never)]
+    fn look(&self) -> bool {
         if self.stop.get().is_some() {
             // It was told, and went on. A panic without the hook: nothing is wrong, and nothing shall be logged.
             resume_unwind(Box::new(Stopped));
         }
         let (Some(allowance), Some(account)) = (self.allowance.get(), self.account.get()) else {
+            fuel::fill(u64::MAX);
             return false;
         };
-        let now = Instant::now();
+        // An inline run that is preempted over an epoch is as short as any: not worth a look, and not a move.
+        if allowance.inline && fuel::go_on() {
+            return false;
+        }
+        let (used, now) = (self.used(), Instant::now());
         let stop = if used > allowance.operations {
             Stop::Operations
         } else if now >= allowance.deadline {
@@ -260,10 +227,9 @@ impl Meter {
         } else if account.held() > allowance.memory / 2 {
             Stop::Memory
         } else {
-            let slow = self.last_look.replace(Some(now)).is_some_and(|last| now - last > SLOW_STRIDE);
-            let stride = if slow { 1 } else { allowance.clock_stride };
-            self.next_look.set(used.saturating_add(stride).min(allowance.operations.saturating_add(1)));
-            self.next_asked.set(memory::asked() + ASKED_STRIDE);
+            let elapsed = self.last_look.replace(Some(now)).map_or(Duration::ZERO, |last| now - last);
+            self.stride.set(allowance.pace().next(self.stride.get(), elapsed));
+            self.fill(&allowance, used);
             return false;
         };
         let _told = self.end(stop);
@@ -277,7 +243,9 @@ impl Meter {
         };
         let stop = if allowance.inline { Stop::Inline } else { stop };
         self.stop.set(self.stop.get().or(Some(stop)));
-        self.next_look.set(0);
+        // Whatever goes on looks at once.
+        self.filled.set(self.used());
+        fuel::fill(0);
         terminated()
     }
 }
@@ -304,10 +272,22 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_that_has_passed_is_seen_within_the_stride() {
+    fn a_deadline_that_has_passed_is_seen_at_once() {
         let meter = Metered::start(Allowance::worker(u64::MAX, Instant::now(), MEMORY));
         let ran = (0..1_000).take_while(|_| on_operation(0).is_none()).count();
-        assert_eq!(ran as u64, WORKER_CLOCK_STRIDE - 1);
+        assert_eq!(ran, 1);
+        assert_eq!(meter.stop(), Some(Stop::Timeout));
+    }
+
+    #[test]
+    fn a_deadline_is_seen_once_the_epoch_advances_however_few_operations_there_were() {
+        crate::epoch::start().unwrap();
+        let meter = Metered::start(Allowance::worker(u64::MAX, Instant::now(), MEMORY));
+        fuel::fill(1 << 40);
+        let begun = Instant::now();
+        while on_operation(0).is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(10));
+        }
         assert_eq!(meter.stop(), Some(Stop::Timeout));
     }
 
@@ -316,6 +296,19 @@ mod tests {
         let meter = Metered::start(Allowance::inline(u64::MAX, far()));
         assert!(charge_bytes(usize::MAX).is_err());
         assert_eq!(meter.stop(), Some(Stop::Inline));
+    }
+
+    #[test]
+    fn the_epoch_alone_moves_no_inline_run() {
+        crate::epoch::start().unwrap();
+        let meter = Metered::start(Allowance { deadline: Instant::now(), ..Allowance::inline(u64::MAX, far()) });
+        let _advancing = Advancing::begin();
+        let epoch = crate::epoch::now();
+        while crate::epoch::now() == epoch {
+            std::thread::yield_now();
+        }
+        assert!(on_operation(0).is_none());
+        assert_eq!((meter.stop(), meter.used()), (None, 1));
     }
 
     #[test]

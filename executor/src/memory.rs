@@ -1,11 +1,13 @@
 //! The bytes that each thread holds, counted by the process's allocator, and what one run added to them.
 //!
-//! It knows threads and bytes and nothing of scripts. It is the allocator of whatever links this crate, so that no binary can
+//! It knows threads and bytes and nothing of scripts; it has the meter look when many were asked for. It is the allocator of whatever links this crate, so that no binary can
 //! forget it: without it scripts would run without a limit of memory.
 #![allow(unsafe_code)] // An allocator is an unsafe trait; each block below says why it is sound.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+
+use crate::fuel;
 
 /// The system's allocator with a count.
 struct Counting;
@@ -18,15 +20,15 @@ static ALLOCATOR: Counting = Counting;
 struct Counts {
     live: Cell<i64>,
     peak: Cell<i64>,
-    /// All that was ever asked for: a measure of the work that copies are.
-    asked: Cell<u64>,
+    /// What may yet be asked for, freed or not, before the meter is to look: a measure of the work that copies are.
+    unseen: Cell<i64>,
 }
 
 thread_local! {
     // Constant and without a destructor: reading it neither allocates nor registers anything, so the allocator may do it
     // at any time of a thread's life.
     static COUNTS: Counts = const {
-        Counts { live: Cell::new(0), peak: Cell::new(0), asked: Cell::new(0) }
+        Counts { live: Cell::new(0), peak: Cell::new(0), unseen: Cell::new(i64::MAX) }
     };
 }
 
@@ -39,7 +41,18 @@ impl Counts {
         if live > self.peak.get() {
             self.peak.set(live);
         }
-        self.asked.set(self.asked.get().wrapping_add(bytes as u64));
+        let unseen = self.unseen.get().wrapping_sub(bytes as i64);
+        self.unseen.set(unseen);
+        if unseen < 0 {
+            self.interrupt();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn interrupt(&self) {
+        self.unseen.set(i64::MAX);
+        fuel::interrupt();
     }
 
     #[inline]
@@ -49,7 +62,7 @@ impl Counts {
 }
 
 // SAFETY: every call is handed to `System` as it came, and what comes back is given back as it is. The counting touches only
-// constant thread-locals without destructors: it neither allocates nor unwinds.
+// constant thread-locals without destructors (`fuel` has another): it neither allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -84,10 +97,10 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// All bytes that this thread ever asked for.
-#[inline]
-pub fn asked() -> u64 {
-    COUNTS.with(|counts| counts.asked.get())
+/// Has this thread's meter look once so many bytes were asked for, or never.
+pub fn call_after(bytes: Option<usize>) {
+    let bytes = bytes.and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(i64::MAX);
+    COUNTS.with(|counts| counts.unseen.set(bytes));
 }
 
 /// What this thread holds, relative to no particular moment.
@@ -166,6 +179,20 @@ mod tests {
         drop((kept, grown));
         assert_eq!(account.held(), 0);
         assert!(account.peak() >= 1_880, "{}", account.peak());
+    }
+
+    #[test]
+    fn what_is_asked_for_counts_though_it_was_freed_and_has_the_meter_look_once() {
+        fuel::fill(1_000_000);
+        call_after(Some(10_000));
+        drop(vec![0_u8; 9_000]);
+        assert!(!fuel::burn(0));
+        drop(vec![0_u8; 2_000]);
+        fuel::burn(1);
+        assert_eq!((fuel::burn(0), fuel::left()), (true, 999_999));
+        fuel::fill(1_000_000);
+        drop(vec![0_u8; 1_000_000]);
+        assert!(!fuel::burn(0));
     }
 
     #[test]

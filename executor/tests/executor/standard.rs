@@ -51,12 +51,13 @@ fn no_pattern_holds_its_thread_for_long_whatever_the_text() {
 fn a_password_that_waits_for_its_turn_waits_no_longer_than_its_run_may() {
     let world = World::new();
     // Another app keeps the slot.
-    let many = publish(&[("main", "for n in 0..8 { password::hash(\"a\"); } \"done\"")], ceilings());
+    let many = publish(&[("main", "for n in 0..12 { password::hash(\"a\"); } \"done\"")], ceilings());
     let hashing = world.start(many.call("main"));
-    let hurried = publish(&[("main", "password::hash(\"a\")")], endless(Duration::from_millis(5)));
+    let hurried = publish(&[("main", "password::hash(\"a\")")], endless(Duration::from_millis(40)));
     for _ in 0..3 {
         let completion = world.run(hurried.call("main"));
-        assert_eq!(completion.outcome, Outcome::Timeout);
+        // Rejected where the machine is too busy to begin it in time.
+        assert!(matches!(completion.outcome, Outcome::Timeout | Outcome::Rejected), "{:?}", completion.outcome);
         assert!(completion.duration < Duration::from_secs(2), "{:?}", completion.duration);
     }
     assert_eq!(text(&world.wait(hashing)), "done");

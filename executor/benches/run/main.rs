@@ -1,7 +1,9 @@
-//! What one run costs from its call to its record, on one thread, and what Rhai alone takes for the two scripts that only
-//! compute: `cargo bench -p picloud-executor [-- WORD]`, where WORD picks the scripts whose name holds it.
+//! What one run costs from its call to its record, and how the scripts that only compute compare with Rhai alone:
+//! `cargo bench -p picloud-executor [-- WORD]`, where WORD picks the scripts whose name holds it.
 
 #![expect(clippy::expect_used, reason = "a bench fails by panicking")]
+
+mod ratio;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -19,8 +21,6 @@ use picloud_shared::id::{AppId, ExecutionId, ScriptId};
 use picloud_shared::request::{RequestHead, Scheme, ScriptRequest};
 use picloud_shared::script::{ExecuteAccess, LimitPolicy, ScriptKind};
 use picloud_shared::snapshot::{PublishedApp, ScriptRow};
-use rhai::packages::{Package, StandardPackage};
-use rhai::{Engine, Scope};
 use tokio::runtime::Runtime;
 
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -92,63 +92,63 @@ fn request() -> ScriptRequest {
     }
 }
 
+/// An executor and a runtime that polls it.
+struct World {
+    executor: Arc<Executor>,
+    runtime: Runtime,
+}
+
+impl World {
+    fn new() -> Self {
+        let config = ExecutorConfig {
+            workers: 2,
+            app_concurrency: 8,
+            queue_capacity: 16,
+            program_cache_bytes: 16 * 1024 * 1024,
+            memory_bytes: 32 * 1024 * 1024,
+            max_response_bytes: 1024 * 1024,
+        };
+        let executor =
+            Executor::start(config, Arc::new(SystemClock), Arc::new(Dropped)).expect("threads can be started");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_stack_size(THREAD_STACK_BYTES)
+            .enable_all()
+            .build()
+            .expect("a thread can be started");
+        Self { executor: Arc::new(executor), runtime }
+    }
+
+    /// Within a task, since what polls a run needs a stack of [`THREAD_STACK_BYTES`].
+    fn time(&self, invocation: &Invocation, times: u64) -> Duration {
+        let (executor, invocation) = (Arc::clone(&self.executor), invocation.clone());
+        let task = self.runtime.spawn(async move {
+            let begun = Instant::now();
+            for _ in 0..times {
+                black_box(executor.run(invocation.clone()).await);
+            }
+            begun.elapsed()
+        });
+        self.runtime.block_on(task).expect("no run panics")
+    }
+}
+
+fn invocation(source: &str) -> Invocation {
+    let app = app(source);
+    let script = app.scripts().find(|script| script.row.kind == ScriptKind::Endpoint).map(Arc::clone);
+    let script = script.expect("the app has one endpoint");
+    Invocation { execution_id: ExecutionId::generate(NOW), app, script, request: request(), origin: Origin::ById }
+}
+
 fn runs(criterion: &mut Criterion) {
-    let config = ExecutorConfig {
-        workers: 2,
-        app_concurrency: 8,
-        queue_capacity: 16,
-        program_cache_bytes: 16 * 1024 * 1024,
-        memory_bytes: 32 * 1024 * 1024,
-        max_response_bytes: 1024 * 1024,
-    };
-    let executor = Executor::start(config, Arc::new(SystemClock), Arc::new(Dropped)).expect("threads can be started");
-    let executor = Arc::new(executor);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_stack_size(THREAD_STACK_BYTES)
-        .enable_all()
-        .build()
-        .expect("a thread can be started");
+    let world = World::new();
     let mut group = criterion.benchmark_group("run");
     for (name, source) in SCRIPTS {
-        let app = app(source);
-        let script = app.scripts().find(|script| script.row.kind == ScriptKind::Endpoint).map(Arc::clone);
-        let script = script.expect("the app has one endpoint");
-        let execution_id = ExecutionId::generate(NOW);
-        let invocation = Invocation { execution_id, app, script, request: request(), origin: Origin::ById };
-        group.bench_function(name, |bencher| {
-            bencher.iter_custom(|times| time(&runtime, &executor, &invocation, times));
-        });
+        let invocation = invocation(source);
+        group.bench_function(name, |bencher| bencher.iter_custom(|times| world.time(&invocation, times)));
     }
     group.finish();
 }
 
-/// Within a task, since what polls a run needs a stack of [`THREAD_STACK_BYTES`].
-fn time(runtime: &Runtime, executor: &Arc<Executor>, invocation: &Invocation, times: u64) -> Duration {
-    let (executor, invocation) = (Arc::clone(executor), invocation.clone());
-    let task = runtime.spawn(async move {
-        let begun = Instant::now();
-        for _ in 0..times {
-            black_box(executor.run(invocation.clone()).await);
-        }
-        begun.elapsed()
-    });
-    runtime.block_on(task).expect("no run panics")
-}
-
-/// Rhai as it comes, without limits: what budget P6 compares with.
-fn engine_alone(criterion: &mut Criterion) {
-    let mut engine = Engine::new_raw();
-    StandardPackage::new().register_into_engine(&mut engine);
-    let mut group = criterion.benchmark_group("engine alone");
-    for (name, source) in [("10,000 additions", ADDITIONS), ("fib(20)", FIB)] {
-        let ast = engine.compile(source).expect("the source compiles");
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| engine.eval_ast_with_scope::<i64>(&mut Scope::new(), &ast).expect("the script runs"));
-        });
-    }
-    group.finish();
-}
-
-criterion_group!(benches, runs, engine_alone);
+criterion_group!(benches, runs, ratio::to_the_engine_alone);
 criterion_main!(benches);
