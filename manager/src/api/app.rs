@@ -145,7 +145,8 @@ async fn list_apps(
 ///
 /// Whoever creates it is its app_admin.
 #[utoipa::path(post, path = "/apps", tag = "apps", request_body = CreateApp,
-    responses((status = 201, description = "The app.", body = AppView), CreateProblems))]
+    responses((status = 201, description = "The app.", body = AppView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), CreateProblems))]
 async fn create_app(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -158,7 +159,8 @@ async fn create_app(
 /// Get an app.
 #[utoipa::path(get, path = "/apps/{app}", tag = "apps",
     params(("app" = String, Path, description = "The app's id or slug.")),
-    responses((status = 200, description = "The app, with its ETag.", body = AppView), AppProblems))]
+    responses((status = 200, description = "The app.", body = AppView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), AppProblems))]
 async fn get_app(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -174,7 +176,8 @@ async fn get_app(
         ("app" = String, Path, description = "The app's id or slug."),
         IfMatch,
     ),
-    responses((status = 200, description = "The app as it is now.", body = AppView), UpdateProblems))]
+    responses((status = 200, description = "The app as it is now.", body = AppView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), UpdateProblems))]
 async fn update_app(
     State(state): State<ApiState>,
     Caller(actor): Caller,

@@ -180,7 +180,8 @@ impl<T: serde::de::DeserializeOwned> FromRequest<ApiState> for SignInBody<T> {
 ///
 /// Takes the token of the set-up link that a new instance prints, once, and signs the owner in.
 #[utoipa::path(post, path = "/auth/setup", tag = "auth", security(), request_body = SetUp,
-    responses((status = 201, description = "The owner exists and is signed in.", body = LoggedIn), SetUpProblems))]
+    responses((status = 201, description = "The owner exists and is signed in.", body = LoggedIn,
+        headers(("set-cookie" = String, description = "The session, for a page of this very host."))), SetUpProblems))]
 async fn set_up(State(state): State<ApiState>, call: SignInBody<SetUp>) -> Result<Response, ApiError> {
     let SetUp { token, username, password } = call.body;
     // A text that is no token is a wrong token, not a field to be corrected.
@@ -193,7 +194,8 @@ async fn set_up(State(state): State<ApiState>, call: SignInBody<SetUp>) -> Resul
 ///
 /// A page of this very host also gets the session as a cookie; a terminal gets the token alone.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", security(), request_body = LogIn,
-    responses((status = 200, description = "Signed in.", body = LoggedIn), LogInProblems))]
+    responses((status = 200, description = "Signed in.", body = LoggedIn,
+        headers(("set-cookie" = String, description = "The session, for a page of this very host."))), LogInProblems))]
 async fn log_in(State(state): State<ApiState>, call: SignInBody<LogIn>) -> Result<Response, ApiError> {
     let LogIn { username, password } = call.body;
     let username: Username =
@@ -219,7 +221,8 @@ fn logged_in(status: StatusCode, new: NewSession, peer: &Peer, page: PageOrigin)
 ///
 /// Ends the session that the call is made with.
 #[utoipa::path(post, path = "/auth/logout", tag = "auth",
-    responses((status = 204, description = "The session is over."), NoSession))]
+    responses((status = 204, description = "The session is over.",
+        headers(("set-cookie" = String, description = "Takes a browser's session back."))), NoSession))]
 async fn log_out(State(state): State<ApiState>, Caller(actor): Caller, Peer(peer): Peer) -> Result<Response, ApiError> {
     state.services.auth.logout(&actor).await?;
     let cleared = HeaderMap::from_iter(cleared_cookie(&peer).map(|cookie| (SET_COOKIE, cookie)));

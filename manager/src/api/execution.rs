@@ -37,8 +37,7 @@ struct ExecutionView {
     script_id: ScriptId,
     /// The version that ran; 0 for unsaved source.
     version: u32,
-    /// What started it: `{"kind": "route", "route_id": ...}`, `{"kind": "by_id"}` or `{"kind": "test"}`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = schema::ExecutionOrigin)]
     origin: Origin,
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
@@ -49,11 +48,10 @@ struct ExecutionView {
     status: u16,
     /// How many executions this record stands for, where successes are sampled.
     sample_weight: u64,
-    /// Method, URL, headers and the beginning of the body, redacted.
-    #[schema(value_type = Object)]
+    #[schema(value_type = schema::RecordedRequest)]
     request: serde_json::Value,
-    /// Headers and the beginning of the body, on success.
-    #[schema(value_type = Option<Object>)]
+    /// Exactly when the outcome is `success`.
+    #[schema(value_type = Option<schema::RecordedResponse>)]
     response: Option<serde_json::Value>,
     error: Option<FailureView>,
     logs: Vec<LogLineView>,

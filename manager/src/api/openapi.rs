@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::routing::get;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{Content, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
-use utoipa::openapi::{OpenApiBuilder, PathItem, SecurityRequirement};
-use utoipa::{IntoResponses, PartialSchema, ToSchema};
+use utoipa::openapi::{Content, HeaderBuilder, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{OpenApiBuilder, SecurityRequirement};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::ApiState;
 use crate::api::problem::{FieldError, PROBLEM_JSON};
+use crate::api::route::RouteView;
+use crate::api::schema::{AppName, DomainHolder, ScriptName};
 
 /// The name of the one way to sign calls.
 const BEARER: &str = "bearer";
@@ -32,26 +34,58 @@ pub(crate) struct Problem {
     detail: String,
     /// The stable name of the problem.
     code: String,
-    /// Of `invalid`: what is wrong, field by field.
+    /// Of every 422 that is about fields: what is wrong, field by field.
     errors: Option<Vec<FieldError>>,
+    /// Of `forbidden`: what the caller may not do.
+    capability: Option<String>,
+    /// Of `body_too_large`: the most that is read.
+    max_bytes: Option<u64>,
     /// Of `invalid_source`: the 1-based line, where known.
     line: Option<u32>,
     /// Of `invalid_source`: the 1-based column, where known.
     column: Option<u32>,
+    /// Of `invalid_source`: the name of the script that imports this one and would no longer compile, if it is that.
+    importer: Option<String>,
     /// Of `limit_over_ceiling`: the limit's name.
     limit: Option<String>,
     /// Of `limit_over_ceiling`: the most that the operator allows.
     ceiling: Option<u64>,
     /// Of `has_scripts`: how many.
     script_count: Option<u64>,
+    /// Of `slug_historical`: the app that the slug leads to, if the caller may see it.
+    app: Option<AppName>,
     /// Of `route_conflict`: the other route whole. Of `domain_claimed`: who claims what, if the caller may see it.
-    conflict: Option<serde_json::Value>,
+    conflict: Option<Conflict>,
+    /// Of `domain_in_use` and `script_in_use`: the routes that depend on it.
+    routes: Option<Vec<RouteView>>,
+    /// Of `script_in_use`: the scripts that import it.
+    importers: Option<Vec<ScriptName>>,
+}
+
+/// What stands in the way.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it stands for a member of problem documents")]
+enum Conflict {
+    Route(RouteView),
+    Domain(DomainHolder),
 }
 
 /// The response for a status, listing the codes that it may have.
-pub(crate) fn problem_response(codes: &str) -> RefOr<Response> {
+pub(crate) fn problem_response(status: &str, codes: &str) -> RefOr<Response> {
     let content = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Problem"))));
-    ResponseBuilder::new().description(format!("Codes: {codes}.")).content(PROBLEM_JSON, content).build().into()
+    let response = ResponseBuilder::new().description(format!("Codes: {codes}.")).content(PROBLEM_JSON, content);
+    let header = |name: http::HeaderName, schema, text: &str| {
+        (name.as_str().to_owned(), HeaderBuilder::new().schema(schema).description(Some(text)).build())
+    };
+    let (name, header) = match status {
+        "401" => header(WWW_AUTHENTICATE, Some(String::schema()), "How to prove who one is: `Bearer`."),
+        "429" | "503" => {
+            header(RETRY_AFTER, Some(u64::schema()), "Seconds after which to try again, where that may help.")
+        }
+        _ => return response.build().into(),
+    };
+    response.header(name, header).build().into()
 }
 
 /// Names the problems of a call for its `responses(...)`.
@@ -63,7 +97,7 @@ macro_rules! problems {
             fn responses() -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::Response>> {
                 let listed = [$(($status, $codes)),+];
                 let response = |(status, codes): (&str, &str)| {
-                    (status.to_owned(), crate::api::openapi::problem_response(codes))
+                    (status.to_owned(), crate::api::openapi::problem_response(status, codes))
                 };
                 listed.into_iter().map(response).collect()
             }
@@ -71,19 +105,6 @@ macro_rules! problems {
     )+};
 }
 pub(crate) use problems;
-
-/// What every call may answer.
-struct EveryCall;
-
-impl IntoResponses for EveryCall {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let listed = [
-            ("500", "`internal`"),
-            ("503", "`store_unavailable` and `overloaded` (with Retry-After), `not_live_yet` (the change is kept)"),
-        ];
-        listed.into_iter().map(|(status, codes)| (status.to_owned(), problem_response(codes))).collect()
-    }
-}
 
 /// The document before any operation is in it.
 pub(crate) fn preamble() -> OpenApi {
@@ -103,41 +124,44 @@ pub(crate) fn document() -> OpenApi {
     let (_, mut document) = super::operations().split_for_parts();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-    components.schemas.insert("Problem".to_owned(), Problem::schema());
-    components.schemas.insert("FieldError".to_owned(), FieldError::schema());
-    for operation in document.paths.paths.values_mut().flat_map(operations_of) {
-        complete(operation);
+    let mut schemas = vec![("Problem".to_owned(), Problem::schema())];
+    Problem::schemas(&mut schemas);
+    components.schemas.extend(schemas);
+    for item in document.paths.paths.values_mut() {
+        if let Some(reading) = &mut item.get {
+            complete(reading, "`store_unavailable`, `overloaded`");
+        }
+        for changing in [&mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
+            let codes = "`store_unavailable`, `overloaded`, `not_live_yet` (the change is kept; without Retry-After)";
+            complete(changing, codes);
+        }
     }
     document
 }
 
-fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().filter_map(Option::as_mut)
-}
-
 /// Adds what is the same for every call, where the call does not say otherwise.
-fn complete(operation: &mut Operation) {
+fn complete(operation: &mut Operation, unavailable: &'static str) {
     let is_open = operation.security.as_ref().is_some_and(Vec::is_empty);
-    let mut responses = EveryCall::responses();
+    let mut responses = BTreeMap::from([("500", "`internal`"), ("503", unavailable)]);
     if !is_open {
         operation.security = Some(vec![SecurityRequirement::new(BEARER, Vec::<String>::new())]);
-        responses.insert("401".to_owned(), problem_response("`unauthenticated`"));
-        responses.insert("403".to_owned(), problem_response("`forbidden`, `cross_origin`"));
+        responses.insert("401", "`unauthenticated`");
+        responses.insert("403", "`forbidden`, `cross_origin`");
     }
     let parameters: Vec<&Parameter> = operation.parameters.iter().flatten().filter_map(inlined).collect();
     let has_body = operation.request_body.is_some();
     if has_body || parameters.iter().any(|parameter| parameter.parameter_in == ParameterIn::Header) {
-        responses.insert("400".to_owned(), problem_response("`malformed`"));
+        responses.insert("400", "`malformed`");
     }
     if has_body || parameters.iter().any(|parameter| parameter.parameter_in == ParameterIn::Query) {
-        responses.insert("422".to_owned(), problem_response("`invalid`"));
+        responses.insert("422", "`invalid`");
     }
     if has_body {
-        responses.insert("413".to_owned(), problem_response("`body_too_large`"));
-        responses.insert("415".to_owned(), problem_response("`unsupported_media_type`"));
+        responses.insert("413", "`body_too_large`");
+        responses.insert("415", "`unsupported_media_type`");
     }
-    for (status, response) in responses {
-        operation.responses.responses.entry(status).or_insert(response);
+    for (status, codes) in responses {
+        operation.responses.responses.entry(status.to_owned()).or_insert_with(|| problem_response(status, codes));
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tracing::{error, warn};
 
 use crate::api::route::RouteView;
-use crate::api::schema::{AppName, ScriptName};
+use crate::api::schema::{AppName, DomainHolder, ScriptName};
 use crate::repo::RepoError;
 use crate::service::error::{InvalidField, ServiceError};
 use crate::service::script_check::SourceProblem;
@@ -237,7 +237,8 @@ impl From<ServiceError> for ApiError {
             }
             E::HostReserved => conflict("host_reserved", "this is an admin host, which no app can claim"),
             E::DomainClaimed { holder } => {
-                let holder = holder.map(|held| json!({ "app": AppName::from(&held.0), "pattern": held.1 }));
+                let holder =
+                    holder.map(|held| DomainHolder { app: AppName::from(&held.0), pattern: held.1.to_string() });
                 conflict("domain_claimed", "this domain, or one that overlaps it, is claimed already")
                     .with("conflict", holder)
             }
@@ -298,9 +299,10 @@ fn invalid_source(SourceProblem { error, importer }: SourceProblem) -> ApiError 
         Some(importer) => format!("{importer}, which imports this module, would not compile: {}", error.message),
         None => error.message.clone(),
     };
-    let problem = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_source", detail)
+    let problem = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_source", detail.clone())
         .with("line", error.line)
-        .with("column", error.column);
+        .with("column", error.column)
+        .with("errors", [FieldError::new("source", detail)]);
     match importer {
         Some(importer) => problem.with("importer", importer),
         None => problem,

@@ -104,7 +104,8 @@ async fn list_routes_of_app(
 /// Bind a route to a script.
 #[utoipa::path(post, path = "/scripts/{script}/routes", tag = "routes", request_body = PatternBody,
     params(("script" = Uuid, Path, description = "The script's id.")),
-    responses((status = 201, description = "The route.", body = RouteView), CreateProblems))]
+    responses((status = 201, description = "The route.", body = RouteView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), CreateProblems))]
 async fn create_route(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -119,7 +120,8 @@ async fn create_route(
 /// Get a route.
 #[utoipa::path(get, path = "/routes/{route}", tag = "routes",
     params(("route" = Uuid, Path, description = "The route's id.")),
-    responses((status = 200, description = "The route, with its ETag.", body = RouteView), RouteProblems))]
+    responses((status = 200, description = "The route.", body = RouteView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), RouteProblems))]
 async fn get_route(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -134,7 +136,8 @@ async fn get_route(
         ("route" = Uuid, Path, description = "The route's id."),
         IfMatch,
     ),
-    responses((status = 200, description = "The route as it is now.", body = RouteView), UpdateProblems))]
+    responses((status = 200, description = "The route as it is now.", body = RouteView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), UpdateProblems))]
 async fn update_route(
     State(state): State<ApiState>,
     Caller(actor): Caller,

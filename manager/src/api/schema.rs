@@ -1,5 +1,7 @@
 //! Views that several resources share, and the schemas of words that the shared vocabulary defines.
 
+use std::collections::BTreeMap;
+
 use picloud_shared::id::{AppId, ScriptId};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -68,6 +70,58 @@ impl From<&ScriptMeta> for ScriptName {
     fn from(script: &ScriptMeta) -> Self {
         Self { id: script.id, name: script.name.to_string() }
     }
+}
+
+/// Who claims a domain.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DomainHolder {
+    /// The app that claims it.
+    pub app: AppName,
+    /// The claim that is in the way.
+    pub pattern: String,
+}
+
+/// What started an execution: `{"kind": "route", "route_id": ...}`, `{"kind": "by_id"}` or `{"kind": "test"}`.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[serde(tag = "kind", content = "route_id")]
+#[cfg_attr(not(test), expect(dead_code, reason = "it stands for an origin in the OpenAPI document"))]
+#[cfg_attr(test, derive(Serialize), serde(rename_all = "snake_case"))]
+pub(crate) enum ExecutionOrigin {
+    Route(uuid::Uuid),
+    ById,
+    Test,
+}
+
+/// A request as it was recorded, without credentials and what the app leaves out.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it stands for a stored document in the OpenAPI document")]
+pub(crate) struct RecordedRequest {
+    method: String,
+    url: String,
+    remote_ip: String,
+    /// Each header with all its values.
+    headers: BTreeMap<String, Vec<String>>,
+    /// The beginning of the body, where it is text.
+    body: Option<String>,
+    /// The beginning of the body in base64, where it is not.
+    body_base64: Option<String>,
+    /// Bytes of the whole body.
+    body_len: u64,
+}
+
+/// A response as it was recorded, without credentials and what the app leaves out.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it stands for a stored document in the OpenAPI document")]
+pub(crate) struct RecordedResponse {
+    /// Each header with all its values.
+    headers: BTreeMap<String, Vec<String>>,
+    /// The beginning of the body, where it is text.
+    body: Option<String>,
+    /// The beginning of the body in base64, where it is not.
+    body_base64: Option<String>,
+    /// Bytes of the whole body.
+    body_len: u64,
 }
 
 /// Where an execution failed.
@@ -154,6 +208,14 @@ mod tests {
         }
         for documented in [AppRole::AppAdmin, AppRole::Editor, AppRole::Viewer] {
             assert!(word(documented).parse::<role::AppRole>().is_ok());
+        }
+        let id = uuid::Uuid::from_u128(7);
+        for (documented, origin) in [
+            (ExecutionOrigin::Route(id), execution::Origin::Route(picloud_shared::id::RouteId::from_uuid(id))),
+            (ExecutionOrigin::ById, execution::Origin::ById),
+            (ExecutionOrigin::Test, execution::Origin::Test),
+        ] {
+            assert_eq!(serde_json::to_value(documented).unwrap(), serde_json::to_value(origin).unwrap());
         }
         assert_eq!(word(HostKind::Any), route::HostSelector::Any.kind());
         let host = || picloud_shared::domain_pattern::Host::parse_authority("a.example").unwrap();

@@ -155,7 +155,8 @@ async fn list_scripts(
 ///
 /// The source must compile and everything that it imports must be there.
 #[utoipa::path(post, path = "/scripts", tag = "scripts", request_body = CreateScript,
-    responses((status = 201, description = "The script.", body = ScriptView), CreateProblems))]
+    responses((status = 201, description = "The script.", body = ScriptView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), CreateProblems))]
 async fn create_script(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -182,7 +183,8 @@ async fn check_script(
 /// Get a script.
 #[utoipa::path(get, path = "/scripts/{script}", tag = "scripts",
     params(("script" = Uuid, Path, description = "The script's id.")),
-    responses((status = 200, description = "The script, with its ETag.", body = ScriptView), ScriptProblems))]
+    responses((status = 200, description = "The script.", body = ScriptView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), ScriptProblems))]
 async fn get_script(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -197,7 +199,8 @@ async fn get_script(
         ("script" = Uuid, Path, description = "The script's id."),
         IfMatch,
     ),
-    responses((status = 200, description = "The script as it is now.", body = ScriptView), UpdateProblems))]
+    responses((status = 200, description = "The script as it is now.", body = ScriptView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), UpdateProblems))]
 async fn update_script(
     State(state): State<ApiState>,
     Caller(actor): Caller,

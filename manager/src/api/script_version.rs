@@ -125,7 +125,8 @@ async fn get_version(
         ("version" = u32, Path, description = "The version's number."),
         IfMatch,
     ),
-    responses((status = 200, description = "The script as it is now.", body = ScriptView), RestoreProblems))]
+    responses((status = 200, description = "The script as it is now.", body = ScriptView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), RestoreProblems))]
 async fn restore_version(
     State(state): State<ApiState>,
     Caller(actor): Caller,

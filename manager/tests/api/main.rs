@@ -41,6 +41,7 @@ mod access;
 mod apps;
 mod auth;
 mod damage;
+mod documented;
 mod logs;
 mod openapi;
 mod outage;

@@ -65,6 +65,27 @@ fn every_call_has_a_summary_a_tag_and_problems_with_codes() {
 }
 
 #[test]
+fn every_object_of_the_document_names_its_members() {
+    fn bare(place: &str, value: &Value, found: &mut Vec<String>) {
+        if let Value::Object(schema) = value {
+            let is_object = schema.get("type").is_some_and(|kind| {
+                kind == "object" || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "object"))
+            });
+            if is_object && !schema.contains_key("properties") && !schema.contains_key("additionalProperties") {
+                found.push(place.to_owned());
+            }
+            schema.iter().for_each(|(name, member)| bare(&format!("{place}/{name}"), member, found));
+        }
+        if let Value::Array(items) = value {
+            items.iter().for_each(|item| bare(place, item, found));
+        }
+    }
+    let mut found = Vec::new();
+    bare("", &document(), &mut found);
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
 fn every_reference_leads_somewhere() {
     fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
         match value {
