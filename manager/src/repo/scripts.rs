@@ -113,7 +113,6 @@ statements! {
     FIND = concat!("SELECT ", columns!(), ", source FROM scripts WHERE id = $1");
     FIND_META = concat!("SELECT ", columns!(), " FROM scripts WHERE id = $1");
     FIND_APP = "SELECT app_id AS id FROM scripts WHERE id = $1";
-    FIND_BY_NAME = concat!("SELECT ", columns!(), " FROM scripts WHERE app_id = $1 AND name = $2");
     LIST = concat!("SELECT ", columns!(), " FROM scripts \
         WHERE app_id = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"),
         concat!("SELECT ", columns!(), " FROM scripts \
@@ -184,11 +183,6 @@ pub async fn find_app(conn: &mut Conn, id: ScriptId) -> Result<Option<AppId>, Re
         let found = sqlx::query_as::<_, IdOf<AppId>>(FIND_APP.on(db)).bind(id.as_uuid()).fetch_optional(db).await?;
         Ok(found.map(|IdOf(id)| id))
     })
-}
-
-/// The app's script of that name, without its source.
-pub async fn find_by_name(conn: &mut Conn, app_id: AppId, name: &ScriptName) -> Result<Option<ScriptMeta>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as::<_, ScriptMeta>(FIND_BY_NAME.on(db)).bind(app_id.as_uuid()).bind(name.as_str()).fetch_optional(db).await?))
 }
 
 /// Up to `limit` of the app's scripts in order of creation, those after `after`.

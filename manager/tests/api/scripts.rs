@@ -401,7 +401,8 @@ fn a_change_that_another_overtook_is_checked_again() {
     crate::run(async || {
         let (_world, saved, answer) = overtaken(async |tx, app| {
             let app_id = id(app).parse().unwrap();
-            let lib = scripts::find_by_name(tx, app_id, &"lib".parse().unwrap()).await.unwrap().unwrap();
+            let all = scripts::list(tx, app_id, 9, None).await.unwrap();
+            let lib = all.into_iter().flatten().find(|script| script.name.as_str() == "lib").unwrap();
             scripts::delete(tx, lib.id).await.unwrap();
         })
         .await;

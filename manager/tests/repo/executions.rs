@@ -155,7 +155,6 @@ on_both! {
         let later = counters::list_counters(&mut tx, counter.app_id, Timestamp::from_millis(60_001)).await.unwrap();
         assert_eq!(later, others[..1]);
         assert_eq!(counters::delete_counters_before(&mut tx, Timestamp::from_millis(120_000)).await.unwrap(), 2);
-        assert_eq!(counters::delete_counters_of_app(&mut tx, counter.app_id).await.unwrap(), 1);
     }
 
     async fn the_oldest_are_deleted_first_in_pieces(test: TestStore) {

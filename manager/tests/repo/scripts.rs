@@ -25,9 +25,6 @@ on_both! {
         scripts::insert(&mut tx, &hello, Some(ada.id)).await.unwrap();
         assert_eq!(scripts::find(&mut tx, hello.meta.id).await.unwrap(), Some(hello.clone()));
         assert_eq!(scripts::find_meta(&mut tx, hello.meta.id).await.unwrap(), Some(hello.meta.clone()));
-        let by_name = scripts::find_by_name(&mut tx, shop.id, &hello.meta.name).await.unwrap();
-        assert_eq!(by_name, Some(hello.meta.clone()));
-        assert_eq!(scripts::find_by_name(&mut tx, AppId::generate(NOW), &hello.meta.name).await.unwrap(), None);
         let (version, source) = scripts::find_version(&mut tx, hello.meta.id, 1).await.unwrap().unwrap();
         assert_eq!((version.created_by, version.created_at, source), (Some(ada.id), NOW, hello.source));
         assert_eq!(scripts::find_version(&mut tx, hello.meta.id, 2).await.unwrap(), None);

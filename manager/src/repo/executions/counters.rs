@@ -43,7 +43,6 @@ statements! {
     LIST_COUNTERS = "SELECT app_id, script_id, minute, outcome, count, duration_us_sum FROM execution_counters \
         WHERE app_id = $1 AND minute >= $2 ORDER BY minute, script_id, outcome";
     DELETE_COUNTERS_BEFORE = "DELETE FROM execution_counters WHERE minute < $1";
-    DELETE_COUNTERS_OF_APP = "DELETE FROM execution_counters WHERE app_id = $1";
 }
 
 /// Adds to counters; each key must stand in `counters` once. Within [`crate::store::Store::begin_logs`].
@@ -105,15 +104,5 @@ pub async fn delete_counters_before(conn: &mut Conn, minute: Timestamp) -> Resul
     on_db!(conn, db => {
         let query = sqlx::query(DELETE_COUNTERS_BEFORE.on(db)).bind(minute.as_millis());
         Ok(query.execute(db).await?.rows_affected())
-    })
-}
-
-/// Deletes the counters of an app that is gone.
-///
-/// # Errors
-/// [`RepoError::Unavailable`].
-pub async fn delete_counters_of_app(conn: &mut Conn, app_id: AppId) -> Result<u64, RepoError> {
-    on_db!(conn, db => {
-        Ok(sqlx::query(DELETE_COUNTERS_OF_APP.on(db)).bind(app_id.as_uuid()).execute(db).await?.rows_affected())
     })
 }
