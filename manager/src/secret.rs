@@ -3,6 +3,8 @@
 //! None of them can be printed or serialised by accident: they have neither `Debug` nor `Display` nor `Serialize`.
 //! The store keeps only what [`SecretToken::hash`] and the password slot give.
 
+pub mod key_file;
+
 use std::str::FromStr;
 
 use base64::Engine as _;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use picloud_executor::Executor;
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
+use picloud_manager::secret::key_file::SecretKey;
 use picloud_manager::store::Store;
 use picloud_manager::users::any_user;
 use picloud_manager::{FirstOwner, Manager, ManagerConfig, Parts, PublishTiming};
@@ -92,6 +93,8 @@ impl Node {
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&config.database).await?;
+        // Before anything else is read: with another key than the store's, what comes next would be wrong.
+        SecretKey::open(&store, &config.secret_key_file).await?;
         let schema = store.schema_version();
         let policy = log_policy(&store, &config.execution_log);
         let execution_log = ExecutionWriter::start(store.clone(), Arc::clone(&clock), policy);

@@ -34,6 +34,8 @@ const OTHER_VARIABLES: [&str; 2] = ["PICLOUD_CONFIG", "PICLOUD_DEV"];
 pub struct Config {
     /// Where the store's files are.
     pub data_dir: PathBuf,
+    /// Where the secret key is.
+    pub secret_key_file: PathBuf,
     /// Where the store is.
     pub database: DatabaseConfig,
     /// Addresses of listeners.
@@ -113,8 +115,10 @@ impl Config {
         let io = IoLimits::default();
         let log_max_age_days = optional("log_max_age_days", settings.log_max_age_days, 1..=36_500)?;
         let workers = std::thread::available_parallelism().map_or(2, usize::from);
+        let secret_key_file = settings.secret_key_file.unwrap_or_else(|| data_dir.join("secret.key"));
         Ok(Self {
             data_dir,
+            secret_key_file,
             database,
             listen,
             certificates,
@@ -330,6 +334,7 @@ mod tests {
     fn what_is_shown_is_the_file_of_the_same_configuration() {
         let text = r#"
             data_dir = "/srv/cloud"
+            secret_key_file = "/srv/keys/cloud.key"
             http = [":81", "127.0.0.1:82"]
             https = ":444"
             internal = "none"

@@ -42,6 +42,13 @@ struct Change {
 
 from_row!(Change { version, kind, id });
 
+/// Which secret key the store was made with.
+struct KeyFingerprint {
+    value: serde_json::Value,
+}
+
+from_row!(KeyFingerprint { value });
+
 /// The kind of a change of an app, the only one there is.
 const APP: &str = "app";
 
@@ -56,6 +63,8 @@ statements! {
     TELL_OTHER_NODES = "SELECT 1", "SELECT pg_notify('picloud_changes', '')";
     FLAG = "SELECT COUNT(*) AS count FROM instance WHERE key = $1";
     SET_FLAG = "INSERT INTO instance (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
+    KEY_FINGERPRINT = "SELECT value FROM instance WHERE key = 'secret_key'";
+    SET_KEY_FINGERPRINT = "INSERT INTO instance (key, value) VALUES ('secret_key', $1)";
 }
 
 /// Waits for the unit of work that another connection has begun, and holds up later ones.
@@ -115,4 +124,27 @@ pub async fn flag(conn: &mut Conn, flag: InstanceFlag) -> Result<bool, RepoError
 /// Sets the flag; `false` when it was set already.
 pub async fn set_flag(conn: &mut Conn, flag: InstanceFlag) -> Result<bool, RepoError> {
     on_db!(conn, db => Ok(sqlx::query(SET_FLAG.on(db)).bind(flag.key()).bind(Json(true)).execute(db).await?.rows_affected() > 0))
+}
+
+/// The fingerprint of the secret key that the store was made with; `None` where it has none yet.
+pub async fn key_fingerprint(conn: &mut Conn) -> Result<Option<String>, RepoError> {
+    let found = on_db!(conn, db => {
+        Ok(sqlx::query_as::<_, KeyFingerprint>(KEY_FINGERPRINT.on(db)).fetch_optional(db).await?)
+    })?;
+    match found.map(|found| found.value) {
+        None => Ok(None),
+        Some(serde_json::Value::String(fingerprint)) => Ok(Some(fingerprint)),
+        Some(_) => Err(RepoError::Corrupt { column: "value".to_owned(), source: "it is no text".into() }),
+    }
+}
+
+/// Notes the fingerprint of the secret key, once and for all.
+///
+/// # Errors
+/// [`RepoError::Conflict`] where one is noted.
+pub async fn set_key_fingerprint(conn: &mut Conn, fingerprint: &str) -> Result<(), RepoError> {
+    on_db!(conn, db => {
+        sqlx::query(SET_KEY_FINGERPRINT.on(db)).bind(Json(fingerprint)).execute(db).await?;
+        Ok(())
+    })
 }

@@ -18,6 +18,7 @@ mod migrations;
 mod outage;
 mod plans;
 mod scripts;
+mod secret_key;
 mod snapshot;
 mod statements;
 mod users;

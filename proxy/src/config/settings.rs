@@ -44,6 +44,8 @@ macro_rules! settings {
 settings! {
     /// Directory of the store's files
     data_dir: PathBuf = "PICLOUD_DATA_DIR";
+    /// File of the key that secrets are encrypted with; made at the first start
+    secret_key_file: PathBuf = "PICLOUD_SECRET_KEY_FILE";
     /// Addresses for plain HTTP, such as 0.0.0.0:80, separated by commas
     http: Addresses = "PICLOUD_HTTP";
     /// Addresses for HTTPS, such as 0.0.0.0:443, separated by commas

@@ -13,6 +13,7 @@ impl fmt::Display for Config {
         let list =
             |addresses: &[SocketAddr]| format!("{:?}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
         writeln!(f, "data_dir = {:?}", self.data_dir)?;
+        writeln!(f, "secret_key_file = {:?}", self.secret_key_file)?;
         match &self.database {
             DatabaseConfig::Postgres { url } => writeln!(f, "database_url = \"{url}\" # its password is not shown")?,
             DatabaseConfig::Sqlite { .. } => writeln!(f, "# database_url is not set: SQLite files in data_dir")?,

@@ -13,6 +13,21 @@ use crate::cloud::{Database, Home, OWNER, Process, TestCloud, on_both_databases,
 use crate::raw::RawClient;
 
 on_both_databases! {
+    async fn without_the_key_of_its_store_it_does_not_start(database: Database) {
+        let home = TestCloud::start(database).await.stop();
+        let (path, away) = (home.dir().join("data/secret.key"), home.dir().join("away"));
+        std::fs::rename(&path, &away).unwrap();
+        let serve = ["serve", "--dev", "--http", "127.0.0.1:0"];
+        let (started, said) = home.run(&serve, "");
+        assert!(!started && said.contains("secret.key is not there") && said.contains("put it back"), "{said}");
+        std::fs::write(&path, format!("{}\n", "A".repeat(43))).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let (started, said) = home.run(&serve, "");
+        assert!(!started && said.contains("is not the one that this store was made with"), "{said}");
+        std::fs::rename(&away, &path).unwrap();
+        TestCloud::start_with(home, |_| {});
+    }
+
     async fn what_was_acknowledged_outlives_kills_and_is_seeded_once(database: Database) {
         let mut cloud = TestCloud::start(database).await;
         let script = cloud.publish("`0`").await;

@@ -1,0 +1,229 @@
+//! The instance's secret key: one file beside the database, from which each purpose gets a key of its own.
+//!
+//! Whoever has a copy of the database alone can read no secret in it and forge no audit row. The store keeps the key's
+//! fingerprint, so that a start with another key, or with none, is refused before anything is read or written by it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hkdf::Hkdf;
+use sha2::Sha256;
+
+use crate::repo::{RepoError, config};
+use crate::store::Store;
+
+/// Longer than any key file; what goes on beyond is none.
+const MAX_FILE_BYTES: u64 = 4096;
+/// Bytes of the fingerprint: enough to tell keys apart, and it tells nothing of them.
+const FINGERPRINT_BYTES: usize = 16;
+
+/// The instance's secret key: 32 random bytes. It has neither `Debug` nor `Display`.
+pub struct SecretKey([u8; 32]);
+
+/// What a key is derived for. A key of one purpose says nothing about that of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The chain of the audit log.
+    AuditChain,
+    /// The private keys of certificates and of accounts with certificate authorities.
+    CertificateKeys,
+    /// The secrets of apps.
+    AppSecrets,
+}
+
+impl Purpose {
+    /// What HKDF is told. It never changes: what was made by the key could not be read any more.
+    const fn info(self) -> &'static str {
+        match self {
+            Self::AuditChain => "picloud audit chain 1",
+            Self::CertificateKeys => "picloud certificate keys 1",
+            Self::AppSecrets => "picloud app secrets 1",
+        }
+    }
+}
+
+/// A key for one purpose. It has neither `Debug` nor `Display`.
+pub struct DerivedKey([u8; 32]);
+
+impl DerivedKey {
+    /// The key's bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// Why the secret key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The store was made with a key that is not there.
+    #[error(
+        "the key file {} is not there, and this store was made with one: put it back, or name its place by \
+         PICLOUD_SECRET_KEY_FILE; every node of an instance needs a copy of it",
+        .0.display()
+    )]
+    Missing(PathBuf),
+    /// The store was made with another key.
+    #[error(
+        "the key in {} is not the one that this store was made with: put that one in its place, or name its place by \
+         PICLOUD_SECRET_KEY_FILE",
+        .0.display()
+    )]
+    Other(PathBuf),
+    /// The file holds no key.
+    #[error("{} holds no key: a key file is one line of 43 characters of URL-safe base64", .0.display())]
+    Malformed(PathBuf),
+    /// Everybody on this machine can read the key.
+    #[error("{} can be read by everybody on this machine (mode {mode:03o}): chmod 600 it", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The file cannot be read or made.
+    #[error("the key file {} cannot be used: {source}", path.display())]
+    Files {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store does not say which key it was made with.
+    #[error("the store does not tell which key it was made with")]
+    Store(#[from] RepoError),
+}
+
+impl SecretKey {
+    /// A fresh key from the operating system's seeded generator.
+    pub fn generate() -> Self {
+        Self(rand::random())
+    }
+
+    /// The key that the store was made with. A store that has none yet takes the one in the file, and where there is no
+    /// file makes one that nobody else may read.
+    ///
+    /// # Errors
+    /// A file that is absent, of another store, exposed or unreadable; a store that does not answer.
+    pub async fn open(store: &Store, path: &Path) -> Result<Self, KeyFileError> {
+        let known = config::key_fingerprint(&mut store.read().await?).await?;
+        if let Some(fingerprint) = known {
+            return Self::matching(path, &fingerprint);
+        }
+        // Nodes that start at once on an empty store go through here one after the other.
+        let mut tx = store.begin().await?;
+        if let Some(fingerprint) = config::key_fingerprint(&mut tx).await? {
+            return Self::matching(path, &fingerprint);
+        }
+        let key = match Self::read(path)? {
+            Some(key) => key,
+            None => Self::make(path).map_err(|source| KeyFileError::Files { path: path.to_owned(), source })?,
+        };
+        config::set_key_fingerprint(&mut tx, &key.fingerprint()).await?;
+        tx.commit().await?;
+        Ok(key)
+    }
+
+    fn matching(path: &Path, fingerprint: &str) -> Result<Self, KeyFileError> {
+        let key = Self::read(path)?.ok_or_else(|| KeyFileError::Missing(path.to_owned()))?;
+        if key.fingerprint() == fingerprint { Ok(key) } else { Err(KeyFileError::Other(path.to_owned())) }
+    }
+
+    /// The key in a file; `None` where there is no file.
+    fn read(path: &Path) -> Result<Option<Self>, KeyFileError> {
+        let failed = |source| KeyFileError::Files { path: path.to_owned(), source };
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        let metadata = file.metadata().map_err(failed)?;
+        let mode = metadata.permissions().mode() & 0o777;
+        // A group may be let in on purpose: it is how containers are given secrets.
+        if mode & 0o007 != 0 {
+            return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
+        }
+        let text = io::read_to_string(io::Read::take(file, MAX_FILE_BYTES)).map_err(failed)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end()).ok();
+        let key = bytes.and_then(|bytes| bytes.try_into().ok()).map(Self);
+        key.map(Some).ok_or_else(|| KeyFileError::Malformed(path.to_owned()))
+    }
+
+    /// Makes the file whole or not at all, and sees to it that it outlives a power cut: without it the store is lost.
+    fn make(path: &Path) -> io::Result<Self> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let key = Self::generate();
+        let unfinished = path.with_added_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        // An attempt that was cut short may have left it with other permissions.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        writeln!(file, "{}", URL_SAFE_NO_PAD.encode(key.0))?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        File::open(dir)?.sync_all()?;
+        Ok(key)
+    }
+
+    /// The key for a purpose (HKDF-SHA256, RFC 5869).
+    pub fn derive(&self, purpose: Purpose) -> DerivedKey {
+        DerivedKey(self.expand(purpose.info()))
+    }
+
+    /// What tells this key from others, in hexadecimal; it may be shown.
+    pub fn fingerprint(&self) -> String {
+        let bytes: [u8; FINGERPRINT_BYTES] = self.expand("picloud key fingerprint 1");
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn expand<const BYTES: usize>(&self, info: &str) -> [u8; BYTES] {
+        let mut out = [0; BYTES];
+        let hkdf = Hkdf::<Sha256>::new(None, &self.0);
+        hkdf.expand(info.as_bytes(), &mut out).expect("HKDF gives up to 8,160 bytes");
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_purpose_has_a_key_of_its_own_that_never_changes() {
+        let key = SecretKey([7; 32]);
+        let hex = |purpose| key.derive(purpose).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(Purpose::AuditChain), "18d2c50d1a1ffc7bd713b70afc241972e7409b8e4191433540269c3daa4660bc");
+        assert_eq!(hex(Purpose::CertificateKeys), "8d72f4eec73d964f934d63c940da1fac2b745c8bae3e5140edf49256064b0f14");
+        assert_eq!(hex(Purpose::AppSecrets), "d6566b547a7414de3a106d211d74714e3ea76e2873c52083023ca7888ae8543d");
+        assert_eq!(key.fingerprint(), "47c8307d47b2a7da5c8c92f688a9bbf8");
+    }
+
+    #[test]
+    fn a_made_file_is_for_its_owner_only_and_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/secret.key");
+        let made = SecretKey::make(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left");
+        assert!(SecretKey::read(&path).unwrap().is_some_and(|read| read.0 == made.0));
+    }
+
+    #[test]
+    fn what_holds_no_key_or_is_open_to_all_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret.key");
+        assert!(SecretKey::read(&path).unwrap().is_none());
+        for text in ["", "short", &"A".repeat(42), &"A".repeat(5000), &format!("{0}\n{0}", "A".repeat(43))] {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            assert!(matches!(SecretKey::read(&path), Err(KeyFileError::Malformed(_))), "{text}");
+        }
+        fs::write(&path, "A".repeat(43)).unwrap();
+        assert!(SecretKey::read(&path).is_ok());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = SecretKey::read(&path).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("mode 644"), "{refused}");
+    }
+}
