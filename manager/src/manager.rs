@@ -34,6 +34,7 @@ use crate::service::domain::DomainService;
 use crate::service::error::ServiceError;
 use crate::service::execution::ExecutionService;
 use crate::service::invoke::InvokeService;
+use crate::service::last_use::LastUse;
 use crate::service::password::hash_now;
 use crate::service::route::RouteService;
 use crate::service::route_url::{InvalidBaseUrl, UrlStyle};
@@ -121,6 +122,7 @@ pub struct Manager {
     store: Store,
     state: ApiState,
     setup_link: Option<String>,
+    last_use: LastUse,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -139,13 +141,16 @@ impl Manager {
         seed(&store, &*clock).await?;
         let (publisher, publishing) =
             Publisher::start(store.clone(), Arc::clone(&snapshot), config.limits, config.publish_timing).await?;
-        let housekeeping = tokio::spawn(keep_house(store.clone(), Arc::clone(&clock), execution_log.clone()));
+        let last_use = LastUse::new(store.clone());
+        let noting = tokio::spawn(last_use.clone().keep_writing());
+        let housekeeping =
+            tokio::spawn(keep_house(store.clone(), Arc::clone(&clock), last_use.clone(), execution_log.clone()));
 
         let desk = Desk { store: store.clone(), clock: Arc::clone(&clock), publisher };
         let checker = Checker::new(Arc::clone(&executor), config.limits);
         let admin_hosts = AdminHosts::new(config.admin_hosts.into_iter().chain([base_host]));
         let services = Services {
-            auth: AuthService::new(store.clone(), Arc::clone(&clock), config.session_ttl),
+            auth: AuthService::new(store.clone(), Arc::clone(&clock), config.session_ttl, last_use.clone()),
             apps: AppService::new(desk.clone()),
             domains: DomainService::new(desk.clone(), admin_hosts.clone(), urls.clone()),
             scripts: ScriptService::new(desk.clone(), checker.clone(), urls.clone()),
@@ -155,8 +160,8 @@ impl Manager {
         };
         let max_request_body_bytes = config.max_request_body_bytes;
         let state = ApiState { services: Arc::new(services), max_request_body_bytes };
-        let tasks = publishing.into_iter().chain([housekeeping]).collect();
-        Ok(Manager { store, state, setup_link, tasks })
+        let tasks = publishing.into_iter().chain([noting, housekeeping]).collect();
+        Ok(Manager { store, state, setup_link, last_use, tasks })
     }
 
     /// What the handlers of the API are given.
@@ -222,6 +227,9 @@ impl Manager {
             // Aborted on purpose: there is nothing to learn from how it ended.
             let _ = task.await;
         }
+        if let Err(error) = self.last_use.write().await {
+            debug!(error = &error as &dyn std::error::Error, "the last uses of sessions are not written");
+        }
     }
 }
 
@@ -263,12 +271,12 @@ async fn prepare_first_owner(
 }
 
 /// Deletes what has expired, now and then. What fails is tried again the next time.
-async fn keep_house(store: Store, clock: Arc<dyn Clock>, execution_log: ExecutionWriter) {
+async fn keep_house(store: Store, clock: Arc<dyn Clock>, last_use: LastUse, execution_log: ExecutionWriter) {
     let mut turns = interval(HOUSEKEEPING_INTERVAL);
     loop {
         tokio::select! {
             _ = turns.tick() => {
-                survive("deleting expired sessions", end_expired_sessions(&store, &*clock)).await;
+                survive("deleting expired sessions", end_expired_sessions(&store, &*clock, &last_use)).await;
             }
             () = execution_log.prune_due() => {}
         }
@@ -276,8 +284,8 @@ async fn keep_house(store: Store, clock: Arc<dyn Clock>, execution_log: Executio
     }
 }
 
-async fn end_expired_sessions(store: &Store, clock: &dyn Clock) {
-    match delete_expired_sessions(store, clock).await {
+async fn end_expired_sessions(store: &Store, clock: &dyn Clock, last_use: &LastUse) {
+    match delete_expired_sessions(store, clock, last_use).await {
         Ok(0) => {}
         Ok(count) => debug!(count, "expired sessions are deleted"),
         Err(error) => warn!(error = &error as &dyn std::error::Error, "expired sessions stay for now"),
@@ -290,7 +298,9 @@ async fn prune(execution_log: &ExecutionWriter) {
     }
 }
 
-async fn delete_expired_sessions(store: &Store, clock: &dyn Clock) -> Result<u64, RepoError> {
+async fn delete_expired_sessions(store: &Store, clock: &dyn Clock, last_use: &LastUse) -> Result<u64, RepoError> {
+    // A session that was just used lives, though its row may not tell so yet.
+    last_use.write().await?;
     let mut tx = store.begin().await?;
     let count = sessions::delete_expired(&mut tx, clock.now()).await?;
     tx.commit().await?;

@@ -9,6 +9,7 @@ pub(crate) mod domain;
 pub(crate) mod error;
 pub(crate) mod execution;
 pub(crate) mod invoke;
+pub(crate) mod last_use;
 pub(crate) mod login_throttle;
 pub(crate) mod page;
 pub(crate) mod password;

@@ -1,8 +1,9 @@
 //! Time as a parameter: who needs the time is handed a [`Clock`], so that a test can hold it still.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -84,7 +85,13 @@ impl<'de> Deserialize<'de> for Timestamp {
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// The time since a fixed moment of this process: it measures spans, whatever is done to the wall clock meanwhile.
+    fn monotonic(&self) -> Duration;
 }
+
+/// The moment since which [`SystemClock`] counts: when it was first asked.
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The machine's wall clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -96,27 +103,45 @@ impl Clock for SystemClock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
+
+    fn monotonic(&self) -> Duration {
+        BEGINNING.elapsed()
+    }
 }
 
 /// A clock that moves only when told to, for tests.
 #[derive(Debug)]
-pub struct ManualClock(AtomicI64);
+pub struct ManualClock {
+    now: AtomicI64,
+    passed_ms: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock that stands at `start`.
     pub const fn new(start: Timestamp) -> Self {
-        Self(AtomicI64::new(start.0))
+        Self { now: AtomicI64::new(start.0), passed_ms: AtomicU64::new(0) }
     }
 
     /// Moves the clock on.
     pub fn advance(&self, span: Duration) {
-        self.0.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        self.now.fetch_add(millis, Ordering::Relaxed);
+        self.passed_ms.fetch_add(millis.unsigned_abs(), Ordering::Relaxed);
+    }
+
+    /// Sets the wall clock, as an operator or a time server would; no time passes by it.
+    pub fn set(&self, now: Timestamp) {
+        self.now.store(now.0, Ordering::Relaxed);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+        Timestamp::from_millis(self.now.load(Ordering::Relaxed))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.passed_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -142,6 +167,17 @@ mod tests {
         assert_eq!(Timestamp::from_millis(FIRST).to_string(), "0000-01-01T00:00:00.000Z");
         assert_eq!(jiff::Timestamp::MAX.as_second() * 1_000, LAST);
         assert_eq!(Timestamp::from_millis(0).plus(Duration::MAX), Timestamp::from_millis(i64::MAX));
+    }
+
+    #[test]
+    fn spans_are_measured_past_a_wall_clock_that_is_set() {
+        let clock = ManualClock::new(Timestamp::from_millis(9_000));
+        let before = clock.monotonic();
+        clock.advance(Duration::from_secs(2));
+        clock.set(Timestamp::from_millis(1_000));
+        assert_eq!(clock.now(), Timestamp::from_millis(1_000));
+        assert_eq!(clock.monotonic() - before, Duration::from_secs(2));
+        assert!(SystemClock.monotonic() <= SystemClock.monotonic());
     }
 
     #[test]

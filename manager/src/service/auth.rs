@@ -8,7 +8,7 @@ use picloud_shared::clock::{Clock, Timestamp};
 use picloud_shared::id::{SessionId, UserId};
 use picloud_shared::name::Username;
 use serde_json::json;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::repo::audit::AuditObject;
 use crate::repo::role::InstanceRole;
@@ -17,8 +17,9 @@ use crate::repo::setup_tokens;
 use crate::repo::users::{self, PasswordHash, User};
 use crate::secret::{NewPassword, SecretToken, TypedPassword};
 use crate::service::authorize::Actor;
-use crate::service::change::{Author, Change, Event, is_live};
+use crate::service::change::{Author, Change, Event};
 use crate::service::error::ServiceError;
+use crate::service::last_use::{LastUse, NOTE_INTERVAL, Use};
 use crate::service::login_throttle::LoginThrottle;
 use crate::service::page::{Page, PageSize};
 use crate::service::password::{PasswordSlot, Verdict};
@@ -26,8 +27,6 @@ use crate::store::{Conn, Store};
 
 /// However much it is used, a session ends after this.
 const ABSOLUTE_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// A session's use is noted at most this often, so that reading does not mean writing.
-const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 /// Sessions of one user; at the next login the oldest beyond these end.
 const SESSIONS_OF_A_USER: u32 = 50;
 /// Characters of a user agent that are kept.
@@ -39,6 +38,7 @@ pub(crate) struct AuthService {
     session_ttl: Duration,
     passwords: PasswordSlot,
     throttle: LoginThrottle,
+    last_use: LastUse,
 }
 
 /// From where somebody signs in.
@@ -62,9 +62,10 @@ struct Proven {
 }
 
 impl AuthService {
-    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, session_ttl: Duration) -> Self {
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, session_ttl: Duration, last_use: LastUse) -> Self {
         let session_ttl = session_ttl.min(ABSOLUTE_LIFE);
-        Self { store, clock, session_ttl, passwords: PasswordSlot::new(), throttle: LoginThrottle::default() }
+        let (passwords, throttle) = (PasswordSlot::new(), LoginThrottle::default());
+        Self { store, clock, session_ttl, passwords, throttle, last_use }
     }
 
     /// Signs in by name and password. An unknown user, a wrong password and a deactivated user get one answer, after
@@ -77,7 +78,7 @@ impl AuthService {
     ) -> Result<NewSession, ServiceError> {
         let address = origin.remote_ip;
         self.throttle
-            .admit(username, address, self.clock.now())
+            .admit(username, address, self.clock.monotonic())
             .map_err(|retry_after| ServiceError::Throttled { retry_after })?;
         let verified = self.verify(username, password.clone()).await;
         let proven = match verified {
@@ -93,7 +94,8 @@ impl AuthService {
         };
         self.throttle.succeeded(username, address);
         let stronger = match proven.verdict {
-            Verdict::RightButWeak => Some(self.passwords.hash(NewPassword::proven(password)).await?),
+            // Where too many wait to be hashed, this one keeps its weaker hash until the next login.
+            Verdict::RightButWeak => self.passwords.hash(NewPassword::proven(password)).await.ok(),
             _ => None,
         };
         self.open_session(proven, stronger, origin).await
@@ -104,8 +106,14 @@ impl AuthService {
         let found = users::find_by_username(&mut self.store.read().await?, username).await?;
         let hash = found.as_ref().map(|(_, hash)| hash.clone());
         let verdict = self.passwords.verify(password, hash).await?;
-        let proven = found.map(|(user, hash)| Proven { user, hash, verdict });
-        Ok(proven.filter(|proven| proven.user.is_active && proven.verdict != Verdict::Wrong))
+        let Some((user, hash)) = found else {
+            return Ok(None);
+        };
+        if verdict == Verdict::Unreadable {
+            error!(user_id = %user.id, "the stored password of a user cannot be read; give the user a new one");
+        }
+        let is_right = matches!(verdict, Verdict::Right | Verdict::RightButWeak);
+        Ok((user.is_active && is_right).then_some(Proven { user, hash, verdict }))
     }
 
     async fn open_session(
@@ -169,19 +177,24 @@ impl AuthService {
         if password.merely_repeats(&username) {
             return Err(ServiceError::invalid("password", "a password must not merely repeat the username"));
         }
-        let mut change = Change::begin(&self.store, &*self.clock, Author::PLATFORM).await?;
-        // The token goes first: without it nobody makes this instance hash anything.
-        if !setup_tokens::take(&mut change, &TokenHash::new(token.hash())).await?
-            || users::count(&mut change).await? > 0
-        {
+        // Without the token nobody makes this instance hash anything, and while it hashes others may write.
+        let token = TokenHash::new(token.hash());
+        if !setup_tokens::stands(&mut self.store.read().await?, &token).await? {
             return Err(ServiceError::WrongSetupToken);
         }
         let hash = self.passwords.hash(password).await?;
+        let author = Author::setting_up(origin.remote_ip);
+        let mut change = Change::begin(&self.store, &*self.clock, author).await?;
+        if !setup_tokens::take(&mut change, &token).await? || users::count(&mut change).await? > 0 {
+            return Err(ServiceError::WrongSetupToken);
+        }
         let mut user = insert_user(&mut change, username, InstanceRole::Owner, &hash).await?;
+        change.go_on_as(user.id);
         let at = change.at;
         let (token, session) = self.insert_session(&mut change, user.id, origin, at).await?;
         users::touch_login(&mut change, user.id, at).await?;
         user.last_login_at = Some(at);
+        change.record(Event::new("session.create", AuditObject::Session(session.id))).await?;
         change.commit().await?;
         Ok(NewSession { token, session, user })
     }
@@ -193,26 +206,17 @@ impl AuthService {
     pub(crate) async fn authenticate(&self, token: &SecretToken, remote_ip: IpAddr) -> Result<Actor, ServiceError> {
         let hash = TokenHash::new(token.hash());
         let found = sessions::find_by_token_hash(&mut self.store.read().await?, &hash).await?;
-        let now = self.clock.now();
-        let found = found.filter(|(session, user)| is_live(session, user, now));
         let (session, user) = found.ok_or(ServiceError::Unauthenticated)?;
-        if now.since(session.last_seen_at) >= TOUCH_INTERVAL {
-            self.touch(&session, now).await;
+        let (now, stored) = (self.clock.now(), Use { seen_at: session.last_seen_at, expires_at: session.expires_at });
+        let last = self.last_use.of(session.id).unwrap_or(stored);
+        if !user.is_active || now >= last.expires_at || now >= session.absolute_expires_at {
+            return Err(ServiceError::Unauthenticated);
+        }
+        if now.since(last.seen_at) >= NOTE_INTERVAL {
+            let expires_at = now.plus(self.session_ttl).min(session.absolute_expires_at);
+            self.last_use.note(session.id, Use { seen_at: now, expires_at });
         }
         Ok(Actor { user, session: session.id, remote_ip })
-    }
-
-    /// Notes a use. A store that cannot be written still lets its users read, so that failing here is no failure.
-    async fn touch(&self, session: &Session, now: Timestamp) {
-        let expires_at = now.plus(self.session_ttl).min(session.absolute_expires_at);
-        let touched = async {
-            let mut tx = self.store.begin().await?;
-            sessions::touch(&mut tx, session.id, now, expires_at).await?;
-            tx.commit().await
-        };
-        if let Err(error) = touched.await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a session's use could not be noted");
-        }
     }
 
     /// Ends the session that the call was made with.

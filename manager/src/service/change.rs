@@ -33,6 +33,11 @@ impl Author {
     pub(crate) fn signing_in(user: UserId, remote_ip: IpAddr) -> Self {
         Self { user: Some(user), remote_ip: Some(remote_ip) }
     }
+
+    /// Whoever holds the set-up link.
+    pub(crate) fn setting_up(remote_ip: IpAddr) -> Self {
+        Self { user: None, remote_ip: Some(remote_ip) }
+    }
 }
 
 impl From<&Actor> for Author {
@@ -41,9 +46,10 @@ impl From<&Actor> for Author {
     }
 }
 
-/// Whether a session still stands for its user.
-pub(crate) fn is_live(session: &Session, user: &User, now: Timestamp) -> bool {
-    user.is_active && now < session.expires_at && now < session.absolute_expires_at
+/// Whether a session that was live when the call came still stands for its user. Its sliding end is not looked at again:
+/// the row tells of its last use a moment late.
+fn still_stands(session: &Session, user: &User, now: Timestamp) -> bool {
+    user.is_active && now < session.absolute_expires_at
 }
 
 /// What happened to an object, for the audit log.
@@ -86,6 +92,11 @@ impl Change {
     pub(crate) async fn begin(store: &Store, clock: &dyn Clock, author: Author) -> Result<Self, ServiceError> {
         let tx = store.begin().await?;
         Ok(Self { tx, author, at: clock.now() })
+    }
+
+    /// Writes what follows down for that user.
+    pub(crate) fn go_on_as(&mut self, user: UserId) {
+        self.author.user = Some(user);
     }
 
     /// Writes the audit row.
@@ -146,7 +157,7 @@ impl Desk {
     pub(crate) async fn begin(&self, actor: &Actor) -> Result<(Change, Actor), ServiceError> {
         let mut change = Change::begin(&self.store, &*self.clock, actor.into()).await?;
         let found = sessions::find(&mut change, actor.session).await?;
-        let user = found.filter(|(session, user)| is_live(session, user, change.at)).map(|(_, user)| user);
+        let user = found.filter(|(session, user)| still_stands(session, user, change.at)).map(|(_, user)| user);
         let user = user.ok_or(ServiceError::Unauthenticated)?;
         Ok((change, Actor { user, ..actor.clone() }))
     }

@@ -2,7 +2,8 @@
 //! free ones the next attempt must wait longer and longer.
 //!
 //! An attempt counts as failed from its beginning until it succeeds, so that a hundred parallel guesses are not free.
-//! There is no lock-out: a stranger's failures count at the stranger's address only.
+//! There is no lock-out: a stranger's failures count at the stranger's address only. Times are of a clock that only goes on
+//! ([`picloud_shared::clock::Clock::monotonic`]): setting the wall clock neither lengthens a wait nor ends one.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,7 +11,6 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use picloud_shared::clock::Timestamp;
 use picloud_shared::name::Username;
 
 /// Failures without a delay for one user at one address: people mistype.
@@ -54,7 +54,7 @@ impl From<IpAddr> for Network {
 
 impl LoginThrottle {
     /// Counts an attempt as failed, or tells how long to wait before there may be one.
-    pub(crate) fn admit(&self, user: &Username, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
+    pub(crate) fn admit(&self, user: &Username, address: IpAddr, now: Duration) -> Result<(), Duration> {
         let mut tables = self.tables();
         let (network, user_key) = (Network::from(address), (user.clone(), Network::from(address)));
         let by_user = tables.users.wait(&user_key, FREE_FOR_USER, now);
@@ -94,7 +94,7 @@ impl LoginThrottle {
 
 struct Failures {
     count: u32,
-    last: Timestamp,
+    last: Duration,
 }
 
 struct Table<K>(HashMap<K, Failures>);
@@ -106,20 +106,20 @@ impl<K> Default for Table<K> {
 }
 
 impl<K: Hash + Eq + Clone> Table<K> {
-    fn wait(&self, key: &K, free: u32, now: Timestamp) -> Option<Duration> {
+    fn wait(&self, key: &K, free: u32, now: Duration) -> Option<Duration> {
         let failures = self.0.get(key)?;
-        let quiet = now.since(failures.last);
+        let quiet = now.saturating_sub(failures.last);
         let over = failures.count.checked_sub(free)?;
         let delay = FIRST_DELAY.saturating_mul(2_u32.saturating_pow(over)).min(LONGEST_DELAY);
         if quiet >= MEMORY { None } else { delay.checked_sub(quiet).filter(|wait| !wait.is_zero()) }
     }
 
-    fn count(&mut self, key: K, now: Timestamp) {
+    fn count(&mut self, key: K, now: Duration) {
         if self.0.len() >= CAPACITY && !self.0.contains_key(&key) {
             self.make_room(now);
         }
         let failures = self.0.entry(key).or_insert(Failures { count: 0, last: now });
-        if now.since(failures.last) >= MEMORY {
+        if now.saturating_sub(failures.last) >= MEMORY {
             failures.count = 0;
         }
         failures.count = failures.count.saturating_add(1);
@@ -136,12 +136,12 @@ impl<K: Hash + Eq + Clone> Table<K> {
     }
 
     /// Drops what is forgotten, and else the longest quiet quarter, so that the cost is spread over many insertions.
-    fn make_room(&mut self, now: Timestamp) {
-        self.0.retain(|_, failures| now.since(failures.last) < MEMORY);
+    fn make_room(&mut self, now: Duration) {
+        self.0.retain(|_, failures| now.saturating_sub(failures.last) < MEMORY);
         if self.0.len() < CAPACITY {
             return;
         }
-        let mut times: Vec<Timestamp> = self.0.values().map(|failures| failures.last).collect();
+        let mut times: Vec<Duration> = self.0.values().map(|failures| failures.last).collect();
         let (_, oldest_kept, _) = times.select_nth_unstable(CAPACITY / 4);
         let oldest_kept = *oldest_kept;
         let mut surplus = self.0.len() - CAPACITY * 3 / 4;
@@ -163,12 +163,11 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_millis(0).plus(Duration::from_secs(seconds))
-    }
-
     fn try_at(throttle: &LoginThrottle, user: &str, address: &str, seconds: u64) -> Option<u64> {
-        throttle.admit(&name(user), address.parse().unwrap(), at(seconds)).err().map(|wait| wait.as_secs())
+        throttle
+            .admit(&name(user), address.parse().unwrap(), Duration::from_secs(seconds))
+            .err()
+            .map(|wait| wait.as_secs())
     }
 
     #[test]
@@ -242,7 +241,7 @@ mod tests {
         let throttle = LoginThrottle::default();
         for n in 0..25_000_u32 {
             let address = IpAddr::from(n.to_be_bytes());
-            assert_eq!(throttle.admit(&name("ada"), address, at(u64::from(n) / 100)), Ok(()));
+            assert_eq!(throttle.admit(&name("ada"), address, Duration::from_secs(u64::from(n) / 100)), Ok(()));
         }
         let tables = throttle.tables();
         assert!(tables.users.0.len() <= CAPACITY && tables.addresses.0.len() <= CAPACITY);

@@ -34,6 +34,8 @@ pub(crate) enum Verdict {
     Right,
     /// Right, but hashed with weaker parameters than today's.
     RightButWeak,
+    /// What is stored is no hash that this program makes.
+    Unreadable,
 }
 
 /// One who waits or works; leaves when dropped.
@@ -57,17 +59,27 @@ impl PasswordSlot {
         self.run(move || hash_now(&password)).await
     }
 
-    /// Verifies a password. Without a hash it takes the same time and finds it wrong, so that nobody learns from the
-    /// clock who has an account.
+    /// Verifies a password. Without a hash, or with one that cannot be read, it takes the same time, so that nobody
+    /// learns from the clock who has an account.
     pub(crate) async fn verify(
         &self,
         password: TypedPassword,
         hash: Option<PasswordHash>,
     ) -> Result<Verdict, ServiceError> {
-        let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| self.nobody.clone());
-        let verdict = self.run(move || verify_now(&password, &hash)).await?;
-        Ok(if known { verdict } else { Verdict::Wrong })
+        let nobody = self.nobody.clone();
+        let against_nobody = move |password: &TypedPassword| verify_now(password, &nobody);
+        self.run(move || match hash.map(|hash| verify_now(&password, &hash)) {
+            None => {
+                against_nobody(&password);
+                Verdict::Wrong
+            }
+            Some(Verdict::Unreadable) => {
+                against_nobody(&password);
+                Verdict::Unreadable
+            }
+            Some(verdict) => verdict,
+        })
+        .await
     }
 
     /// Runs the work in the slot. The permit goes with the work: a caller that left does not free the slot early.
@@ -101,17 +113,26 @@ pub(crate) fn hash_now(password: &NewPassword) -> PasswordHash {
 }
 
 fn verify_now(password: &TypedPassword, hash: &PasswordHash) -> Verdict {
-    let Ok(stored) = Phc::new(hash.as_phc()) else {
-        return Verdict::Wrong;
+    let stored = Phc::new(hash.as_phc()).ok().filter(|stored| stored.hash.is_some());
+    let Some((stored, params)) = stored.and_then(|stored| Some((stored.clone(), bearable(&stored)?))) else {
+        return Verdict::Unreadable;
     };
     if argon2().verify_password(password.reveal(), &stored).is_err() {
         return Verdict::Wrong;
     }
     let (memory, passes, _) = PARAMS;
-    match Params::try_from(&stored) {
-        Ok(params) if params.m_cost() >= memory && params.t_cost() >= passes => Verdict::Right,
-        _ => Verdict::RightButWeak,
-    }
+    if params.m_cost() >= memory && params.t_cost() >= passes { Verdict::Right } else { Verdict::RightButWeak }
+}
+
+/// The parameters of a stored hash, if it is Argon2's and they are such that this program or a later one would choose: a
+/// row that was tampered with must not take all memory, or all day.
+fn bearable(stored: &Phc<'_>) -> Option<Params> {
+    Algorithm::try_from(stored.algorithm).ok()?;
+    let (memory, passes, lanes) = PARAMS;
+    let most = [(memory, 16), (passes, 16), (lanes, 16)].map(|(ours, times)| ours * times);
+    let params = Params::try_from(stored).ok()?;
+    let theirs = [params.m_cost(), params.t_cost(), params.p_cost()];
+    theirs.iter().zip(most).all(|(theirs, most)| *theirs <= most).then_some(params)
 }
 
 #[cfg(test)]
@@ -140,6 +161,24 @@ mod tests {
         let salt = SaltString::encode_b64(&[7; 16]).unwrap();
         let hash = PasswordHash::from_phc(weak.hash_password(b"once enough", &salt).unwrap().to_string());
         assert_eq!(PasswordSlot::new().verify(typed("once enough"), Some(hash)).await.unwrap(), Verdict::RightButWeak);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_hash_or_asks_for_too_much_is_unreadable_and_takes_as_long() {
+        let slot = PasswordSlot::new();
+        let good = hash_now(&"once enough".parse().unwrap_or_else(|_| NewPassword::generate()));
+        let huge = good.as_phc().replace("m=19456", "m=4194304");
+        let endless = good.as_phc().replace("t=2", "t=4000000000");
+        let other = good.as_phc().replace("$argon2id$v=19$m=19456,t=2,p=1$", "$scrypt$ln=15,r=8,p=1$");
+        let cut = good.as_phc().rsplit_once('$').unwrap().0.to_owned();
+        assert!([&huge, &endless, &other, &cut].iter().all(|text| **text != good.as_phc()));
+        for text in ["", "$argon2id$", "plain", &huge, &endless, &other, &cut] {
+            let hash = PasswordHash::from_phc(text.to_owned());
+            // The work is that of a verification: this one would be over in a microsecond without it.
+            let began = std::time::Instant::now();
+            assert_eq!(slot.verify(typed("x"), Some(hash)).await.unwrap(), Verdict::Unreadable, "{text}");
+            assert!(began.elapsed() > std::time::Duration::from_millis(1), "{text}");
+        }
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use picloud_manager::repo::role::InstanceRole;
 use picloud_manager::repo::users;
 use picloud_manager::store::Store;
+use picloud_shared::clock::Clock;
 use picloud_shared::request::Scheme;
 use serde_json::{Value, json};
 
@@ -94,6 +95,64 @@ async fn a_session_lives_a_day_after_its_last_use_and_thirty_days_at_most(store:
     // 31 times 23 hours are 713; the thirtieth day ends at 720.
     world.clock.advance(7 * HOUR);
     used.get("/auth/me").await.problem(401, "unauthenticated");
+}
+
+async fn a_read_does_not_wait_for_whoever_writes_and_its_use_is_noted_once_a_minute(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    let seen = async |world: &World| {
+        let list = world.owner().await.get("/auth/me/sessions").await.is(200);
+        list["items"].as_array().unwrap().last().unwrap()["last_seen_at"].as_str().unwrap().to_owned()
+    };
+    world.clock.advance(HOUR);
+    let writing = store.begin().await.unwrap();
+    let read = async {
+        for _ in 0..3 {
+            owner.get("/auth/me").await.is(200);
+        }
+    };
+    // The writer is waited for up to 2.5 s, by whoever does wait.
+    tokio::time::timeout(Duration::from_secs(2), read).await.expect("a read waits for nobody");
+    drop(writing);
+    let World { manager, .. } = world;
+    manager.shutdown().await;
+    let world = World::start(store).await;
+    world.clock.advance(HOUR);
+    let noted = seen(&world).await;
+    assert!(noted.starts_with("2027-01-15T09:00:00"), "{noted}");
+}
+
+async fn a_session_that_was_just_used_outlives_its_row_and_the_housekeeping(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    world.clock.advance(23 * HOUR);
+    // Nothing can be written, so that the row goes on saying that the session ends in an hour.
+    let writing = store.begin().await.unwrap();
+    owner.get("/auth/me").await.is(200);
+    world.clock.advance(2 * HOUR);
+    owner.get("/auth/me").await.is(200);
+    drop(writing);
+    owner.post("/apps", json!({ "slug": "shop", "name": "Shop" })).await.is(201);
+    world.clock.advance(25 * HOUR);
+    owner.get("/auth/me").await.problem(401, "unauthenticated");
+}
+
+async fn a_clock_that_is_set_neither_ends_a_wait_nor_lengthens_it(store: &Store) {
+    let world = World::start(store).await;
+    let stranger = world.stranger();
+    for _ in 0..6 {
+        stranger.post("/auth/login", credentials("a wrong password")).await;
+    }
+    let now = world.clock.now();
+    for set in [now.plus(48 * HOUR), now.minus(48 * HOUR)] {
+        world.clock.set(set);
+        let refused = stranger.post("/auth/login", credentials(PASSWORD)).await;
+        assert_eq!(refused.header("retry-after"), "1");
+        refused.problem(429, "throttled");
+    }
+    world.clock.set(now);
+    world.clock.advance(Duration::from_secs(1));
+    stranger.post("/auth/login", credentials(PASSWORD)).await.is(200);
 }
 
 async fn logging_out_ends_this_session_and_no_other(store: &Store) {
@@ -238,6 +297,9 @@ on_both! {
     a_deactivated_user_is_out_at_once,
     calls_without_a_live_token_are_unauthenticated,
     a_session_lives_a_day_after_its_last_use_and_thirty_days_at_most,
+    a_read_does_not_wait_for_whoever_writes_and_its_use_is_noted_once_a_minute,
+    a_session_that_was_just_used_outlives_its_row_and_the_housekeeping,
+    a_clock_that_is_set_neither_ends_a_wait_nor_lengthens_it,
     logging_out_ends_this_session_and_no_other,
     users_see_and_end_their_own_sessions_only,
     guessing_is_slowed_down_until_the_wait_is_over,

@@ -141,6 +141,8 @@ on_both! {
         setup_tokens::replace(&mut tx, &first, NOW).await.unwrap();
         setup_tokens::replace(&mut tx, &second, NOW).await.unwrap();
         assert!(!setup_tokens::take(&mut tx, &first).await.unwrap());
+        assert!(!setup_tokens::stands(&mut tx, &first).await.unwrap());
+        assert!(setup_tokens::stands(&mut tx, &second).await.unwrap());
         assert!(setup_tokens::take(&mut tx, &second).await.unwrap());
         assert!(!setup_tokens::take(&mut tx, &second).await.unwrap());
         setup_tokens::replace(&mut tx, &first, NOW).await.unwrap();
