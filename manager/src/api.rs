@@ -3,6 +3,7 @@
 //! A handler extracts, parses, calls one service and maps the result to a view. Rules live in the services.
 
 mod admin_page;
+mod api_key;
 mod app;
 mod auth;
 mod credential;
@@ -20,6 +21,7 @@ mod schema;
 mod script;
 mod script_body;
 mod script_version;
+mod user;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -50,6 +52,8 @@ pub(crate) struct ApiState {
 fn operations() -> OpenApiRouter<ApiState> {
     let resources = OpenApiRouter::default()
         .merge(auth::operations())
+        .merge(user::operations())
+        .merge(api_key::operations())
         .merge(app::operations())
         .merge(domain::operations())
         .merge(script::operations())

@@ -26,20 +26,24 @@ use crate::repo::{RepoError, sessions, setup_tokens, users};
 use crate::secret::{NewPassword, SecretToken};
 use crate::seed::seed;
 use crate::service::Services;
+use crate::service::api_key::ApiKeyService;
 use crate::service::app::AppService;
-use crate::service::auth::{AuthService, insert_user};
+use crate::service::auth::AuthService;
 use crate::service::authorize::Capability;
 use crate::service::change::{Author, Change, Desk};
+use crate::service::credential::Proof;
 use crate::service::domain::DomainService;
 use crate::service::error::ServiceError;
 use crate::service::execution::ExecutionService;
 use crate::service::invoke::InvokeService;
 use crate::service::last_use::LastUse;
-use crate::service::password::hash_now;
+use crate::service::login_throttle::LoginThrottle;
+use crate::service::password::{PasswordSlot, hash_now};
 use crate::service::route::RouteService;
 use crate::service::route_url::{InvalidBaseUrl, UrlStyle};
 use crate::service::script::{ScriptService, find_meta};
 use crate::service::script_check::Checker;
+use crate::service::user::{UserService, insert_user};
 use crate::store::Store;
 use crate::survive::survive;
 
@@ -147,10 +151,20 @@ impl Manager {
             tokio::spawn(keep_house(store.clone(), Arc::clone(&clock), last_use.clone(), execution_log.clone()));
 
         let desk = Desk { store: store.clone(), clock: Arc::clone(&clock), publisher };
+        let (passwords, throttle) = (PasswordSlot::new(), Arc::<LoginThrottle>::default());
         let checker = Checker::new(Arc::clone(&executor), config.limits);
         let admin_hosts = AdminHosts::new(config.admin_hosts.into_iter().chain([base_host]));
         let services = Services {
-            auth: AuthService::new(store.clone(), Arc::clone(&clock), config.session_ttl, last_use.clone()),
+            auth: AuthService::new(
+                store.clone(),
+                Arc::clone(&clock),
+                config.session_ttl,
+                last_use.clone(),
+                passwords.clone(),
+                Arc::clone(&throttle),
+            ),
+            users: UserService::new(desk.clone(), passwords, throttle),
+            api_keys: ApiKeyService::new(desk.clone()),
             apps: AppService::new(desk.clone()),
             domains: DomainService::new(desk.clone(), admin_hosts.clone(), urls.clone()),
             scripts: ScriptService::new(desk.clone(), checker.clone(), urls.clone()),
@@ -186,10 +200,10 @@ impl Manager {
         script: ScriptId,
     ) -> Result<bool, StoreUnavailable> {
         // A run may change something whatever its method, so that a cookie needs its Origin.
-        let Ok(token) = api::credential(headers, peer, &Method::POST) else {
+        let Ok(proof) = api::credential(headers, peer, &Method::POST) else {
             return Ok(false);
         };
-        match self.find_invoker(&token, peer, script).await {
+        match self.find_invoker(&proof, peer, script).await {
             Ok(allowed) => Ok(allowed),
             Err(ServiceError::Store(error)) => {
                 warn!(error = &error as &dyn std::error::Error, "who runs a restricted script cannot be told");
@@ -199,13 +213,8 @@ impl Manager {
         }
     }
 
-    async fn find_invoker(
-        &self,
-        token: &SecretToken,
-        peer: &AdminPeer,
-        script: ScriptId,
-    ) -> Result<bool, ServiceError> {
-        let actor = self.state.services.auth.authenticate(token, peer.remote_ip).await?;
+    async fn find_invoker(&self, proof: &Proof, peer: &AdminPeer, script: ScriptId) -> Result<bool, ServiceError> {
+        let actor = self.state.services.auth.authenticate(proof, peer.remote_ip).await?;
         let (_, access) = find_meta(&mut self.store.read().await?, &actor, script).await?;
         Ok(access.allows(Capability::ScriptInvoke))
     }
@@ -254,7 +263,7 @@ async fn prepare_first_owner(
     }
     let token = match owner {
         Some((username, hash)) => {
-            insert_user(&mut change, username.clone(), InstanceRole::Owner, &hash).await?;
+            insert_user(&mut change, username.clone(), None, InstanceRole::Owner, &hash).await?;
             setup_tokens::clear(&mut change).await?;
             info!(%username, "the first owner is made");
             None

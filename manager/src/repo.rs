@@ -2,6 +2,7 @@
 //!
 //! A repository runs statements and turns rows into types. It must not decide, log, commit or read the clock.
 
+pub mod api_keys;
 pub mod apps;
 pub mod audit;
 mod column;
@@ -12,6 +13,7 @@ pub mod executions;
 pub mod members;
 pub mod role;
 pub mod routes;
+pub mod scope;
 pub mod scripts;
 pub mod sessions;
 pub mod setup_tokens;

@@ -1,8 +1,9 @@
-//! Secrets that pass through the manager: session and set-up tokens, and passwords as they are typed.
+//! Secrets that pass through the manager: session and set-up tokens, API keys, and passwords as they are typed.
 //!
 //! None of them can be printed or serialised by accident: they have neither `Debug` nor `Display` nor `Serialize`.
 //! The store keeps only what [`SecretToken::hash`] and the password slot give.
 
+pub mod api_key;
 pub mod key_file;
 
 use std::str::FromStr;

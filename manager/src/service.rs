@@ -1,10 +1,12 @@
 //! The services: each decides who may do a thing and whether the rules allow it, and does it in one unit of work with
 //! its audit row. They see neither HTTP nor SQL.
 
+pub(crate) mod api_key;
 pub(crate) mod app;
 pub(crate) mod auth;
 pub(crate) mod authorize;
 pub(crate) mod change;
+pub(crate) mod credential;
 pub(crate) mod domain;
 pub(crate) mod error;
 pub(crate) mod execution;
@@ -20,7 +22,9 @@ pub(crate) mod route_url;
 pub(crate) mod script;
 pub(crate) mod script_check;
 pub(crate) mod script_version;
+pub(crate) mod user;
 
+use api_key::ApiKeyService;
 use app::AppService;
 use auth::AuthService;
 use domain::DomainService;
@@ -28,10 +32,13 @@ use execution::ExecutionService;
 use invoke::InvokeService;
 use route::RouteService;
 use script::ScriptService;
+use user::UserService;
 
 /// One of each service; what a handler picks its own from.
 pub(crate) struct Services {
     pub auth: AuthService,
+    pub users: UserService,
+    pub api_keys: ApiKeyService,
     pub apps: AppService,
     pub domains: DomainService,
     pub scripts: ScriptService,

@@ -2,18 +2,17 @@
 
 use picloud_shared::clock::Clock;
 use picloud_shared::name::Username;
-use serde_json::json;
 
 use crate::repo::RepoError;
-use crate::repo::audit::AuditObject;
 pub use crate::repo::role::InstanceRole;
 pub use crate::repo::users::User;
-use crate::repo::{sessions, setup_tokens, users};
+use crate::repo::{setup_tokens, users};
 use crate::secret::NewPassword;
-use crate::service::auth::insert_user;
-use crate::service::change::{Author, Change, Event};
+use crate::service::change::{Author, Change};
 use crate::service::error::ServiceError;
+use crate::service::page::readable;
 use crate::service::password::hash_now;
+use crate::service::user::{insert_user, set_password};
 use crate::store::Store;
 
 /// Users that are listed in one go; a Pi's operator has a handful.
@@ -63,7 +62,7 @@ pub async fn create_user(
     let password = chosen(&username, password)?;
     let hash = hash_now(&password);
     let mut change = Change::begin(store, clock, Author::PLATFORM).await?;
-    match insert_user(&mut change, username.clone(), role, &hash).await {
+    match insert_user(&mut change, username.clone(), None, role, &hash).await {
         Err(ServiceError::UsernameTaken) => return Err(UserError::Taken(username)),
         result => drop(result?),
     }
@@ -88,11 +87,7 @@ pub async fn reset_password(
     let mut change = Change::begin(store, clock, Author::PLATFORM).await?;
     let found = users::find_by_username(&mut change, username).await?;
     let (user, _) = found.ok_or_else(|| UserError::Unknown(username.clone()))?;
-    let at = change.at;
-    users::update_password(&mut change, user.id, &hash, at).await?;
-    let sessions_ended = sessions::delete_of_user(&mut change, user.id, None).await?;
-    let event = Event::new("user.reset_password", AuditObject::User(user.id));
-    change.record(event.after(json!({ "sessions_ended": sessions_ended }))).await?;
+    set_password(&mut change, "user.reset_password", &user, &hash, None).await?;
     change.commit().await?;
     Ok(password)
 }
@@ -110,7 +105,7 @@ pub async fn any_user(store: &Store) -> Result<bool, UserError> {
 /// # Errors
 /// A store that fails.
 pub async fn list_users(store: &Store) -> Result<Vec<User>, UserError> {
-    Ok(users::list(&mut store.read().await?, LIST_LIMIT, None).await?)
+    Ok(readable("user", users::list(&mut store.read().await?, LIST_LIMIT, None).await?))
 }
 
 fn chosen(username: &Username, password: Option<NewPassword>) -> Result<NewPassword, UserError> {

@@ -75,6 +75,8 @@ id! {
     UserId;
     /// A login session.
     SessionId;
+    /// An API key.
+    ApiKeyId;
     /// One run of a script.
     ExecutionId;
     /// One row of the audit log.

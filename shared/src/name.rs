@@ -91,6 +91,13 @@ name! {
 }
 
 name! {
+    /// What a user calls an API key.
+    KeyName, InvalidKeyName,
+    "a key's name is 1 to 100 characters without control characters",
+    display_text::<100>
+}
+
+name! {
     /// A script's name, unique within its app; modules are imported by it.
     ScriptName, InvalidScriptName,
     "a script's name is 1 to 63 of a-z, 0-9, _ and -, and begins with a letter or a digit",

@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{HeaderMap, SET_COOKIE, USER_AGENT};
 use picloud_shared::clock::Timestamp;
-use picloud_shared::id::{SessionId, UserId};
-use picloud_shared::name::Username;
+use picloud_shared::id::SessionId;
+use picloud_shared::name::{Email, Username};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,22 +16,23 @@ use utoipa_axum::routes;
 
 use crate::api::ApiState;
 use crate::api::credential::{PageOrigin, cleared_cookie, session_cookie};
-use crate::api::extract::{Body, Caller, PageQuery, Path, Peer, Query, page_size};
+use crate::api::extract::{Body, Caller, PageQuery, Path, Peer, Query, page_size, present};
 use crate::api::openapi::problems;
+use crate::api::precondition::{IfMatch, etag};
 use crate::api::problem::{ApiError, FieldError};
-use crate::api::schema;
-use crate::repo::role::InstanceRole;
+use crate::api::user::UserView;
 use crate::repo::sessions::Session;
-use crate::repo::users::User;
 use crate::secret::{NewPassword, SecretToken, TypedPassword};
 use crate::service::auth::{NewSession, Origin};
+use crate::service::user::revision;
 
 pub(crate) fn operations() -> OpenApiRouter<ApiState> {
     OpenApiRouter::default()
         .routes(routes!(set_up))
         .routes(routes!(log_in))
         .routes(routes!(log_out))
-        .routes(routes!(me))
+        .routes(routes!(me, update_me))
+        .routes(routes!(change_password))
         .routes(routes!(list_sessions))
         .routes(routes!(revoke_session))
 }
@@ -59,34 +60,31 @@ struct LogIn {
     password: TypedPassword,
 }
 
-/// A user.
+/// The user who makes a call.
 #[derive(Serialize, ToSchema)]
-struct UserView {
-    #[schema(value_type = Uuid)]
-    id: UserId,
-    username: String,
-    email: Option<String>,
-    #[schema(value_type = schema::InstanceRole)]
-    instance_role: InstanceRole,
-    is_active: bool,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    #[schema(value_type = Option<String>, format = DateTime)]
-    last_login_at: Option<Timestamp>,
+struct MeView {
+    #[serde(flatten)]
+    user: UserView,
+    /// What the caller may do outside of all apps, such as `AppCreate`.
+    my_capabilities: Vec<String>,
 }
 
-impl From<User> for UserView {
-    fn from(user: User) -> Self {
-        Self {
-            id: user.id,
-            username: user.username.to_string(),
-            email: user.email.map(String::from),
-            instance_role: user.instance_role,
-            is_active: user.is_active,
-            created_at: user.created_at,
-            last_login_at: user.last_login_at,
-        }
-    }
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateMe {
+    /// Null takes it away.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, max_length = 254)]
+    email: Option<Option<Email>>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChangePassword {
+    #[schema(value_type = String, format = Password)]
+    current_password: TypedPassword,
+    #[schema(value_type = String, format = Password, min_length = 12, max_length = 256)]
+    new_password: NewPassword,
 }
 
 /// A new session.
@@ -148,6 +146,8 @@ problems! {
         "429": "`throttled` (with Retry-After)",
     }
     NoSession { "404": "`not_found`" }
+    UpdateMeProblems { "412": "`precondition_failed`" }
+    ChangePasswordProblems { "429": "`throttled` (with Retry-After)" }
 }
 
 /// A body of a call that signs in. A page of another host may not even try.
@@ -231,9 +231,39 @@ async fn log_out(State(state): State<ApiState>, Caller(actor): Caller, Peer(peer
 
 /// Who am I.
 #[utoipa::path(get, path = "/auth/me", tag = "auth",
-    responses((status = 200, description = "The user who makes the call.", body = UserView)))]
-async fn me(Caller(actor): Caller) -> Json<UserView> {
-    Json(actor.user.into())
+    responses((status = 200, description = "The user who makes the call, with its ETag.", body = MeView)))]
+async fn me(Caller(actor): Caller) -> impl IntoResponse {
+    let my_capabilities = actor.capabilities().iter().map(ToString::to_string).collect();
+    (etag(&revision(&actor.user)), Json(MeView { user: actor.user.into(), my_capabilities }))
+}
+
+/// Change my email.
+///
+/// Needs a session.
+#[utoipa::path(patch, path = "/auth/me", tag = "auth", request_body = UpdateMe, params(IfMatch),
+    responses((status = 200, description = "The user as it is now.", body = UserView), UpdateMeProblems))]
+async fn update_me(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    IfMatch(precondition): IfMatch,
+    Body(UpdateMe { email }): Body<UpdateMe>,
+) -> Result<impl IntoResponse, ApiError> {
+    let user = state.services.users.update_self(&actor, email, &precondition).await?;
+    Ok((etag(&revision(&user)), Json(UserView::from(user))))
+}
+
+/// Change my password.
+///
+/// Ends all of one's other sessions. Wrong guesses are slowed down as those of a login are. Needs a session.
+#[utoipa::path(post, path = "/auth/me/password", tag = "auth", request_body = ChangePassword,
+    responses((status = 204, description = "The password is changed."), ChangePasswordProblems))]
+async fn change_password(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Body(ChangePassword { current_password, new_password }): Body<ChangePassword>,
+) -> Result<StatusCode, ApiError> {
+    state.services.users.change_password(&actor, current_password, new_password).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// List my sessions.
@@ -246,7 +276,8 @@ async fn list_sessions(
 ) -> Result<Json<SessionList>, ApiError> {
     let page =
         state.services.auth.sessions(&actor, page_size(page.limit)?, page.cursor.map(SessionId::from_uuid)).await?;
-    let items = page.items.into_iter().map(|session| SessionView::new(session, actor.session)).collect();
+    let current = actor.session()?;
+    let items = page.items.into_iter().map(|session| SessionView::new(session, current)).collect();
     Ok(Json(SessionList { items, next_cursor: page.next.map(|id| id.to_string()) }))
 }
 

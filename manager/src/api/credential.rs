@@ -5,7 +5,8 @@ use http::{HeaderMap, Method};
 use picloud_shared::request::{AdminPeer, Scheme};
 
 use crate::api::problem::ApiError;
-use crate::secret::SecretToken;
+use crate::secret::{SecretToken, api_key};
+use crate::service::credential::Proof;
 
 /// The cookie over HTTPS: the prefix makes browsers take it from this very host only.
 const SECURE_COOKIE: &str = "__Host-picloud";
@@ -76,12 +77,12 @@ fn cookie_header(peer: &AdminPeer, value: &str, seconds: u32) -> Option<HeaderVa
     Some(header)
 }
 
-/// The token that a request carries. A bearer token goes before a cookie; a cookie on a call that may change something
-/// needs the `Origin` of the same host.
+/// What a request proves itself by. A bearer token goes before a cookie; a cookie on a call that may change something needs
+/// the `Origin` of the same host.
 ///
 /// # Errors
 /// No credential, one that is malformed, or a cookie from elsewhere.
-pub(crate) fn credential(headers: &HeaderMap, peer: &AdminPeer, method: &Method) -> Result<SecretToken, ApiError> {
+pub(crate) fn credential(headers: &HeaderMap, peer: &AdminPeer, method: &Method) -> Result<Proof, ApiError> {
     if headers.contains_key(AUTHORIZATION) {
         return bearer(headers).ok_or_else(ApiError::unauthenticated);
     }
@@ -89,16 +90,24 @@ pub(crate) fn credential(headers: &HeaderMap, peer: &AdminPeer, method: &Method)
     if !method.is_safe() && PageOrigin::of(headers, peer) != PageOrigin::Same {
         return Err(ApiError::cross_origin());
     }
-    Ok(token)
+    Ok(Proof::Session(token))
 }
 
-fn bearer(headers: &HeaderMap) -> Option<SecretToken> {
+/// A session's token or an API key.
+fn bearer(headers: &HeaderMap) -> Option<Proof> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (value, None) = (values.next()?.to_str().ok()?, values.next()) else {
         return None;
     };
     let (scheme, token) = value.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("bearer") { token.trim().parse().ok() } else { None }
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let token = token.trim();
+    match token.starts_with(api_key::PREFIX) {
+        true => token.parse().map(Proof::Key).ok(),
+        false => token.parse().map(Proof::Session).ok(),
+    }
 }
 
 /// The session cookie, if exactly one of its name came: of two, one was planted.

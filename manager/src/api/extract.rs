@@ -40,8 +40,8 @@ impl FromRequestParts<ApiState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let Peer(peer) = Peer::from_request_parts(parts, state).await?;
-        let token = credential(&parts.headers, &peer, &parts.method)?;
-        Ok(Self(state.services.auth.authenticate(&token, peer.remote_ip).await?))
+        let proof = credential(&parts.headers, &peer, &parts.method)?;
+        Ok(Self(state.services.auth.authenticate(&proof, peer.remote_ip).await?))
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Problem {
     limit: Option<String>,
     /// Of `limit_over_ceiling`: the most that the operator allows.
     ceiling: Option<u64>,
+    /// Of `insufficient_scope`: the scope that the key lacks.
+    scope: Option<String>,
     /// Of `has_scripts`: how many.
     script_count: Option<u64>,
     /// Of `slug_historical`: the app that the slug leads to, if the caller may see it.
@@ -113,7 +115,7 @@ pub(crate) fn preamble() -> OpenApi {
         .version(picloud_shared::version::PRODUCT)
         .description(Some(
             "Apps, domains, scripts, routes and execution logs of a PiCloud instance. Errors are problem documents. \
-             Sign in with `POST /api/v1/admin/auth/login` and send the token as `Authorization: Bearer <token>`.",
+             Sign in with `POST /api/v1/admin/auth/login` and send the token as `Authorization: Bearer <token>`, or send an API key so.",
         ))
         .build();
     OpenApiBuilder::new().info(info).build()
@@ -146,7 +148,7 @@ fn complete(operation: &mut Operation, unavailable: &'static str) {
     if !is_open {
         operation.security = Some(vec![SecurityRequirement::new(BEARER, Vec::<String>::new())]);
         responses.insert("401", "`unauthenticated`");
-        responses.insert("403", "`forbidden`, `cross_origin`");
+        responses.insert("403", "`forbidden`, `insufficient_scope`, `session_required`, `cross_origin`");
     }
     let parameters: Vec<&Parameter> = operation.parameters.iter().flatten().filter_map(inlined).collect();
     let has_body = operation.request_body.is_some();

@@ -219,9 +219,26 @@ impl From<ServiceError> for ApiError {
                 let detail = format!("your role does not include {capability}");
                 Self::new(StatusCode::FORBIDDEN, "forbidden", detail).with("capability", capability.to_string())
             }
+            E::OutOfScope(scope) => {
+                let detail = format!("this API key does not have the scope {scope}");
+                Self::new(StatusCode::FORBIDDEN, "insufficient_scope", detail).with("scope", scope)
+            }
+            E::SessionRequired => {
+                let detail = "an API key cannot do this: sign in with a password";
+                Self::new(StatusCode::FORBIDDEN, "session_required", detail)
+            }
+            E::AboveOwnRole => {
+                let detail = "nobody makes or changes a user above their own role";
+                Self::new(StatusCode::FORBIDDEN, "above_own_role", detail)
+            }
             E::NotFound(what) => Self::not_found(what),
             E::Invalid(fields) => Self::invalid(fields.into_iter().map(FieldError::from).collect()),
             E::UsernameTaken => conflict("username_taken", "another user has this name"),
+            E::OwnPassword => conflict("own_password", "change your own password at auth/me/password"),
+            E::LastOwner => conflict("last_owner", "this is the last active owner; make another user an owner first"),
+            E::TooManyKeys { most } => {
+                conflict("too_many_keys", "you have as many API keys as one may have; revoke one").with("most", most)
+            }
             E::SlugTaken => conflict("slug_taken", "another app has this slug; choose another"),
             E::SlugHistorical { app } => {
                 let detail = "this slug still leads to another app; send \"takeover\": true to end that";

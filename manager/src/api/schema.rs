@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use picloud_shared::id::{AppId, ScriptId};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::repo::apps::App;
 use crate::repo::scripts::ScriptMeta;
@@ -39,6 +41,22 @@ words! {
     /// A role in one app.
     AppRole "snake_case" { AppAdmin, Editor, Viewer }
 }
+
+/// What an API key may be used for, as far as its owner may do it.
+pub(crate) struct Scope;
+
+impl PartialSchema for Scope {
+    fn schema() -> RefOr<Schema> {
+        let words = crate::repo::scope::Scope::ALL.iter().map(|scope| scope.as_str());
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(words))
+            .description(Some("What an API key may be used for, as far as its owner may do it."))
+            .into()
+    }
+}
+
+impl ToSchema for Scope {}
 
 /// An app by its names.
 #[derive(Debug, Serialize, ToSchema)]

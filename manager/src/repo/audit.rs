@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use picloud_shared::clock::Timestamp;
-use picloud_shared::id::{AppId, AuditId, DomainId, RouteId, ScriptId, SessionId, UserId};
+use picloud_shared::id::{ApiKeyId, AppId, AuditId, DomainId, RouteId, ScriptId, SessionId, UserId};
 use uuid::Uuid;
 
 use crate::repo::RepoError;
@@ -20,6 +20,8 @@ pub enum AuditObject {
     User(UserId),
     /// A login session.
     Session(SessionId),
+    /// An API key.
+    ApiKey(ApiKeyId),
     /// An app.
     App(AppId),
     /// A domain claim.
@@ -39,6 +41,8 @@ pub struct AuditEntry {
     pub at: Timestamp,
     /// Who did it; nobody for the platform itself and the command line.
     pub user_id: Option<UserId>,
+    /// By which of the user's API keys, if by one.
+    pub key_id: Option<ApiKeyId>,
     /// What was done, such as `script.create`.
     pub action: &'static str,
     /// To what.
@@ -60,6 +64,7 @@ impl AuditObject {
             Self::Instance => "instance",
             Self::User(_) => "user",
             Self::Session(_) => "session",
+            Self::ApiKey(_) => "api_key",
             Self::App(_) => "app",
             Self::Domain(_) => "domain",
             Self::Script(_) => "script",
@@ -72,6 +77,7 @@ impl AuditObject {
             Self::Instance => return None,
             Self::User(id) => id.as_uuid(),
             Self::Session(id) => id.as_uuid(),
+            Self::ApiKey(id) => id.as_uuid(),
             Self::App(id) => id.as_uuid(),
             Self::Domain(id) => id.as_uuid(),
             Self::Script(id) => id.as_uuid(),
@@ -81,8 +87,8 @@ impl AuditObject {
 }
 
 statements! {
-    INSERT = "INSERT INTO audit_log (id, at, user_id, action, object_kind, object_id, app_id, remote_ip, before, after) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    INSERT = "INSERT INTO audit_log (id, at, user_id, key_id, action, object_kind, object_id, app_id, remote_ip, before, after) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 }
 
 /// Adds a row. It stays when the user, the app or the object goes.
@@ -90,7 +96,7 @@ pub async fn insert(conn: &mut Conn, entry: &AuditEntry) -> Result<(), RepoError
     let e = entry;
     on_db!(conn, db => {
         let query = sqlx::query(INSERT.on(db)).bind(e.id.as_uuid()).bind(e.at.as_millis());
-        let query = query.bind(e.user_id.map(UserId::as_uuid)).bind(e.action).bind(e.object.kind()).bind(e.object.uuid());
+        let query = query.bind(e.user_id.map(UserId::as_uuid)).bind(e.key_id.map(ApiKeyId::as_uuid)).bind(e.action).bind(e.object.kind()).bind(e.object.uuid());
         let query = query.bind(e.app_id.map(AppId::as_uuid)).bind(e.remote_ip.map(|ip| ip.to_string()));
         query.bind(e.before.as_ref()).bind(e.after.as_ref()).execute(db).await?;
         Ok(())

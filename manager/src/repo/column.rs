@@ -6,8 +6,8 @@ use std::str::FromStr;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::execution::{ExecutionFailure, LogLine, Outcome, RedactedHeaders};
-use picloud_shared::id::{AppId, DomainId, ExecutionId, RouteId, ScriptId, SessionId, UserId};
-use picloud_shared::name::{AppName, AppSlug, Email, ScriptName, Username};
+use picloud_shared::id::{ApiKeyId, AppId, DomainId, ExecutionId, RouteId, ScriptId, SessionId, UserId};
+use picloud_shared::name::{AppName, AppSlug, Email, KeyName, ScriptName, Username};
 use picloud_shared::route::RouteMethod;
 use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
 use sqlx::postgres::PgRow;
@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::repo::error::Cause;
 use crate::repo::role::{AppRole, InstanceRole};
+use crate::repo::scope::Scope;
 
 /// A type that is stored in one column.
 pub(super) trait Column: Sized {
@@ -132,7 +133,7 @@ macro_rules! stored_as_uuid {
         }
     )+};
 }
-stored_as_uuid!(AppId, DomainId, ExecutionId, RouteId, ScriptId, SessionId, UserId);
+stored_as_uuid!(ApiKeyId, AppId, DomainId, ExecutionId, RouteId, ScriptId, SessionId, UserId);
 
 macro_rules! stored_as_text {
     ($($Type:ty),+) => {$(
@@ -154,6 +155,7 @@ stored_as_text!(
     ExecuteAccess,
     InstanceRole,
     IpAddr,
+    KeyName,
     Outcome,
     RouteMethod,
     ScriptKind,
@@ -194,7 +196,7 @@ macro_rules! stored_as_json {
         }
     )+};
 }
-stored_as_json!(ExecutionFailure, RedactedHeaders, Sandbox, Vec<LogLine>, Vec<ScriptName>, serde_json::Value);
+stored_as_json!(ExecutionFailure, RedactedHeaders, Sandbox, Vec<LogLine>, Vec<Scope>, Vec<ScriptName>, serde_json::Value);
 
 /// A row of one id.
 pub(super) struct IdOf<T>(pub T);

@@ -30,6 +30,7 @@ pub(super) use statement;
 pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
     use crate::repo::*;
     [
+        api_keys::CATALOGUE,
         apps::CATALOGUE,
         audit::CATALOGUE,
         config::CATALOGUE,

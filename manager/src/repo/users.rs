@@ -6,7 +6,7 @@ use picloud_shared::name::{Email, Username};
 use sqlx::FromRow;
 
 use crate::repo::RepoError;
-use crate::repo::column::{Count, StoreRow, from_row};
+use crate::repo::column::{Count, Listed, StoreRow, from_row, listed};
 use crate::repo::role::InstanceRole;
 use crate::repo::statement::statements;
 use crate::store::Conn;
@@ -78,7 +78,9 @@ statements! {
     COUNT_ACTIVE_OWNERS = "SELECT COUNT(*) AS count FROM users WHERE instance_role = 'owner' AND is_active";
     UPDATE_PASSWORD = "UPDATE users SET password_hash = $1, updated_at = $2 WHERE id = $3";
     TOUCH_LOGIN = "UPDATE users SET last_login_at = $1 WHERE id = $2";
-    SET_ACTIVE = "UPDATE users SET is_active = $1, updated_at = $2 WHERE id = $3";
+    UPDATE = "UPDATE users SET username = $1, email = $2, instance_role = $3, is_active = $4, updated_at = $5 \
+        WHERE id = $6";
+    DELETE = "DELETE FROM users WHERE id = $1";
     LIST = concat!("SELECT ", columns!(), " FROM users WHERE $1 IS NULL OR id > $1 ORDER BY id LIMIT $2"),
         concat!("SELECT ", columns!(), " FROM users WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2");
 }
@@ -133,12 +135,28 @@ pub async fn touch_login(conn: &mut Conn, id: UserId, at: Timestamp) -> Result<b
     on_db!(conn, db => Ok(sqlx::query(TOUCH_LOGIN.on(db)).bind(at.as_millis()).bind(id.as_uuid()).execute(db).await?.rows_affected() > 0))
 }
 
-/// Lets the user sign in, or not; whether it exists.
-pub async fn set_active(conn: &mut Conn, id: UserId, is_active: bool, at: Timestamp) -> Result<bool, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query(SET_ACTIVE.on(db)).bind(is_active).bind(at.as_millis()).bind(id.as_uuid()).execute(db).await?.rows_affected() > 0))
+/// Stores the fields of a user that people change, and `updated_at`; whether the user exists.
+///
+/// # Errors
+/// [`RepoError::Conflict`] when the username is taken, [`RepoError::Unstorable`] when the email holds a NUL character.
+pub async fn update(conn: &mut Conn, user: &User) -> Result<bool, RepoError> {
+    on_db!(conn, db => {
+        let query = sqlx::query(UPDATE.on(db)).bind(user.username.as_str()).bind(user.email.as_ref().map(Email::as_str));
+        let query = query.bind(user.instance_role.as_str()).bind(user.is_active).bind(user.updated_at.as_millis());
+        Ok(query.bind(user.id.as_uuid()).execute(db).await?.rows_affected() > 0)
+    })
+}
+
+/// Removes a user with the user's sessions, memberships and keys; whether it existed.
+pub async fn delete(conn: &mut Conn, id: UserId) -> Result<bool, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query(DELETE.on(db)).bind(id.as_uuid()).execute(db).await?.rows_affected() > 0))
 }
 
 /// Up to `limit` users in order of creation, those after `after`.
-pub async fn list(conn: &mut Conn, limit: u32, after: Option<UserId>) -> Result<Vec<User>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as::<_, User>(LIST.on(db)).bind(after.map(UserId::as_uuid)).bind(i64::from(limit)).fetch_all(db).await?))
+pub async fn list(conn: &mut Conn, limit: u32, after: Option<UserId>) -> Result<Vec<Listed<User>>, RepoError> {
+    let rows = on_db!(conn, db => {
+        let query = sqlx::query_as(LIST.on(db)).bind(after.map(UserId::as_uuid)).bind(i64::from(limit));
+        Ok(query.fetch_all(db).await?)
+    })?;
+    Ok(listed(rows))
 }

@@ -56,7 +56,12 @@ impl AppService {
         size: PageSize,
         after: Option<AppId>,
     ) -> Result<Page<Access, AppId>, ServiceError> {
+        actor.require_scope_of(Capability::AppRead)?;
         let mut conn = self.desk.store.read().await?;
+        if let Some(own) = actor.key().and_then(|key| key.app_id) {
+            let only = actor.access(&mut conn, &AppRef::Id(own)).await.ok().filter(|_| after.is_none());
+            return Ok(Page { items: only.into_iter().collect(), next: None });
+        }
         let member = (actor.user.instance_role == InstanceRole::Member).then_some(actor.user.id);
         let found = apps::list(&mut conn, member, size.plus_one(), after).await?;
         let page = Page::of_rows("app", found, size, |app| app.id.as_uuid(), AppId::from_uuid);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use picloud_shared::clock::{Clock, Timestamp};
 use picloud_shared::id::{SessionId, UserId};
 use picloud_shared::name::Username;
-use serde_json::json;
 use tracing::{error, info};
 
 use crate::repo::audit::AuditObject;
@@ -19,10 +18,11 @@ use crate::secret::{NewPassword, SecretToken, TypedPassword};
 use crate::service::authorize::Actor;
 use crate::service::change::{Author, Change, Event};
 use crate::service::error::ServiceError;
-use crate::service::last_use::{LastUse, NOTE_INTERVAL, Use};
+use crate::service::last_use::LastUse;
 use crate::service::login_throttle::LoginThrottle;
 use crate::service::page::{Page, PageSize};
 use crate::service::password::{PasswordSlot, Verdict};
+use crate::service::user::insert_user;
 use crate::store::{Conn, Store};
 
 /// However much it is used, a session ends after this.
@@ -33,12 +33,12 @@ const SESSIONS_OF_A_USER: u32 = 50;
 const USER_AGENT_CHARS: usize = 256;
 
 pub(crate) struct AuthService {
-    store: Store,
-    clock: Arc<dyn Clock>,
-    session_ttl: Duration,
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) session_ttl: Duration,
+    pub(super) last_use: LastUse,
     passwords: PasswordSlot,
-    throttle: LoginThrottle,
-    last_use: LastUse,
+    throttle: Arc<LoginThrottle>,
 }
 
 /// From where somebody signs in.
@@ -62,10 +62,15 @@ struct Proven {
 }
 
 impl AuthService {
-    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, session_ttl: Duration, last_use: LastUse) -> Self {
-        let session_ttl = session_ttl.min(ABSOLUTE_LIFE);
-        let (passwords, throttle) = (PasswordSlot::new(), LoginThrottle::default());
-        Self { store, clock, session_ttl, passwords, throttle, last_use }
+    pub(crate) fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        session_ttl: Duration,
+        last_use: LastUse,
+        passwords: PasswordSlot,
+        throttle: Arc<LoginThrottle>,
+    ) -> Self {
+        Self { store, clock, session_ttl: session_ttl.min(ABSOLUTE_LIFE), last_use, passwords, throttle }
     }
 
     /// Signs in by name and password. An unknown user, a wrong password and a deactivated user get one answer, after
@@ -175,7 +180,7 @@ impl AuthService {
         origin: Origin,
     ) -> Result<NewSession, ServiceError> {
         if password.merely_repeats(&username) {
-            return Err(ServiceError::invalid("password", "a password must not merely repeat the username"));
+            return Err(ServiceError::repeats_username("password"));
         }
         // Without the token nobody makes this instance hash anything, and while it hashes others may write.
         let token = TokenHash::new(token.hash());
@@ -188,7 +193,7 @@ impl AuthService {
         if !setup_tokens::take(&mut change, &token).await? || users::count(&mut change).await? > 0 {
             return Err(ServiceError::WrongSetupToken);
         }
-        let mut user = insert_user(&mut change, username, InstanceRole::Owner, &hash).await?;
+        let mut user = insert_user(&mut change, username, None, InstanceRole::Owner, &hash).await?;
         change.go_on_as(user.id);
         let at = change.at;
         let (token, session) = self.insert_session(&mut change, user.id, origin, at).await?;
@@ -199,29 +204,9 @@ impl AuthService {
         Ok(NewSession { token, session, user })
     }
 
-    /// Who a token stands for. Moves the session's life on.
-    ///
-    /// # Errors
-    /// [`ServiceError::Unauthenticated`] for a token that is unknown, expired, or of a deactivated user.
-    pub(crate) async fn authenticate(&self, token: &SecretToken, remote_ip: IpAddr) -> Result<Actor, ServiceError> {
-        let hash = TokenHash::new(token.hash());
-        let found = sessions::find_by_token_hash(&mut self.store.read().await?, &hash).await?;
-        let (session, user) = found.ok_or(ServiceError::Unauthenticated)?;
-        let (now, stored) = (self.clock.now(), Use { seen_at: session.last_seen_at, expires_at: session.expires_at });
-        let last = self.last_use.of(session.id).unwrap_or(stored);
-        if !user.is_active || now >= last.expires_at || now >= session.absolute_expires_at {
-            return Err(ServiceError::Unauthenticated);
-        }
-        if now.since(last.seen_at) >= NOTE_INTERVAL {
-            let expires_at = now.plus(self.session_ttl).min(session.absolute_expires_at);
-            self.last_use.note(session.id, Use { seen_at: now, expires_at });
-        }
-        Ok(Actor { user, session: session.id, remote_ip })
-    }
-
     /// Ends the session that the call was made with.
     pub(crate) async fn logout(&self, actor: &Actor) -> Result<(), ServiceError> {
-        self.revoke(actor, actor.session).await
+        self.revoke(actor, actor.session()?).await
     }
 
     /// The caller's live sessions, the newest first.
@@ -231,6 +216,7 @@ impl AuthService {
         size: PageSize,
         before: Option<SessionId>,
     ) -> Result<Page<Session, SessionId>, ServiceError> {
+        actor.session()?;
         let (mut conn, now) = (self.store.read().await?, self.clock.now());
         let found = sessions::list_of_user(&mut conn, actor.user.id, now, size.plus_one(), before).await?;
         Ok(Page::of_rows("session", found, size, |session| session.id.as_uuid(), SessionId::from_uuid))
@@ -238,6 +224,7 @@ impl AuthService {
 
     /// Ends one of the caller's sessions.
     pub(crate) async fn revoke(&self, actor: &Actor, id: SessionId) -> Result<(), ServiceError> {
+        actor.session()?;
         let mut change = Change::begin(&self.store, &*self.clock, actor.into()).await?;
         if !sessions::delete(&mut change, actor.user.id, id).await? {
             return Err(ServiceError::NotFound("session"));
@@ -245,28 +232,4 @@ impl AuthService {
         change.record(Event::new("session.delete", AuditObject::Session(id))).await?;
         change.commit().await
     }
-}
-
-/// Stores a new user with its audit row.
-pub(crate) async fn insert_user(
-    change: &mut Change,
-    username: Username,
-    instance_role: InstanceRole,
-    password: &PasswordHash,
-) -> Result<User, ServiceError> {
-    let at = change.at;
-    let user = User {
-        id: UserId::generate(at),
-        username,
-        email: None,
-        instance_role,
-        is_active: true,
-        created_at: at,
-        updated_at: at,
-        last_login_at: None,
-    };
-    users::insert(change, &user, password).await?;
-    let after = json!({ "username": user.username, "instance_role": user.instance_role, "is_active": true });
-    change.record(Event::new("user.create", AuditObject::User(user.id)).after(after)).await?;
-    Ok(user)
 }

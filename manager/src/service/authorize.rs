@@ -1,4 +1,5 @@
-//! Who may do what: the table of roles and capabilities, in one function, and the access of a caller to an app.
+//! Who may do what: the table of roles and capabilities, in one function, what an API key cuts off from it, and the access
+//! of a caller to an app.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,55 +7,67 @@ use std::net::IpAddr;
 use picloud_shared::id::{AppId, SessionId};
 use picloud_shared::name::AppSlug;
 
+use crate::repo::api_keys::ApiKey;
 use crate::repo::apps::{self, App};
 use crate::repo::members;
 use crate::repo::role::{AppRole, InstanceRole};
+use crate::repo::scope::Scope;
 use crate::repo::users::User;
+use crate::service::credential::Credential;
 use crate::service::error::ServiceError;
 use crate::store::Conn;
 
-/// Who makes a call.
+/// Who makes a call, and by what.
 #[derive(Debug, Clone)]
 pub(crate) struct Actor {
     pub user: User,
-    pub session: SessionId,
+    pub credential: Credential,
     pub remote_ip: IpAddr,
 }
 
-/// Something that a role may allow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Capability {
-    AppCreate,
-    AppManageSettings,
-    AppManageMembers,
-    AppManageSecrets,
-    AppDelete,
-    AppManageDomains,
-    ScriptWrite,
-    RouteWrite,
-    TriggerWrite,
-    DeadLetterAct,
-    DataWrite,
-    AppRead,
-    ScriptInvoke,
+macro_rules! capabilities {
+    ($($(#[$doc:meta])* $Name:ident: $Scope:ident;)+) => {
+        /// Something that a role may allow.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Capability {
+            $($(#[$doc])* $Name,)+
+        }
+
+        impl Capability {
+            pub(crate) const ALL: &'static [Capability] = &[$(Self::$Name),+];
+
+            /// The scope that a key needs for it, beside its owner's role.
+            pub(crate) const fn scope(self) -> Scope {
+                match self {
+                    $(Self::$Name => Scope::$Scope,)+
+                }
+            }
+        }
+    };
 }
 
-impl Capability {
-    /// Those that are about one app.
-    pub(crate) const IN_APP: [Capability; 12] = [
-        Self::AppRead,
-        Self::ScriptInvoke,
-        Self::ScriptWrite,
-        Self::RouteWrite,
-        Self::TriggerWrite,
-        Self::DeadLetterAct,
-        Self::DataWrite,
-        Self::AppManageDomains,
-        Self::AppManageMembers,
-        Self::AppManageSecrets,
-        Self::AppManageSettings,
-        Self::AppDelete,
-    ];
+capabilities! {
+    /// List, make and change users up to one's own role.
+    InstanceManageUsers: UsersWrite;
+    InstanceManageSettings: InstanceWrite;
+    /// See certificates, the audit log, the state of the instance.
+    InstanceRead: InstanceRead;
+    AppCreate: AppsWrite;
+    AppRead: AppsRead;
+    ScriptRead: ScriptsRead;
+    LogRead: LogsRead;
+    DataRead: DataRead;
+    ScriptInvoke: ScriptsExecute;
+    ScriptWrite: ScriptsWrite;
+    RouteWrite: ScriptsWrite;
+    TriggerWrite: TriggersWrite;
+    DeadLetterAct: TriggersWrite;
+    DataWrite: DataWrite;
+    AppManageDomains: AppsWrite;
+    AppManageMembers: MembersWrite;
+    AppManageSecrets: DataWrite;
+    AppManageSettings: AppsWrite;
+    AppDelete: AppsWrite;
 }
 
 impl fmt::Display for Capability {
@@ -72,22 +85,30 @@ pub(crate) fn effective_role(instance: InstanceRole, membership: Option<AppRole>
     }
 }
 
-/// The table of identity.md. `app` is the effective role in the app in question, where there is one.
+/// The table of roles. `app` is the effective role in the app in question, where there is one.
 pub(crate) fn allows(instance: InstanceRole, app: Option<AppRole>, capability: Capability) -> bool {
     match capability {
-        Capability::AppCreate => instance >= InstanceRole::Admin,
+        Capability::InstanceManageSettings => instance >= InstanceRole::Owner,
+        Capability::InstanceManageUsers | Capability::InstanceRead | Capability::AppCreate => {
+            instance >= InstanceRole::Admin
+        }
         Capability::AppManageSettings
         | Capability::AppManageMembers
         | Capability::AppManageSecrets
         | Capability::AppDelete => app >= Some(AppRole::AppAdmin),
-        Capability::AppManageDomains => instance >= InstanceRole::Admin || app >= Some(AppRole::AppAdmin),
+        // An admin, who is but an editor otherwise, sees to the instance's hosts.
+        Capability::AppManageDomains => {
+            app >= Some(AppRole::AppAdmin) || (app.is_some() && instance >= InstanceRole::Admin)
+        }
         Capability::ScriptWrite
         | Capability::RouteWrite
         | Capability::TriggerWrite
         | Capability::DeadLetterAct
         | Capability::DataWrite
         | Capability::ScriptInvoke => app >= Some(AppRole::Editor),
-        Capability::AppRead => app >= Some(AppRole::Viewer),
+        Capability::AppRead | Capability::ScriptRead | Capability::LogRead | Capability::DataRead => {
+            app >= Some(AppRole::Viewer)
+        }
     }
 }
 
@@ -98,45 +119,117 @@ pub(crate) enum AppRef {
     Slug(AppSlug),
 }
 
+/// What somebody may do, in one app or outside of all.
+#[derive(Debug, Clone)]
+struct Grant {
+    instance_role: InstanceRole,
+    app_role: Option<AppRole>,
+    /// All of a role's, or a key's.
+    scopes: Option<Vec<Scope>>,
+}
+
+impl Grant {
+    fn allows(&self, capability: Capability) -> bool {
+        self.require(capability).is_ok()
+    }
+
+    /// The role is looked at first: that a key lacks a scope is told only to who would otherwise be let in.
+    fn require(&self, capability: Capability) -> Result<(), ServiceError> {
+        if !allows(self.instance_role, self.app_role, capability) {
+            return Err(ServiceError::Forbidden(capability));
+        }
+        match &self.scopes {
+            Some(scopes) if !scopes.contains(&capability.scope()) => Err(ServiceError::OutOfScope(capability.scope())),
+            _ => Ok(()),
+        }
+    }
+
+    fn capabilities(&self) -> Vec<Capability> {
+        Capability::ALL.iter().copied().filter(|capability| self.allows(*capability)).collect()
+    }
+}
+
 /// An app that the caller may see, with the caller's role there.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub app: App,
     pub role: AppRole,
-    instance_role: InstanceRole,
+    grant: Grant,
 }
 
 impl Access {
     pub(crate) fn allows(&self, capability: Capability) -> bool {
-        allows(self.instance_role, Some(self.role), capability)
+        self.grant.allows(capability)
     }
 
     pub(crate) fn require(&self, capability: Capability) -> Result<(), ServiceError> {
-        if self.allows(capability) { Ok(()) } else { Err(ServiceError::Forbidden(capability)) }
+        self.grant.require(capability)
     }
 
     /// Everything that the caller may do in the app.
     pub(crate) fn capabilities(&self) -> Vec<Capability> {
-        Capability::IN_APP.into_iter().filter(|capability| self.allows(*capability)).collect()
+        let outside = Grant { app_role: None, ..self.grant.clone() };
+        self.grant.capabilities().into_iter().filter(|capability| !outside.allows(*capability)).collect()
     }
 }
 
 impl Actor {
-    pub(crate) fn require(&self, capability: Capability) -> Result<(), ServiceError> {
-        if allows(self.user.instance_role, None, capability) {
-            Ok(())
-        } else {
-            Err(ServiceError::Forbidden(capability))
+    /// The key that the call is made with, if it is made with one.
+    pub(crate) fn key(&self) -> Option<&ApiKey> {
+        match &self.credential {
+            Credential::Session(_) => None,
+            Credential::Key(key) => Some(key),
         }
+    }
+
+    /// The session that the call is made with.
+    ///
+    /// # Errors
+    /// [`ServiceError::SessionRequired`] when it is made with a key: some things are for people alone.
+    pub(crate) fn session(&self) -> Result<SessionId, ServiceError> {
+        match &self.credential {
+            Credential::Session(session) => Ok(*session),
+            Credential::Key(_) => Err(ServiceError::SessionRequired),
+        }
+    }
+
+    fn grant(&self, app_role: Option<AppRole>) -> Grant {
+        let scopes = self.key().map(|key| key.scopes.clone());
+        Grant { instance_role: self.user.instance_role, app_role, scopes }
+    }
+
+    /// What the caller may do outside of all apps. A key that is bound to an app may do nothing there.
+    pub(crate) fn require(&self, capability: Capability) -> Result<(), ServiceError> {
+        match self.key() {
+            Some(ApiKey { app_id: Some(_), .. }) => Err(ServiceError::Forbidden(capability)),
+            _ => self.grant(None).require(capability),
+        }
+    }
+
+    pub(crate) fn allows(&self, capability: Capability) -> bool {
+        self.require(capability).is_ok()
+    }
+
+    /// Everything that the caller may do outside of all apps.
+    pub(crate) fn capabilities(&self) -> Vec<Capability> {
+        Capability::ALL.iter().copied().filter(|capability| self.allows(*capability)).collect()
+    }
+
+    /// What a list over several apps needs, in each of which the caller has a role.
+    pub(crate) fn require_scope_of(&self, capability: Capability) -> Result<(), ServiceError> {
+        self.grant(Some(AppRole::AppAdmin)).require(capability)
     }
 
     /// The caller's access to an app row; `None` when the app does not exist for the caller.
     pub(crate) async fn access_to(&self, conn: &mut Conn, app: App) -> Result<Option<Access>, ServiceError> {
-        let instance_role = self.user.instance_role;
-        Ok(self.role_in(conn, app.id).await?.map(|role| Access { app, role, instance_role }))
+        let role = self.role_in(conn, app.id).await?;
+        Ok(role.map(|role| Access { app, role, grant: self.grant(Some(role)) }))
     }
 
     async fn role_in(&self, conn: &mut Conn, app: AppId) -> Result<Option<AppRole>, ServiceError> {
+        if self.key().is_some_and(|key| key.app_id.is_some_and(|own| own != app)) {
+            return Ok(None);
+        }
         let instance_role = self.user.instance_role;
         let membership = match instance_role {
             InstanceRole::Owner => None,
@@ -153,11 +246,7 @@ impl Actor {
         capability: Capability,
     ) -> Result<(), ServiceError> {
         let role = self.role_in(conn, app).await?.ok_or(ServiceError::NotFound("app"))?;
-        if allows(self.user.instance_role, Some(role), capability) {
-            Ok(())
-        } else {
-            Err(ServiceError::Forbidden(capability))
-        }
+        self.grant(Some(role)).require(capability)
     }
 
     /// The caller's access to the app that an address names.
@@ -181,32 +270,55 @@ impl Actor {
 mod tests {
     use super::*;
 
-    /// The columns of identity.md's table, for an app that the user has that effective role in.
+    /// The columns of the table of roles, for an app that the user has that effective role in.
     fn column(instance: InstanceRole, membership: Option<AppRole>) -> String {
         let role = effective_role(instance, membership);
-        let mut all = vec![Capability::AppCreate];
-        all.extend(Capability::IN_APP);
-        all.into_iter().map(|capability| if allows(instance, role, capability) { 'y' } else { '-' }).collect()
+        let row = |capability: &Capability| if allows(instance, role, *capability) { 'y' } else { '-' };
+        Capability::ALL.iter().map(row).collect()
     }
 
     #[test]
     fn the_table_of_roles_is_as_written() {
         use AppRole::{AppAdmin, Editor, Viewer};
         use InstanceRole::{Admin, Member, Owner};
-        // AppCreate, AppRead, ScriptInvoke, five writes, domains, members, secrets, settings, delete.
+        // Users, settings, reading the instance, AppCreate; four readings; ScriptInvoke and five writings; domains,
+        // members, secrets, settings, delete.
         let table = [
-            (Owner, None, "yyyyyyyyyyyyy"),
-            (Owner, Some(Viewer), "yyyyyyyyyyyyy"),
-            (Admin, None, "yyyyyyyyy----"),
-            (Admin, Some(Viewer), "yyyyyyyyy----"),
-            (Admin, Some(AppAdmin), "yyyyyyyyyyyyy"),
-            (Member, Some(AppAdmin), "-yyyyyyyyyyyy"),
-            (Member, Some(Editor), "-yyyyyyy-----"),
-            (Member, Some(Viewer), "-y-----------"),
-            (Member, None, "-------------"),
+            (Owner, None, "yyyy yyyy yyyyyy yyyyy"),
+            (Owner, Some(Viewer), "yyyy yyyy yyyyyy yyyyy"),
+            (Admin, None, "y-yy yyyy yyyyyy y----"),
+            (Admin, Some(Viewer), "y-yy yyyy yyyyyy y----"),
+            (Admin, Some(AppAdmin), "y-yy yyyy yyyyyy yyyyy"),
+            (Member, Some(AppAdmin), "---- yyyy yyyyyy yyyyy"),
+            (Member, Some(Editor), "---- yyyy yyyyyy -----"),
+            (Member, Some(Viewer), "---- yyyy ------ -----"),
+            (Member, None, "---- ---- ------ -----"),
         ];
         for (instance, membership, expected) in table {
-            assert_eq!(column(instance, membership), expected, "{instance} {membership:?}");
+            assert_eq!(column(instance, membership), expected.replace(' ', ""), "{instance} {membership:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_needs_the_role_and_the_scope_for_each_capability() {
+        for capability in Capability::ALL {
+            for scope in Scope::ALL {
+                let grant = |instance_role| Grant {
+                    instance_role,
+                    app_role: Some(AppRole::AppAdmin),
+                    scopes: Some(vec![*scope]),
+                };
+                assert_eq!(grant(InstanceRole::Owner).allows(*capability), capability.scope() == *scope);
+                let weak = Grant { app_role: None, ..grant(InstanceRole::Member) };
+                assert!(!weak.allows(*capability), "{capability} by {scope}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_scope_allows_something() {
+        for scope in Scope::ALL {
+            assert!(Capability::ALL.iter().any(|capability| capability.scope() == *scope), "{scope}");
         }
     }
 }

@@ -6,15 +6,17 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use picloud_shared::clock::{Clock, Timestamp};
-use picloud_shared::id::{AppId, AuditId, UserId};
+use picloud_shared::id::{ApiKeyId, AppId, AuditId, UserId};
 use serde_json::Value;
 
 use crate::publish::Publisher;
+use crate::repo::api_keys;
 use crate::repo::audit::{self, AuditEntry, AuditObject};
 use crate::repo::config;
-use crate::repo::sessions::{self, Session};
+use crate::repo::sessions;
 use crate::repo::users::User;
 use crate::service::authorize::Actor;
+use crate::service::credential::{Credential, is_unexpired};
 use crate::service::error::ServiceError;
 use crate::store::{Conn, Store, Tx};
 
@@ -22,34 +24,49 @@ use crate::store::{Conn, Store, Tx};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Author {
     user: Option<UserId>,
+    key: Option<ApiKeyId>,
     remote_ip: Option<IpAddr>,
 }
 
 impl Author {
     /// The platform itself, or the command line.
-    pub(crate) const PLATFORM: Author = Author { user: None, remote_ip: None };
+    pub(crate) const PLATFORM: Author = Author { user: None, key: None, remote_ip: None };
 
     /// Somebody who is not signed in yet.
     pub(crate) fn signing_in(user: UserId, remote_ip: IpAddr) -> Self {
-        Self { user: Some(user), remote_ip: Some(remote_ip) }
+        Self { user: Some(user), key: None, remote_ip: Some(remote_ip) }
     }
 
     /// Whoever holds the set-up link.
     pub(crate) fn setting_up(remote_ip: IpAddr) -> Self {
-        Self { user: None, remote_ip: Some(remote_ip) }
+        Self { user: None, key: None, remote_ip: Some(remote_ip) }
     }
 }
 
 impl From<&Actor> for Author {
     fn from(actor: &Actor) -> Self {
-        Self { user: Some(actor.user.id), remote_ip: Some(actor.remote_ip) }
+        Self { user: Some(actor.user.id), key: actor.key().map(|key| key.id), remote_ip: Some(actor.remote_ip) }
     }
 }
 
-/// Whether a session that was live when the call came still stands for its user. Its sliding end is not looked at again:
-/// the row tells of its last use a moment late.
-fn still_stands(session: &Session, user: &User, now: Timestamp) -> bool {
-    user.is_active && now < session.absolute_expires_at
+/// The user, if what the call came with still stands for that user. The sliding end of a session is not looked at again:
+/// its row tells of its last use a moment late.
+async fn still_standing(
+    conn: &mut Conn,
+    credential: &Credential,
+    now: Timestamp,
+) -> Result<Option<(User, Credential)>, ServiceError> {
+    let standing = match credential {
+        Credential::Session(id) => {
+            let found = sessions::find(conn, *id).await?.filter(|(session, _)| now < session.absolute_expires_at);
+            found.map(|(session, user)| (user, Credential::Session(session.id)))
+        }
+        Credential::Key(key) => {
+            let found = api_keys::find(conn, key.id).await?.filter(|(key, _)| is_unexpired(key, now));
+            found.map(|(key, user)| (user, Credential::Key(Arc::new(key))))
+        }
+    };
+    Ok(standing.filter(|(user, _)| user.is_active))
 }
 
 /// What happened to an object, for the audit log.
@@ -106,6 +123,7 @@ impl Change {
             id: AuditId::generate(self.at),
             at: self.at,
             user_id: self.author.user,
+            key_id: self.author.key,
             action,
             object,
             app_id: app,
@@ -152,14 +170,14 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Begins a change, with the actor as it is now: since the call came the session may have ended, and the user's
-    /// role may be another.
+    /// Begins a change, with the actor as it is now: since the call came the session may have ended or the key been
+    /// revoked, and the user's role may be another.
     pub(crate) async fn begin(&self, actor: &Actor) -> Result<(Change, Actor), ServiceError> {
         let mut change = Change::begin(&self.store, &*self.clock, actor.into()).await?;
-        let found = sessions::find(&mut change, actor.session).await?;
-        let user = found.filter(|(session, user)| still_stands(session, user, change.at)).map(|(_, user)| user);
-        let user = user.ok_or(ServiceError::Unauthenticated)?;
-        Ok((change, Actor { user, ..actor.clone() }))
+        let at = change.at;
+        let standing = still_standing(&mut change, &actor.credential, at).await?;
+        let (user, credential) = standing.ok_or(ServiceError::Unauthenticated)?;
+        Ok((change, Actor { user, credential, remote_ip: actor.remote_ip }))
     }
 
     /// Commits a change of an app and returns once requests are answered by it.

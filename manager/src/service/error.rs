@@ -8,6 +8,7 @@ use picloud_shared::script::LimitOverCeiling;
 
 use crate::publish::NotLiveYet;
 use crate::repo::apps::App;
+use crate::repo::scope::Scope;
 use crate::repo::scripts::ScriptMeta;
 use crate::repo::{Constraint, RepoError};
 use crate::service::authorize::Capability;
@@ -40,6 +41,18 @@ pub(crate) enum ServiceError {
     Overtaken,
     #[error("the caller lacks {0}")]
     Forbidden(Capability),
+    #[error("the API key lacks {0}")]
+    OutOfScope(Scope),
+    #[error("this takes a session, and not an API key")]
+    SessionRequired,
+    #[error("the user's role is above the caller's")]
+    AboveOwnRole,
+    #[error("one's own password is not reset but changed")]
+    OwnPassword,
+    #[error("this is the last active owner")]
+    LastOwner,
+    #[error("the user has {most} API keys already")]
+    TooManyKeys { most: u64 },
     #[error("there is no such {0}, or the caller may not see it")]
     NotFound(&'static str),
     #[error("fields of the request are not valid")]
@@ -89,6 +102,10 @@ pub(crate) enum ServiceError {
 impl ServiceError {
     pub(crate) fn invalid(field: &'static str, detail: impl ToString) -> Self {
         Self::Invalid(vec![InvalidField { field: field.to_owned(), detail: detail.to_string() }])
+    }
+
+    pub(crate) fn repeats_username(field: &'static str) -> Self {
+        Self::invalid(field, "a password must not merely repeat the username")
     }
 }
 

@@ -47,13 +47,13 @@ impl ExecutionService {
         query: LogQuery,
     ) -> Result<LogPage, ServiceError> {
         let (_, access) = find_meta(&mut self.store.read().await?, actor, script).await?;
-        access.require(Capability::AppRead)?;
+        access.require(Capability::LogRead)?;
         self.read(ExecutionsOf::Script(script), query).await
     }
 
     pub(crate) async fn of_app(&self, actor: &Actor, app: &AppRef, query: LogQuery) -> Result<LogPage, ServiceError> {
         let access = actor.access(&mut self.store.read().await?, app).await?;
-        access.require(Capability::AppRead)?;
+        access.require(Capability::LogRead)?;
         self.read(ExecutionsOf::App(access.app.id), query).await
     }
 

@@ -73,7 +73,7 @@ impl RouteService {
     ) -> Result<Page<LocatedRoute, RouteId>, ServiceError> {
         let mut conn = self.desk.store.read().await?;
         let (meta, access) = find_meta(&mut conn, actor, script).await?;
-        access.require(Capability::AppRead)?;
+        access.require(Capability::ScriptRead)?;
         let found = routes::list_of_script(&mut conn, script, size.plus_one(), after).await?;
         self.locate_page(&mut conn, meta.app_id, found, size).await
     }
@@ -87,7 +87,7 @@ impl RouteService {
     ) -> Result<Page<LocatedRoute, RouteId>, ServiceError> {
         let mut conn = self.desk.store.read().await?;
         let access = actor.access(&mut conn, app).await?;
-        access.require(Capability::AppRead)?;
+        access.require(Capability::ScriptRead)?;
         let found = routes::list_of_app(&mut conn, access.app.id, size.plus_one(), after).await?;
         self.locate_page(&mut conn, access.app.id, found, size).await
     }
@@ -108,7 +108,7 @@ impl RouteService {
     pub(crate) async fn get(&self, actor: &Actor, id: RouteId) -> Result<LocatedRoute, ServiceError> {
         let mut conn = self.desk.store.read().await?;
         let (stored, access) = find_route(&mut conn, actor, id).await?;
-        access.require(Capability::AppRead)?;
+        access.require(Capability::ScriptRead)?;
         let claims = claims_of(&mut conn, access.app.id).await?;
         Ok(self.urls.locate(stored, &claims))
     }

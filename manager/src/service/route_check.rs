@@ -70,7 +70,7 @@ impl RouteService {
         except: Option<RouteId>,
     ) -> Result<RouteReport, ServiceError> {
         let mut read = self.desk.store.begin_read().await?;
-        actor.access(&mut read, &AppRef::Id(app)).await?.require(Capability::AppRead)?;
+        actor.access(&mut read, &AppRef::Id(app)).await?.require(Capability::ScriptRead)?;
         let mut report = RouteReport::default();
         if let Some(id) = script {
             let found = scripts::find_meta(&mut read, id).await?.filter(|script| script.app_id == app);
@@ -134,7 +134,7 @@ impl RouteService {
 
     async fn visible(&self, actor: &Actor, app: AppId) -> Result<Option<Access>, ServiceError> {
         match actor.access(&mut self.desk.store.read().await?, &AppRef::Id(app)).await {
-            Ok(access) => Ok(Some(access).filter(|access| access.allows(Capability::AppRead))),
+            Ok(access) => Ok(Some(access).filter(|access| access.allows(Capability::ScriptRead))),
             Err(ServiceError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }

@@ -192,14 +192,14 @@ impl ScriptService {
     ) -> Result<Page<ScriptMeta, ScriptId>, ServiceError> {
         let mut conn = self.desk.store.read().await?;
         let access = actor.access(&mut conn, app).await?;
-        access.require(Capability::AppRead)?;
+        access.require(Capability::ScriptRead)?;
         let found = scripts::list(&mut conn, access.app.id, size.plus_one(), after).await?;
         Ok(Page::of_rows("script", found, size, |script| script.id.as_uuid(), ScriptId::from_uuid))
     }
 
     pub(crate) async fn get(&self, actor: &Actor, id: ScriptId) -> Result<Script, ServiceError> {
         let (script, access) = find_script(&mut self.desk.store.read().await?, actor, id).await?;
-        access.require(Capability::AppRead)?;
+        access.require(Capability::ScriptRead)?;
         Ok(script)
     }
 

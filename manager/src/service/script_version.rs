@@ -20,7 +20,7 @@ impl ScriptService {
     ) -> Result<Page<VersionMeta, u32>, ServiceError> {
         let mut conn = self.desk.store.read().await?;
         let (_, access) = find_meta(&mut conn, actor, id).await?;
-        access.require(Capability::AppRead)?;
+        access.require(Capability::ScriptRead)?;
         let found = scripts::list_versions(&mut conn, id, size.plus_one(), before).await?;
         Ok(Page::cut(found, size, |version| version.version))
     }
@@ -33,7 +33,7 @@ impl ScriptService {
     ) -> Result<(VersionMeta, ScriptSource), ServiceError> {
         let mut conn = self.desk.store.read().await?;
         let (_, access) = find_meta(&mut conn, actor, id).await?;
-        access.require(Capability::AppRead)?;
+        access.require(Capability::ScriptRead)?;
         scripts::find_version(&mut conn, id, version).await?.ok_or(ServiceError::NotFound("version"))
     }
 

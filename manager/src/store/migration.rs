@@ -26,6 +26,7 @@ pub const HISTORY: &[Step] = &[
         text: include_str!("../../../migrations/0002_execution_log_indexes.sql"),
     },
     Step { version: 3, name: "record policy", text: include_str!("../../../migrations/0003_record_policy.sql") },
+    Step { version: 4, name: "identity", text: include_str!("../../../migrations/0004_identity.sql") },
 ];
 
 /// The number of the newest step: the fifth versioned surface.

@@ -14,7 +14,7 @@ async fn an_app_is_made_found_renamed_and_deleted(store: &Store) {
     let app = made.is(201);
     assert_eq!((app["slug"].as_str(), app["name"].as_str()), (Some("shop"), Some("My shop")));
     assert_eq!(app["my_role"], "app_admin");
-    assert_eq!(app["my_capabilities"].as_array().unwrap().len(), 12);
+    assert_eq!(app["my_capabilities"].as_array().unwrap().len(), 15);
     for address in [id(&app), "shop"] {
         let found = owner.get(&format!("/apps/{address}")).await;
         assert_eq!(found.etag(), etag);

@@ -42,6 +42,7 @@ mod apps;
 mod auth;
 mod damage;
 mod documented;
+mod keys;
 mod logs;
 mod openapi;
 mod outage;
@@ -49,6 +50,7 @@ mod protocol;
 mod routes;
 mod scripts;
 mod start;
+mod users;
 mod world;
 
 /// Runs a test on threads whose stacks suit scripts, its own among them.

@@ -116,6 +116,7 @@ impl World {
 
     /// A user of that role on the instance, signed in.
     pub async fn user(&self, username: &str, role: InstanceRole) -> Client {
+        self.clock.advance(Duration::from_millis(1));
         let password = Some(PASSWORD.parse().unwrap());
         picloud_manager::users::create_user(&self.store, &*self.clock, name(username), role, password).await.unwrap();
         self.log_in(username).await

@@ -166,6 +166,7 @@ on_both! {
         let entry = AuditEntry {
             id: AuditId::generate(NOW),
             at: NOW,
+            key_id: None,
             user_id: Some(ada.id),
             action: "app.delete",
             object: AuditObject::App(shop.id),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use picloud_manager::repo::role::{AppRole, InstanceRole};
 use picloud_manager::repo::sessions::{self, Session, TokenHash};
-use picloud_manager::repo::users::{self, PasswordHash};
+use picloud_manager::repo::users::{self, PasswordHash, User};
 use picloud_manager::repo::{Constraint, RepoError, setup_tokens};
 use picloud_shared::id::{SessionId, UserId};
 
@@ -65,9 +65,9 @@ on_both! {
         let later = NOW.plus(Duration::from_secs(1));
         assert!(users::update_password(&mut tx, ada.id, &hash("two"), later).await.unwrap());
         assert!(users::touch_login(&mut tx, ada.id, later).await.unwrap());
-        assert!(users::set_active(&mut tx, ada.id, false, later).await.unwrap());
+        assert!(users::update(&mut tx, &User { is_active: false, updated_at: later, ..ada.clone() }).await.unwrap());
         assert_eq!(users::count_active_owners(&mut tx).await.unwrap(), 0);
-        assert!(!users::set_active(&mut tx, UserId::generate(NOW), false, later).await.unwrap());
+        assert!(!users::update(&mut tx, &User { id: UserId::generate(NOW), ..user("bob") }).await.unwrap());
         let (found, password) = users::find_by_username(&mut tx, &ada.username).await.unwrap().unwrap();
         let expected = users::User { is_active: false, updated_at: later, last_login_at: Some(later), ..ada };
         assert_eq!((found, password.as_phc()), (expected, "two"));
@@ -80,10 +80,10 @@ on_both! {
         }
         all.sort_by_key(|user| user.id);
         let mut conn = test.store.read().await.unwrap();
-        let first = users::list(&mut conn, 2, None).await.unwrap();
+        let first = readable(users::list(&mut conn, 2, None).await.unwrap());
         assert_eq!(first, all[..2]);
-        assert_eq!(users::list(&mut conn, 2, Some(first[1].id)).await.unwrap(), all[2..]);
-        assert_eq!(users::list(&mut conn, 2, Some(all[2].id)).await.unwrap(), []);
+        assert_eq!(readable(users::list(&mut conn, 2, Some(first[1].id)).await.unwrap()), all[2..]);
+        assert_eq!(readable(users::list(&mut conn, 2, Some(all[2].id)).await.unwrap()), []);
     }
 
     async fn a_session_is_found_by_its_token_with_its_user(test: TestStore) {
