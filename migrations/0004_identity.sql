@@ -1,4 +1,4 @@
--- API keys, and what was done by them.
+-- API keys, what was done by them, and the chain of the audit log.
 
 -- file: main
 
@@ -16,5 +16,20 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_user_id_idx ON api_keys (user_id, id);
 CREATE INDEX api_keys_app_id_idx ON api_keys (app_id);
 
--- By which of the user's keys something was done.
+-- The name that the user had then: the user may go, the row stays.
+ALTER TABLE audit_log ADD COLUMN username TEXT;
+-- By which of the user's keys it was done.
 ALTER TABLE audit_log ADD COLUMN key_id {{uuid}};
+-- The place in the chain, without gaps, and the seal over this row and the one before (manager/src/audit_chain.rs). Rows
+-- from before the chain are taken into it at the first change.
+ALTER TABLE audit_log ADD COLUMN seq {{int}};
+ALTER TABLE audit_log ADD COLUMN seal {{bytes}};
+CREATE UNIQUE INDEX audit_log_seq_key ON audit_log (seq);
+
+-- The end of the chain, sealed as well, so that rows cannot be cut off it unseen.
+CREATE TABLE audit_head (
+    id {{int}} NOT NULL PRIMARY KEY CHECK (id = 1),
+    seq {{int}} NOT NULL,
+    seal {{bytes}} NOT NULL,
+    head_seal {{bytes}} NOT NULL
+) {{strict}};

@@ -5,12 +5,14 @@
 mod admin_page;
 mod api_key;
 mod app;
+mod audit;
 mod auth;
 mod credential;
 mod domain;
 mod execution;
 mod extract;
 mod invoke;
+mod member;
 mod openapi;
 mod precondition;
 mod problem;
@@ -55,13 +57,15 @@ fn operations() -> OpenApiRouter<ApiState> {
         .merge(user::operations())
         .merge(api_key::operations())
         .merge(app::operations())
+        .merge(member::operations())
         .merge(domain::operations())
         .merge(script::operations())
         .merge(script_version::operations())
         .merge(invoke::operations())
         .merge(route::operations())
         .merge(route_check::operations())
-        .merge(execution::operations());
+        .merge(execution::operations())
+        .merge(audit::operations());
     OpenApiRouter::with_openapi(openapi::preamble()).nest("/api/v1/admin", resources)
 }
 

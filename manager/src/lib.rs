@@ -4,6 +4,7 @@
 //! It must not know the proxy, and it reaches scripts only through the executor's face.
 
 mod api;
+pub mod audit_chain;
 pub mod execution_writer;
 mod manager;
 mod publish;
@@ -18,6 +19,7 @@ pub mod users;
 pub use manager::{FirstOwner, Manager, ManagerConfig, Parts, StartError, StoreUnavailable};
 pub use publish::PublishTiming;
 pub use secret::{NewPassword, WeakPassword};
+pub use service::change::AuditedStore;
 pub use service::route_url::InvalidBaseUrl;
 
 /// The OpenAPI document of the admin API, as it is served.

@@ -23,14 +23,16 @@ use crate::publish::{PublishTiming, Publisher};
 use crate::repo::role::InstanceRole;
 use crate::repo::sessions::TokenHash;
 use crate::repo::{RepoError, sessions, setup_tokens, users};
+use crate::secret::key_file::SecretKey;
 use crate::secret::{NewPassword, SecretToken};
 use crate::seed::seed;
 use crate::service::Services;
 use crate::service::api_key::ApiKeyService;
 use crate::service::app::AppService;
+use crate::service::audit::AuditService;
 use crate::service::auth::AuthService;
 use crate::service::authorize::Capability;
-use crate::service::change::{Author, Change, Desk};
+use crate::service::change::{AuditedStore, Author, Desk};
 use crate::service::credential::Proof;
 use crate::service::domain::DomainService;
 use crate::service::error::ServiceError;
@@ -38,6 +40,7 @@ use crate::service::execution::ExecutionService;
 use crate::service::invoke::InvokeService;
 use crate::service::last_use::LastUse;
 use crate::service::login_throttle::LoginThrottle;
+use crate::service::member::MemberService;
 use crate::service::password::{PasswordSlot, hash_now};
 use crate::service::route::RouteService;
 use crate::service::route_url::{InvalidBaseUrl, UrlStyle};
@@ -80,6 +83,8 @@ pub struct FirstOwner {
 pub struct Parts {
     /// The store.
     pub store: Store,
+    /// The key that the store was made with.
+    pub secret_key: Arc<SecretKey>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where the snapshot is published to.
@@ -137,12 +142,13 @@ impl Manager {
     /// # Errors
     /// A bad setting, or a store that fails.
     pub async fn start(config: ManagerConfig, parts: Parts) -> Result<Manager, StartError> {
-        let Parts { store, clock, snapshot, executor, execution_log } = parts;
+        let Parts { store, secret_key, clock, snapshot, executor, execution_log } = parts;
+        let audited = AuditedStore::new(store.clone(), Arc::clone(&clock), &secret_key);
         let (urls, base_host) = UrlStyle::of(&config.public_base_url)?;
-        let setup_token = prepare_first_owner(&store, &*clock, config.first_owner).await?;
+        let setup_token = prepare_first_owner(&audited, config.first_owner).await?;
         let base_url = config.public_base_url.trim_end_matches('/');
         let setup_link = setup_token.map(|token| format!("{base_url}/admin/setup#token={}", token.reveal()));
-        seed(&store, &*clock).await?;
+        seed(&audited).await?;
         let (publisher, publishing) =
             Publisher::start(store.clone(), Arc::clone(&snapshot), config.limits, config.publish_timing).await?;
         let last_use = LastUse::new(store.clone());
@@ -150,14 +156,13 @@ impl Manager {
         let housekeeping =
             tokio::spawn(keep_house(store.clone(), Arc::clone(&clock), last_use.clone(), execution_log.clone()));
 
-        let desk = Desk { store: store.clone(), clock: Arc::clone(&clock), publisher };
+        let desk = Desk { audited: audited.clone(), publisher };
         let (passwords, throttle) = (PasswordSlot::new(), Arc::<LoginThrottle>::default());
         let checker = Checker::new(Arc::clone(&executor), config.limits);
         let admin_hosts = AdminHosts::new(config.admin_hosts.into_iter().chain([base_host]));
         let services = Services {
             auth: AuthService::new(
-                store.clone(),
-                Arc::clone(&clock),
+                audited,
                 config.session_ttl,
                 last_use.clone(),
                 passwords.clone(),
@@ -166,6 +171,8 @@ impl Manager {
             users: UserService::new(desk.clone(), passwords, throttle),
             api_keys: ApiKeyService::new(desk.clone()),
             apps: AppService::new(desk.clone()),
+            members: MemberService::new(desk.clone()),
+            audit: AuditService::new(store.clone()),
             domains: DomainService::new(desk.clone(), admin_hosts.clone(), urls.clone()),
             scripts: ScriptService::new(desk.clone(), checker.clone(), urls.clone()),
             routes: RouteService::new(desk, urls, Arc::clone(&snapshot), admin_hosts),
@@ -244,11 +251,10 @@ impl Manager {
 
 /// Makes the first owner, or a token to make it with; nothing where any user exists, whose settings are then inert.
 async fn prepare_first_owner(
-    store: &Store,
-    clock: &dyn Clock,
+    audited: &AuditedStore,
     first_owner: Option<FirstOwner>,
 ) -> Result<Option<SecretToken>, StartError> {
-    if users::count(&mut store.read().await?).await? > 0 {
+    if users::count(&mut audited.store.read().await?).await? > 0 {
         return Ok(None);
     }
     let owner = first_owner.map(|owner| match owner.password.merely_repeats(&owner.username) {
@@ -256,7 +262,7 @@ async fn prepare_first_owner(
         false => Ok((owner.username, hash_now(&owner.password))),
     });
     let owner = owner.transpose()?;
-    let mut change = Change::begin(store, clock, Author::PLATFORM).await?;
+    let mut change = audited.begin_as(Author::PLATFORM).await?;
     // Another node may have been quicker.
     if users::count(&mut change).await? > 0 {
         return Ok(None);

@@ -1,7 +1,6 @@
 //! What a fresh instance begins with, so that its first request gets an answer: the app `default` on `localhost` with a
 //! Hello World. Made once, however many nodes start at once, and never again.
 
-use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::{DomainPattern, InvalidDomainPattern};
 use picloud_shared::id::{AppId, RouteId, ScriptId};
 use picloud_shared::path_pattern::{PathKind, PathPattern};
@@ -13,21 +12,20 @@ use crate::repo::config::{self, InstanceFlag};
 use crate::repo::domains;
 use crate::repo::scripts::Script;
 use crate::service::app::insert_app;
-use crate::service::change::{Author, Change};
+use crate::service::change::{AuditedStore, Author, Change};
 use crate::service::domain::{DEFAULT_APP_HOST, DEFAULT_APP_SLUG, insert_domain};
 use crate::service::error::ServiceError;
 use crate::service::route::insert_route;
 use crate::service::script::{blank_meta, insert_script};
-use crate::store::Store;
 
 const HELLO_SOURCE: &str = include_str!("seed/hello.rhai");
 
 /// Makes what is missing, unless it was made before.
-pub(crate) async fn seed(store: &Store, clock: &dyn Clock) -> Result<(), ServiceError> {
-    if config::flag(&mut store.read().await?, InstanceFlag::Seeded).await? {
+pub(crate) async fn seed(audited: &AuditedStore) -> Result<(), ServiceError> {
+    if config::flag(&mut audited.store.read().await?, InstanceFlag::Seeded).await? {
         return Ok(());
     }
-    let mut change = Change::begin(store, clock, Author::PLATFORM).await?;
+    let mut change = audited.begin_as(Author::PLATFORM).await?;
     if !config::set_flag(&mut change, InstanceFlag::Seeded).await? {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 
 pub(crate) mod api_key;
 pub(crate) mod app;
+pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod authorize;
 pub(crate) mod change;
@@ -13,6 +14,7 @@ pub(crate) mod execution;
 pub(crate) mod invoke;
 pub(crate) mod last_use;
 pub(crate) mod login_throttle;
+pub(crate) mod member;
 pub(crate) mod page;
 pub(crate) mod password;
 pub(crate) mod revision;
@@ -26,10 +28,12 @@ pub(crate) mod user;
 
 use api_key::ApiKeyService;
 use app::AppService;
+use audit::AuditService;
 use auth::AuthService;
 use domain::DomainService;
 use execution::ExecutionService;
 use invoke::InvokeService;
+use member::MemberService;
 use route::RouteService;
 use script::ScriptService;
 use user::UserService;
@@ -40,9 +44,11 @@ pub(crate) struct Services {
     pub users: UserService,
     pub api_keys: ApiKeyService,
     pub apps: AppService,
+    pub members: MemberService,
     pub domains: DomainService,
     pub scripts: ScriptService,
     pub routes: RouteService,
     pub executions: ExecutionService,
     pub invoke: InvokeService,
+    pub audit: AuditService,
 }

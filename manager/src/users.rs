@@ -1,6 +1,5 @@
 //! Users made and helped from the command line, on the store directly, with the audit rows of any other change.
 
-use picloud_shared::clock::Clock;
 use picloud_shared::name::Username;
 
 use crate::repo::RepoError;
@@ -8,7 +7,7 @@ pub use crate::repo::role::InstanceRole;
 pub use crate::repo::users::User;
 use crate::repo::{setup_tokens, users};
 use crate::secret::NewPassword;
-use crate::service::change::{Author, Change};
+use crate::service::change::{AuditedStore, Author};
 use crate::service::error::ServiceError;
 use crate::service::page::readable;
 use crate::service::password::hash_now;
@@ -53,15 +52,14 @@ impl From<RepoError> for UserError {
 /// # Errors
 /// A name that is taken, a password that repeats it, or a store that fails.
 pub async fn create_user(
-    store: &Store,
-    clock: &dyn Clock,
+    audited: &AuditedStore,
     username: Username,
     role: InstanceRole,
     password: Option<NewPassword>,
 ) -> Result<NewPassword, UserError> {
     let password = chosen(&username, password)?;
     let hash = hash_now(&password);
-    let mut change = Change::begin(store, clock, Author::PLATFORM).await?;
+    let mut change = audited.begin_as(Author::PLATFORM).await?;
     match insert_user(&mut change, username.clone(), None, role, &hash).await {
         Err(ServiceError::UsernameTaken) => return Err(UserError::Taken(username)),
         result => drop(result?),
@@ -77,14 +75,13 @@ pub async fn create_user(
 /// # Errors
 /// A name that nobody has, a password that repeats it, or a store that fails.
 pub async fn reset_password(
-    store: &Store,
-    clock: &dyn Clock,
+    audited: &AuditedStore,
     username: &Username,
     password: Option<NewPassword>,
 ) -> Result<NewPassword, UserError> {
     let password = chosen(username, password)?;
     let hash = hash_now(&password);
-    let mut change = Change::begin(store, clock, Author::PLATFORM).await?;
+    let mut change = audited.begin_as(Author::PLATFORM).await?;
     let found = users::find_by_username(&mut change, username).await?;
     let (user, _) = found.ok_or_else(|| UserError::Unknown(username.clone()))?;
     set_password(&mut change, "user.reset_password", &user, &hash, None).await?;

@@ -1,11 +1,13 @@
 //! `picloud admin`: users, on the store directly, for operators who cannot sign in.
 
 use std::io::Read as _;
+use std::sync::Arc;
 
 use anyhow::Context;
-use picloud_manager::NewPassword;
+use picloud_manager::secret::key_file::SecretKey;
 use picloud_manager::store::Store;
 use picloud_manager::users::{InstanceRole, create_user, list_users, reset_password};
+use picloud_manager::{AuditedStore, NewPassword};
 use picloud_shared::clock::SystemClock;
 use picloud_shared::name::Username;
 
@@ -18,21 +20,23 @@ const MAX_INPUT_BYTES: u64 = 4096;
 /// Does what the command says.
 pub async fn run(command: AdminCommand, config: &Config) -> anyhow::Result<()> {
     let store = Store::open(&config.database).await?;
-    let done = on_store(command, &store).await;
+    let done = on_store(command, config, &store).await;
     store.close().await;
     done
 }
 
-async fn on_store(command: AdminCommand, store: &Store) -> anyhow::Result<()> {
+async fn on_store(command: AdminCommand, config: &Config, store: &Store) -> anyhow::Result<()> {
+    let key = SecretKey::open(store, &config.secret_key_file).await?;
+    let audited = AuditedStore::new(store.clone(), Arc::new(SystemClock), &key);
     match command {
         AdminCommand::CreateUser { username, role, password_stdin } => {
             let (username, given) = (parse_username(&username)?, read_password(password_stdin)?);
-            let password = create_user(store, &SystemClock, username, role.into(), given).await?;
+            let password = create_user(&audited, username, role.into(), given).await?;
             show(&password, password_stdin);
         }
         AdminCommand::ResetPassword { username, password_stdin } => {
             let (username, given) = (parse_username(&username)?, read_password(password_stdin)?);
-            let password = reset_password(store, &SystemClock, &username, given).await?;
+            let password = reset_password(&audited, &username, given).await?;
             show(&password, password_stdin);
         }
         AdminCommand::List => {

@@ -94,7 +94,7 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&config.database).await?;
         // Before anything else is read: with another key than the store's, what comes next would be wrong.
-        SecretKey::open(&store, &config.secret_key_file).await?;
+        let secret_key = Arc::new(SecretKey::open(&store, &config.secret_key_file).await?);
         let schema = store.schema_version();
         let policy = log_policy(&store, &config.execution_log);
         let execution_log = ExecutionWriter::start(store.clone(), Arc::clone(&clock), policy);
@@ -116,6 +116,7 @@ impl Node {
             },
             Parts {
                 store: store.clone(),
+                secret_key,
                 clock: Arc::clone(&clock),
                 snapshot: Arc::clone(&snapshot),
                 executor: Arc::clone(&executor),

@@ -37,6 +37,20 @@ pub enum Command {
     /// Manage users in the store directly
     #[command(subcommand)]
     Admin(AdminCommand),
+    /// Look at the audit log in the store directly
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+/// What to do with the audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Say whether every row is as it was written and none is missing
+    Verify {
+        /// An end that an earlier verification told: fail unless the log still holds it
+        #[arg(long, value_name = "ROW:SEAL")]
+        holds: Option<String>,
+    },
 }
 
 /// What to do with the configuration.

@@ -1,6 +1,7 @@
 //! The `picloud` binary: the one place where all parts are joined.
 
 mod admin;
+mod audit;
 mod boot;
 mod cli;
 mod config;
@@ -75,6 +76,7 @@ async fn execute(command: Option<Command>, config: Config) -> anyhow::Result<()>
             Ok(())
         }
         Command::Admin(command) => admin::run(command, &config).await,
+        Command::Audit(command) => audit::run(command, &config).await,
     }
 }
 

@@ -239,6 +239,7 @@ impl From<ServiceError> for ApiError {
             E::TooManyKeys { most } => {
                 conflict("too_many_keys", "you have as many API keys as one may have; revoke one").with("most", most)
             }
+            E::AlreadyMember => conflict("already_member", "this user is a member of the app already"),
             E::SlugTaken => conflict("slug_taken", "another app has this slug; choose another"),
             E::SlugHistorical { app } => {
                 let detail = "this slug still leads to another app; send \"takeover\": true to end that";

@@ -1,4 +1,4 @@
-//! The audit log: who changed what, when, from where.
+//! The audit log: who changed what, when, from where. Rows are only ever added.
 
 use std::net::IpAddr;
 
@@ -7,6 +7,7 @@ use picloud_shared::id::{ApiKeyId, AppId, AuditId, DomainId, RouteId, ScriptId, 
 use uuid::Uuid;
 
 use crate::repo::RepoError;
+use crate::repo::column::{Count, Listed, from_row, integer, listed};
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
@@ -24,6 +25,8 @@ pub enum AuditObject {
     ApiKey(ApiKeyId),
     /// An app.
     App(AppId),
+    /// A user's membership in the app of the row.
+    Member(UserId),
     /// A domain claim.
     Domain(DomainId),
     /// A script.
@@ -32,21 +35,25 @@ pub enum AuditObject {
     Route(RouteId),
 }
 
-/// One row of the audit log.
+/// One row of the audit log, as it was written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditEntry {
     /// The row's id.
     pub id: AuditId,
     /// When it was done.
     pub at: Timestamp,
-    /// Who did it; nobody for the platform itself and the command line.
+    /// Who did it; nobody for the platform itself, the command line and strangers.
     pub user_id: Option<UserId>,
+    /// The name that the user had then.
+    pub username: Option<String>,
     /// By which of the user's API keys, if by one.
     pub key_id: Option<ApiKeyId>,
     /// What was done, such as `script.create`.
-    pub action: &'static str,
-    /// To what.
-    pub object: AuditObject,
+    pub action: String,
+    /// To what kind of thing.
+    pub object_kind: String,
+    /// To which one.
+    pub object_id: Option<Uuid>,
     /// In which app, if in one.
     pub app_id: Option<AppId>,
     /// From where, if by way of the network.
@@ -55,6 +62,50 @@ pub struct AuditEntry {
     pub before: Option<serde_json::Value>,
     /// The object after, without secrets.
     pub after: Option<serde_json::Value>,
+}
+
+/// Bytes of a seal.
+pub const SEAL_BYTES: usize = 32;
+
+/// A row with its place in the chain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SealedEntry {
+    /// The place, from 1, without gaps; 0 for a row from before the chain.
+    pub seq: u64,
+    /// The seal over this row and the one before; empty for a row from before the chain.
+    pub seal: Vec<u8>,
+    /// The row.
+    pub entry: AuditEntry,
+}
+
+/// The end of the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditHead {
+    /// The place of the last row.
+    pub seq: u64,
+    /// The seal of the last row.
+    pub seal: Vec<u8>,
+    /// The seal over both.
+    pub head_seal: Vec<u8>,
+}
+
+/// Which rows to list; what is absent does not matter.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AuditFilter {
+    /// By that user.
+    pub user_id: Option<UserId>,
+    /// Of that action, or of all that begin so where it ends in a dot, such as `script.`.
+    pub action: Option<String>,
+    /// Done to a thing of that kind.
+    pub object_kind: Option<String>,
+    /// Done to that thing.
+    pub object_id: Option<Uuid>,
+    /// In that app.
+    pub app_id: Option<AppId>,
+    /// Done then or later.
+    pub since: Option<Timestamp>,
+    /// Done before then.
+    pub until: Option<Timestamp>,
 }
 
 impl AuditObject {
@@ -66,16 +117,18 @@ impl AuditObject {
             Self::Session(_) => "session",
             Self::ApiKey(_) => "api_key",
             Self::App(_) => "app",
+            Self::Member(_) => "member",
             Self::Domain(_) => "domain",
             Self::Script(_) => "script",
             Self::Route(_) => "route",
         }
     }
 
-    fn uuid(&self) -> Option<Uuid> {
+    /// The id, but for the instance.
+    pub fn uuid(&self) -> Option<Uuid> {
         Some(match self {
             Self::Instance => return None,
-            Self::User(id) => id.as_uuid(),
+            Self::User(id) | Self::Member(id) => id.as_uuid(),
             Self::Session(id) => id.as_uuid(),
             Self::ApiKey(id) => id.as_uuid(),
             Self::App(id) => id.as_uuid(),
@@ -86,19 +139,129 @@ impl AuditObject {
     }
 }
 
+from_row!(AuditHead { seq, seal, head_seal });
+from_row!(AuditEntry {
+    id,
+    at,
+    user_id,
+    username,
+    key_id,
+    action,
+    object_kind,
+    object_id,
+    app_id,
+    remote_ip,
+    before,
+    after,
+});
+
+impl<'r, R: crate::repo::column::StoreRow> sqlx::FromRow<'r, R> for SealedEntry {
+    fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+        let seq: Option<u64> = row.read("seq")?;
+        let seal: Option<Vec<u8>> = row.read("seal")?;
+        let entry = AuditEntry::from_row(row)?;
+        Ok(Self { seq: seq.unwrap_or_default(), seal: seal.unwrap_or_default(), entry })
+    }
+}
+
+macro_rules! columns {
+    () => {
+        "id, at, user_id, username, key_id, action, object_kind, object_id, app_id, remote_ip, before, after, seq, seal"
+    };
+}
+
 statements! {
-    INSERT = "INSERT INTO audit_log (id, at, user_id, key_id, action, object_kind, object_id, app_id, remote_ip, before, after) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    INSERT = concat!("INSERT INTO audit_log (", columns!(), ") \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)");
+    HEAD = "SELECT seq, seal, head_seal FROM audit_head";
+    SET_HEAD = "INSERT INTO audit_head (id, seq, seal, head_seal) VALUES (1, $1, $2, $3) \
+        ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, seal = excluded.seal, head_seal = excluded.head_seal";
+    LIST = concat!("SELECT ", columns!(), " FROM audit_log WHERE seq IS NOT NULL AND ($1 IS NULL OR seq < $1) \
+        AND ($2 IS NULL OR user_id = $2) AND ($3 IS NULL OR action = $3 OR substr(action, 1, length($3)) = $4) \
+        AND ($5 IS NULL OR object_kind = $5) AND ($6 IS NULL OR object_id = $6) AND ($7 IS NULL OR app_id = $7) \
+        AND at >= $8 AND at < $9 ORDER BY seq DESC LIMIT $10"),
+        concat!("SELECT ", columns!(), " FROM audit_log WHERE seq IS NOT NULL AND ($1::bigint IS NULL OR seq < $1) \
+        AND ($2::uuid IS NULL OR user_id = $2) \
+        AND ($3::text IS NULL OR action = $3 OR substr(action, 1, length($3)) = $4) \
+        AND ($5::text IS NULL OR object_kind = $5) AND ($6::uuid IS NULL OR object_id = $6) \
+        AND ($7::uuid IS NULL OR app_id = $7) AND at >= $8 AND at < $9 ORDER BY seq DESC LIMIT $10");
+    LIST_CHAIN = concat!("SELECT ", columns!(), " FROM audit_log WHERE seq > $1 ORDER BY seq LIMIT $2");
+    LIST_UNCHAINED = concat!("SELECT ", columns!(), " FROM audit_log WHERE seq IS NULL ORDER BY id");
+    CHAIN = "UPDATE audit_log SET seq = $1, seal = $2 WHERE id = $3";
+    COUNT_UNCHAINED = "SELECT COUNT(*) AS count FROM audit_log WHERE seq IS NULL";
 }
 
 /// Adds a row. It stays when the user, the app or the object goes.
-pub async fn insert(conn: &mut Conn, entry: &AuditEntry) -> Result<(), RepoError> {
-    let e = entry;
+pub async fn insert(conn: &mut Conn, sealed: &SealedEntry) -> Result<(), RepoError> {
+    let e = &sealed.entry;
     on_db!(conn, db => {
         let query = sqlx::query(INSERT.on(db)).bind(e.id.as_uuid()).bind(e.at.as_millis());
-        let query = query.bind(e.user_id.map(UserId::as_uuid)).bind(e.key_id.map(ApiKeyId::as_uuid)).bind(e.action).bind(e.object.kind()).bind(e.object.uuid());
+        let query = query.bind(e.user_id.map(UserId::as_uuid)).bind(e.username.as_deref());
+        let query = query.bind(e.key_id.map(ApiKeyId::as_uuid)).bind(&e.action).bind(&e.object_kind).bind(e.object_id);
         let query = query.bind(e.app_id.map(AppId::as_uuid)).bind(e.remote_ip.map(|ip| ip.to_string()));
-        query.bind(e.before.as_ref()).bind(e.after.as_ref()).execute(db).await?;
+        let query = query.bind(e.before.as_ref()).bind(e.after.as_ref());
+        query.bind(integer(sealed.seq)).bind(&sealed.seal).execute(db).await?;
         Ok(())
     })
+}
+
+/// The end of the chain; `None` before its first row.
+pub async fn head(conn: &mut Conn) -> Result<Option<AuditHead>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, AuditHead>(HEAD.on(db)).fetch_optional(db).await?))
+}
+
+/// Moves the end of the chain.
+pub async fn set_head(conn: &mut Conn, head: &AuditHead) -> Result<(), RepoError> {
+    on_db!(conn, db => {
+        let query = sqlx::query(SET_HEAD.on(db)).bind(integer(head.seq)).bind(&head.seal).bind(&head.head_seal);
+        query.execute(db).await?;
+        Ok(())
+    })
+}
+
+/// Up to `limit` rows that pass the filter, the newest first, those before the place `before`.
+pub async fn list(
+    conn: &mut Conn,
+    filter: &AuditFilter,
+    limit: u32,
+    before: Option<u64>,
+) -> Result<Vec<Listed<SealedEntry>>, RepoError> {
+    let prefix = filter.action.as_deref().filter(|action| action.ends_with('.'));
+    let (since, until) = (filter.since.map_or(i64::MIN, Timestamp::as_millis), filter.until);
+    let rows = on_db!(conn, db => {
+        let query = sqlx::query_as(LIST.on(db)).bind(before.map(integer)).bind(filter.user_id.map(UserId::as_uuid));
+        let query = query.bind(filter.action.as_deref()).bind(prefix).bind(filter.object_kind.as_deref());
+        let query = query.bind(filter.object_id).bind(filter.app_id.map(AppId::as_uuid)).bind(since);
+        let query = query.bind(until.map_or(i64::MAX, Timestamp::as_millis)).bind(i64::from(limit));
+        Ok(query.fetch_all(db).await?)
+    })?;
+    Ok(listed(rows))
+}
+
+/// Up to `limit` rows of the chain in its order, those after the place `after`.
+///
+/// # Errors
+/// [`RepoError::Corrupt`] where one cannot be read.
+pub async fn list_chain(conn: &mut Conn, after: u64, limit: u32) -> Result<Vec<SealedEntry>, RepoError> {
+    on_db!(conn, db => {
+        Ok(sqlx::query_as(LIST_CHAIN.on(db)).bind(integer(after)).bind(i64::from(limit)).fetch_all(db).await?)
+    })
+}
+
+/// The rows that stand in no chain, in order of time.
+pub async fn list_unchained(conn: &mut Conn) -> Result<Vec<SealedEntry>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as(LIST_UNCHAINED.on(db)).fetch_all(db).await?))
+}
+
+/// Gives a row from before the chain its place in it.
+pub async fn chain(conn: &mut Conn, id: AuditId, seq: u64, seal: &[u8]) -> Result<(), RepoError> {
+    on_db!(conn, db => {
+        sqlx::query(CHAIN.on(db)).bind(integer(seq)).bind(seal).bind(id.as_uuid()).execute(db).await?;
+        Ok(())
+    })
+}
+
+/// How many rows stand in no chain.
+pub async fn count_unchained(conn: &mut Conn) -> Result<u64, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, Count>(COUNT_UNCHAINED.on(db)).fetch_one(db).await?.count))
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::execution::{ExecutionFailure, LogLine, Outcome, RedactedHeaders};
-use picloud_shared::id::{ApiKeyId, AppId, DomainId, ExecutionId, RouteId, ScriptId, SessionId, UserId};
+use picloud_shared::id::{ApiKeyId, AppId, AuditId, DomainId, ExecutionId, RouteId, ScriptId, SessionId, UserId};
 use picloud_shared::name::{AppName, AppSlug, Email, KeyName, ScriptName, Username};
 use picloud_shared::route::RouteMethod;
 use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
@@ -133,7 +133,7 @@ macro_rules! stored_as_uuid {
         }
     )+};
 }
-stored_as_uuid!(ApiKeyId, AppId, DomainId, ExecutionId, RouteId, ScriptId, SessionId, UserId);
+stored_as_uuid!(ApiKeyId, AppId, AuditId, DomainId, ExecutionId, RouteId, ScriptId, SessionId, UserId);
 
 macro_rules! stored_as_text {
     ($($Type:ty),+) => {$(

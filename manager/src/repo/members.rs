@@ -5,7 +5,7 @@ use picloud_shared::id::{AppId, UserId};
 use sqlx::FromRow;
 
 use crate::repo::RepoError;
-use crate::repo::column::{StoreRow, from_row};
+use crate::repo::column::{Listed, StoreRow, from_row, listed};
 use crate::repo::role::AppRole;
 use crate::repo::statement::statements;
 use crate::repo::users::User;
@@ -28,9 +28,9 @@ pub struct Member {
 from_row!(Member { app_id, user_id, role, joined_at });
 
 /// A membership with its user, from one row.
-struct Listed(Member, User);
+struct Named(Member, User);
 
-impl<'r, R: StoreRow> FromRow<'r, R> for Listed {
+impl<'r, R: StoreRow> FromRow<'r, R> for Named {
     fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
         Ok(Self(Member::from_row(row)?, User::from_row(row)?))
     }
@@ -41,8 +41,14 @@ statements! {
     FIND = "SELECT app_id, user_id, role, joined_at FROM app_members WHERE app_id = $1 AND user_id = $2";
     LIST = "SELECT m.app_id, m.user_id, m.role, m.joined_at, u.id, u.username, u.email, u.instance_role, u.is_active, \
         u.created_at, u.updated_at, u.last_login_at \
-        FROM app_members m JOIN users u ON u.id = m.user_id WHERE m.app_id = $1 ORDER BY m.joined_at, m.user_id";
-    LIST_OF_USER = "SELECT app_id, user_id, role, joined_at FROM app_members WHERE user_id = $1 ORDER BY app_id";
+        FROM app_members m JOIN users u ON u.id = m.user_id \
+        WHERE m.app_id = $1 AND ($2 IS NULL OR m.user_id > $2) ORDER BY m.user_id LIMIT $3",
+        "SELECT m.app_id, m.user_id, m.role, m.joined_at, u.id, u.username, u.email, u.instance_role, u.is_active, \
+        u.created_at, u.updated_at, u.last_login_at \
+        FROM app_members m JOIN users u ON u.id = m.user_id \
+        WHERE m.app_id = $1 AND ($2::uuid IS NULL OR m.user_id > $2) ORDER BY m.user_id LIMIT $3";
+    UPDATE_ROLE = "UPDATE app_members SET role = $1 WHERE app_id = $2 AND user_id = $3";
+    DELETE = "DELETE FROM app_members WHERE app_id = $1 AND user_id = $2";
 }
 
 /// Stores a membership.
@@ -59,14 +65,33 @@ pub async fn find(conn: &mut Conn, app_id: AppId, user_id: UserId) -> Result<Opt
     on_db!(conn, db => Ok(sqlx::query_as::<_, Member>(FIND.on(db)).bind(app_id.as_uuid()).bind(user_id.as_uuid()).fetch_optional(db).await?))
 }
 
-/// All members of an app, in order of joining.
-pub async fn list(conn: &mut Conn, app_id: AppId) -> Result<Vec<(Member, User)>, RepoError> {
-    let listed =
-        on_db!(conn, db => Ok(sqlx::query_as::<_, Listed>(LIST.on(db)).bind(app_id.as_uuid()).fetch_all(db).await?))?;
-    Ok(listed.into_iter().map(|Listed(member, user)| (member, user)).collect())
+/// Up to `limit` members of an app with their users, in order of the users' creation, those after `after`.
+pub async fn list(
+    conn: &mut Conn,
+    app_id: AppId,
+    limit: u32,
+    after: Option<UserId>,
+) -> Result<Vec<Listed<(Member, User)>>, RepoError> {
+    let rows = on_db!(conn, db => {
+        let query = sqlx::query_as(LIST.on(db)).bind(app_id.as_uuid()).bind(after.map(UserId::as_uuid));
+        Ok(query.bind(i64::from(limit)).fetch_all(db).await?)
+    })?;
+    Ok(listed(rows).into_iter().map(|row| row.map(|Named(member, user)| (member, user))).collect())
 }
 
-/// All memberships of a user.
-pub async fn list_of_user(conn: &mut Conn, user_id: UserId) -> Result<Vec<Member>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as::<_, Member>(LIST_OF_USER.on(db)).bind(user_id.as_uuid()).fetch_all(db).await?))
+/// Stores a member's role; whether there is such a member.
+pub async fn update_role(conn: &mut Conn, member: &Member) -> Result<bool, RepoError> {
+    on_db!(conn, db => {
+        let query = sqlx::query(UPDATE_ROLE.on(db)).bind(member.role.as_str());
+        let query = query.bind(member.app_id.as_uuid()).bind(member.user_id.as_uuid());
+        Ok(query.execute(db).await?.rows_affected() > 0)
+    })
+}
+
+/// Removes a membership; whether there was one.
+pub async fn delete(conn: &mut Conn, app_id: AppId, user_id: UserId) -> Result<bool, RepoError> {
+    on_db!(conn, db => {
+        let query = sqlx::query(DELETE.on(db)).bind(app_id.as_uuid()).bind(user_id.as_uuid());
+        Ok(query.execute(db).await?.rows_affected() > 0)
+    })
 }

@@ -103,6 +103,11 @@ impl SecretKey {
         Self(rand::random())
     }
 
+    /// A key of these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The key that the store was made with. A store that has none yet takes the one in the file, and where there is no
     /// file makes one that nobody else may read.
     ///

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use picloud_shared::clock::{Clock, Timestamp};
+use picloud_shared::clock::Timestamp;
 use picloud_shared::id::{SessionId, UserId};
 use picloud_shared::name::Username;
 use tracing::{error, info};
@@ -16,14 +16,14 @@ use crate::repo::setup_tokens;
 use crate::repo::users::{self, PasswordHash, User};
 use crate::secret::{NewPassword, SecretToken, TypedPassword};
 use crate::service::authorize::Actor;
-use crate::service::change::{Author, Change, Event};
+use crate::service::change::{AuditedStore, Author, Event};
 use crate::service::error::ServiceError;
 use crate::service::last_use::LastUse;
 use crate::service::login_throttle::LoginThrottle;
 use crate::service::page::{Page, PageSize};
 use crate::service::password::{PasswordSlot, Verdict};
 use crate::service::user::insert_user;
-use crate::store::{Conn, Store};
+use crate::store::Conn;
 
 /// However much it is used, a session ends after this.
 const ABSOLUTE_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -33,8 +33,7 @@ const SESSIONS_OF_A_USER: u32 = 50;
 const USER_AGENT_CHARS: usize = 256;
 
 pub(crate) struct AuthService {
-    pub(super) store: Store,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) audited: AuditedStore,
     pub(super) session_ttl: Duration,
     pub(super) last_use: LastUse,
     passwords: PasswordSlot,
@@ -63,14 +62,13 @@ struct Proven {
 
 impl AuthService {
     pub(crate) fn new(
-        store: Store,
-        clock: Arc<dyn Clock>,
+        audited: AuditedStore,
         session_ttl: Duration,
         last_use: LastUse,
         passwords: PasswordSlot,
         throttle: Arc<LoginThrottle>,
     ) -> Self {
-        Self { store, clock, session_ttl: session_ttl.min(ABSOLUTE_LIFE), last_use, passwords, throttle }
+        Self { audited, session_ttl: session_ttl.min(ABSOLUTE_LIFE), last_use, passwords, throttle }
     }
 
     /// Signs in by name and password. An unknown user, a wrong password and a deactivated user get one answer, after
@@ -83,7 +81,7 @@ impl AuthService {
     ) -> Result<NewSession, ServiceError> {
         let address = origin.remote_ip;
         self.throttle
-            .admit(username, address, self.clock.monotonic())
+            .admit(username, address, self.audited.clock.monotonic())
             .map_err(|retry_after| ServiceError::Throttled { retry_after })?;
         let verified = self.verify(username, password.clone()).await;
         let proven = match verified {
@@ -108,7 +106,7 @@ impl AuthService {
 
     /// The user, if the password is right and the user may sign in.
     async fn verify(&self, username: &Username, password: TypedPassword) -> Result<Option<Proven>, ServiceError> {
-        let found = users::find_by_username(&mut self.store.read().await?, username).await?;
+        let found = users::find_by_username(&mut self.audited.store.read().await?, username).await?;
         let hash = found.as_ref().map(|(_, hash)| hash.clone());
         let verdict = self.passwords.verify(password, hash).await?;
         let Some((user, hash)) = found else {
@@ -127,8 +125,8 @@ impl AuthService {
         stronger: Option<PasswordHash>,
         origin: Origin,
     ) -> Result<NewSession, ServiceError> {
-        let author = Author::signing_in(user.id, origin.remote_ip);
-        let mut change = Change::begin(&self.store, &*self.clock, author).await?;
+        let author = Author::signing_in(&user, origin.remote_ip);
+        let mut change = self.audited.begin_as(author).await?;
         let at = change.at;
         // The password was verified outside of this unit of work: since then the user may have been deactivated, or
         // the password reset, which must neither let the old one in nor be undone by hashing it anew.
@@ -184,17 +182,17 @@ impl AuthService {
         }
         // Without the token nobody makes this instance hash anything, and while it hashes others may write.
         let token = TokenHash::new(token.hash());
-        if !setup_tokens::stands(&mut self.store.read().await?, &token).await? {
+        if !setup_tokens::stands(&mut self.audited.store.read().await?, &token).await? {
             return Err(ServiceError::WrongSetupToken);
         }
         let hash = self.passwords.hash(password).await?;
         let author = Author::setting_up(origin.remote_ip);
-        let mut change = Change::begin(&self.store, &*self.clock, author).await?;
+        let mut change = self.audited.begin_as(author).await?;
         if !setup_tokens::take(&mut change, &token).await? || users::count(&mut change).await? > 0 {
             return Err(ServiceError::WrongSetupToken);
         }
         let mut user = insert_user(&mut change, username, None, InstanceRole::Owner, &hash).await?;
-        change.go_on_as(user.id);
+        change.go_on_as(&user);
         let at = change.at;
         let (token, session) = self.insert_session(&mut change, user.id, origin, at).await?;
         users::touch_login(&mut change, user.id, at).await?;
@@ -217,7 +215,7 @@ impl AuthService {
         before: Option<SessionId>,
     ) -> Result<Page<Session, SessionId>, ServiceError> {
         actor.session()?;
-        let (mut conn, now) = (self.store.read().await?, self.clock.now());
+        let (mut conn, now) = (self.audited.store.read().await?, self.audited.clock.now());
         let found = sessions::list_of_user(&mut conn, actor.user.id, now, size.plus_one(), before).await?;
         Ok(Page::of_rows("session", found, size, |session| session.id.as_uuid(), SessionId::from_uuid))
     }
@@ -225,7 +223,7 @@ impl AuthService {
     /// Ends one of the caller's sessions.
     pub(crate) async fn revoke(&self, actor: &Actor, id: SessionId) -> Result<(), ServiceError> {
         actor.session()?;
-        let mut change = Change::begin(&self.store, &*self.clock, actor.into()).await?;
+        let mut change = self.audited.begin_as(actor.into()).await?;
         if !sessions::delete(&mut change, actor.user.id, id).await? {
             return Err(ServiceError::NotFound("session"));
         }

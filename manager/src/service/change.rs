@@ -7,23 +7,26 @@ use std::sync::Arc;
 
 use picloud_shared::clock::{Clock, Timestamp};
 use picloud_shared::id::{ApiKeyId, AppId, AuditId, UserId};
+use picloud_shared::name::Username;
 use serde_json::Value;
 
+use crate::audit_chain::AuditChain;
 use crate::publish::Publisher;
 use crate::repo::api_keys;
-use crate::repo::audit::{self, AuditEntry, AuditObject};
+use crate::repo::audit::{AuditEntry, AuditObject};
 use crate::repo::config;
 use crate::repo::sessions;
 use crate::repo::users::User;
+use crate::secret::key_file::SecretKey;
 use crate::service::authorize::Actor;
 use crate::service::credential::{Credential, is_unexpired};
 use crate::service::error::ServiceError;
 use crate::store::{Conn, Store, Tx};
 
 /// Who a change is written down for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Author {
-    user: Option<UserId>,
+    user: Option<(UserId, Username)>,
     key: Option<ApiKeyId>,
     remote_ip: Option<IpAddr>,
 }
@@ -33,8 +36,8 @@ impl Author {
     pub(crate) const PLATFORM: Author = Author { user: None, key: None, remote_ip: None };
 
     /// Somebody who is not signed in yet.
-    pub(crate) fn signing_in(user: UserId, remote_ip: IpAddr) -> Self {
-        Self { user: Some(user), key: None, remote_ip: Some(remote_ip) }
+    pub(crate) fn signing_in(user: &User, remote_ip: IpAddr) -> Self {
+        Self { user: Some((user.id, user.username.clone())), key: None, remote_ip: Some(remote_ip) }
     }
 
     /// Whoever holds the set-up link.
@@ -45,7 +48,8 @@ impl Author {
 
 impl From<&Actor> for Author {
     fn from(actor: &Actor) -> Self {
-        Self { user: Some(actor.user.id), key: actor.key().map(|key| key.id), remote_ip: Some(actor.remote_ip) }
+        let key = actor.key().map(|key| key.id);
+        Self { key, ..Self::signing_in(&actor.user, actor.remote_ip) }
     }
 }
 
@@ -96,42 +100,61 @@ impl Event {
     }
 }
 
+/// The store together with what every change of it needs: the time, and the chain of its audit log.
+#[derive(Clone)]
+pub struct AuditedStore {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    chain: Arc<AuditChain>,
+}
+
+impl AuditedStore {
+    /// The store that was made with this key.
+    pub fn new(store: Store, clock: Arc<dyn Clock>, key: &SecretKey) -> Self {
+        Self { store, clock, chain: Arc::new(AuditChain::new(key)) }
+    }
+
+    /// Begins a change. Changes follow one another: what this one reads stays true until it commits.
+    pub(crate) async fn begin_as(&self, author: Author) -> Result<Change, ServiceError> {
+        let tx = self.store.begin().await?;
+        Ok(Change { tx, author, chain: Arc::clone(&self.chain), at: self.clock.now() })
+    }
+}
+
 /// A change under way; dropped, it never happened.
 pub(crate) struct Change {
     tx: Tx,
     author: Author,
+    chain: Arc<AuditChain>,
     /// The moment of the change, one for all that it writes.
     pub at: Timestamp,
 }
 
 impl Change {
-    /// Begins a change. Changes follow one another: what this one reads stays true until it commits.
-    pub(crate) async fn begin(store: &Store, clock: &dyn Clock, author: Author) -> Result<Self, ServiceError> {
-        let tx = store.begin().await?;
-        Ok(Self { tx, author, at: clock.now() })
-    }
-
     /// Writes what follows down for that user.
-    pub(crate) fn go_on_as(&mut self, user: UserId) {
-        self.author.user = Some(user);
+    pub(crate) fn go_on_as(&mut self, user: &User) {
+        self.author.user = Some((user.id, user.username.clone()));
     }
 
     /// Writes the audit row.
     pub(crate) async fn record(&mut self, event: Event) -> Result<(), ServiceError> {
         let Event { action, object, app, before, after } = event;
+        let (user_id, username) = self.author.user.clone().unzip();
         let entry = AuditEntry {
             id: AuditId::generate(self.at),
             at: self.at,
-            user_id: self.author.user,
+            user_id,
+            username: username.map(String::from),
             key_id: self.author.key,
-            action,
-            object,
+            action: action.to_owned(),
+            object_kind: object.kind().to_owned(),
+            object_id: object.uuid(),
             app_id: app,
             remote_ip: self.author.remote_ip,
             before,
             after,
         };
-        Ok(audit::insert(&mut self.tx, &entry).await?)
+        Ok(self.chain.append(&mut self.tx, entry).await?)
     }
 
     /// Commits a change of something that is not published.
@@ -164,16 +187,23 @@ impl DerefMut for Change {
 /// What a service needs to read, to change and to publish.
 #[derive(Clone)]
 pub(crate) struct Desk {
-    pub store: Store,
-    pub clock: Arc<dyn Clock>,
+    pub audited: AuditedStore,
     pub publisher: Publisher,
+}
+
+impl Deref for Desk {
+    type Target = AuditedStore;
+
+    fn deref(&self) -> &AuditedStore {
+        &self.audited
+    }
 }
 
 impl Desk {
     /// Begins a change, with the actor as it is now: since the call came the session may have ended or the key been
     /// revoked, and the user's role may be another.
     pub(crate) async fn begin(&self, actor: &Actor) -> Result<(Change, Actor), ServiceError> {
-        let mut change = Change::begin(&self.store, &*self.clock, actor.into()).await?;
+        let mut change = self.begin_as(actor.into()).await?;
         let at = change.at;
         let standing = still_standing(&mut change, &actor.credential, at).await?;
         let (user, credential) = standing.ok_or(ServiceError::Unauthenticated)?;

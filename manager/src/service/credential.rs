@@ -50,7 +50,7 @@ impl AuthService {
 
     async fn authenticate_session(&self, token: &SecretToken, remote_ip: IpAddr) -> Result<Actor, ServiceError> {
         let hash = TokenHash::new(token.hash());
-        let now = self.clock.now();
+        let now = self.audited.clock.now();
         let (mut session, mut user, mut last) = self.find_session(&hash).await?;
         if now >= last.expires_at {
             // The note of a use may have become the row between the look at the one and the look at the other.
@@ -68,7 +68,7 @@ impl AuthService {
 
     /// The session of a token with its user and its last use, as written or, where that waits to be written, as noted.
     async fn find_session(&self, hash: &TokenHash) -> Result<(Session, User, Use), ServiceError> {
-        let found = sessions::find_by_token_hash(&mut self.store.read().await?, hash).await?;
+        let found = sessions::find_by_token_hash(&mut self.audited.store.read().await?, hash).await?;
         let (session, user) = found.ok_or(ServiceError::Unauthenticated)?;
         let stored = Use { seen_at: session.last_seen_at, expires_at: session.expires_at };
         let last = self.last_use.of(UsedBy::Session(session.id)).unwrap_or(stored);
@@ -77,8 +77,8 @@ impl AuthService {
 
     async fn authenticate_key(&self, token: &ApiKeyToken, remote_ip: IpAddr) -> Result<Actor, ServiceError> {
         let hash = TokenHash::new(token.hash());
-        let found = api_keys::find_by_hash(&mut self.store.read().await?, &hash).await?;
-        let now = self.clock.now();
+        let found = api_keys::find_by_hash(&mut self.audited.store.read().await?, &hash).await?;
+        let now = self.audited.clock.now();
         let found = found.filter(|(key, user)| user.is_active && is_unexpired(key, now));
         let (key, user) = found.ok_or(ServiceError::Unauthenticated)?;
         let noted = self.last_use.of(UsedBy::Key(key.id)).map(|last| last.seen_at).or(key.last_used_at);

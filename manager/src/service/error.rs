@@ -59,6 +59,8 @@ pub(crate) enum ServiceError {
     Invalid(Vec<InvalidField>),
     #[error("the username is taken")]
     UsernameTaken,
+    #[error("the user is a member already")]
+    AlreadyMember,
     #[error("the slug is taken")]
     SlugTaken,
     #[error("the slug leads to another app")]
@@ -113,6 +115,7 @@ impl From<RepoError> for ServiceError {
     fn from(error: RepoError) -> Self {
         match error {
             RepoError::Conflict(Constraint::AppSlug | Constraint::HistoricalSlug) => Self::SlugTaken,
+            RepoError::Conflict(Constraint::Member) => Self::AlreadyMember,
             RepoError::Conflict(Constraint::ScriptName) => Self::ScriptNameTaken,
             RepoError::Conflict(Constraint::Username) => Self::UsernameTaken,
             RepoError::Conflict(Constraint::DomainShape) => Self::DomainClaimed { holder: None },

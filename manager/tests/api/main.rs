@@ -39,11 +39,13 @@ macro_rules! on_both {
 
 mod access;
 mod apps;
+mod audit;
 mod auth;
 mod damage;
 mod documented;
 mod keys;
 mod logs;
+mod members;
 mod openapi;
 mod outage;
 mod protocol;

@@ -115,9 +115,9 @@ async fn nodes_that_start_at_once_seed_one_app(store: &Store) {
 
 async fn the_command_line_makes_and_resets_users_and_ends_their_sessions(store: &Store) {
     let world = World::start(store).await;
-    let clock = &*world.clock;
-    clock.advance(Duration::from_millis(1));
-    let generated = users::create_user(store, clock, name("ada"), InstanceRole::Admin, None).await.unwrap();
+    world.clock.advance(Duration::from_millis(1));
+    let audited = &world.audited();
+    let generated = users::create_user(audited, name("ada"), InstanceRole::Admin, None).await.unwrap();
     let log_in = |password: &str| {
         let body = json!({ "username": "ada", "password": password });
         let stranger = world.stranger();
@@ -127,14 +127,14 @@ async fn the_command_line_makes_and_resets_users_and_ends_their_sessions(store: 
     let client = world.stranger().bearer(session["token"].as_str().unwrap());
     client.get("/auth/me").await.is(200);
 
-    let taken = users::create_user(store, clock, name("ada"), InstanceRole::Admin, None).await;
+    let taken = users::create_user(audited, name("ada"), InstanceRole::Admin, None).await;
     assert!(matches!(taken, Err(UserError::Taken(_))));
     let password = Some(PASSWORD.parse().unwrap());
-    users::reset_password(store, clock, &name("ada"), password).await.unwrap();
+    users::reset_password(audited, &name("ada"), password).await.unwrap();
     client.get("/auth/me").await.problem(401, "unauthenticated");
     log_in(generated.reveal()).await.problem(401, "wrong_credentials");
     log_in(PASSWORD).await.is(200);
-    let unknown = users::reset_password(store, clock, &name("nobody"), None).await;
+    let unknown = users::reset_password(audited, &name("nobody"), None).await;
     assert!(matches!(unknown, Err(UserError::Unknown(_))));
     let names: Vec<_> = users::list_users(store).await.unwrap().into_iter().map(|user| user.username).collect();
     assert_eq!(names, [name(OWNER), name("ada")]);

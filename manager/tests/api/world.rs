@@ -15,8 +15,9 @@ use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
 use picloud_manager::repo::members::{self, Member};
 use picloud_manager::repo::role::{AppRole, InstanceRole};
 use picloud_manager::repo::users;
+use picloud_manager::secret::key_file::SecretKey;
 use picloud_manager::store::Store;
-use picloud_manager::{FirstOwner, Manager, ManagerConfig, Parts, PublishTiming};
+use picloud_manager::{AuditedStore, FirstOwner, Manager, ManagerConfig, Parts, PublishTiming};
 use picloud_shared::clock::{Clock, ManualClock, Timestamp};
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::execution::Origin;
@@ -32,6 +33,8 @@ use tower::ServiceExt;
 
 pub const OWNER: &str = "olive";
 pub const PASSWORD: &str = "a quiet pass phrase";
+/// The key of every store under test.
+pub static SECRET_KEY: SecretKey = SecretKey::from_bytes([7; 32]);
 /// The longest body that the manager under test reads.
 pub const MAX_BODY: usize = 512 * 1024;
 
@@ -83,6 +86,7 @@ impl World {
         let snapshot = Arc::new(SnapshotCell::default());
         let parts = Parts {
             store: store.clone(),
+            secret_key: Arc::new(SecretKey::from_bytes([7; 32])),
             clock: shared_clock,
             snapshot: Arc::clone(&snapshot),
             executor: Arc::clone(&executor),
@@ -91,6 +95,16 @@ impl World {
         let manager = Manager::start(config, parts).await.unwrap();
         let router = manager.router();
         Self { manager, store: store.clone(), clock, snapshot, executor, router }
+    }
+
+    /// The store as the command line works on it.
+    pub fn audited(&self) -> AuditedStore {
+        AuditedStore::new(self.store.clone(), self.clock.clone(), &SECRET_KEY)
+    }
+
+    /// The time of the world, as the API writes it.
+    pub fn clock_text(&self) -> String {
+        self.clock.now().to_string()
     }
 
     /// Somebody who is not signed in, at a terminal elsewhere, over HTTPS.
@@ -118,7 +132,7 @@ impl World {
     pub async fn user(&self, username: &str, role: InstanceRole) -> Client {
         self.clock.advance(Duration::from_millis(1));
         let password = Some(PASSWORD.parse().unwrap());
-        picloud_manager::users::create_user(&self.store, &*self.clock, name(username), role, password).await.unwrap();
+        picloud_manager::users::create_user(&self.audited(), name(username), role, password).await.unwrap();
         self.log_in(username).await
     }
 

@@ -1,11 +1,11 @@
 //! Apps, slug history, members, domain claims and the audit log.
 
-use picloud_manager::repo::audit::{self, AuditEntry, AuditObject};
+use picloud_manager::repo::audit::{self, AuditEntry, AuditFilter, AuditHead, AuditObject, SealedEntry};
 use picloud_manager::repo::members::{self, Member};
 use picloud_manager::repo::role::AppRole;
 use picloud_manager::repo::routes;
-use picloud_manager::repo::{Constraint, RepoError, apps, domains, scripts};
-use picloud_shared::id::{AppId, AuditId, UserId};
+use picloud_manager::repo::{Constraint, RepoError, apps, domains, scripts, users};
+use picloud_shared::id::{ApiKeyId, AppId, AuditId, UserId};
 
 use crate::rows::{NOW, add_app, add_script, add_user, all as readable, app, domain, route};
 use crate::test_store::{TestStore, on_both};
@@ -49,7 +49,7 @@ on_both! {
             let member = Member { app_id: app.id, user_id: ada.id, role: AppRole::Editor, joined_at: NOW };
             members::insert(&mut tx, &member).await.unwrap();
             assert_eq!(members::find(&mut tx, app.id, ada.id).await.unwrap(), Some(member.clone()));
-            assert_eq!(members::list(&mut tx, app.id).await.unwrap(), [(member, ada.clone())]);
+            assert_eq!(readable(members::list(&mut tx, app.id, 9, None).await.unwrap()), [(member, ada.clone())]);
         }
         assert_eq!(readable(apps::list(&mut tx, None, 3, None).await.unwrap()), all[..3]);
         assert_eq!(readable(apps::list(&mut tx, None, 3, Some(all[2].id)).await.unwrap()), all[3..]);
@@ -58,8 +58,6 @@ on_both! {
         assert_eq!(readable(apps::list(&mut tx, Some(ada.id), 2, Some(all[2].id)).await.unwrap()), all[3..]);
         assert_eq!(readable(apps::list(&mut tx, Some(UserId::generate(NOW)), 2, None).await.unwrap()), []);
         assert_eq!(members::find(&mut tx, all[1].id, ada.id).await.unwrap(), None);
-        let mine: Vec<_> = members::list_of_user(&mut tx, ada.id).await.unwrap().iter().map(|m| m.app_id).collect();
-        assert_eq!(mine, [all[0].id, all[2].id, all[3].id]);
     }
 
     async fn a_membership_exists_once_and_of_what_exists(test: TestStore) {
@@ -115,7 +113,7 @@ on_both! {
             assert_eq!(scripts::list(&mut tx, app.id, 9, None).await.unwrap().len(), left);
             assert_eq!(routes::list_of_app(&mut tx, app.id, 9_999, None).await.unwrap().len(), left);
             assert_eq!(domains::list(&mut tx, app.id, 9_999, None).await.unwrap().len(), left);
-            assert_eq!(members::list(&mut tx, app.id).await.unwrap().len(), left);
+            assert_eq!(members::list(&mut tx, app.id, 9, None).await.unwrap().len(), left);
             let old = format!("old-{}", app.slug).parse().unwrap();
             assert_eq!(apps::find_by_historical_slug(&mut tx, &old).await.unwrap().is_some(), left == 1);
         }
@@ -166,20 +164,55 @@ on_both! {
         let entry = AuditEntry {
             id: AuditId::generate(NOW),
             at: NOW,
-            key_id: None,
             user_id: Some(ada.id),
-            action: "app.delete",
-            object: AuditObject::App(shop.id),
+            username: Some("ada".to_owned()),
+            key_id: Some(ApiKeyId::generate(NOW)),
+            action: "app.delete".to_owned(),
+            object_kind: AuditObject::App(shop.id).kind().to_owned(),
+            object_id: AuditObject::App(shop.id).uuid(),
             app_id: Some(shop.id),
             remote_ip: Some("::1".parse().unwrap()),
             before: Some(serde_json::json!({ "slug": "shop" })),
             after: None,
         };
         let mut tx = test.store.begin().await.unwrap();
-        audit::insert(&mut tx, &entry).await.unwrap();
+        let first = SealedEntry { seq: 1, seal: vec![1; 32], entry };
+        audit::insert(&mut tx, &first).await.unwrap();
         apps::delete(&mut tx, shop.id).await.unwrap();
-        let instance = AuditEntry { id: AuditId::generate(NOW), object: AuditObject::Instance, user_id: None, ..entry };
-        audit::insert(&mut tx, &instance).await.unwrap();
+        users::delete(&mut tx, ada.id).await.unwrap();
+        let entry = AuditEntry {
+            id: AuditId::generate(NOW),
+            object_kind: AuditObject::Instance.kind().to_owned(),
+            object_id: AuditObject::Instance.uuid(),
+            user_id: None,
+            username: None,
+            remote_ip: None,
+            ..first.entry.clone()
+        };
+        let second = SealedEntry { seq: 2, seal: vec![2; 32], entry };
+        audit::insert(&mut tx, &second).await.unwrap();
         tx.commit().await.unwrap();
+        let mut conn = test.store.read().await.unwrap();
+        let listed = audit::list(&mut conn, &AuditFilter::default(), 9, None).await.unwrap();
+        assert_eq!(readable(listed), [second.clone(), first.clone()]);
+        assert_eq!(audit::list_chain(&mut conn, 0, 9).await.unwrap(), [first, second]);
+    }
+
+    async fn a_place_in_the_audit_log_is_taken_once(test: TestStore) {
+        let mut tx = test.store.begin().await.unwrap();
+        let head = AuditHead { seq: 7, seal: vec![1; 32], head_seal: vec![2; 32] };
+        assert_eq!(audit::head(&mut tx).await.unwrap(), None);
+        audit::set_head(&mut tx, &head).await.unwrap();
+        let next = AuditHead { seq: 8, ..head };
+        audit::set_head(&mut tx, &next).await.unwrap();
+        assert_eq!(audit::head(&mut tx).await.unwrap(), Some(next));
+        tx.commit().await.unwrap();
+        add_user(&test.store, "ada").await;
+        add_user(&test.store, "bob").await;
+        let mut tx = test.store.begin().await.unwrap();
+        let twice = tx.execute_unchecked(
+            "INSERT INTO audit_log (id, at, action, object_kind, seq) SELECT id, 1, 'a', 'b', 1 FROM users",
+        );
+        assert!(matches!(twice.await, Err(RepoError::Conflict(_))));
     }
 }

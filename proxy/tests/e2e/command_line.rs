@@ -28,6 +28,20 @@ on_both_databases! {
         assert!(good && said.contains("the store has schema"), "{said}");
     }
 
+    async fn the_audit_log_is_verified_from_the_command_line(database: Database) {
+        let cloud = TestCloud::start(database).await;
+        cloud.publish("1").await;
+        let (good, said) = cloud.home.run(&["audit", "verify"], "");
+        assert!(good && said.contains("the audit log is whole"), "{said}");
+        let end = said.trim().rsplit(' ').next().unwrap();
+        cloud.app("blog", "blog.test").await;
+        let (good, said) = cloud.home.run(&["audit", "verify", "--holds", end], "");
+        assert!(good, "{said}");
+        let other = end.replace('a', "b").replace('0', "1");
+        let (good, said) = cloud.home.run(&["audit", "verify", "--holds", &other], "");
+        assert!(!good && said.contains("does not hold the row and seal"), "{said}");
+    }
+
     async fn the_first_owner_of_the_environment_is_inert_once_there_is_a_user(database: Database) {
         let start = |home: Home, username: &str, password: Option<&str>| {
             let cloud = TestCloud::start_with(home, |command| {

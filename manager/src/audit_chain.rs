@@ -1,0 +1,220 @@
+//! The chain of the audit log: each row carries a seal (HMAC-SHA256) over itself and the seal before, made with a key that
+//! whoever has the database alone does not have. So no row can be changed, removed, put in or put elsewhere unseen.
+//!
+//! The end of the chain is sealed on its own, with its place, so that rows cut off the end are missed. What no seal can
+//! tell is a database that was put back as a whole to an earlier state; for that, note the end and ask for it later.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Map, Value, json};
+use sha2::Sha256;
+
+use crate::repo::RepoError;
+use crate::repo::audit::{self, AuditEntry, AuditHead, SEAL_BYTES, SealedEntry};
+use crate::secret::key_file::{DerivedKey, Purpose, SecretKey};
+use crate::store::{Conn, Store};
+
+/// Rows that are looked at in one go.
+const BATCH: u32 = 500;
+
+/// Seals rows.
+pub struct AuditChain(DerivedKey);
+
+/// What a look at the whole chain found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// How many rows it has.
+    pub rows: u64,
+    /// Its end, as it may be noted: the place of the last row and its seal, in hexadecimal.
+    pub end: String,
+}
+
+/// Why the audit log is not what was written.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditViolation {
+    /// Rows between two others are gone.
+    #[error("row {0} of the audit log is missing")]
+    Missing(u64),
+    /// A row is not as it was written, or not where.
+    #[error("row {0} of the audit log was changed, or written by other means than PiCloud's")]
+    Changed(u64),
+    /// The last rows are gone, or the note of the end was changed.
+    #[error("the audit log does not end where it should: its last row is {found}, and row {expected} was written last")]
+    End {
+        /// The last row that is there.
+        found: u64,
+        /// The last row that was written, as far as the note of the end can be trusted.
+        expected: u64,
+    },
+    /// The note of the end was changed, or is gone.
+    #[error("the note of the audit log's end was changed")]
+    HeadChanged,
+    /// Rows were put in without a place.
+    #[error("{0} rows of the audit log stand in no chain: they were written by other means than PiCloud's")]
+    Unchained(u64),
+    /// The end that was asked for is not in the chain.
+    #[error("the audit log does not hold the row and seal {0}: it was put back to an earlier state, or changed")]
+    NotThere(String),
+    /// A row cannot be read, or the store does not answer.
+    #[error("the audit log cannot be read")]
+    Store(#[from] RepoError),
+}
+
+impl AuditChain {
+    /// The chain of the instance that has this key.
+    pub fn new(key: &SecretKey) -> Self {
+        Self(key.derive(Purpose::AuditChain))
+    }
+
+    fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length");
+        parts.iter().for_each(|part| mac.update(part));
+        mac
+    }
+
+    /// The seal over a row and the one before it. A seal has a fixed length, so that the parts cannot be cut elsewhere.
+    fn seal_row(&self, previous: &[u8], seq: u64, entry: &AuditEntry) -> Hmac<Sha256> {
+        self.mac(&[b"row", previous, &encode(seq, entry)])
+    }
+
+    fn seal_head(&self, seq: u64, seal: &[u8]) -> Hmac<Sha256> {
+        self.mac(&[b"end", &seq.to_be_bytes(), seal])
+    }
+
+    /// Adds a row, within the unit of work of the change that it tells of. These follow one another, and so do the places.
+    ///
+    /// # Errors
+    /// As [`audit::insert`].
+    pub(crate) async fn append(&self, conn: &mut Conn, entry: AuditEntry) -> Result<(), RepoError> {
+        let (seq, previous) = match audit::head(conn).await? {
+            Some(head) => (head.seq, head.seal),
+            None => self.take_in(conn).await?,
+        };
+        let seq = seq + 1;
+        let seal = tag(self.seal_row(&previous, seq, &entry));
+        let sealed = SealedEntry { seq, seal, entry };
+        audit::insert(conn, &sealed).await?;
+        let head_seal = tag(self.seal_head(seq, &sealed.seal));
+        audit::set_head(conn, &AuditHead { seq, seal: sealed.seal, head_seal }).await
+    }
+
+    /// Begins the chain with the rows that were written before there was one; its end so far.
+    async fn take_in(&self, conn: &mut Conn) -> Result<(u64, Vec<u8>), RepoError> {
+        let (mut seq, mut seal) = (0, vec![0; SEAL_BYTES]);
+        for unchained in audit::list_unchained(conn).await? {
+            seq += 1;
+            seal = tag(self.seal_row(&seal, seq, &unchained.entry));
+            audit::chain(conn, unchained.entry.id, seq, &seal).await?;
+        }
+        Ok((seq, seal))
+    }
+
+    /// Looks at every row, and at the end. `noted` is an end that the operator noted earlier, which must be there.
+    ///
+    /// # Errors
+    /// The first thing that is not as it was written; a store that does not answer.
+    pub async fn verify(&self, store: &Store, noted: Option<&str>) -> Result<Verified, AuditViolation> {
+        // At one moment: rows that come meanwhile belong to the next look.
+        let mut read = store.begin_read().await?;
+        let head = audit::head(&mut read).await?;
+        let (mut last, mut seal) = (0, vec![0; SEAL_BYTES]);
+        let mut found = noted.is_none();
+        loop {
+            let rows = audit::list_chain(&mut read, last, BATCH).await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in rows {
+                if row.seq != last + 1 {
+                    return Err(AuditViolation::Missing(last + 1));
+                }
+                let expected = self.seal_row(&seal, row.seq, &row.entry);
+                if expected.verify_slice(&row.seal).is_err() {
+                    return Err(AuditViolation::Changed(row.seq));
+                }
+                (last, seal) = (row.seq, row.seal);
+                found |= noted.is_some_and(|noted| noted == end(last, &seal));
+            }
+        }
+        self.verify_end(head, last, &seal)?;
+        match audit::count_unchained(&mut read).await? {
+            // An instance that has changed nothing since the upgrade has its old rows still to be taken in.
+            unchained if unchained > 0 && last > 0 => return Err(AuditViolation::Unchained(unchained)),
+            _ => {}
+        }
+        match noted {
+            Some(noted) if !found => Err(AuditViolation::NotThere(noted.to_owned())),
+            _ => Ok(Verified { rows: last, end: end(last, &seal) }),
+        }
+    }
+
+    fn verify_end(&self, head: Option<AuditHead>, last: u64, seal: &[u8]) -> Result<(), AuditViolation> {
+        let Some(head) = head else {
+            return if last == 0 { Ok(()) } else { Err(AuditViolation::HeadChanged) };
+        };
+        if self.seal_head(head.seq, &head.seal).verify_slice(&head.head_seal).is_err() {
+            return Err(AuditViolation::HeadChanged);
+        }
+        match head.seq == last && head.seal == seal {
+            true => Ok(()),
+            false => Err(AuditViolation::End { found: last, expected: head.seq }),
+        }
+    }
+}
+
+fn tag(mac: Hmac<Sha256>) -> Vec<u8> {
+    mac.finalize().into_bytes().to_vec()
+}
+
+/// An end as operators note it.
+fn end(seq: u64, seal: &[u8]) -> String {
+    let seal: String = seal.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{seq}:{seal}")
+}
+
+/// The bytes of a row that are sealed: JSON whose members are in order, whatever order a database gives them back in.
+fn encode(seq: u64, entry: &AuditEntry) -> Vec<u8> {
+    let AuditEntry {
+        id,
+        at,
+        user_id,
+        username,
+        key_id,
+        action,
+        object_kind,
+        object_id,
+        app_id,
+        remote_ip,
+        before,
+        after,
+    } = entry;
+    let fields = json!([
+        seq,
+        id,
+        at.as_millis(),
+        user_id,
+        username,
+        key_id,
+        action,
+        object_kind,
+        object_id,
+        app_id,
+        remote_ip,
+        before.as_ref().map(in_order),
+        after.as_ref().map(in_order),
+    ]);
+    serde_json::to_vec(&fields).expect("values of JSON are JSON")
+}
+
+fn in_order(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let mut sorted: Vec<_> = members.iter().collect();
+            sorted.sort_by_key(|(name, _)| *name);
+            Value::Object(
+                sorted.into_iter().map(|(name, value)| (name.clone(), in_order(value))).collect::<Map<_, _>>(),
+            )
+        }
+        Value::Array(items) => items.iter().map(in_order).collect(),
+        plain => plain.clone(),
+    }
+}
