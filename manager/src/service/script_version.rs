@@ -31,9 +31,19 @@ impl ScriptService {
         id: ScriptId,
         version: u32,
     ) -> Result<(VersionMeta, ScriptSource), ServiceError> {
+        self.find_version(actor, id, version, Capability::ScriptRead).await
+    }
+
+    async fn find_version(
+        &self,
+        actor: &Actor,
+        id: ScriptId,
+        version: u32,
+        needed: Capability,
+    ) -> Result<(VersionMeta, ScriptSource), ServiceError> {
         let mut conn = self.desk.store.read().await?;
         let (_, access) = find_meta(&mut conn, actor, id).await?;
-        access.require(Capability::ScriptRead)?;
+        access.require(needed)?;
         scripts::find_version(&mut conn, id, version).await?.ok_or(ServiceError::NotFound("version"))
     }
 
@@ -45,7 +55,7 @@ impl ScriptService {
         version: u32,
         precondition: &Precondition,
     ) -> Result<Script, ServiceError> {
-        let (_, source) = self.version(actor, id, version).await?;
+        let (_, source) = self.find_version(actor, id, version, Capability::ScriptWrite).await?;
         let patch = ScriptPatch { source: Some(source), ..ScriptPatch::default() };
         self.update(actor, id, &patch, precondition).await
     }

@@ -45,6 +45,7 @@ mod damage;
 mod documented;
 mod keys;
 mod logs;
+mod matrix;
 mod members;
 mod openapi;
 mod outage;
