@@ -50,10 +50,10 @@ struct AuditView {
     #[schema(value_type = Option<Uuid>)]
     app_id: Option<AppId>,
     /// The thing as it was, without secrets.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<HashMap<String, serde_json::Value>>)]
     before: Option<serde_json::Value>,
     /// The thing as it became, without secrets.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<HashMap<String, serde_json::Value>>)]
     after: Option<serde_json::Value>,
 }
 

@@ -231,7 +231,8 @@ async fn log_out(State(state): State<ApiState>, Caller(actor): Caller, Peer(peer
 
 /// Who am I.
 #[utoipa::path(get, path = "/auth/me", tag = "auth",
-    responses((status = 200, description = "The user who makes the call, with its ETag.", body = MeView)))]
+    responses((status = 200, description = "The user who makes the call.", body = MeView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes.")))))]
 async fn me(Caller(actor): Caller) -> impl IntoResponse {
     let my_capabilities = actor.capabilities().iter().map(ToString::to_string).collect();
     (etag(&revision(&actor.user)), Json(MeView { user: actor.user.into(), my_capabilities }))
@@ -241,7 +242,8 @@ async fn me(Caller(actor): Caller) -> impl IntoResponse {
 ///
 /// Needs a session.
 #[utoipa::path(patch, path = "/auth/me", tag = "auth", request_body = UpdateMe, params(IfMatch),
-    responses((status = 200, description = "The user as it is now.", body = UserView), UpdateMeProblems))]
+    responses((status = 200, description = "The user as it is now.", body = UserView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), UpdateMeProblems))]
 async fn update_me(
     State(state): State<ApiState>,
     Caller(actor): Caller,

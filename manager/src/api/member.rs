@@ -114,7 +114,8 @@ async fn list_members(
 /// Add a member to an app.
 #[utoipa::path(post, path = "/apps/{app}/members", tag = "members", request_body = AddMember,
     params(("app" = String, Path, description = "The app's id or slug.")),
-    responses((status = 201, description = "The member.", body = MemberView), AddProblems))]
+    responses((status = 201, description = "The member.", body = MemberView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), AddProblems))]
 async fn add_member(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -137,7 +138,8 @@ async fn add_member(
         ("user" = Uuid, Path, description = "The user's id."),
         IfMatch,
     ),
-    responses((status = 200, description = "The member as it is now.", body = MemberView), ChangeProblems))]
+    responses((status = 200, description = "The member as it is now.", body = MemberView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), ChangeProblems))]
 async fn update_member(
     State(state): State<ApiState>,
     Caller(actor): Caller,

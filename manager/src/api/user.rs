@@ -169,7 +169,8 @@ async fn list_users(
 
 /// Create a user.
 #[utoipa::path(post, path = "/admins", tag = "users", request_body = CreateUser,
-    responses((status = 201, description = "The user.", body = UserWithPassword), CreateProblems))]
+    responses((status = 201, description = "The user.", body = UserWithPassword,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), CreateProblems))]
 async fn create_user(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -182,7 +183,8 @@ async fn create_user(
 /// Get a user.
 #[utoipa::path(get, path = "/admins/{user}", tag = "users",
     params(("user" = Uuid, Path, description = "The user's id.")),
-    responses((status = 200, description = "The user, with its ETag.", body = UserView), UserProblems))]
+    responses((status = 200, description = "The user.", body = UserView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), UserProblems))]
 async fn get_user(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -197,7 +199,8 @@ async fn get_user(
 /// Role and activity of the last active owner stay.
 #[utoipa::path(patch, path = "/admins/{user}", tag = "users", request_body = UpdateUser,
     params(("user" = Uuid, Path, description = "The user's id."), IfMatch),
-    responses((status = 200, description = "The user as it is now.", body = UserView), UpdateProblems))]
+    responses((status = 200, description = "The user as it is now.", body = UserView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), UpdateProblems))]
 async fn update_user(
     State(state): State<ApiState>,
     Caller(actor): Caller,

@@ -196,7 +196,15 @@ macro_rules! stored_as_json {
         }
     )+};
 }
-stored_as_json!(ExecutionFailure, RedactedHeaders, Sandbox, Vec<LogLine>, Vec<Scope>, Vec<ScriptName>, serde_json::Value);
+stored_as_json!(
+    ExecutionFailure,
+    RedactedHeaders,
+    Sandbox,
+    Vec<LogLine>,
+    Vec<Scope>,
+    Vec<ScriptName>,
+    serde_json::Value
+);
 
 /// A row of one id.
 pub(super) struct IdOf<T>(pub T);

@@ -25,11 +25,10 @@ impl AuditService {
     ) -> Result<Page<SealedEntry, u64>, ServiceError> {
         actor.require(Capability::InstanceRead)?;
         let rows = audit::list(&mut self.store.read().await?, filter, size.plus_one(), before).await?;
+        let Page { items, next } = Page::cut(rows, size, |_| ());
+        let items = readable("audit row", items);
         // A row that cannot be read has no place to go on from; those that can be have.
-        let more = rows.len() > size.get() as usize;
-        let mut items = readable("audit row", rows);
-        items.truncate(size.get() as usize);
-        let next = if more { items.last().map(|row| row.seq) } else { None };
+        let next = next.and_then(|()| items.last().map(|row| row.seq));
         Ok(Page { items, next })
     }
 }
