@@ -7,6 +7,6 @@ mod refusal;
 mod target;
 
 pub use chunks::ChunkScanner;
-pub use head::{Head, HeadScanner, ScannedHead};
+pub use head::{Head, HeadScanner, MAX_HEADER_LINES, ScannedHead};
 pub use refusal::{ALLOWED_METHODS, Refusal};
 pub use target::{RequestTarget, check_authority, check_expectation, check_method, read_target};

@@ -130,6 +130,17 @@ async fn http_2_heads_have_a_size() {
 }
 
 #[tokio::test]
+async fn http_2_heads_have_a_number_of_lines() {
+    let site = Site::start().await;
+    let mut sender = site.h2().await;
+    for (lines, status) in [(128, 200), (129, 431)] {
+        let request = (0..lines).fold(post("/"), |request, _| request.header("a", ""));
+        let (answer, _) = sender.send_request(request.body(()).unwrap(), true).unwrap();
+        assert_eq!(answer.await.unwrap().status().as_u16(), status, "{lines}");
+    }
+}
+
+#[tokio::test]
 async fn http_2_targets_have_a_size() {
     let site = Site::start().await;
     let request = post(&format!("/{}", "a".repeat(9_000))).body(()).unwrap();

@@ -11,8 +11,8 @@ use http::{HeaderMap, Method, Uri, Version};
 
 use super::refusal::Refusal;
 
-/// Header lines that a request may have; the parser behind us holds 256.
-const MAX_HEADER_LINES: usize = 128;
+/// Header lines that a request may have; HTTP/1's parser behind us holds 256, and in HTTP/2 one byte can stand for a line.
+pub const MAX_HEADER_LINES: usize = 128;
 
 /// A request's head after parsing, before any rule of host or path.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use super::session::{H2Stream, Session};
 use super::transport::Transport;
 use super::{Handler, IoLimits};
 use crate::client::Client;
-use crate::http::{Head, Refusal, check_expectation};
+use crate::http::{Head, MAX_HEADER_LINES, Refusal, check_expectation};
 
 /// What is kept of each stream's answer beyond what the network has taken. With `max_streams`, one connection's share.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
@@ -150,12 +150,14 @@ async fn answer<H: Handler>(
     let (parts, body) = request.into_parts();
     let session = Session::H2(H2Stream::new(body, respond, shared.limits.write_timeout));
     let head = Head::http_2(parts);
-    let checked = check(&head, shared.limits.target_bytes);
+    let checked = check(&head, &shared.limits);
     let mut exchange = Exchange::new(session, &head, checked == Ok(true), client, shared);
     match checked {
         Ok(_) => service.handler.handle(client, head, &mut exchange).await,
         Err(refusal) => {
             tracing::debug!(code = refusal.code(), "refused a request");
+            // It may be large, and the client may still be sending.
+            drop(head);
             // A client that left has nobody to tell.
             let _ = exchange.send(refusal.into()).await;
         }
@@ -164,9 +166,12 @@ async fn answer<H: Handler>(
 }
 
 /// What of a head `h2` does not look at. Tells whether the client awaits a `100 Continue`.
-fn check(head: &Head, target_bytes: usize) -> Result<bool, Refusal> {
-    if head.target().len() > target_bytes {
-        return Err(Refusal::TargetTooLong { limit: target_bytes });
+fn check(head: &Head, limits: &IoLimits) -> Result<bool, Refusal> {
+    if head.target().len() > limits.target_bytes {
+        return Err(Refusal::TargetTooLong { limit: limits.target_bytes });
+    }
+    if head.headers.len() > MAX_HEADER_LINES {
+        return Err(Refusal::HeadTooLarge { limit: limits.head_bytes });
     }
     // `h2` looks at the first of them only.
     if head.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
