@@ -20,8 +20,7 @@ CREATE INDEX api_keys_app_id_idx ON api_keys (app_id);
 ALTER TABLE audit_log ADD COLUMN username TEXT;
 -- By which of the user's keys it was done.
 ALTER TABLE audit_log ADD COLUMN key_id {{uuid}};
--- The place in the chain, without gaps, and the seal over this row and the one before (manager/src/audit_chain.rs). Rows
--- from before the chain are taken into it at the first change.
+-- The place in the chain, without gaps, and the seal over this row and the one before (manager/src/audit_chain.rs).
 ALTER TABLE audit_log ADD COLUMN seq {{int}};
 ALTER TABLE audit_log ADD COLUMN seal {{bytes}};
 CREATE UNIQUE INDEX audit_log_seq_key ON audit_log (seq);

@@ -1,7 +1,7 @@
 //! The bytes that each thread holds, counted by the process's allocator, and what one run added to them.
 //!
-//! It knows threads and bytes and nothing of scripts; it has the meter look when many were asked for. It is the allocator of whatever links this crate, so that no binary can
-//! forget it: without it scripts would run without a limit of memory.
+//! It knows threads and bytes and nothing of scripts; it has the meter look when many were asked for. It is the allocator of
+//! whatever links this crate, so that no binary can forget it: without it scripts would run without a limit of memory.
 #![allow(unsafe_code)] // An allocator is an unsafe trait; each block below says why it is sound.
 
 use std::alloc::{GlobalAlloc, Layout, System};

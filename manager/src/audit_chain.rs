@@ -5,9 +5,10 @@
 //! tell is a database that was put back as a whole to an earlier state; for that, note the end and ask for it later.
 
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use sha2::Sha256;
 
+use crate::hex::hex;
 use crate::repo::RepoError;
 use crate::repo::audit::{self, AuditEntry, AuditHead, SEAL_BYTES, SealedEntry};
 use crate::secret::key_file::{DerivedKey, Purpose, SecretKey};
@@ -87,7 +88,7 @@ impl AuditChain {
     pub(crate) async fn append(&self, conn: &mut Conn, entry: AuditEntry) -> Result<(), RepoError> {
         let (seq, previous) = match audit::head(conn).await? {
             Some(head) => (head.seq, head.seal),
-            None => self.take_in(conn).await?,
+            None => (0, vec![0; SEAL_BYTES]),
         };
         let seq = seq + 1;
         let seal = tag(self.seal_row(&previous, seq, &entry));
@@ -95,17 +96,6 @@ impl AuditChain {
         audit::insert(conn, &sealed).await?;
         let head_seal = tag(self.seal_head(seq, &sealed.seal));
         audit::set_head(conn, &AuditHead { seq, seal: sealed.seal, head_seal }).await
-    }
-
-    /// Begins the chain with the rows that were written before there was one; its end so far.
-    async fn take_in(&self, conn: &mut Conn) -> Result<(u64, Vec<u8>), RepoError> {
-        let (mut seq, mut seal) = (0, vec![0; SEAL_BYTES]);
-        for unchained in audit::list_unchained(conn).await? {
-            seq += 1;
-            seal = tag(self.seal_row(&seal, seq, &unchained.entry));
-            audit::chain(conn, unchained.entry.id, seq, &seal).await?;
-        }
-        Ok((seq, seal))
     }
 
     /// Looks at every row, and at the end. `noted` is an end that the operator noted earlier, which must be there.
@@ -136,10 +126,9 @@ impl AuditChain {
             }
         }
         self.verify_end(head, last, &seal)?;
-        match audit::count_unchained(&mut read).await? {
-            // An instance that has changed nothing since the upgrade has its old rows still to be taken in.
-            unchained if unchained > 0 && last > 0 => return Err(AuditViolation::Unchained(unchained)),
-            _ => {}
+        let unchained = audit::count_unchained(&mut read).await?;
+        if unchained > 0 {
+            return Err(AuditViolation::Unchained(unchained));
         }
         match noted {
             Some(noted) if !found => Err(AuditViolation::NotThere(noted.to_owned())),
@@ -167,11 +156,10 @@ fn tag(mac: Hmac<Sha256>) -> Vec<u8> {
 
 /// An end as operators note it.
 fn end(seq: u64, seal: &[u8]) -> String {
-    let seal: String = seal.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{seq}:{seal}")
+    format!("{seq}:{}", hex(seal))
 }
 
-/// The bytes of a row that are sealed: JSON whose members are in order, whatever order a database gives them back in.
+/// The bytes of a row that are sealed. `serde_json` keeps members in order, whatever order a database gives them back in.
 fn encode(seq: u64, entry: &AuditEntry) -> Vec<u8> {
     let AuditEntry {
         id,
@@ -199,22 +187,8 @@ fn encode(seq: u64, entry: &AuditEntry) -> Vec<u8> {
         object_id,
         app_id,
         remote_ip,
-        before.as_ref().map(in_order),
-        after.as_ref().map(in_order),
+        before,
+        after,
     ]);
     serde_json::to_vec(&fields).expect("values of JSON are JSON")
-}
-
-fn in_order(value: &Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            let mut sorted: Vec<_> = members.iter().collect();
-            sorted.sort_by_key(|(name, _)| *name);
-            Value::Object(
-                sorted.into_iter().map(|(name, value)| (name.clone(), in_order(value))).collect::<Map<_, _>>(),
-            )
-        }
-        Value::Array(items) => items.iter().map(in_order).collect(),
-        plain => plain.clone(),
-    }
 }

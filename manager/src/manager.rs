@@ -84,7 +84,7 @@ pub struct Parts {
     /// The store.
     pub store: Store,
     /// The key that the store was made with.
-    pub secret_key: Arc<SecretKey>,
+    pub secret_key: SecretKey,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where the snapshot is published to.

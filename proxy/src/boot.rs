@@ -31,8 +31,8 @@ use crate::config::{Config, ExecutionLogSettings, PublicBaseUrl, first_owner};
 use crate::control::InProcess;
 use signals::Signals;
 
-/// What writing the log and closing the store may take beyond the grace: a database that does not answer must not keep a process that
-/// is to end. Nothing that was acknowledged waits for it.
+/// What writing the log and closing the store may take beyond the grace: a database that does not answer must not keep a
+/// process that is to end. Nothing that was acknowledged waits for it.
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// Serves until a signal ends it.
@@ -94,7 +94,7 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(&config.database).await?;
         // Before anything else is read: with another key than the store's, what comes next would be wrong.
-        let secret_key = Arc::new(SecretKey::open(&store, &config.secret_key_file).await?);
+        let secret_key = SecretKey::open(&store, &config.secret_key_file).await?;
         let schema = store.schema_version();
         let policy = log_policy(&store, &config.execution_log);
         let execution_log = ExecutionWriter::start(store.clone(), Arc::clone(&clock), policy);

@@ -55,10 +55,12 @@ fn a_password_that_waits_for_its_turn_waits_no_longer_than_its_run_may() {
     let hashing = world.start(many.call("main"));
     // Shorter than a hash takes, so that it is over whether or not the slot is free for a moment.
     let hurried = publish(&[("main", "password::hash(\"a\")")], endless(Duration::from_millis(5)));
-    for _ in 0..3 {
-        let completion = world.run(hurried.call("main"));
-        // Rejected where the machine is too busy to begin it in time.
-        assert!(matches!(completion.outcome, Outcome::Timeout | Outcome::Rejected), "{:?}", completion.outcome);
+    // Rejected where the machine is too busy to begin it in time.
+    let runs = (0..100).map(|_| world.run(hurried.call("main")));
+    let begun = runs.filter(|completion| completion.outcome != Outcome::Rejected).take(3).collect::<Vec<_>>();
+    assert_eq!(begun.len(), 3);
+    for completion in begun {
+        assert_eq!(completion.outcome, Outcome::Timeout);
         assert!(completion.duration < Duration::from_secs(2), "{:?}", completion.duration);
     }
     assert_eq!(text(&world.wait(hashing)), "done");

@@ -70,9 +70,9 @@ pub const SEAL_BYTES: usize = 32;
 /// A row with its place in the chain.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SealedEntry {
-    /// The place, from 1, without gaps; 0 for a row from before the chain.
+    /// The place, from 1, without gaps.
     pub seq: u64,
-    /// The seal over this row and the one before; empty for a row from before the chain.
+    /// The seal over this row and the one before; empty where it was taken away.
     pub seal: Vec<u8>,
     /// The row.
     pub entry: AuditEntry,
@@ -157,10 +157,8 @@ from_row!(AuditEntry {
 
 impl<'r, R: crate::repo::column::StoreRow> sqlx::FromRow<'r, R> for SealedEntry {
     fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
-        let seq: Option<u64> = row.read("seq")?;
         let seal: Option<Vec<u8>> = row.read("seal")?;
-        let entry = AuditEntry::from_row(row)?;
-        Ok(Self { seq: seq.unwrap_or_default(), seal: seal.unwrap_or_default(), entry })
+        Ok(Self { seq: row.read("seq")?, seal: seal.unwrap_or_default(), entry: AuditEntry::from_row(row)? })
     }
 }
 
@@ -186,8 +184,6 @@ statements! {
         AND ($5::text IS NULL OR object_kind = $5) AND ($6::uuid IS NULL OR object_id = $6) \
         AND ($7::uuid IS NULL OR app_id = $7) AND at >= $8 AND at < $9 ORDER BY seq DESC LIMIT $10");
     LIST_CHAIN = concat!("SELECT ", columns!(), " FROM audit_log WHERE seq > $1 ORDER BY seq LIMIT $2");
-    LIST_UNCHAINED = concat!("SELECT ", columns!(), " FROM audit_log WHERE seq IS NULL ORDER BY id");
-    CHAIN = "UPDATE audit_log SET seq = $1, seal = $2 WHERE id = $3";
     COUNT_UNCHAINED = "SELECT COUNT(*) AS count FROM audit_log WHERE seq IS NULL";
 }
 
@@ -245,19 +241,6 @@ pub async fn list(
 pub async fn list_chain(conn: &mut Conn, after: u64, limit: u32) -> Result<Vec<SealedEntry>, RepoError> {
     on_db!(conn, db => {
         Ok(sqlx::query_as(LIST_CHAIN.on(db)).bind(integer(after)).bind(i64::from(limit)).fetch_all(db).await?)
-    })
-}
-
-/// The rows that stand in no chain, in order of time.
-pub async fn list_unchained(conn: &mut Conn) -> Result<Vec<SealedEntry>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as(LIST_UNCHAINED.on(db)).fetch_all(db).await?))
-}
-
-/// Gives a row from before the chain its place in it.
-pub async fn chain(conn: &mut Conn, id: AuditId, seq: u64, seal: &[u8]) -> Result<(), RepoError> {
-    on_db!(conn, db => {
-        sqlx::query(CHAIN.on(db)).bind(integer(seq)).bind(seal).bind(id.as_uuid()).execute(db).await?;
-        Ok(())
     })
 }
 

@@ -8,6 +8,8 @@ use picloud_shared::id::ApiKeyId;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::hex::hex;
+
 /// What every key begins with.
 pub const PREFIX: &str = "pck_";
 const ID_DIGITS: usize = 32;
@@ -71,10 +73,6 @@ impl FromStr for ApiKeyToken {
 
 fn checksum(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())[..CHECKSUM_DIGITS / 2])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

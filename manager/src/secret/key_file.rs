@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hkdf::Hkdf;
 use sha2::Sha256;
 
+use crate::hex::hex;
 use crate::repo::{RepoError, config};
 use crate::store::Store;
 
@@ -180,7 +181,7 @@ impl SecretKey {
     /// What tells this key from others, in hexadecimal; it may be shown.
     pub fn fingerprint(&self) -> String {
         let bytes: [u8; FINGERPRINT_BYTES] = self.expand("picloud key fingerprint 1");
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&bytes)
     }
 
     fn expand<const BYTES: usize>(&self, info: &str) -> [u8; BYTES] {
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn each_purpose_has_a_key_of_its_own_that_never_changes() {
         let key = SecretKey([7; 32]);
-        let hex = |purpose| key.derive(purpose).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |purpose| hex(key.derive(purpose).as_bytes());
         assert_eq!(hex(Purpose::AuditChain), "18d2c50d1a1ffc7bd713b70afc241972e7409b8e4191433540269c3daa4660bc");
         assert_eq!(hex(Purpose::CertificateKeys), "8d72f4eec73d964f934d63c940da1fac2b745c8bae3e5140edf49256064b0f14");
         assert_eq!(hex(Purpose::AppSecrets), "d6566b547a7414de3a106d211d74714e3ea76e2873c52083023ca7888ae8543d");

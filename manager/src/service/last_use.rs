@@ -14,6 +14,7 @@ use tracing::debug;
 
 use crate::repo::{RepoError, api_keys, sessions};
 use crate::store::Store;
+use crate::survive::survive;
 
 /// A use is noted at most this often, so that reading does not mean writing.
 pub(crate) const NOTE_INTERVAL: Duration = Duration::from_secs(60);
@@ -73,8 +74,15 @@ impl LastUse {
     pub(crate) async fn keep_writing(self) {
         loop {
             self.notes.bell.notified().await;
-            if let Err(error) = self.write().await {
-                debug!(error = &error as &dyn std::error::Error, "last uses are not written yet");
+            let failed = match survive("writing last uses", self.write()).await {
+                Some(Ok(())) => false,
+                Some(Err(error)) => {
+                    debug!(error = &error as &dyn std::error::Error, "last uses are not written yet");
+                    true
+                }
+                None => true,
+            };
+            if failed {
                 tokio::time::sleep(RETRY).await;
                 self.notes.bell.notify_one();
             }

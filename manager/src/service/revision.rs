@@ -3,6 +3,8 @@
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
+
 /// The digest of a thing's stored fields: equal exactly when the fields are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Revision(String);
@@ -12,7 +14,7 @@ impl Revision {
     pub(crate) fn of(fields: &impl Serialize) -> Self {
         let bytes = serde_json::to_vec(fields).expect("stored fields are plain values, which JSON can hold");
         let digest = Sha256::digest(bytes);
-        Self(digest[..12].iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hex(&digest[..12]))
     }
 
     pub(crate) fn as_str(&self) -> &str {

@@ -34,7 +34,7 @@ use tower::ServiceExt;
 pub const OWNER: &str = "olive";
 pub const PASSWORD: &str = "a quiet pass phrase";
 /// The key of every store under test.
-pub static SECRET_KEY: SecretKey = SecretKey::from_bytes([7; 32]);
+pub const SECRET_KEY: SecretKey = SecretKey::from_bytes([7; 32]);
 /// The longest body that the manager under test reads.
 pub const MAX_BODY: usize = 512 * 1024;
 
@@ -86,7 +86,7 @@ impl World {
         let snapshot = Arc::new(SnapshotCell::default());
         let parts = Parts {
             store: store.clone(),
-            secret_key: Arc::new(SecretKey::from_bytes([7; 32])),
+            secret_key: SECRET_KEY,
             clock: shared_clock,
             snapshot: Arc::clone(&snapshot),
             executor: Arc::clone(&executor),

@@ -47,9 +47,9 @@ pub fn start(settings: &LogSettings) -> anyhow::Result<WorkerGuard> {
 /// A filter that cannot be read.
 pub fn filter(settings: &LogSettings) -> anyhow::Result<EnvFilter> {
     EnvFilter::try_new(&settings.filter).context("log_filter")?;
-    // What Pingora calls an error is, on a public port, any client that goes wrong. What PostgreSQL notices is that what
-    // a start makes where it is not there is there.
-    let directives = format!("{},pingora_core=off,sqlx::postgres::notice=warn", settings.filter);
+    // What Pingora calls an error, and `rustls` and `h2` a warning, is, on a public port, any client that goes wrong. What
+    // PostgreSQL notices is that what a start makes where it is not there is there.
+    let directives = format!("{},pingora_core=off,rustls=error,h2=error,sqlx::postgres::notice=warn", settings.filter);
     EnvFilter::try_new(directives).context("log_filter")
 }
 
