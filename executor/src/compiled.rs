@@ -8,7 +8,7 @@ mod history;
 mod imports;
 mod walk;
 
-pub use check::check;
+pub use check::{CheckError, CheckedSource, ModuleSources, SourceError, check};
 pub use history::History;
 
 use std::cell::RefCell;

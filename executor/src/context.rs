@@ -15,7 +15,7 @@ use picloud_shared::request::{Params, RequestHead};
 use picloud_shared::version;
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, Position};
 
-use crate::executor::Invocation;
+use crate::invocation::Invocation;
 use crate::json::SizeLimits;
 use crate::limits::charge_bytes;
 use part::Part;

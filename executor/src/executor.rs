@@ -1,29 +1,24 @@
 //! The executor's face: check a source, run a script.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
 use picloud_shared::clock::{Clock, Timestamp};
-use picloud_shared::execution::{
-    ExecutionFailure, ExecutionRecord, ExecutionSink, LogLine, Origin, Outcome, RecordedResponse,
-};
-use picloud_shared::id::{AppId, ExecutionId};
+use picloud_shared::execution::{ExecutionRecord, ExecutionSink, Outcome, RecordedResponse};
+use picloud_shared::id::AppId;
 use picloud_shared::name::ScriptName;
-use picloud_shared::request::ScriptRequest;
 use picloud_shared::script::{Limits, ScriptKind, ScriptSource};
-use picloud_shared::snapshot::{PublishedApp, PublishedScript};
+use picloud_shared::snapshot::{PublishedApp, Snapshot};
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use crate::compiled::{self, Program};
+use crate::compiled::{self, CheckError, CheckedSource, ModuleSources, Program, SourceError};
 use crate::engine::Engines;
 use crate::epoch;
 use crate::failure::Failed;
+use crate::invocation::{Completion, Invocation};
 use crate::panics;
 use crate::pool::{Pool, PoolSize, Refused};
 use crate::programs::{COMPILERS, Programs};
@@ -47,89 +42,16 @@ pub struct ExecutorConfig {
     pub memory_bytes: usize,
 }
 
-/// One run to be done.
-#[derive(Debug, Clone)]
-pub struct Invocation {
-    /// The id that the caller sees in `x-execution-id`.
-    pub execution_id: ExecutionId,
-    /// The app as the request's snapshot has it; modules come from here.
-    pub app: Arc<PublishedApp>,
-    /// The script to run.
-    pub script: Arc<PublishedScript>,
-    /// The request to be answered.
-    pub request: ScriptRequest,
-    /// What started it.
-    pub origin: Origin,
-}
-
-/// What a script answered.
-#[derive(Debug, Clone)]
-pub struct ScriptResponse {
-    /// From 200 to 599.
-    pub status: StatusCode,
-    /// Headers, `content-type` among them where the body has one; never a hop-by-hop header or `content-length`.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone)]
-pub struct Completion {
-    /// The id of the invocation.
-    pub execution_id: ExecutionId,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// What the script answered: exactly when the outcome is `success`.
-    pub response: Option<ScriptResponse>,
-    /// Why it failed: exactly when the outcome is another.
-    pub failure: Option<ExecutionFailure>,
-    /// What it logged.
-    pub logs: Vec<LogLine>,
-    /// From admission to its end.
-    pub duration: Duration,
-    /// The most memory that the script held at once, in bytes; 0 if it did not begin.
-    pub peak_memory: usize,
-}
-
-/// The modules of an app, by name, that a source is checked against; kinds included, so that the import of an
-/// endpoint can be told from a missing one.
-pub type ModuleSources = HashMap<ScriptName, (ScriptKind, ScriptSource)>;
-
-/// What a check found in a source that compiles.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckedSource {
-    /// The modules that it imports, each once, in order of appearance.
-    pub imports: Vec<ScriptName>,
-}
-
-/// Why a source cannot be saved.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct SourceError {
-    /// What is wrong, naming the chain of imports where one is involved.
-    pub message: String,
-    /// 1-based line, where known.
-    pub line: Option<u32>,
-    /// 1-based column, where known.
-    pub column: Option<u32>,
-}
-
-/// Why a check did not say that a source can be saved.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CheckError {
-    /// There is no room to check it now; it may be good.
-    #[error("too many sources are being checked")]
-    Busy,
-    /// It cannot be saved.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-}
-
 /// Virtual memory that the stack of every thread needs that polls [`Executor::run`], since short scripts run right there.
 /// Whoever builds the runtime gives it to `thread_stack_size`, and spawns what calls it: `Runtime::block_on` polls on its
 /// caller's stack. A smaller stack can be overflowed by a script, which ends the process. The inline tier's 5,000 operations nest some 10 MiB deep in a debug build.
 pub const THREAD_STACK_BYTES: usize = 32 * 1024 * 1024;
+
+/// How long publishing a change waits for what it has to compile.
+const PREPARING: Duration = Duration::from_millis(300);
+
+/// How long a request waits for its script to be compiled: as long as a full queue of usual sources takes.
+const COMPILING: Duration = Duration::from_secs(10);
 
 /// Compiles and runs scripts. One for the process; cheap to share behind an [`Arc`].
 pub struct Executor {
@@ -211,9 +133,31 @@ impl Executor {
         Ok(checked.await.unwrap_or_else(|_| Err(broken()))?)
     }
 
+    /// Compiles what these apps' endpoints run once they stand in the place of `current`, before requests come for it. What is
+    /// not compiled within 300 ms is left to the first request.
+    pub async fn prepare(&self, apps: &[Arc<PublishedApp>], current: &Snapshot) {
+        let Inner { programs, compilers, .. } = &*self.inner;
+        let compile = async {
+            for app in apps {
+                let before = current.app(app.app().id);
+                for script in app.scripts().filter(|script| script.row.kind == ScriptKind::Endpoint) {
+                    let was = before.and_then(|app| app.script(script.row.id));
+                    if was.is_none_or(|was| was.program != script.program) {
+                        // What does not compile is told to whoever asks for it.
+                        let _ = programs.get_or_compile(app, script, compilers).await;
+                    }
+                }
+            }
+        };
+        if timeout(PREPARING, compile).await.is_err() {
+            tracing::debug!("a change is published before all that it runs is compiled");
+        }
+    }
+
     /// Runs a script and hands its record to the sink before it returns. A script that is likely to be short runs on the
     /// calling thread, within the first poll; one that is not runs on a worker, after its app's turn came. The timeout
-    /// counts from the call on, all waiting included: a run that could not begin in time is rejected.
+    /// counts from the call on, all waiting included but for a program that is still to be compiled: a run that could not
+    /// begin in time is rejected.
     ///
     /// Dropping the future does not end the run: it ends by its limits, and its record is handed over. It must be polled
     /// by a tokio runtime with its timer enabled, on threads with stacks of [`THREAD_STACK_BYTES`].
@@ -229,20 +173,20 @@ impl Executor {
         if inner.running.is_closed() {
             return inner.finish(&admitted, Ended::before_start(Failed::rejected(SHUTTING_DOWN)));
         }
-        let mut untried = true;
-        if let Some(Ok(program)) = inner.programs.get(&admitted.invocation.script)
-            && program.starts_inline()
-        {
-            untried = false;
-            if let Some(ended) = inner.inline(&program, &admitted, admitted.instant) {
-                return inner.finish(&admitted, ended);
-            }
+        let program = inner.programs.get(&admitted.invocation.script).and_then(Result::ok);
+        let tried = program.as_ref().filter(|program| program.starts_inline());
+        if let Some(ended) = tried.and_then(|program| inner.inline(program, &admitted, admitted.instant)) {
+            return inner.finish(&admitted, ended);
         }
+        let tried = tried.is_some();
         // A task of its own, so that the run comes to its end although the client leaves.
         let admitted = Arc::new(admitted);
         let (inner, waiting) = (Arc::clone(inner), Arc::clone(&admitted));
         let task = tokio::spawn(async move {
-            let ended = inner.elsewhere(&waiting, untried).await;
+            let ended = match program {
+                Some(program) => inner.on_worker(program, &waiting, waiting.instant, !tried).await,
+                None => inner.once_compiled(&waiting).await,
+            };
             let completion = inner.finish(&waiting, ended);
             drop(token);
             completion
@@ -269,32 +213,31 @@ fn broken() -> Failed {
 }
 
 impl Inner {
-    fn inline(&self, program: &Arc<Program>, admitted: &Admitted, now: Instant) -> Option<Ended> {
-        self.surroundings.attempt(Tier::Inline, program, &admitted.invocation, now, admitted.deadline())
+    fn inline(&self, program: &Arc<Program>, admitted: &Admitted, begun: Instant) -> Option<Ended> {
+        let deadline = begun + admitted.invocation.script.row.limits.timeout;
+        self.surroundings.attempt(Tier::Inline, program, &admitted.invocation, begun, deadline)
     }
 
-    /// Runs what cannot run at once: its program is not compiled, or it is too long for the calling thread.
-    async fn elsewhere(&self, admitted: &Admitted, mut untried: bool) -> Ended {
-        let compiled = self.programs.get_or_compile(&admitted.invocation, &self.compilers);
-        let program = match timeout_at(admitted.deadline().into(), compiled).await {
+    /// Runs what is not compiled yet. The script's time begins when it is: it is not the script that compiling keeps waiting.
+    async fn once_compiled(&self, admitted: &Admitted) -> Ended {
+        let Invocation { app, script, .. } = &*admitted.invocation;
+        let compiled = self.programs.get_or_compile(app, script, &self.compilers);
+        let program = match timeout(COMPILING, compiled).await {
             Ok(Ok(program)) => program,
             Ok(Err(failed)) => return Ended::before_start(Failed::clone(&failed)),
-            Err(_) => {
-                let why = "the script was not compiled within its timeout; try again";
-                return Ended::before_start(Failed::rejected(why));
-            }
+            Err(_) => return Ended::before_start(Failed::rejected("the script is not compiled yet; try again")),
         };
-        if untried && program.starts_inline() {
-            untried = false;
-            if let Some(ended) = self.inline(&program, admitted, Instant::now()) {
-                return ended;
-            }
+        let begun = Instant::now();
+        let untried = !program.starts_inline();
+        if !untried && let Some(ended) = self.inline(&program, admitted, begun) {
+            return ended;
         }
-        self.on_worker(program, admitted, untried).await
+        self.on_worker(program, admitted, begun, untried).await
     }
 
-    async fn on_worker(&self, program: Arc<Program>, admitted: &Admitted, untried: bool) -> Ended {
-        let deadline = admitted.deadline();
+    /// Runs a program on a worker; `untried` says that it was not just too long for the calling thread.
+    async fn on_worker(&self, program: Arc<Program>, admitted: &Admitted, begun: Instant, untried: bool) -> Ended {
+        let deadline = begun + admitted.invocation.script.row.limits.timeout;
         let (done, mut ended) = oneshot::channel();
         let (surroundings, running, wanted) =
             (Arc::clone(&self.surroundings), Arc::clone(&admitted.invocation), Arc::clone(&program));
@@ -373,10 +316,4 @@ fn no_capacity(refused: Refused) -> Failed {
         Refused::Lane => "the app already runs as many executions at once as it may",
         Refused::Queue => "too many executions are waiting",
     })
-}
-
-impl Admitted {
-    fn deadline(&self) -> Instant {
-        self.instant + self.invocation.script.row.limits.timeout
-    }
 }

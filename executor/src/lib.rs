@@ -10,6 +10,7 @@ mod epoch;
 mod executor;
 mod failure;
 mod fuel;
+mod invocation;
 mod json;
 mod limits;
 mod memory;
@@ -23,7 +24,6 @@ mod sdk;
 #[cfg(test)]
 mod sdk_signatures;
 
-pub use executor::{
-    CheckError, CheckedSource, Completion, Executor, ExecutorConfig, Invocation, ModuleSources, ScriptResponse,
-    SourceError, THREAD_STACK_BYTES,
-};
+pub use compiled::{CheckError, CheckedSource, ModuleSources, SourceError};
+pub use executor::{Executor, ExecutorConfig, THREAD_STACK_BYTES};
+pub use invocation::{Completion, Invocation, ScriptResponse};

@@ -5,14 +5,13 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use picloud_shared::snapshot::{ProgramKey, PublishedScript};
+use picloud_shared::snapshot::{ProgramKey, PublishedApp, PublishedScript};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::sync::watch;
 
 use crate::compiled::Program;
 use crate::engine::Engines;
-use crate::executor::Invocation;
 use crate::failure::Failed;
 use crate::pool::{Pool, PoolSize, Refused};
 
@@ -65,22 +64,32 @@ impl Programs {
         self.cache.get(script.program.as_ref()?)
     }
 
-    /// The program of an invocation; compiled by `compilers` where it is not there, while others that want it wait. It is
+    /// The program of an app's script; compiled by `compilers` where it is not there, while others that want it wait. It is
     /// compiled to its end and kept, also when all that wait for it have left.
     ///
     /// # Errors
     /// It does not compile, or there is no capacity to compile it.
-    pub async fn get_or_compile(self: &Arc<Self>, invocation: &Arc<Invocation>, compilers: &Pool) -> Compiled {
-        let mut compiling = self.compiling(invocation, compilers)?;
+    pub async fn get_or_compile(
+        self: &Arc<Self>,
+        app: &Arc<PublishedApp>,
+        script: &Arc<PublishedScript>,
+        compilers: &Pool,
+    ) -> Compiled {
+        let mut compiling = self.compiling(app, script, compilers)?;
         match compiling.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(compiled)) => compiled.clone(),
             _ => Err(Arc::new(Failed::rejected("PiCloud is shutting down"))),
         }
     }
 
-    fn compiling(self: &Arc<Self>, invocation: &Arc<Invocation>, compilers: &Pool) -> Result<Compiling, Arc<Failed>> {
+    fn compiling(
+        self: &Arc<Self>,
+        app: &Arc<PublishedApp>,
+        script: &Arc<PublishedScript>,
+        compilers: &Pool,
+    ) -> Result<Compiling, Arc<Failed>> {
         let mut all = self.lock();
-        let key = invocation.script.program;
+        let key = script.program;
         if let Some(key) = key {
             if let Some(compiling) = all.get(&key) {
                 return Ok(compiling.clone());
@@ -91,10 +100,10 @@ impl Programs {
             }
         }
         let (done, compiling) = watch::channel(None);
-        let (programs, wanted) = (Arc::clone(self), Arc::clone(invocation));
-        let submitted = compilers.submit(invocation.app.app().id, move || {
-            let compiled = programs.compile(&wanted);
-            if let Some(key) = wanted.script.program {
+        let (programs, script, owner) = (Arc::clone(self), Arc::clone(script), Arc::clone(app));
+        let submitted = compilers.submit(app.app().id, move || {
+            let compiled = programs.compile(&script, &owner);
+            if let Some(key) = key {
                 programs.cache.insert(key, compiled.clone());
                 programs.lock().remove(&key);
             }
@@ -112,8 +121,8 @@ impl Programs {
         Ok(compiling)
     }
 
-    fn compile(&self, wanted: &Invocation) -> Compiled {
-        let compile = || Program::compile(self.engines.get(&wanted.script.row.limits), &wanted.script, &wanted.app);
+    fn compile(&self, script: &PublishedScript, app: &PublishedApp) -> Compiled {
+        let compile = || Program::compile(self.engines.get(&script.row.limits), script, app);
         match catch_unwind(AssertUnwindSafe(compile)) {
             Ok(compiled) => compiled.map(Arc::new).map_err(Arc::new),
             Err(_) => Err(Arc::new(Failed::error("compiling the script broke the interpreter"))),

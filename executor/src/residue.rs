@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use picloud_shared::execution::LogLine;
 use picloud_shared::id::AppId;
 
-use crate::executor::ScriptResponse;
 use crate::failure::Failed;
+use crate::invocation::ScriptResponse;
 use crate::memory::{Account, measured};
 
 /// What one app may leave, in memories of one execution.

@@ -10,8 +10,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use rhai::{Dynamic, Map};
 
-use crate::executor::ScriptResponse;
 use crate::failure::Failed;
+use crate::invocation::ScriptResponse;
 use crate::sdk::Response;
 use body::{Body, Row};
 use headers::Headers;

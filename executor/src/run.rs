@@ -12,8 +12,8 @@ use rhai::{Dynamic, Scope};
 
 use crate::compiled::Program;
 use crate::context::Context;
-use crate::executor::{Invocation, ScriptResponse};
 use crate::failure::{self, Failed};
+use crate::invocation::{Invocation, ScriptResponse};
 use crate::limits::{Allowance, Metered, Stop};
 use crate::panics;
 use crate::residue::{self, Residues};

@@ -149,8 +149,14 @@ impl Manager {
         let base_url = config.public_base_url.trim_end_matches('/');
         let setup_link = setup_token.map(|token| format!("{base_url}/admin/setup#token={}", token.reveal()));
         seed(&audited).await?;
-        let (publisher, publishing) =
-            Publisher::start(store.clone(), Arc::clone(&snapshot), config.limits, config.publish_timing).await?;
+        let (publisher, publishing) = Publisher::start(
+            store.clone(),
+            Arc::clone(&snapshot),
+            Arc::clone(&executor),
+            config.limits,
+            config.publish_timing,
+        )
+        .await?;
         let last_use = LastUse::new(store.clone());
         let noting = tokio::spawn(last_use.clone().keep_writing());
         let housekeeping =

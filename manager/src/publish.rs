@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use picloud_executor::Executor;
 use picloud_shared::script::LimitPolicy;
 use picloud_shared::snapshot::{PublishedApp, Snapshot, SnapshotCell};
 use tokio::sync::{Notify, watch};
@@ -59,12 +60,14 @@ impl Publisher {
     pub(crate) async fn start(
         store: Store,
         snapshot: Arc<SnapshotCell>,
+        executor: Arc<Executor>,
         limits: LimitPolicy,
         timing: PublishTiming,
     ) -> Result<(Self, [JoinHandle<()>; 2]), RepoError> {
         let wish = Arc::new(Notify::new());
         let (announce, published) = watch::channel(0);
-        let task = PublishingTask { store: store.clone(), snapshot, limits, announce, wish: Arc::clone(&wish) };
+        let task =
+            PublishingTask { store: store.clone(), snapshot, executor, limits, announce, wish: Arc::clone(&wish) };
         task.publish_all().await?;
         let publishing = tokio::spawn(task.run(timing.poll));
         let (listening, wake) = (store.clone(), Arc::clone(&wish));
@@ -108,6 +111,7 @@ impl Publisher {
 struct PublishingTask {
     store: Store,
     snapshot: Arc<SnapshotCell>,
+    executor: Arc<Executor>,
     limits: LimitPolicy,
     announce: watch::Sender<u64>,
     wish: Arc<Notify>,
@@ -149,6 +153,9 @@ impl PublishingTask {
             let app = arrange(loaded, publishable).pop();
             changes.push((id, app));
         }
+        drop(read);
+        let apps: Vec<_> = changes.iter().filter_map(|(_, app)| app.clone()).collect();
+        self.executor.prepare(&apps, &current).await;
         self.swap(current.with_apps(version, changes));
         Ok(())
     }

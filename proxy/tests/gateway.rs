@@ -305,6 +305,22 @@ fn a_failed_script_tells_the_public_nothing_of_why() {
 }
 
 #[test]
+fn the_first_request_for_a_long_source_with_a_short_timeout_is_answered() {
+    on_large_stacks(async {
+        let functions: String =
+            (0..1_500).map(|n| format!("fn f{n}(x) {{ let y = [x, #{{a: {n}}}]; y[1].a }}\n")).collect();
+        let source = functions + "f7(1)";
+        assert!(source.len() > 60 * 1024);
+        let mut app = TestApp::new("shop", &["shop.test"]);
+        let ten_ms = Limits { timeout: Duration::from_millis(10), ..LimitPolicy::default().defaults };
+        let id = app.script_with("long", &source, ExecuteAccess::Open, ten_ms);
+        let gateway = TestGateway::start(vec![app.publish()]);
+        let answer = ask(&gateway, "GET", "pi.test", &format!("/api/v1/execute/{id}")).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "7"));
+    });
+}
+
+#[test]
 fn execute_by_id_cannot_touch_the_dashboards_origin() {
     on_large_stacks(async {
         let mut app = TestApp::new("shop", &["shop.test"]);

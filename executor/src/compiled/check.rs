@@ -1,13 +1,48 @@
 //! The check of a source before it is saved.
 
+use std::collections::HashMap;
+
 use picloud_shared::name::ScriptName;
 use picloud_shared::script::{ScriptKind, ScriptSource};
 use rhai::Engine;
 
 use super::imports::ImportError;
 use super::walk::{Root, Sources, Wrong, walk};
-use crate::executor::{CheckedSource, ModuleSources, SourceError};
 use crate::failure;
+
+/// The modules of an app, by name, that a source is checked against; kinds included, so that the import of an
+/// endpoint can be told from a missing one.
+pub type ModuleSources = HashMap<ScriptName, (ScriptKind, ScriptSource)>;
+
+/// What a check found in a source that compiles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedSource {
+    /// The modules that it imports, each once, in order of appearance.
+    pub imports: Vec<ScriptName>,
+}
+
+/// Why a source cannot be saved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// What is wrong, naming the chain of imports where one is involved.
+    pub message: String,
+    /// 1-based line, where known.
+    pub line: Option<u32>,
+    /// 1-based column, where known.
+    pub column: Option<u32>,
+}
+
+/// Why a check did not say that a source can be saved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// There is no room to check it now; it may be good.
+    #[error("too many sources are being checked")]
+    Busy,
+    /// It cannot be saved.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
 
 /// Checks a source among the app's other scripts: see [`crate::Executor::check`].
 pub fn check(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use picloud_executor::{Completion, ExecutorConfig, Invocation};
 use picloud_shared::execution::Outcome;
 use picloud_shared::script::Limits;
+use picloud_shared::snapshot::Snapshot;
 
 use crate::world::{Published, World, config, endless, limits, publish, request, text};
 
@@ -154,28 +155,51 @@ fn a_run_that_gets_no_worker_within_its_timeout_is_rejected() {
     assert_eq!(world.run(waiting.call("main")).outcome, Outcome::Success);
 }
 
-#[test]
-fn a_source_that_takes_longer_to_compile_than_its_timeout_is_served_once_it_is_compiled() {
-    let world = World::new();
-    let mut source = "1;\n".to_owned();
+/// As long as a source may be, which takes far longer to compile than a millisecond.
+fn long_source(answer: &str) -> String {
+    let mut source = String::new();
     for number in 0.. {
         let function =
             format!("fn f{number}() {{ let a = [1, #{{b: 2}}]; if a.len() > 1 {{ a[1].b }} else {{ 0 }} }}\n");
-        if source.len() + function.len() > 128 * 1024 {
+        if source.len() + function.len() + answer.len() > 128 * 1024 {
             break;
         }
         source.push_str(&function);
     }
-    let published = publish(&[("main", &source)], endless(Duration::from_millis(1)));
-    let mut tries = 0;
-    // Each waits a millisecond at most; compiled anew for each, the program would never be there.
-    while let Some(failure) = world.run(published.call("main")).failure {
-        // Were each to ask for a compilation, there would be too many.
-        assert_eq!(failure.message, "the script was not compiled within its timeout; try again");
-        tries += 1;
-        assert!(tries < 60_000);
+    source + answer
+}
+
+#[test]
+fn compiling_takes_nothing_of_a_scripts_timeout() {
+    let world = World::new();
+    let a_moment = Limits { timeout: Duration::from_millis(1), ..limits() };
+    let all_at_once = all(&world, (0..20).map(|_| publish(&[("main", &long_source("1"))], a_moment).call("main")));
+    for completion in all_at_once {
+        assert_eq!(text(&completion), "1");
     }
-    assert!(tries > 0);
+    // Nor does it add to it.
+    let spinner = publish(&[("main", &long_source("loop { }"))], endless(Duration::from_millis(20)));
+    let completion = world.run(spinner.call("main"));
+    assert_eq!(completion.outcome, Outcome::Timeout);
+    assert!(completion.duration > Duration::from_millis(20));
+}
+
+#[test]
+fn what_a_change_runs_is_compiled_before_it_is_published_and_only_that() {
+    let world = World::new();
+    let version =
+        |module: &str| publish(&[("main", &long_source("import \"m\" as m; m::f()")), ("m", module)], limits());
+    let prepare = |published: &Published, current: &Snapshot| {
+        let (executor, apps, current) = (world.executor.clone(), [published.0.clone()], current.clone());
+        world.wait(world.runtime.spawn(async move { executor.prepare(&apps, &current).await }));
+    };
+    let (cold, warm, same) = (version("fn f() { 1 }"), version("fn f() { 1 }"), version("fn f() { 1 }"));
+    prepare(&warm, &Snapshot::default());
+    prepare(&same, &Snapshot::default().with_apps(1, [(same.0.app().id, Some(same.0.clone()))]));
+    let [cold, warm, same] = [cold, warm, same].map(|published| world.run(published.call("main")));
+    assert!([&cold, &warm, &same].iter().all(|completion| text(completion) == "1"));
+    assert!(warm.duration * 4 < cold.duration, "{:?}, {:?}", warm.duration, cold.duration);
+    assert!(warm.duration * 4 < same.duration, "{:?}, {:?}", warm.duration, same.duration);
 }
 
 #[test]
