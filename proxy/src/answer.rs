@@ -115,7 +115,7 @@ impl From<Refusal> for Answer {
         let answer = Self::problem(refusal.status(), refusal.code(), &refusal.detail());
         match refusal {
             Refusal::MethodRefused => answer.with(ALLOW, HeaderValue::from_static(ALLOWED_METHODS)),
-            Refusal::NoRoomForBody | Refusal::NoRoomForAnswer => {
+            Refusal::NoRoomForRequest | Refusal::NoRoomForAnswer => {
                 answer.with(RETRY_AFTER, HeaderValue::from_static("1"))
             }
             _ => answer,

@@ -145,7 +145,7 @@ impl Config {
                 idle_timeout: millis("idle_timeout_ms", settings.idle_timeout_ms, io.idle_timeout)?,
                 max_connections: within("max_connections", settings.max_connections, io.max_connections, 1..=MANY)?,
                 // However large one body may be, some fit at once.
-                body_memory_bytes: io.body_memory_bytes.max(body_limit.saturating_mul(4)),
+                request_memory_bytes: io.request_memory_bytes.max(body_limit.saturating_mul(4)),
                 ..io
             },
             // None at all is a choice: whatever is in flight is cut off.

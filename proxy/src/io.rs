@@ -6,6 +6,7 @@
 //! reading of heads, the refusal of unknown server names, stateless tickets and a drain that ends early belong.
 
 mod alarm;
+mod clients;
 mod connection;
 mod draining;
 mod exchange;
@@ -13,6 +14,7 @@ mod farewell;
 mod h1;
 mod h2;
 mod handshake;
+mod peer;
 mod room;
 mod server;
 mod session;
@@ -56,9 +58,9 @@ pub struct IoLimits {
     pub write_timeout: Duration,
     /// Connections at once, health probes apart; more are closed at once.
     pub max_connections: usize,
-    /// Bytes of all bodies that arrive in parts, until their requests are answered; over it, or over a quarter of it for
-    /// one client, they are refused.
-    pub body_memory_bytes: usize,
+    /// Bytes of all requests: of their heads and what else each takes until it is over, and of the bodies that arrive in
+    /// parts until they are answered. Over it, or over a quarter of it for one client, 503 is answered.
+    pub request_memory_bytes: usize,
     /// Bytes of all answers beyond 64 KiB each, while they are sent; over it, or over a quarter of it for one client, 503
     /// is answered instead.
     pub answer_memory_bytes: usize,
@@ -76,7 +78,7 @@ impl Default for IoLimits {
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             max_connections: 20_000,
-            body_memory_bytes: 128 * 1024 * 1024,
+            request_memory_bytes: 128 * 1024 * 1024,
             answer_memory_bytes: 128 * 1024 * 1024,
             max_streams: 100,
         }

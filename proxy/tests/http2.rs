@@ -141,6 +141,46 @@ async fn http_2_heads_have_a_number_of_lines() {
 }
 
 #[tokio::test]
+async fn the_heads_of_a_clients_open_streams_share_its_room_and_leave_it() {
+    // A quarter of the room holds ten of these heads with what else a stream takes, and not eleven.
+    let site = Site::start_with(IoLimits { request_memory_bytes: 1_200_000, ..IoLimits::default() }).await;
+    let large =
+        |path| Request::get(format!("https://shop.test{path}")).header("a", "b".repeat(20_000)).body(()).unwrap();
+    for round in 0..2 {
+        let mut sender = site.h2().await;
+        let mut held = Vec::new();
+        let refused = loop {
+            sender = sender.ready().await.unwrap();
+            let (mut answer, _) = sender.send_request(large("/hold"), true).unwrap();
+            tokio::select! {
+                () = site.server.holding() => held.push(answer),
+                refused = &mut answer => break refused.unwrap(),
+            }
+        };
+        assert_eq!((held.len(), refused.status().as_u16()), (10, 503), "round {round}");
+        assert_eq!(refused.headers()["retry-after"], "1");
+        assert!(text(refused).await.contains("\"code\":\"overloaded\""));
+        let small = sender.ready().await.unwrap().send_request(get("/"), true).unwrap().0;
+        assert_eq!(soon("a small one fits", small).await.unwrap().status(), 200);
+        let other = site.h2_from(2).await.send_request(large("/"), true).unwrap().0;
+        assert_eq!(soon("others have their own", other).await.unwrap().status(), 200);
+        // Half of them end well, the others by a reset, which the server sees with the next answer.
+        for answer in held.drain(..5) {
+            site.server.release();
+            assert_eq!(soon("it is answered", answer).await.unwrap().status(), 200);
+        }
+        drop(held);
+        for _ in 0..5 {
+            site.server.release();
+            soon("it has ended", async {
+                tokio::select! { () = site.server.sent() => {}, () = site.server.gave_up() => {} }
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn http_2_targets_have_a_size() {
     let site = Site::start().await;
     let request = post(&format!("/{}", "a".repeat(9_000))).body(()).unwrap();

@@ -147,7 +147,7 @@ async fn a_body_over_its_limit_is_413_that_the_client_gets_to_read() {
 
 #[tokio::test]
 async fn bodies_that_arrive_in_parts_share_one_room_and_leave_it() {
-    let limits = IoLimits { body_memory_bytes: 200_000, ..IoLimits::default() };
+    let limits = IoLimits { request_memory_bytes: 200_000, ..IoLimits::default() };
     let server = EchoServer::start_with(limits).await;
     let body = |bytes: usize| {
         let head = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -162,7 +162,7 @@ async fn bodies_that_arrive_in_parts_share_one_room_and_leave_it() {
 
 #[tokio::test]
 async fn a_client_that_uploads_all_it_may_leaves_room_for_others() {
-    let server = EchoServer::start_with(IoLimits { body_memory_bytes: 200_000, ..IoLimits::default() }).await;
+    let server = EchoServer::start_with(IoLimits { request_memory_bytes: 200_000, ..IoLimits::default() }).await;
     let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n9c40\r\n";
     let mut greedy = server.connect().await;
     greedy.write_all(format!("{head}{}", "a".repeat(39_000)).as_bytes()).await.unwrap();
@@ -175,6 +175,31 @@ async fn a_client_that_uploads_all_it_may_leaves_room_for_others() {
     let mut other = RawClient::connect_from(2, server.address).await;
     other.write_all(upload.as_bytes()).await.unwrap();
     assert_eq!(other.read_answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn heads_that_arrive_slowly_share_the_room_of_their_client() {
+    let server = EchoServer::start_with(IoLimits { request_memory_bytes: 200_000, ..IoLimits::default() }).await;
+    let head = format!("GET / HTTP/1.1\r\nhost: x\r\na: {}", "a".repeat(20_000));
+    let mut slow = server.connect().await;
+    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.all_read().await;
+    let mut again = server.connect().await;
+    again.write_all(head.as_bytes()).await.unwrap();
+    let refused = again.read_answer().await;
+    assert_eq!(
+        (refused.status, refused.header("retry-after"), refused.header("connection")),
+        (503, Some("1"), Some("close"))
+    );
+    let whole = format!("{head}\r\n\r\n");
+    let mut other = RawClient::connect_from(2, server.address).await;
+    other.write_all(whole.as_bytes()).await.unwrap();
+    assert_eq!(other.read_answer().await.status, 200);
+    slow.write_all(b"\r\n\r\n").await.unwrap();
+    assert_eq!(slow.read_answer().await.status, 200);
+    let mut again = server.connect().await;
+    again.write_all(whole.as_bytes()).await.unwrap();
+    assert_eq!(again.read_answer().await.status, 200, "the room is free again");
 }
 
 #[tokio::test]

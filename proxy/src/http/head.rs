@@ -26,6 +26,9 @@ pub struct Head {
     target: Target,
 }
 
+/// What a map of headers keeps for each line beside its text: an entry of 104 bytes, and room to grow.
+const LINE_BYTES: usize = 128;
+
 #[derive(Debug)]
 enum Target {
     /// As it stands in an HTTP/1 request line.
@@ -43,6 +46,18 @@ impl Head {
     /// A head of HTTP/2.
     pub fn http_2(parts: Parts) -> Self {
         Self { method: parts.method, version: parts.version, headers: parts.headers, target: Target::Pseudo(parts.uri) }
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn bytes(&self) -> usize {
+        let target = match &self.target {
+            Target::Line(target) => target.len(),
+            Target::Pseudo(uri) => {
+                self.target().len() + uri.authority().map_or(0, |authority| authority.as_str().len())
+            }
+        };
+        let lines = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE_BYTES);
+        target + lines.sum::<usize>()
     }
 
     /// The request target as sent; in HTTP/2 `:path`.

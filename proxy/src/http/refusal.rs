@@ -51,8 +51,8 @@ pub enum Refusal {
     BodyTimeout,
     /// The body is not framed as the head said.
     MalformedBody,
-    /// The bodies of other requests take up all the memory that there is for them.
-    NoRoomForBody,
+    /// Other requests take up all the memory that there is for them.
+    NoRoomForRequest,
     /// Other large answers on their way to slow clients do.
     NoRoomForAnswer,
 }
@@ -69,7 +69,7 @@ impl Refusal {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoRoomForBody | Self::NoRoomForAnswer => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoRoomForRequest | Self::NoRoomForAnswer => StatusCode::SERVICE_UNAVAILABLE,
             Self::MalformedHead
             | Self::AmbiguousFraming
             | Self::InvalidTarget
@@ -100,7 +100,7 @@ impl Refusal {
             Self::ExpectationFailed => "expectation_failed",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::MalformedBody => "malformed_body",
-            Self::NoRoomForBody | Self::NoRoomForAnswer => "overloaded",
+            Self::NoRoomForRequest | Self::NoRoomForAnswer => "overloaded",
         }
     }
 
@@ -134,7 +134,7 @@ impl Refusal {
             Self::BodyTooLarge { limit } => return format!("The request's body is over {limit} bytes."),
             Self::BodyTimeout => "The request's body took too long to arrive.",
             Self::MalformedBody => "The request's body does not have the length or the chunks that its head announced.",
-            Self::NoRoomForBody => "Too many large requests are being received; try again shortly.",
+            Self::NoRoomForRequest => "Too many or too large requests are being received; try again shortly.",
             Self::NoRoomForAnswer => "Too many large answers are being sent; try again shortly.",
         };
         text.to_owned()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::Handler;
+use super::peer::Peer;
 use super::server::{Listener, Service};
 use super::transport::Transport;
 use super::{h1, h2};
@@ -20,9 +21,10 @@ pub(super) async fn serve<H: Handler>(
     let (role, shared) = (listener.role, &service.shared);
     let patience = shared.limits.write_timeout;
     let handshaker = shared.handshaker.as_ref().filter(|_| listener.tls);
+    let guest = service.shared.clients.admit(remote_ip);
     let Some(handshaker) = handshaker else {
-        let client = Arc::new(Client { remote_ip, role, tls: None });
-        return h1::serve(Transport::plain(socket, patience), &client, service).await;
+        let peer = Peer { client: Arc::new(Client { remote_ip, role, tls: None }), guest };
+        return h1::serve(Transport::plain(socket, patience), &peer, service).await;
     };
     let accepted = tokio::select! {
         biased;
@@ -33,7 +35,7 @@ pub(super) async fn serve<H: Handler>(
         return;
     };
     let speaks_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let client = Arc::new(Client { remote_ip, role, tls: Some(identity) });
+    let peer = Peer { client: Arc::new(Client { remote_ip, role, tls: Some(identity) }), guest };
     let transport = Transport::tls(stream, patience);
-    if speaks_h2 { h2::serve(transport, &client, service).await } else { h1::serve(transport, &client, service).await }
+    if speaks_h2 { h2::serve(transport, peer, service).await } else { h1::serve(transport, &peer, service).await }
 }

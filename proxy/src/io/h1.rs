@@ -1,7 +1,5 @@
 //! HTTP/1 connections: heads are read here, whole and strictly, and only then handed to Pingora's session.
 
-use std::sync::Arc;
-
 use bytes::BytesMut;
 use http::HeaderMap;
 use http::header::CONNECTION;
@@ -17,10 +15,10 @@ use super::alarm::Alarm;
 use super::draining::Watch;
 use super::exchange::Exchange;
 use super::farewell;
+use super::peer::Peer;
 use super::server::{Service, Shared};
 use super::session::Session;
 use super::transport::{Transport, watch_chunks};
-use crate::client::Client;
 use crate::http::{ChunkScanner, Head, HeadScanner, Refusal, ScannedHead, check_authority, check_expectation};
 
 /// What a small request's head takes.
@@ -34,7 +32,7 @@ enum Arrival {
     Ended,
 }
 
-pub(super) async fn serve<H: Handler>(transport: Transport, client: &Arc<Client>, service: &Service<H>) {
+pub(super) async fn serve<H: Handler>(transport: Transport, peer: &Peer, service: &Service<H>) {
     let shared = &service.shared;
     let mut stream: Stream = Box::new(transport);
     let mut buf = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
@@ -43,12 +41,12 @@ pub(super) async fn serve<H: Handler>(transport: Transport, client: &Arc<Client>
     }
     let (mut idle, mut draining) = (Alarm::new(shared.limits.idle_timeout), shared.draining.watch());
     loop {
-        let scanned = match arrival(&mut stream, &mut buf, shared).await {
+        let scanned = match arrival(&mut stream, &mut buf, peer, shared).await {
             Arrival::Head(scanned) => scanned,
             Arrival::Refused(refusal) => return farewell::refuse(stream, refusal, shared).await,
             Arrival::Ended => return,
         };
-        match answer(stream, buf, scanned, client, service).await {
+        match answer(stream, buf, scanned, peer, service).await {
             Some(next) => (stream, buf) = next,
             None => return,
         }
@@ -82,7 +80,7 @@ async fn next_bytes(stream: &mut Stream, buf: &mut BytesMut, idle: &mut Alarm, d
 }
 
 /// Reads a head to its end, of which the beginning was read.
-async fn arrival(stream: &mut Stream, buf: &mut BytesMut, shared: &Shared) -> Arrival {
+async fn arrival(stream: &mut Stream, buf: &mut BytesMut, peer: &Peer, shared: &Shared) -> Arrival {
     let limits = &shared.limits;
     let mut scanner = HeadScanner::new(limits.head_bytes, limits.target_bytes);
     match scanner.scan(buf) {
@@ -90,10 +88,14 @@ async fn arrival(stream: &mut Stream, buf: &mut BytesMut, shared: &Shared) -> Ar
         Ok(None) => {}
         Err(refusal) => return Arrival::Refused(refusal),
     }
+    let mut memory = shared.request_memory.place(&peer.guest.holdings().requests);
     let rest = async {
         loop {
+            let before = buf.capacity();
             match stream.read_buf(buf).await {
                 Ok(0) | Err(_) => return Arrival::Ended,
+                // Whoever sends a large head slowly takes up memory meanwhile.
+                Ok(_) if !memory.take(buf.capacity() - before) => return Arrival::Refused(Refusal::NoRoomForRequest),
                 Ok(_) => {}
             }
             match scanner.scan(buf) {
@@ -110,7 +112,7 @@ async fn answer<H: Handler>(
     mut stream: Stream,
     buf: BytesMut,
     scanned: ScannedHead,
-    client: &Arc<Client>,
+    peer: &Peer,
     service: &Service<H>,
 ) -> Option<(Stream, BytesMut)> {
     let shared = &service.shared;
@@ -148,8 +150,14 @@ async fn answer<H: Handler>(
     if asks_to_close(&head.headers) {
         session.set_server_keepalive(None);
     }
-    let mut exchange = Exchange::new(Session::H1(session), &head, awaits_continue, client, shared);
-    service.handler.handle(client, head, &mut exchange).await;
+    let mut exchange = Exchange::new(Session::H1(session), &head, awaits_continue, peer, shared);
+    match exchange.hold(&head) {
+        Ok(()) => service.handler.handle(&peer.client, head, &mut exchange).await,
+        Err(refusal) => {
+            // A client that left has nobody to tell.
+            let _ = exchange.send(refusal.into()).await;
+        }
+    }
     exchange.into_next().await
 }
 

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::exchange::Exchange;
+use super::peer::Peer;
 use super::server::{Service, Shared};
 use super::session::{H2Stream, Session};
 use super::transport::Transport;
 use super::{Handler, IoLimits};
-use crate::client::Client;
 use crate::http::{Head, MAX_HEADER_LINES, Refusal, check_expectation};
 
 /// What is kept of each stream's answer beyond what the network has taken. With `max_streams`, one connection's share.
@@ -35,7 +35,8 @@ struct Tally {
     given_up: AtomicI32,
 }
 
-pub(super) async fn serve<H: Handler>(transport: Transport, client: &Arc<Client>, service: &Arc<Service<H>>) {
+pub(super) async fn serve<H: Handler>(transport: Transport, peer: Peer, service: &Arc<Service<H>>) {
+    let peer = &Arc::new(peer);
     let shared = &service.shared;
     let handshake = options(&shared.limits).handshake::<_, Bytes>(transport);
     let connection = tokio::select! {
@@ -70,9 +71,9 @@ pub(super) async fn serve<H: Handler>(transport: Transport, client: &Arc<Client>
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             break;
         }
-        begin(request, &tally, client, service);
+        begin(request, &tally, peer, service);
     }
-    leave(connection, &tally, client, service).await;
+    leave(connection, &tally, peer, service).await;
 }
 
 fn options(limits: &IoLimits) -> Builder {
@@ -89,7 +90,7 @@ fn options(limits: &IoLimits) -> Builder {
 async fn leave<H: Handler>(
     mut connection: Connection<Transport, Bytes>,
     tally: &Arc<Tally>,
-    client: &Arc<Client>,
+    peer: &Arc<Peer>,
     service: &Arc<Service<H>>,
 ) {
     connection.graceful_shutdown();
@@ -120,7 +121,7 @@ async fn leave<H: Handler>(
             }
         };
         match accepted {
-            Some(Ok(request)) => begin(request, tally, client, service),
+            Some(Ok(request)) => begin(request, tally, peer, service),
             Some(Err(_)) | None => return,
         }
     }
@@ -129,12 +130,12 @@ async fn leave<H: Handler>(
 fn begin<H: Handler>(
     (request, respond): (Request<RecvStream>, SendResponse<Bytes>),
     tally: &Arc<Tally>,
-    client: &Arc<Client>,
+    peer: &Arc<Peer>,
     service: &Arc<Service<H>>,
 ) {
-    let (tally, client, service) = (Arc::clone(tally), Arc::clone(client), Arc::clone(service));
+    let (tally, peer, service) = (Arc::clone(tally), Arc::clone(peer), Arc::clone(service));
     tokio::spawn(async move {
-        let taken = answer(request, respond, &client, &service).await;
+        let taken = answer(request, respond, &peer, &service).await;
         tally.count(taken);
     });
 }
@@ -143,7 +144,7 @@ fn begin<H: Handler>(
 async fn answer<H: Handler>(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
-    client: &Arc<Client>,
+    peer: &Arc<Peer>,
     service: &Service<H>,
 ) -> bool {
     let shared: &Shared = &service.shared;
@@ -151,9 +152,9 @@ async fn answer<H: Handler>(
     let session = Session::H2(H2Stream::new(body, respond, shared.limits.write_timeout));
     let head = Head::http_2(parts);
     let checked = check(&head, &shared.limits);
-    let mut exchange = Exchange::new(session, &head, checked == Ok(true), client, shared);
-    match checked {
-        Ok(_) => service.handler.handle(client, head, &mut exchange).await,
+    let mut exchange = Exchange::new(session, &head, checked == Ok(true), peer, shared);
+    match checked.and_then(|_| exchange.hold(&head)) {
+        Ok(()) => service.handler.handle(&peer.client, head, &mut exchange).await,
         Err(refusal) => {
             tracing::debug!(code = refusal.code(), "refused a request");
             // It may be large, and the client may still be sending.

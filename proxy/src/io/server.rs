@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::clients::Clients;
 use super::connection::serve;
 use super::draining::Draining;
 use super::handshake::Handshaker;
@@ -65,8 +66,9 @@ pub(super) struct Shared {
     pub(super) limits: IoLimits,
     pub(super) handshaker: Option<Handshaker>,
     pub(super) draining: Arc<Draining>,
-    /// The bodies of requests that come in parts.
-    pub(super) body_memory: Room,
+    pub(super) clients: Arc<Clients>,
+    /// What requests take until they are over.
+    pub(super) request_memory: Room,
     /// The large answers that are being sent.
     pub(super) answer_memory: Room,
     connections: TaskTracker,
@@ -114,7 +116,8 @@ impl Server {
         let service = Arc::new(Service {
             handler,
             shared: Shared {
-                body_memory: Room::new(limits.body_memory_bytes),
+                clients: Arc::default(),
+                request_memory: Room::new(limits.request_memory_bytes),
                 answer_memory: Room::new(limits.answer_memory_bytes),
                 limits,
                 handshaker,

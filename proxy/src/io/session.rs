@@ -168,6 +168,8 @@ impl H2Stream {
 
     async fn read_body(&mut self) -> Result<Option<Bytes>, BrokenBody> {
         let Some(part) = self.body.data().await else {
+            // Nothing here reads trailers, and they may be large.
+            let _ = self.body.trailers().await;
             return Ok(None);
         };
         let part = part.map_err(|_| BrokenBody)?;

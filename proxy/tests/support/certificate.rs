@@ -49,7 +49,11 @@ impl TlsClient {
     }
 
     pub async fn connect(&self, address: std::net::SocketAddr, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        self.shake_hands(TcpStream::connect(address).await?, name).await
+    }
+
+    pub async fn shake_hands(&self, socket: TcpStream, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(name.to_owned()).expect("a server name");
-        TlsConnector::from(Arc::clone(&self.0)).connect(name, TcpStream::connect(address).await?).await
+        TlsConnector::from(Arc::clone(&self.0)).connect(name, socket).await
     }
 }

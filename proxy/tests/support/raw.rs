@@ -17,6 +17,13 @@ pub async fn send(address: SocketAddr, bytes: &[u8]) -> String {
     client.read_to_end().await
 }
 
+/// A connection of another client: from 127.0.0.`host`.
+pub async fn connect_from(host: u8, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).expect("all of 127.0.0.0/8 is this machine");
+    socket.connect(address).await.expect("the server listens")
+}
+
 /// A connection.
 pub struct RawClient<S = TcpStream> {
     pub stream: S,
@@ -51,9 +58,7 @@ impl RawClient {
 
     /// Connects as another client: from 127.0.0.`host`.
     pub async fn connect_from(host: u8, address: SocketAddr) -> Self {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).expect("all of 127.0.0.0/8 is this machine");
-        Self::over(socket.connect(address).await.expect("the server listens"))
+        Self::over(connect_from(host, address).await)
     }
 
     /// Waits until the server has read all that was sent to it, so that what follows is another read.

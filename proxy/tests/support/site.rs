@@ -11,6 +11,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::certificate::{self, TlsClient};
 use super::echo::EchoServer;
+use super::raw::connect_from;
 
 pub struct Site {
     pub server: EchoServer,
@@ -46,7 +47,13 @@ impl Site {
 
     /// A connection of HTTP/2, driven to its end.
     pub async fn h2(&self) -> h2::client::SendRequest<Bytes> {
-        let stream = self.client(&["h2"]).connect(self.server.address, "shop.test").await.expect("a working site");
+        self.h2_from(1).await
+    }
+
+    /// The same from 127.0.0.`host`.
+    pub async fn h2_from(&self, host: u8) -> h2::client::SendRequest<Bytes> {
+        let socket = connect_from(host, self.server.address).await;
+        let stream = self.client(&["h2"]).shake_hands(socket, "shop.test").await.expect("a working site");
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let (sender, connection) = h2::client::handshake(stream).await.expect("a working site");
         tokio::spawn(connection);
