@@ -24,7 +24,9 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        parse(&parts.headers).map(Self).ok_or_else(|| ApiError::malformed("If-Match is * or a list of quoted ETags"))
+        let malformed =
+            || ApiError::malformed("If-Match is * alone, or a list of quoted ETags with commas between them");
+        parse(&parts.headers).map(Self).ok_or_else(malformed)
     }
 }
 
@@ -36,44 +38,100 @@ impl IntoParams for IfMatch {
     }
 }
 
-/// Weak tags (`W/"..."`) never match strongly, and `*` matches whatever there is.
+/// `*` matches whatever there is, and stands alone. Weak tags (`W/"..."`) never match strongly.
 fn parse(headers: &HeaderMap) -> Option<Precondition> {
     if !headers.contains_key(IF_MATCH) {
         return Some(Precondition::None);
     }
-    let mut tags = Vec::new();
-    for value in headers.get_all(IF_MATCH) {
-        for tag in value.to_str().ok()?.split(',').map(str::trim) {
-            if tag == "*" {
-                return Some(Precondition::None);
-            }
-            let (weak, quoted) = tag.strip_prefix("W/").map_or((false, tag), |quoted| (true, quoted));
-            let opaque = quoted.strip_prefix('"')?.strip_suffix('"')?;
-            if !weak {
-                tags.push(opaque.to_owned());
-            }
+    // Several lines are one list.
+    let lines = headers.get_all(IF_MATCH).iter().map(|value| value.to_str().ok()).collect::<Option<Vec<_>>>()?;
+    let list = lines.join(",");
+    if list.trim() == "*" {
+        return Some(Precondition::None);
+    }
+    let (mut tags, mut tagged, mut rest) = (Vec::new(), false, list.as_str());
+    loop {
+        // A list may have empty elements (RFC 9110, 5.6.1.2).
+        rest = rest.trim_start_matches(|c: char| c == ',' || BLANK.contains(&c));
+        if rest.is_empty() {
+            return tagged.then_some(Precondition::OneOf(tags));
+        }
+        let (tag, after) = take_tag(rest)?;
+        tagged = true;
+        tags.extend(tag.map(str::to_owned));
+        rest = after.trim_start_matches(BLANK);
+        if !rest.is_empty() && !rest.starts_with(',') {
+            return None;
         }
     }
-    Some(Precondition::OneOf(tags))
+}
+
+/// What may stand around the elements of a list.
+const BLANK: [char; 2] = [' ', '\t'];
+
+/// The tag that a text begins with, nothing for a weak one, and what comes after it. A tag holds neither quotation marks
+/// nor blanks; ours are hexadecimal, so that one beyond ASCII, which is malformed here, could not match either.
+fn take_tag(text: &str) -> Option<(Option<&str>, &str)> {
+    let strong = text.strip_prefix("W/");
+    let (opaque, after) = strong.unwrap_or(text).strip_prefix('"')?.split_once('"')?;
+    let holds = opaque.bytes().all(|byte| byte.is_ascii_graphic());
+    holds.then_some((strong.is_none().then_some(opaque), after))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed(value: &str) -> Option<Precondition> {
-        parse(&HeaderMap::from_iter([(IF_MATCH, value.parse().unwrap())]))
+    fn parsed(lines: &[&str]) -> Option<Precondition> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(IF_MATCH, line.parse().unwrap());
+        }
+        parse(&headers)
     }
 
     #[test]
     fn lists_stars_and_weak_tags_are_told_apart() {
         let one_of = |tags: &[&str]| Some(Precondition::OneOf(tags.iter().map(|tag| (*tag).to_owned()).collect()));
-        assert_eq!(parsed("\"a\", \"b\""), one_of(&["a", "b"]));
-        assert_eq!(parsed("*"), Some(Precondition::None));
-        assert_eq!(parsed("W/\"a\""), one_of(&[]));
-        assert_eq!(parse(&HeaderMap::new()), Some(Precondition::None));
-        for bad in ["a", "\"a", "", "\""] {
-            assert_eq!(parsed(bad), None, "{bad}");
+        for (lines, expected) in [
+            (&["\"a\", \"b\""][..], one_of(&["a", "b"])),
+            (&["\"a\",\"b,c\""], one_of(&["a", "b,c"])),
+            (&["\"a\"", "\"b\""], one_of(&["a", "b"])),
+            (&[" ,\"a\" ,, \"b\","], one_of(&["a", "b"])),
+            (&["\"*\""], one_of(&["*"])),
+            (&["\"\""], one_of(&[""])),
+            (&["*"], Some(Precondition::None)),
+            (&[" * "], Some(Precondition::None)),
+            (&["W/\"a\""], one_of(&[])),
+            (&["W/\"a\", \"b\""], one_of(&["b"])),
+            (&[], Some(Precondition::None)),
+        ] {
+            assert_eq!(parsed(lines), expected, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn what_is_neither_a_star_alone_nor_a_list_of_tags_is_malformed() {
+        for bad in [
+            "a",
+            "\"a",
+            "",
+            ",",
+            "\"",
+            "w/\"a\"",
+            "W/ \"a\"",
+            "\"a b\"",
+            "\"a\"\"b\"",
+            "\"a\" \"b\"",
+            "*, \"a\"",
+            "\"a\", *",
+            "W/\"x\", *",
+            "*,*",
+            "W/*",
+        ] {
+            assert_eq!(parsed(&[bad]), None, "{bad}");
+        }
+        assert_eq!(parsed(&["*", "\"a\""]), None);
+        assert_eq!(parsed(&["*", "*"]), None);
     }
 }
