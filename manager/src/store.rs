@@ -16,12 +16,14 @@ pub(crate) mod conn;
 mod listener;
 pub mod migration;
 mod postgres;
+mod serve_lock;
 mod sqlite;
 
 pub use config::{DatabaseConfig, DatabaseUrl, InvalidDatabaseUrl};
 pub use conn::{Conn, Dialects, Tx};
 use conn::{FUNCTION_TIMEOUT, Isolation, Link, within};
 use migration::{HISTORY, Step, newest_version};
+use serve_lock::ServeLock;
 use sqlite::SqliteFiles;
 
 /// How long a caller waits for a connection before the store counts as unavailable.
@@ -60,6 +62,17 @@ pub enum StoreError {
         /// Its number.
         version: i64,
     },
+    /// Another process serves these files.
+    #[error(
+        "{} is served by another picloud{}: stop that one, or give this one a directory of its own (PICLOUD_DATA_DIR)",
+        dir.display(), by.map(|pid| format!(", process {pid}")).unwrap_or_default()
+    )]
+    Served {
+        /// Their directory.
+        dir: PathBuf,
+        /// The process, if it has said so.
+        by: Option<u32>,
+    },
     /// The database failed.
     #[error("the store cannot be opened: {0}")]
     Repo(#[from] RepoError),
@@ -71,6 +84,7 @@ pub struct Store {
     pools: Pools,
     turn: Arc<Semaphore>,
     schema_version: i64,
+    _serving: Option<Arc<ServeLock>>,
 }
 
 #[derive(Debug, Clone)]
@@ -97,6 +111,19 @@ impl Store {
         Self::open_at(config, HISTORY).await
     }
 
+    /// As [`Store::open`], for serving, which of SQLite files one process may do at a time. That is looked at before
+    /// anything else of the store.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StoreError::Served`].
+    pub async fn open_to_serve(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let lock = match config {
+            DatabaseConfig::Sqlite { dir } => Some(Arc::new(ServeLock::take(dir)?)),
+            DatabaseConfig::Postgres { .. } => None,
+        };
+        Ok(Self { _serving: lock, ..Self::open(config).await? })
+    }
+
     /// As [`Store::open`], with another history than the product's: how upgrades are tested.
     #[doc(hidden)]
     pub async fn open_at(config: &DatabaseConfig, history: &[Step]) -> Result<Self, StoreError> {
@@ -104,7 +131,7 @@ impl Store {
             DatabaseConfig::Sqlite { dir } => Pools::Sqlite(SqliteFiles::open(dir, history).await?),
             DatabaseConfig::Postgres { url } => Pools::Postgres(postgres::open(url.connect_options(), history).await?),
         };
-        Ok(Self { pools, turn: Arc::new(Semaphore::new(1)), schema_version: newest_version(history) })
+        Ok(Self { pools, turn: Arc::new(Semaphore::new(1)), schema_version: newest_version(history), _serving: None })
     }
 
     /// The number of the newest migration: the fifth versioned surface.

@@ -92,7 +92,7 @@ impl Node {
         let base_url = listening::base_url(&config, &listeners)?;
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = Store::open(&config.database).await?;
+        let store = Store::open_to_serve(&config.database).await?;
         // Before anything else is read: with another key than the store's, what comes next would be wrong.
         let secret_key = SecretKey::open(&store, &config.secret_key_file).await?;
         let schema = store.schema_version();

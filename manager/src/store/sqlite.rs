@@ -147,13 +147,13 @@ impl MigrationLock {
     }
 }
 
-fn make_private_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     tighten(dir, 0o700)
 }
 
 /// Makes the file before SQLite would, which follows the umask; SQLite gives the files beside it the same mode.
-fn make_private_file(path: &Path) -> io::Result<()> {
+pub(super) fn make_private_file(path: &Path) -> io::Result<()> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     tighten(path, 0o600)
 }

@@ -62,6 +62,21 @@ on_both_databases! {
     }
 }
 
+#[tokio::test]
+async fn a_directory_is_served_by_one_process_and_by_the_next_when_that_has_ended() {
+    let mut cloud = TestCloud::start(Database::Sqlite).await;
+    let holder = std::fs::read_to_string(cloud.home.dir().join("data/serve.lock")).unwrap();
+    let (started, said) = cloud.home.run(&["serve", "--dev", "--http", "127.0.0.1:0"], "");
+    assert!(!started && said.contains(&format!("is served by another picloud, process {}", holder.trim())), "{said}");
+    // What works beside a server goes on working.
+    let (good, said) = cloud.home.run(&["admin", "list"], "");
+    assert!(good && said.contains(OWNER.0), "{said}");
+    cloud.signal("-KILL");
+    cloud.ended();
+    cloud.restart();
+    cloud.sign_in(OWNER.1).await;
+}
+
 #[test]
 fn half_a_first_owner_is_refused_at_the_first_start() {
     let dir = tempfile::tempdir().unwrap();
