@@ -24,6 +24,7 @@ mod script;
 mod script_body;
 mod script_version;
 mod user;
+mod wording;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

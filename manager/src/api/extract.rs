@@ -16,6 +16,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::api::problem::{ApiError, FieldError};
+use crate::api::wording::own_words;
 use crate::api::{ApiState, credential};
 use crate::service::authorize::{Actor, AppRef};
 use crate::service::page::PageSize;
@@ -76,7 +77,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
         let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
         serde_path_to_error::deserialize(pairs).map(Self).map_err(|error| {
             let field = field_of(&error);
-            ApiError::invalid(vec![FieldError::new(&field, error.into_inner())])
+            ApiError::invalid(vec![FieldError::new(&field, own_words(&error.into_inner().to_string()))])
         })
     }
 }
@@ -148,13 +149,18 @@ fn refusal(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) 
         Err(error) => malformed_json(error),
         Ok(_) => {
             let detail = error.inner().to_string();
-            ApiError::invalid(vec![FieldError::new(&field_of(error), without_position(&detail))])
+            ApiError::invalid(vec![FieldError::new(&field_of(error), own_words(&detail))])
         }
     }
 }
 
 fn malformed_json(error: serde_json::Error) -> ApiError {
-    ApiError::malformed(format!("the body is not valid JSON: {error}"))
+    let (line, column) = (error.line(), error.column());
+    let detail = match error.is_eof() {
+        true => "the body ends where JSON would go on".to_owned(),
+        false => format!("the body is not valid JSON from line {line}, column {column} on"),
+    };
+    ApiError::malformed(detail)
 }
 
 /// A struct that is written as a JSON object: serde alone would take an array too, its fields in order, which no client
@@ -187,12 +193,8 @@ pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializ
     T::deserialize(deserializer).map(Some)
 }
 
-/// serde_json adds where in the text it was, which means nothing beside the field's name.
-fn without_position(message: &str) -> &str {
-    message.rfind(" at line ").map_or(message, |at| &message[..at])
-}
-
-/// The field that an error is about: the path to it, or for an unknown or missing field that field itself.
+/// The field that an error is about: the path to it, or for an unknown or missing field that field itself. The body as a
+/// whole is `body`.
 fn field_of<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> String {
     let path = error.path().to_string();
     let parent = if path == "." { "" } else { path.as_str() };
@@ -205,6 +207,7 @@ fn field_of<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> Stri
         Some(field) if parent.is_empty() || parent == field => field,
         Some(field) if parent.ends_with(&format!(".{field}")) => parent.to_owned(),
         Some(field) => format!("{parent}.{field}"),
+        None if parent.is_empty() => "body".to_owned(),
         None => parent.to_owned(),
     }
 }
@@ -236,8 +239,8 @@ mod tests {
             (r#"{"inner":{"size":1},"outer":1}"#, "outer"),
             (r#"{"inner":{"size":1},"inner":{"size":1}}"#, "inner"),
             ("{}", "inner"),
-            ("7", ""),
-            (r#"[{"size":1}]"#, ""),
+            ("7", "body"),
+            (r#"[{"size":1}]"#, "body"),
         ];
         for (json, field) in table {
             let error = format!("{:?}", parse_json::<Outer>(json.as_bytes()).unwrap_err());

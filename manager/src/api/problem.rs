@@ -27,7 +27,7 @@ const BUSY_RETRY: Duration = Duration::from_secs(1);
 /// What is wrong with one field.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub(crate) struct FieldError {
-    /// The field, with dots and indices where it is nested; empty for the request as a whole.
+    /// The field, with dots and indices where it is nested; `body` for the body as a whole.
     pub field: String,
     /// What is wrong, in words for a person.
     pub detail: String,
@@ -108,7 +108,6 @@ impl ApiError {
 
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
-            [FieldError { field, detail }] if field.is_empty() => detail.clone(),
             [FieldError { field, detail }] => format!("{field}: {detail}"),
             errors => format!("{} fields are not valid", errors.len()),
         };
