@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use picloud_shared::clock::Clock;
 use picloud_shared::execution::ExecutionSink;
+use picloud_shared::id::ScriptId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::repo::RepoError;
@@ -66,6 +67,11 @@ impl ExecutionWriter {
     /// Executions without a record since the start because the buffer was full or the store down.
     pub fn dropped(&self) -> u64 {
         self.buffer.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Forgets, of scripts that are gone, for how many executions a later row would have stood. To be called now and then.
+    pub fn retain_scripts(&self, exists: impl Fn(ScriptId) -> bool) {
+        self.buffer.ledger.retain_scripts(exists);
     }
 
     /// Waits until so much was written that [`ExecutionWriter::prune`] is wanted before its time.

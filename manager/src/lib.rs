@@ -7,6 +7,7 @@ mod api;
 pub mod audit_chain;
 pub mod execution_writer;
 mod hex;
+mod housekeeping;
 mod manager;
 mod publish;
 pub mod repo;

@@ -14,17 +14,15 @@ use picloud_shared::request::AdminPeer;
 use picloud_shared::script::LimitPolicy;
 use picloud_shared::snapshot::SnapshotCell;
 use tokio::task::JoinHandle;
-use tokio::time::interval;
 use tracing::{debug, info, warn};
 
 use crate::api::{self, ApiState};
 use crate::execution_writer::ExecutionWriter;
+use crate::housekeeping::Housekeeping;
 use crate::publish::{PublishTiming, Publisher};
-use crate::repo::role::InstanceRole;
-use crate::repo::sessions::TokenHash;
-use crate::repo::{RepoError, sessions, setup_tokens, users};
+use crate::repo::RepoError;
+use crate::secret::NewPassword;
 use crate::secret::key_file::SecretKey;
-use crate::secret::{NewPassword, SecretToken};
 use crate::seed::seed;
 use crate::service::Services;
 use crate::service::api_key::ApiKeyService;
@@ -32,7 +30,7 @@ use crate::service::app::AppService;
 use crate::service::audit::AuditService;
 use crate::service::auth::AuthService;
 use crate::service::authorize::Capability;
-use crate::service::change::{AuditedStore, Author, Desk};
+use crate::service::change::{AuditedStore, Desk};
 use crate::service::credential::Proof;
 use crate::service::domain::DomainService;
 use crate::service::error::ServiceError;
@@ -41,17 +39,14 @@ use crate::service::invoke::InvokeService;
 use crate::service::last_use::LastUse;
 use crate::service::login_throttle::LoginThrottle;
 use crate::service::member::MemberService;
-use crate::service::password::{PasswordSlot, hash_now};
+use crate::service::password::PasswordSlot;
 use crate::service::route::RouteService;
 use crate::service::route_url::{InvalidBaseUrl, UrlStyle};
 use crate::service::script::{ScriptService, find_meta};
 use crate::service::script_check::Checker;
-use crate::service::user::{UserService, insert_user};
+use crate::service::setup::prepare_first_owner;
+use crate::service::user::UserService;
 use crate::store::Store;
-use crate::survive::survive;
-
-/// How often expired sessions and old execution records are deleted.
-const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// The operator's settings of the manager.
 pub struct ManagerConfig {
@@ -145,9 +140,12 @@ impl Manager {
         let Parts { store, secret_key, clock, snapshot, executor, execution_log } = parts;
         let audited = AuditedStore::new(store.clone(), Arc::clone(&clock), &secret_key);
         let (urls, base_host) = UrlStyle::of(&config.public_base_url)?;
-        let setup_token = prepare_first_owner(&audited, config.first_owner).await?;
+        let (setup_token, kept_link) = prepare_first_owner(&audited, config.first_owner).await?.unzip();
         let base_url = config.public_base_url.trim_end_matches('/');
         let setup_link = setup_token.map(|token| format!("{base_url}/admin/setup#token={}", token.reveal()));
+        if let Some(link) = &setup_link {
+            info!(link, "there is no user yet: whoever opens the link becomes the owner");
+        }
         seed(&audited).await?;
         let (publisher, publishing) = Publisher::start(
             store.clone(),
@@ -159,9 +157,15 @@ impl Manager {
         .await?;
         let last_use = LastUse::new(store.clone());
         let noting = tokio::spawn(last_use.clone().keep_writing());
-        let housekeeping =
-            tokio::spawn(keep_house(store.clone(), Arc::clone(&clock), last_use.clone(), execution_log.clone()));
-
+        let housekeeping = Housekeeping {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            snapshot: Arc::clone(&snapshot),
+            last_use: last_use.clone(),
+            execution_log: execution_log.clone(),
+            setup_link: kept_link,
+        };
+        let housekeeping = tokio::spawn(housekeeping.run());
         let desk = Desk { audited: audited.clone(), publisher };
         let (passwords, throttle) = (PasswordSlot::new(), Arc::<LoginThrottle>::default());
         let checker = Checker::new(Arc::clone(&executor), config.limits);
@@ -196,8 +200,8 @@ impl Manager {
         &self.state
     }
 
-    /// Where the first owner is made, if there was no user at this start. The link serves once, and no longer than to the
-    /// next start.
+    /// Where the first owner is made, if there was no user at this start. The link serves once, and no longer than this node
+    /// lives, or where there are several, half an hour longer.
     pub fn setup_link(&self) -> Option<String> {
         self.setup_link.clone()
     }
@@ -253,77 +257,4 @@ impl Manager {
             debug!(error = &error as &dyn std::error::Error, "the last uses of sessions are not written");
         }
     }
-}
-
-/// Makes the first owner, or a token to make it with; nothing where any user exists, whose settings are then inert.
-async fn prepare_first_owner(
-    audited: &AuditedStore,
-    first_owner: Option<FirstOwner>,
-) -> Result<Option<SecretToken>, StartError> {
-    if users::count(&mut audited.store.read().await?).await? > 0 {
-        return Ok(None);
-    }
-    let owner = first_owner.map(|owner| match owner.password.merely_repeats(&owner.username) {
-        true => Err(StartError::FirstOwnerPassword),
-        false => Ok((owner.username, hash_now(&owner.password))),
-    });
-    let owner = owner.transpose()?;
-    let mut change = audited.begin_as(Author::PLATFORM).await?;
-    // Another node may have been quicker.
-    if users::count(&mut change).await? > 0 {
-        return Ok(None);
-    }
-    let token = match owner {
-        Some((username, hash)) => {
-            insert_user(&mut change, username.clone(), None, InstanceRole::Owner, &hash).await?;
-            setup_tokens::clear(&mut change).await?;
-            info!(%username, "the first owner is made");
-            None
-        }
-        None => {
-            let token = SecretToken::generate();
-            let at = change.at;
-            setup_tokens::replace(&mut change, &TokenHash::new(token.hash()), at).await?;
-            Some(token)
-        }
-    };
-    change.commit().await?;
-    Ok(token)
-}
-
-/// Deletes what has expired, now and then. What fails is tried again the next time.
-async fn keep_house(store: Store, clock: Arc<dyn Clock>, last_use: LastUse, execution_log: ExecutionWriter) {
-    let mut turns = interval(HOUSEKEEPING_INTERVAL);
-    loop {
-        tokio::select! {
-            _ = turns.tick() => {
-                survive("deleting expired sessions", end_expired_sessions(&store, &*clock, &last_use)).await;
-            }
-            () = execution_log.prune_due() => {}
-        }
-        survive("pruning the execution log", prune(&execution_log)).await;
-    }
-}
-
-async fn end_expired_sessions(store: &Store, clock: &dyn Clock, last_use: &LastUse) {
-    match delete_expired_sessions(store, clock, last_use).await {
-        Ok(0) => {}
-        Ok(count) => debug!(count, "expired sessions are deleted"),
-        Err(error) => warn!(error = &error as &dyn std::error::Error, "expired sessions stay for now"),
-    }
-}
-
-async fn prune(execution_log: &ExecutionWriter) {
-    if let Err(error) = execution_log.prune().await {
-        warn!(error = &error as &dyn std::error::Error, "old execution records stay for now");
-    }
-}
-
-async fn delete_expired_sessions(store: &Store, clock: &dyn Clock, last_use: &LastUse) -> Result<u64, RepoError> {
-    // A session that was just used lives, though its row may not tell so yet.
-    last_use.write().await?;
-    let mut tx = store.begin().await?;
-    let count = sessions::delete_expired(&mut tx, clock.now()).await?;
-    tx.commit().await?;
-    Ok(count)
 }

@@ -24,6 +24,7 @@ pub(crate) mod route_url;
 pub(crate) mod script;
 pub(crate) mod script_check;
 pub(crate) mod script_version;
+pub(crate) mod setup;
 pub(crate) mod user;
 
 use api_key::ApiKeyService;

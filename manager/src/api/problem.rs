@@ -195,7 +195,7 @@ impl From<ServiceError> for ApiError {
                 Self::new(StatusCode::UNAUTHORIZED, "wrong_credentials", "the username or the password is wrong")
             }
             E::WrongSetupToken => {
-                let detail = "the set-up link is used up or of an earlier start; see the newest one in the log";
+                let detail = "the set-up link is used up or of an earlier start; the newest one stands in the log";
                 Self::new(StatusCode::UNAUTHORIZED, "wrong_setup_token", detail)
             }
             E::Throttled { retry_after } => {

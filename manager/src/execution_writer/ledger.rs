@@ -122,6 +122,13 @@ impl Ledger {
         }
     }
 
+    /// Forgets what a later row would have told of scripts that are gone.
+    pub fn retain_scripts(&self, exists: impl Fn(ScriptId) -> bool) {
+        for shard in &self.shards {
+            lock(shard).samples.retain(|(script, ..), _| exists(*script));
+        }
+    }
+
     /// Frees what idle scripts and apps took, but for what the weight of a later row must tell.
     pub fn forget_idle(&self, policy: &LogPolicy, now: Timestamp) {
         for shard in &self.shards {

@@ -1,4 +1,4 @@
-//! Signing in and out, sessions, and the set-up of the first owner.
+//! Signing in and out, and sessions.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,9 +10,7 @@ use picloud_shared::name::Username;
 use tracing::{error, info};
 
 use crate::repo::audit::AuditObject;
-use crate::repo::role::InstanceRole;
 use crate::repo::sessions::{self, Session, TokenHash};
-use crate::repo::setup_tokens;
 use crate::repo::users::{self, PasswordHash, User};
 use crate::secret::{NewPassword, SecretToken, TypedPassword};
 use crate::service::authorize::Actor;
@@ -22,7 +20,6 @@ use crate::service::last_use::LastUse;
 use crate::service::login_throttle::LoginThrottle;
 use crate::service::page::{Page, PageSize};
 use crate::service::password::{PasswordSlot, Verdict};
-use crate::service::user::insert_user;
 use crate::store::Conn;
 
 /// However much it is used, a session ends after this.
@@ -36,7 +33,7 @@ pub(crate) struct AuthService {
     pub(super) audited: AuditedStore,
     pub(super) session_ttl: Duration,
     pub(super) last_use: LastUse,
-    passwords: PasswordSlot,
+    pub(super) passwords: PasswordSlot,
     throttle: Arc<LoginThrottle>,
 }
 
@@ -146,7 +143,7 @@ impl AuthService {
         Ok(NewSession { token, session, user })
     }
 
-    async fn insert_session(
+    pub(super) async fn insert_session(
         &self,
         conn: &mut Conn,
         user_id: UserId,
@@ -167,39 +164,6 @@ impl AuthService {
         };
         sessions::insert(conn, &session, &TokenHash::new(token.hash())).await?;
         Ok((token, session))
-    }
-
-    /// Makes the first owner with the one-time token of the set-up link, and signs in.
-    pub(crate) async fn set_up(
-        &self,
-        token: &SecretToken,
-        username: Username,
-        password: NewPassword,
-        origin: Origin,
-    ) -> Result<NewSession, ServiceError> {
-        if password.merely_repeats(&username) {
-            return Err(ServiceError::repeats_username("password"));
-        }
-        // Without the token nobody makes this instance hash anything, and while it hashes others may write.
-        let token = TokenHash::new(token.hash());
-        if !setup_tokens::stands(&mut self.audited.store.read().await?, &token).await? {
-            return Err(ServiceError::WrongSetupToken);
-        }
-        let hash = self.passwords.hash(password).await?;
-        let author = Author::setting_up(origin.remote_ip);
-        let mut change = self.audited.begin_as(author).await?;
-        if !setup_tokens::take(&mut change, &token).await? || users::count(&mut change).await? > 0 {
-            return Err(ServiceError::WrongSetupToken);
-        }
-        let mut user = insert_user(&mut change, username, None, InstanceRole::Owner, &hash).await?;
-        change.go_on_as(&user);
-        let at = change.at;
-        let (token, session) = self.insert_session(&mut change, user.id, origin, at).await?;
-        users::touch_login(&mut change, user.id, at).await?;
-        user.last_login_at = Some(at);
-        change.record(Event::new("session.create", AuditObject::Session(session.id))).await?;
-        change.commit().await?;
-        Ok(NewSession { token, session, user })
     }
 
     /// Ends the session that the call was made with.

@@ -8,7 +8,8 @@ use picloud_manager::store::Store;
 use picloud_manager::users::{self, UserError};
 use serde_json::json;
 
-use crate::world::{OWNER, PASSWORD, World, config, id, name};
+use crate::test_store::TestStore;
+use crate::world::{Answer, OWNER, PASSWORD, World, config, id, name};
 
 fn without_owner() -> ManagerConfig {
     ManagerConfig { first_owner: None, ..config() }
@@ -65,13 +66,38 @@ async fn a_refused_setup_leaves_the_token_standing(store: &Store) {
     set_up(PASSWORD).await.is(201);
 }
 
-async fn a_restart_voids_the_link_of_the_start_before(store: &Store) {
-    let first = World::start_with(store, without_owner()).await.manager.setup_link().unwrap();
-    let world = World::start_with(store, without_owner()).await;
-    assert_ne!(world.manager.setup_link().unwrap(), first);
-    let old = first.rsplit('=').next().unwrap();
-    let body = json!({ "token": old, "username": "ada", "password": PASSWORD });
-    world.stranger().post("/auth/setup", body).await.problem(401, "wrong_setup_token");
+async fn set_up(world: &World, link: &str, username: &str) -> Answer {
+    let token = link.rsplit('=').next().unwrap();
+    world.stranger().post("/auth/setup", json!({ "token": token, "username": username, "password": PASSWORD })).await
+}
+
+#[test]
+fn on_sqlite_a_restart_voids_the_link_of_the_start_before() {
+    crate::run(async || {
+        let test = TestStore::sqlite().await;
+        let first = World::start_with(&test.store, without_owner()).await.manager.setup_link().unwrap();
+        let world = World::start_with(&test.store, without_owner()).await;
+        assert_ne!(world.manager.setup_link().unwrap(), first);
+        set_up(&world, &first, "ada").await.problem(401, "wrong_setup_token");
+    });
+}
+
+#[test]
+fn on_postgres_the_link_of_each_node_serves_until_one_is_used_and_goes_stale_without_its_node() {
+    crate::run(async || {
+        let test = TestStore::postgres().await;
+        let links = [World::start_with(&test.store, without_owner()).await.manager.setup_link().unwrap()];
+        let later = World::start_with(&test.store, without_owner()).await;
+        let [first, second] = [&links[0], &later.manager.setup_link().unwrap()];
+        later.clock.advance(Duration::from_secs(30 * 60));
+        set_up(&later, first, "ada").await.problem(401, "wrong_setup_token");
+        let node = World::start_with(&test.store, without_owner()).await;
+        let third = node.manager.setup_link().unwrap();
+        set_up(&node, second, "ada").await.is(201);
+        for used_up in [second, &third] {
+            set_up(&node, used_up, "eve").await.problem(401, "wrong_setup_token");
+        }
+    });
 }
 
 async fn a_user_made_at_the_command_line_voids_the_link(store: &Store) {
@@ -145,7 +171,6 @@ on_both! {
     the_owner_of_the_environment_is_inert_once_a_user_exists,
     a_setup_link_makes_one_owner_and_no_second,
     a_refused_setup_leaves_the_token_standing,
-    a_restart_voids_the_link_of_the_start_before,
     a_user_made_at_the_command_line_voids_the_link,
     a_fresh_instance_answers_hello_world_on_localhost,
     what_was_seeded_once_is_not_seeded_again,

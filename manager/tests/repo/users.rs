@@ -135,19 +135,25 @@ on_both! {
         assert_eq!(sessions::delete_of_user(&mut tx, ada.id, None).await.unwrap(), 1);
     }
 
-    async fn a_set_up_token_is_used_once_and_only_the_last_stands(test: TestStore) {
+    async fn set_up_tokens_stand_beside_each_other_until_they_are_stale(test: TestStore) {
         let mut tx = test.store.begin().await.unwrap();
         let (first, second) = (TokenHash::new([1; 32]), TokenHash::new([2; 32]));
-        setup_tokens::replace(&mut tx, &first, NOW).await.unwrap();
-        setup_tokens::replace(&mut tx, &second, NOW).await.unwrap();
-        assert!(!setup_tokens::take(&mut tx, &first).await.unwrap());
-        assert!(!setup_tokens::stands(&mut tx, &first).await.unwrap());
-        assert!(setup_tokens::stands(&mut tx, &second).await.unwrap());
-        assert!(setup_tokens::take(&mut tx, &second).await.unwrap());
-        assert!(!setup_tokens::take(&mut tx, &second).await.unwrap());
-        setup_tokens::replace(&mut tx, &first, NOW).await.unwrap();
+        let (later, much_later) = (NOW.plus(Duration::from_secs(60)), NOW.plus(Duration::from_secs(120)));
+        setup_tokens::insert(&mut tx, &first, NOW).await.unwrap();
+        setup_tokens::insert(&mut tx, &second, later).await.unwrap();
+        let mut standing = async |after| {
+            let first = setup_tokens::stands(&mut tx, &first, after).await.unwrap();
+            (first, setup_tokens::stands(&mut tx, &second, after).await.unwrap())
+        };
+        let before = NOW.minus(Duration::from_secs(1));
+        assert_eq!([standing(before).await, standing(NOW).await, standing(later).await], [(true, true), (false, true), (false, false)]);
+        assert!(setup_tokens::touch(&mut tx, &first, much_later).await.unwrap());
+        assert!(setup_tokens::stands(&mut tx, &first, later).await.unwrap());
+        setup_tokens::delete_until(&mut tx, later).await.unwrap();
+        assert!(!setup_tokens::touch(&mut tx, &second, much_later).await.unwrap(), "it is gone");
+        assert!(setup_tokens::stands(&mut tx, &first, before).await.unwrap());
         setup_tokens::clear(&mut tx).await.unwrap();
-        assert!(!setup_tokens::take(&mut tx, &first).await.unwrap());
+        assert!(!setup_tokens::stands(&mut tx, &first, before).await.unwrap());
     }
 
     async fn a_value_from_a_newer_version_is_corrupt_and_named(test: TestStore) {

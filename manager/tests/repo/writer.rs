@@ -111,6 +111,21 @@ fn weight(rows: &[Execution]) -> u64 {
 }
 
 on_both! {
+    async fn of_a_script_that_is_gone_nothing_is_remembered(test: TestStore) {
+        let log = Log::start(&test.store, policy(&test.store, 0, 1));
+        log.offer(5, Outcome::Success);
+        assert_eq!(weight(&log.rows(None).await), 1);
+        log.writer.retain_scripts(|id| id == log.script_id);
+        log.clock.advance(Duration::from_secs(2));
+        log.offer(5, Outcome::Success);
+        assert_eq!(weight(&log.rows(None).await), 6, "one for itself and the four that had none");
+        log.writer.retain_scripts(|id| id != log.script_id);
+        log.clock.advance(Duration::from_secs(2));
+        log.offer(1, Outcome::Success);
+        assert_eq!(weight(&log.rows(None).await), 7, "the four before are forgotten");
+        assert_eq!(log.counted().await, 11, "and counted all the same");
+    }
+
     async fn every_record_of_a_burst_is_kept_once(test: TestStore) {
         let log = Log::start(&test.store, policy(&test.store, 1, 50_000));
         log.offer(20_000, Outcome::Success);
