@@ -10,6 +10,7 @@ mod hex;
 mod housekeeping;
 mod manager;
 mod publish;
+mod purge;
 pub mod repo;
 pub mod secret;
 mod seed;

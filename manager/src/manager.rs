@@ -20,6 +20,7 @@ use crate::api::{self, ApiState};
 use crate::execution_writer::ExecutionWriter;
 use crate::housekeeping::Housekeeping;
 use crate::publish::{PublishTiming, Publisher};
+use crate::purge::Purge;
 use crate::repo::RepoError;
 use crate::secret::NewPassword;
 use crate::secret::key_file::SecretKey;
@@ -166,6 +167,9 @@ impl Manager {
             setup_link: kept_link,
         };
         let housekeeping = tokio::spawn(housekeeping.run());
+        let purge = Purge::new(store.clone(), Arc::clone(&clock), execution_log.clone());
+        let purging = tokio::spawn(purge.clone().keep_purging());
+
         let desk = Desk { audited: audited.clone(), publisher };
         let (passwords, throttle) = (PasswordSlot::new(), Arc::<LoginThrottle>::default());
         let checker = Checker::new(Arc::clone(&executor), config.limits);
@@ -180,18 +184,18 @@ impl Manager {
             ),
             users: UserService::new(desk.clone(), passwords, throttle),
             api_keys: ApiKeyService::new(desk.clone()),
-            apps: AppService::new(desk.clone()),
+            apps: AppService::new(desk.clone(), purge.clone()),
             members: MemberService::new(desk.clone()),
             audit: AuditService::new(store.clone()),
             domains: DomainService::new(desk.clone(), admin_hosts.clone(), urls.clone()),
-            scripts: ScriptService::new(desk.clone(), checker.clone(), urls.clone()),
+            scripts: ScriptService::new(desk.clone(), checker.clone(), urls.clone(), Arc::clone(&snapshot)),
             routes: RouteService::new(desk, urls, Arc::clone(&snapshot), admin_hosts),
             executions: ExecutionService::new(store.clone(), execution_log),
             invoke: InvokeService::new(store.clone(), clock, snapshot, executor, checker),
         };
         let max_request_body_bytes = config.max_request_body_bytes;
         let state = ApiState { services: Arc::new(services), max_request_body_bytes };
-        let tasks = publishing.into_iter().chain([noting, housekeeping]).collect();
+        let tasks = publishing.into_iter().chain([noting, housekeeping, purging]).collect();
         Ok(Manager { store, state, setup_link, last_use, tasks })
     }
 

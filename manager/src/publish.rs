@@ -1,12 +1,14 @@
 //! The publisher: committed rows -> a new immutable snapshot -> swap.
 //!
 //! One task does it all, so that publishes follow one another and any number of waiting changes become one. It loads
-//! only the apps that changed. It must not know why they changed, nor ever publish what is not committed.
+//! only what changed. It must not know why that changed, nor ever publish what is not committed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use picloud_executor::Executor;
+use picloud_shared::id::AppId;
+use picloud_shared::route::Route;
 use picloud_shared::script::LimitPolicy;
 use picloud_shared::snapshot::{PublishedApp, Snapshot, SnapshotCell};
 use tokio::sync::{Notify, watch};
@@ -14,9 +16,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
-use crate::repo::snapshot::{AppRows, Loaded, load_all, load_app};
+use crate::repo::config::AppChange;
+use crate::repo::snapshot::{AppRows, Loaded, RowProblem, load_all, load_app, load_parts};
 use crate::repo::{RepoError, config};
-use crate::store::Store;
+use crate::store::{Conn, Store};
 use crate::survive::{survive, survive_now};
 
 /// How soon a publish that failed is tried again; each time after that twice as long, up to the poll.
@@ -148,9 +151,8 @@ impl PublishingTask {
             return self.publish_all().await;
         };
         let mut changes = Vec::with_capacity(changed.len());
-        for id in changed {
-            let loaded = load_app(&mut read, &self.limits, id).await?;
-            let app = arrange(loaded, publishable).pop();
+        for (id, change) in changed {
+            let app = self.load_changed(&mut read, &current, id, change).await?;
             changes.push((id, app));
         }
         drop(read);
@@ -158,6 +160,22 @@ impl PublishingTask {
         self.executor.prepare(&apps, &current).await;
         self.swap(current.with_apps(version, changes));
         Ok(())
+    }
+
+    /// An app as it is after a change; `None` where it is gone or cannot be published.
+    async fn load_changed(
+        &self,
+        read: &mut Conn,
+        current: &Snapshot,
+        id: AppId,
+        change: AppChange,
+    ) -> Result<Option<Arc<PublishedApp>>, RepoError> {
+        let (AppChange::Parts(parts), Some(app)) = (change, current.app(id)) else {
+            return Ok(arrange(load_app(read, &self.limits, id).await?, publishable).pop());
+        };
+        let (changes, problems) = load_parts(read, &self.limits, id, &parts).await?;
+        tell(&problems);
+        Ok(arrange_app(id, || told(app.with(changes))))
     }
 
     /// Builds the snapshot from all rows. Apps of the snapshot that the store does not have go.
@@ -210,26 +228,34 @@ impl Health {
 
 /// Arranges each app by itself. What cannot be published is told of, and the rest serves.
 fn arrange(loaded: Loaded, publish: impl Fn(AppRows) -> PublishedApp) -> Vec<Arc<PublishedApp>> {
-    for problem in &loaded.problems {
-        warn!(app_id = %problem.app_id, "{problem}");
+    tell(&loaded.problems);
+    loaded.apps.into_iter().filter_map(|rows| arrange_app(rows.app.id, || publish(rows))).collect()
+}
+
+fn arrange_app(id: AppId, publish: impl FnOnce() -> PublishedApp) -> Option<Arc<PublishedApp>> {
+    let published = survive_now("arranging an app", publish);
+    if published.is_none() {
+        error!(app_id = %id, "an app is left out: its rows cannot be arranged");
     }
-    let arrange_one = |rows: AppRows| {
-        let id = rows.app.id;
-        let published = survive_now("arranging an app", || publish(rows));
-        if published.is_none() {
-            error!(app_id = %id, "an app is left out: its rows cannot be arranged");
-        }
-        published.map(Arc::new)
-    };
-    loaded.apps.into_iter().filter_map(arrange_one).collect()
+    published.map(Arc::new)
 }
 
 fn publishable(AppRows { app, record_policy, claims, scripts, routes }: AppRows) -> PublishedApp {
-    let (published, astray) = PublishedApp::new(app, claims, scripts, routes);
+    told(PublishedApp::new(app, claims, scripts, routes)).with_record_policy(record_policy)
+}
+
+fn tell(problems: &[RowProblem]) {
+    for problem in problems {
+        warn!(app_id = %problem.app_id, "{problem}");
+    }
+}
+
+/// The app, once it is told which of its routes are left out.
+fn told((app, astray): (PublishedApp, Vec<Arc<Route>>)) -> PublishedApp {
     for route in astray {
         warn!(app_id = %route.app_id, route_id = %route.id, "a route is left out: it leads to no published endpoint, or the app's routes spread too far with it");
     }
-    published.with_record_policy(record_policy)
+    app
 }
 
 #[cfg(test)]

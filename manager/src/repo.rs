@@ -7,6 +7,7 @@ pub mod apps;
 pub mod audit;
 mod column;
 pub mod config;
+pub mod deleted_apps;
 pub mod domains;
 pub mod error;
 pub mod executions;

@@ -8,7 +8,7 @@ use picloud_shared::route::{HostSelector, Route, RouteMethod, RoutePattern};
 use picloud_shared::script::ScriptKind;
 
 use crate::repo::apps;
-use crate::repo::config::{self, InstanceFlag};
+use crate::repo::config::{self, InstanceFlag, Part};
 use crate::repo::domains;
 use crate::repo::scripts::Script;
 use crate::service::app::insert_app;
@@ -38,7 +38,7 @@ pub(crate) async fn seed(audited: &AuditedStore) -> Result<(), ServiceError> {
     if apps::count_scripts(&mut change, app_id).await? == 0 {
         publish_hello(&mut change, app_id).await?;
     }
-    change.commit_app(app_id).await?;
+    change.commit_part(app_id, Part::App).await?;
     Ok(())
 }
 

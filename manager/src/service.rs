@@ -3,6 +3,7 @@
 
 pub(crate) mod api_key;
 pub(crate) mod app;
+pub(crate) mod app_limit;
 pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod authorize;

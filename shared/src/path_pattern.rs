@@ -1,5 +1,6 @@
 //! Request paths, and the patterns that routes match them with.
 
+mod param_shape;
 mod request_path;
 
 use std::borrow::Cow;
@@ -8,6 +9,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+pub use param_shape::{InvalidParamShape, ParamShape};
 use request_path::decode_segment;
 pub use request_path::{InvalidPath, RequestPath};
 
@@ -133,6 +135,11 @@ impl PathPattern {
     /// The names of the parameters, from the left.
     pub fn param_names(&self) -> impl Iterator<Item = &str> {
         self.raw_segments().filter_map(|raw| self.param_name(raw))
+    }
+
+    /// Where its parameters stand.
+    pub fn param_shape(&self) -> ParamShape {
+        self.segments().map(|segment| matches!(segment, Segment::Param(_))).collect()
     }
 
     /// The path's shape: two patterns of one shape match the same paths. Parameter names do not count, encodings are

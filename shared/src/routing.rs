@@ -19,7 +19,7 @@ use http::Method;
 use crate::domain_pattern::Host;
 use crate::path_pattern::RequestPath;
 use crate::request::Params;
-use crate::route::{Route, RouteMethod, RoutePattern};
+use crate::route::{Route, RouteMethod};
 use crate::snapshot::{PublishedApp, Snapshot};
 
 use method_set::MethodSet;
@@ -211,9 +211,4 @@ pub fn dispatch<'s>(snapshot: &'s Snapshot, host: &Host<'_>, path: &RequestPath<
         host_params: claim.host_params,
         verdict: claim.app.routes().find(host, path, method),
     }
-}
-
-/// Whether two patterns of one app conflict: the same host key, path shape and method.
-pub fn conflicts(a: &RoutePattern, b: &RoutePattern) -> bool {
-    a.method == b.method && a.host.shape_key() == b.host.shape_key() && a.path.shape_key() == b.path.shape_key()
 }

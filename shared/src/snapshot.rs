@@ -3,6 +3,7 @@
 //! A snapshot is never changed: a change of one app makes a new snapshot that shares all other apps with the old.
 
 mod published_app;
+mod published_script;
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use crate::domain_pattern::{DomainPattern, Host};
 use crate::id::{AppId, ScriptId};
 use crate::request::Params;
 
-pub use published_app::{ProgramKey, PublishedApp, PublishedScript, ScriptRow};
+pub use published_app::{AppChanges, Now, PublishedApp};
+pub use published_script::{ProgramKey, PublishedScript, ScriptRow};
 
 /// A claim as the host table holds it.
 #[derive(Debug, Clone)]
@@ -83,8 +85,8 @@ impl Snapshot {
         let mut next = Self { version, ..self.clone() };
         let changes: Vec<_> = changes.into_iter().collect();
         // All removals come first, so that what moves from one app to another arrives whichever is named first.
-        for (id, _) in &changes {
-            next.remove(*id);
+        for (id, now) in &changes {
+            next.remove(*id, now.as_deref());
         }
         for app in changes.into_iter().filter_map(|(_, app)| app) {
             next.insert(app);
@@ -92,7 +94,8 @@ impl Snapshot {
         next
     }
 
-    fn remove(&mut self, id: AppId) {
+    /// Removes an app, but for the scripts that it has afterwards as well.
+    fn remove(&mut self, id: AppId, now: Option<&PublishedApp>) {
         let Some(old) = self.apps.get(&id).cloned() else {
             return;
         };
@@ -104,8 +107,10 @@ impl Snapshot {
                 table.remove_mut(key);
             }
         }
-        for script in old.scripts() {
-            self.scripts.remove_mut(&script.row.id);
+        for script in old.scripts().map(|script| script.row.id) {
+            if now.is_none_or(|now| now.script(script).is_none()) {
+                self.scripts.remove_mut(&script);
+            }
         }
     }
 
@@ -118,8 +123,10 @@ impl Snapshot {
             let (table, key) = self.table_of(pattern);
             table.insert_mut(key.into(), Claim { app: Arc::clone(&app), label });
         }
-        for script in app.scripts() {
-            self.scripts.insert_mut(script.row.id, app.app().id);
+        for script in app.scripts().map(|script| script.row.id) {
+            if self.scripts.get(&script) != Some(&app.app().id) {
+                self.scripts.insert_mut(script, app.app().id);
+            }
         }
         self.apps.insert_mut(app.app().id, app);
     }
@@ -168,7 +175,7 @@ mod tests {
     fn app(number: u128, claims: &[&str]) -> Arc<PublishedApp> {
         let app = App { id: id(number), slug: format!("app-{number}").parse().unwrap() };
         let claims = claims.iter().map(|claim| claim.parse().unwrap()).collect();
-        let script = published_app::tests::module(number, "m", &[]);
+        let script = published_script::tests::module(number, "m", &[]);
         Arc::new(PublishedApp::new(app, claims, vec![script], Vec::new()).0)
     }
 

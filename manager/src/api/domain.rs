@@ -71,7 +71,7 @@ problems! {
     ClaimProblems {
         "404": "`not_found`",
         "409": "`domain_claimed` (with `conflict`), `host_reserved`",
-        "422": "`invalid`, `public_suffix`",
+        "422": "`invalid`, `public_suffix`, `app_limit_reached` (with `limit` and `ceiling`)",
     }
     ReleaseProblems { "404": "`not_found`", "409": "`domain_in_use` (with `routes`)" }
 }

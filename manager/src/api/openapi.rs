@@ -46,9 +46,9 @@ pub(crate) struct Problem {
     column: Option<u32>,
     /// Of `invalid_source`: the name of the script that imports this one and would no longer compile, if it is that.
     importer: Option<String>,
-    /// Of `limit_over_ceiling`: the limit's name.
+    /// Of `limit_over_ceiling` and `app_limit_reached`: the limit's name.
     limit: Option<String>,
-    /// Of `limit_over_ceiling`: the most that the operator allows.
+    /// Of `limit_over_ceiling`: the most that the operator allows. Of `app_limit_reached`: the most that an app may have.
     ceiling: Option<u64>,
     /// Of `insufficient_scope`: the scope that the key lacks.
     scope: Option<String>,

@@ -24,6 +24,10 @@ const STORE_RETRY: Duration = Duration::from_secs(2);
 /// When a caller may come back after too much was asked at once.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 
+/// Why a route is refused with which a search would spread too far.
+pub(crate) const ROUTES_TOO_AMBIGUOUS: &str =
+    "the app's routes have their parameters in too many different places; put this one's where others have them";
+
 /// What is wrong with one field.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub(crate) struct FieldError {
@@ -279,6 +283,14 @@ impl From<ServiceError> for ApiError {
                     .with("ceiling", limit.ceiling)
                     .with("errors", [FieldError::new(&field, detail)])
             }
+            E::AppLimit(limit) => {
+                let (name, ceiling) = (limit.as_str(), limit.ceiling());
+                let detail = format!("an app has at most {ceiling} {}", name.replace('_', " "));
+                unprocessable("app_limit_reached", detail.clone())
+                    .with("limit", name)
+                    .with("ceiling", ceiling)
+                    .with("errors", [FieldError::new(limit.field(), detail)])
+            }
             E::HostNotClaimed => {
                 let detail = "the route's host lies in no domain of the app; claim the domain first";
                 unprocessable("host_not_claimed", detail.to_owned()).with("errors", [FieldError::new("host", detail)])
@@ -293,6 +305,11 @@ impl From<ServiceError> for ApiError {
             }
             E::NotPublished => {
                 conflict("not_published", "the script is not published; the log says what is wrong with it")
+            }
+            E::RoutesTooAmbiguous => {
+                let detail = ROUTES_TOO_AMBIGUOUS;
+                unprocessable("routes_too_ambiguous", detail.to_owned())
+                    .with("errors", [FieldError::new("path", detail)])
             }
             E::RouteConflict { other } => conflict("route_conflict", "another route of the app takes these requests")
                 .with("conflict", other.map(|other| RouteView::from(*other))),

@@ -49,13 +49,13 @@ problems! {
     CreateProblems {
         "404": "`not_found`",
         "409": "`route_conflict` (with `conflict`, the other route)",
-        "422": "`invalid`, `host_not_claimed`, `module_not_routable`",
+        "422": "`invalid`, `host_not_claimed`, `module_not_routable`, `routes_too_ambiguous`, `app_limit_reached` (with `limit` and `ceiling`)",
     }
     UpdateProblems {
         "404": "`not_found`",
         "409": "`route_conflict` (with `conflict`, the other route)",
         "412": "`precondition_failed`",
-        "422": "`invalid`, `host_not_claimed`, `module_not_routable`",
+        "422": "`invalid`, `host_not_claimed`, `module_not_routable`, `routes_too_ambiguous`",
     }
     DeleteProblems { "404": "`not_found`", "412": "`precondition_failed`" }
 }

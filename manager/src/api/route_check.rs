@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use crate::api::ApiState;
 use crate::api::extract::{Body, Caller, Object, parse_method};
 use crate::api::openapi::problems;
-use crate::api::problem::{ApiError, FieldError};
+use crate::api::problem::{ApiError, FieldError, ROUTES_TOO_AMBIGUOUS};
 use crate::api::route_body::{HostKind, PatternBody, RouteView};
 use crate::api::schema::{self, AppName, ScriptName};
 use crate::service::route_check::{Match, MatchedRoute, RouteReport, Verdict};
@@ -60,7 +60,7 @@ struct DraftRoute {
 
 #[derive(Serialize, ToSchema)]
 struct RouteCheck {
-    /// Whether the route could be saved: no errors and no conflicts.
+    /// Whether the route could be saved as it is: no errors and no conflicts.
     valid: bool,
     errors: Vec<FieldError>,
     /// Routes that take the very same requests.
@@ -79,6 +79,15 @@ impl RouteCheck {
         }
         if report.module_not_routable {
             errors.push(FieldError::new("script_id", "a module cannot answer requests"));
+        }
+        if report.too_ambiguous {
+            errors.push(FieldError::new("path", ROUTES_TOO_AMBIGUOUS));
+        }
+        if let Some(most) = report.app_is_full {
+            errors.push(FieldError::new("path", format!("an app has at most {most} routes")));
+        }
+        if report.unreadable_conflict {
+            errors.push(FieldError::new("path", "a route that cannot be read takes these requests; delete it first"));
         }
         let conflicts = RouteView::all(report.conflicts);
         let valid = errors.is_empty() && conflicts.is_empty();

@@ -115,14 +115,14 @@ problems! {
     CreateProblems {
         "404": "`not_found`",
         "409": "`script_name_taken`",
-        "422": "`invalid`, `invalid_source` (with `line` and `column`), `limit_over_ceiling` (with `limit` and `ceiling`)",
+        "422": "`invalid`, `invalid_source` (with `line` and `column`), `limit_over_ceiling` and `app_limit_reached` (with `limit` and `ceiling`)",
     }
     CheckProblems { "404": "`not_found`", "422": "`invalid`, `limit_over_ceiling`" }
     UpdateProblems {
         "404": "`not_found`",
         "409": "`script_name_taken`, `script_in_use` (with `routes` and `importers`)",
         "412": "`precondition_failed`",
-        "422": "`invalid`, `invalid_source` (with `line`, `column`, `importer`), `limit_over_ceiling`",
+        "422": "`invalid`, `invalid_source` (with `line`, `column`, `importer`), `limit_over_ceiling`, `app_limit_reached`",
     }
     DeleteProblems {
         "404": "`not_found`",

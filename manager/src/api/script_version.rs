@@ -79,7 +79,7 @@ problems! {
     RestoreProblems {
         "404": "`not_found`",
         "412": "`precondition_failed`",
-        "422": "`invalid_source` (with `line`, `column`, `importer`), `limit_over_ceiling`",
+        "422": "`invalid_source` (with `line`, `column`, `importer`), `limit_over_ceiling`, `app_limit_reached`",
     }
 }
 

@@ -8,6 +8,7 @@ use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::execution::{ExecutionFailure, LogLine, Outcome, RedactedHeaders};
 use picloud_shared::id::{ApiKeyId, AppId, AuditId, DomainId, ExecutionId, RouteId, ScriptId, SessionId, UserId};
 use picloud_shared::name::{AppName, AppSlug, Email, KeyName, ScriptName, Username};
+use picloud_shared::path_pattern::ParamShape;
 use picloud_shared::route::RouteMethod;
 use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
 use sqlx::postgres::PgRow;
@@ -157,6 +158,7 @@ stored_as_text!(
     IpAddr,
     KeyName,
     Outcome,
+    ParamShape,
     RouteMethod,
     ScriptKind,
     ScriptName,

@@ -1,8 +1,8 @@
 //! The version of the published configuration, the changes that led to it, and the instance's flags.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use picloud_shared::id::AppId;
+use picloud_shared::id::{AppId, DomainId, RouteId, ScriptId};
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -33,14 +33,93 @@ impl InstanceFlag {
     }
 }
 
+/// Which part of an app a change is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The app itself, or so much of it that it is read as a whole.
+    App,
+    /// One of its scripts, and where that is gone its routes with it.
+    Script(ScriptId),
+    /// One of its routes.
+    Route(RouteId),
+    /// One of its claims.
+    Domain(DomainId),
+}
+
+/// What changed of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppChange {
+    /// All of it, perhaps: it may be new or gone.
+    Whole,
+    /// These parts.
+    Parts(ChangedParts),
+}
+
+/// The parts of an app that changed, each of which may be gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangedParts {
+    /// Scripts.
+    pub scripts: BTreeSet<ScriptId>,
+    /// Routes.
+    pub routes: BTreeSet<RouteId>,
+    /// Whether any of the claims changed.
+    pub claims: bool,
+}
+
+/// Parts of one app that are read one by one; of more the whole app is.
+const MAX_PARTS: usize = 64;
+
 /// One row of the changes.
 struct Change {
     version: u64,
     kind: String,
     id: Uuid,
+    /// Nothing where the whole app is meant, whose id stands in `id` then.
+    app_id: Option<AppId>,
 }
 
-from_row!(Change { version, kind, id });
+from_row!(Change { version, kind, id, app_id });
+
+impl Part {
+    /// The stable word for the kind, and the id.
+    fn columns(self, app: AppId) -> (&'static str, Uuid) {
+        match self {
+            Self::App => (APP, app.as_uuid()),
+            Self::Script(id) => ("script", id.as_uuid()),
+            Self::Route(id) => ("route", id.as_uuid()),
+            Self::Domain(id) => ("domain", id.as_uuid()),
+        }
+    }
+
+    /// The app and its part that a row is about; `None` for a row of a newer node.
+    fn read(change: &Change) -> Option<(AppId, Self)> {
+        let part = match change.kind.as_str() {
+            APP => return Some((AppId::from_uuid(change.id), Self::App)),
+            "script" => Self::Script(ScriptId::from_uuid(change.id)),
+            "route" => Self::Route(RouteId::from_uuid(change.id)),
+            "domain" => Self::Domain(DomainId::from_uuid(change.id)),
+            _ => return None,
+        };
+        Some((change.app_id?, part))
+    }
+}
+
+impl AppChange {
+    fn add(&mut self, part: Part) {
+        let Self::Parts(parts) = self else {
+            return;
+        };
+        match part {
+            Part::App => *self = Self::Whole,
+            Part::Domain(_) => parts.claims = true,
+            Part::Script(id) => drop(parts.scripts.insert(id)),
+            Part::Route(id) => drop(parts.routes.insert(id)),
+        }
+        if matches!(self, Self::Parts(parts) if parts.scripts.len() + parts.routes.len() > MAX_PARTS) {
+            *self = Self::Whole;
+        }
+    }
+}
 
 /// Which secret key the store was made with.
 struct KeyFingerprint {
@@ -49,17 +128,17 @@ struct KeyFingerprint {
 
 from_row!(KeyFingerprint { value });
 
-/// The kind of a change of an app, the only one there is.
+/// The kind of a change of a whole app.
 const APP: &str = "app";
 
 statements! {
     LOCK = "SELECT version AS count FROM config_version",
         "SELECT version AS count FROM config_version FOR UPDATE";
     BUMP = "UPDATE config_version SET version = version + 1 RETURNING version AS count";
-    INSERT_CHANGE = "INSERT INTO config_changes (version, kind, id) VALUES ($1, $2, $3)";
+    INSERT_CHANGE = "INSERT INTO config_changes (version, kind, id, app_id) VALUES ($1, $2, $3, $4)";
     PRUNE_CHANGES = "DELETE FROM config_changes WHERE version <= $1";
     CURRENT_VERSION = "SELECT version AS count FROM config_version";
-    LIST_CHANGES = "SELECT version, kind, id FROM config_changes WHERE version > $1 ORDER BY version";
+    LIST_CHANGES = "SELECT version, kind, id, app_id FROM config_changes WHERE version > $1 ORDER BY version";
     TELL_OTHER_NODES = "SELECT 1", "SELECT pg_notify('picloud_changes', '')";
     FLAG = "SELECT COUNT(*) AS count FROM instance WHERE key = $1";
     SET_FLAG = "INSERT INTO instance (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
@@ -75,11 +154,12 @@ pub(crate) async fn lock(conn: &mut Conn) -> Result<(), RepoError> {
     })
 }
 
-/// Notes, within the change's own transaction, that the app changed or went; the new version.
-pub async fn bump(conn: &mut Conn, app_id: AppId) -> Result<u64, RepoError> {
+/// Notes, within the change's own transaction, that a part of the app changed or went; the new version.
+pub async fn bump(conn: &mut Conn, app_id: AppId, part: Part) -> Result<u64, RepoError> {
+    let (kind, id) = part.columns(app_id);
     on_db!(conn, db => {
         let version = sqlx::query_as::<_, Count>(BUMP.on(db)).fetch_one(&mut *db).await?.count;
-        let query = sqlx::query(INSERT_CHANGE.on(db)).bind(integer(version)).bind(APP).bind(app_id.as_uuid());
+        let query = sqlx::query(INSERT_CHANGE.on(db)).bind(integer(version)).bind(kind).bind(id).bind(app_id.as_uuid());
         query.execute(&mut *db).await?;
         let gone = version.saturating_sub(KEPT_CHANGES);
         sqlx::query(PRUNE_CHANGES.on(db)).bind(integer(gone)).execute(db).await?;
@@ -100,8 +180,8 @@ pub async fn current_version(conn: &mut Conn) -> Result<u64, RepoError> {
     on_db!(conn, db => Ok(sqlx::query_as::<_, Count>(CURRENT_VERSION.on(db)).fetch_one(db).await?.count))
 }
 
-/// The apps that changed since `version`, each once; `None` when that is not known any more and all must be loaded.
-pub async fn changes_since(conn: &mut Conn, version: u64) -> Result<Option<Vec<AppId>>, RepoError> {
+/// What changed since `version`, app by app; `None` when that is not known any more and all must be loaded.
+pub async fn changes_since(conn: &mut Conn, version: u64) -> Result<Option<BTreeMap<AppId, AppChange>>, RepoError> {
     let current = current_version(conn).await?;
     let changes: Vec<Change> = on_db!(conn, db => {
         Ok(sqlx::query_as(LIST_CHANGES.on(db)).bind(integer(version)).fetch_all(db).await?)
@@ -110,10 +190,15 @@ pub async fn changes_since(conn: &mut Conn, version: u64) -> Result<Option<Vec<A
     // unknown kind that a newer node wrote it.
     let complete = version <= current
         && changes.iter().zip(version + 1..).all(|(change, expected)| change.version == expected)
-        && changes.len() as u64 >= current - version
-        && changes.iter().all(|change| change.kind == APP);
-    let apps: BTreeSet<AppId> = changes.iter().map(|change| AppId::from_uuid(change.id)).collect();
-    Ok(complete.then(|| apps.into_iter().collect()))
+        && changes.len() as u64 >= current - version;
+    let parts = changes.iter().map(Part::read).collect::<Option<Vec<_>>>();
+    Ok(parts.filter(|_| complete).map(|parts| {
+        let mut apps = BTreeMap::new();
+        for (app, part) in parts {
+            apps.entry(app).or_insert_with(|| AppChange::Parts(ChangedParts::default())).add(part);
+        }
+        apps
+    }))
 }
 
 /// Whether the flag is set.

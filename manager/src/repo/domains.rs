@@ -5,7 +5,7 @@ use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::id::{AppId, DomainId};
 
 use crate::repo::RepoError;
-use crate::repo::column::{Listed, from_row, listed};
+use crate::repo::column::{Count, Listed, from_row, listed};
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
@@ -35,6 +35,7 @@ statements! {
     LIST_OVERLAPPING_EXACT = "SELECT id, app_id, pattern, created_at FROM domains \
         WHERE shape_key = $1 OR shape_key = $2 ORDER BY id";
     LIST_OVERLAPPING_WILDCARD = "SELECT id, app_id, pattern, created_at FROM domains WHERE parent = $1 ORDER BY id";
+    COUNT = "SELECT COUNT(*) AS count FROM domains WHERE app_id = $1";
     DELETE = "DELETE FROM domains WHERE id = $1";
 }
 
@@ -66,6 +67,11 @@ pub async fn list(
         Ok(query.bind(i64::from(limit)).fetch_all(db).await?)
     })?;
     Ok(listed(rows))
+}
+
+/// How many claims the app has.
+pub async fn count(conn: &mut Conn, app_id: AppId) -> Result<u64, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, Count>(COUNT.on(db)).bind(app_id.as_uuid()).fetch_one(db).await?.count))
 }
 
 /// The claim of that shape, whosever it is.

@@ -3,14 +3,14 @@
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::id::{AppId, RouteId, ScriptId};
-use picloud_shared::path_pattern::{PathKind, PathPattern};
+use picloud_shared::path_pattern::{ParamShape, PathKind, PathPattern};
 use picloud_shared::route::{HostSelector, Route, RoutePattern};
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::repo::RepoError;
-use crate::repo::column::{IdOf, Lenient, Listed, StoreRow, listed};
+use crate::repo::column::{Count, IdOf, Lenient, Listed, StoreRow, from_row, listed};
 use crate::repo::error::Cause;
 use crate::repo::statement::statements;
 use crate::store::conn::on_db;
@@ -59,6 +59,13 @@ fn unreadable(column: &str, source: impl Into<Cause>) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: source.into() }
 }
 
+/// A row of one shape.
+struct Shape {
+    shape: ParamShape,
+}
+
+from_row!(Shape { shape });
+
 /// What the pattern of a route is stored as.
 struct PatternColumns<'p> {
     host_kind: &'static str,
@@ -67,6 +74,7 @@ struct PatternColumns<'p> {
     path_kind: &'static str,
     path: &'p str,
     path_shape: Vec<u8>,
+    param_shape: ParamShape,
     method: &'static str,
 }
 
@@ -82,6 +90,7 @@ impl<'p> PatternColumns<'p> {
             path_kind: pattern.path.kind().as_str(),
             path: pattern.path.as_str(),
             path_shape: Sha256::digest(pattern.path.shape_key()).to_vec(),
+            param_shape: pattern.path.param_shape(),
             method: pattern.method.as_str(),
         }
     }
@@ -98,7 +107,7 @@ macro_rules! select {
 
 statements! {
     INSERT = "INSERT INTO routes (id, app_id, script_id, host_kind, host, host_key, path_kind, path, path_shape, \
-        method, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+        method, created_at, param_shape) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     FIND = select!("WHERE id = $1");
     FIND_APP = "SELECT app_id AS id FROM routes WHERE id = $1";
     LIST_OF_SCRIPT = select!("WHERE script_id = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"),
@@ -107,8 +116,20 @@ statements! {
         select!("WHERE app_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3");
     FIND_CONFLICT = select!("WHERE app_id = $1 AND host_key = $2 AND path_shape = $3 AND method = $4");
     UPDATE = "UPDATE routes SET script_id = $1, host_kind = $2, host = $3, host_key = $4, path_kind = $5, path = $6, \
-        path_shape = $7, method = $8 WHERE id = $9 AND app_id = $10";
+        path_shape = $7, method = $8, param_shape = $9 WHERE id = $10 AND app_id = $11";
     DELETE = "DELETE FROM routes WHERE id = $1";
+    COUNT = "SELECT COUNT(*) AS count FROM routes WHERE app_id = $1";
+    // From each shape to the next one in the index: the app's other routes of a shape are not read.
+    LIST_PARAM_SHAPES = "WITH RECURSIVE shapes (shape) AS ( \
+        SELECT MIN(param_shape) FROM routes WHERE app_id = $1 AND ($2 IS NULL OR id <> $2) \
+        UNION ALL SELECT (SELECT MIN(param_shape) FROM routes WHERE app_id = $1 AND param_shape > shape \
+        AND ($2 IS NULL OR id <> $2)) FROM shapes WHERE shape IS NOT NULL) \
+        SELECT shape FROM shapes WHERE shape IS NOT NULL",
+        "WITH RECURSIVE shapes (shape) AS ( \
+        SELECT MIN(param_shape) FROM routes WHERE app_id = $1 AND ($2::uuid IS NULL OR id <> $2) \
+        UNION ALL SELECT (SELECT MIN(param_shape) FROM routes WHERE app_id = $1 AND param_shape > shape \
+        AND ($2::uuid IS NULL OR id <> $2)) FROM shapes WHERE shape IS NOT NULL) \
+        SELECT shape FROM shapes WHERE shape IS NOT NULL";
 }
 
 /// Stores a route.
@@ -121,7 +142,8 @@ pub async fn insert(conn: &mut Conn, route: &StoredRoute) -> Result<(), RepoErro
     on_db!(conn, db => {
         let query = sqlx::query(INSERT.on(db)).bind(r.id.as_uuid()).bind(r.app_id.as_uuid()).bind(r.script_id.as_uuid());
         let query = query.bind(p.host_kind).bind(p.host).bind(p.host_key).bind(p.path_kind).bind(p.path);
-        query.bind(p.path_shape).bind(p.method).bind(route.created_at.as_millis()).execute(db).await?;
+        let query = query.bind(p.path_shape).bind(p.method).bind(route.created_at.as_millis());
+        query.bind(p.param_shape.as_str()).execute(db).await?;
         Ok(())
     })
 }
@@ -173,6 +195,23 @@ async fn list(
     Ok(listed(rows))
 }
 
+/// How many routes the app has.
+pub async fn count(conn: &mut Conn, app_id: AppId) -> Result<u64, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, Count>(COUNT.on(db)).bind(app_id.as_uuid()).fetch_one(db).await?.count))
+}
+
+/// Where the parameters of the app's routes stand, each shape once; without what only the route `except` has.
+pub async fn list_param_shapes(
+    conn: &mut Conn,
+    app_id: AppId,
+    except: Option<RouteId>,
+) -> Result<Vec<ParamShape>, RepoError> {
+    on_db!(conn, db => {
+        let query = sqlx::query_as(LIST_PARAM_SHAPES.on(db)).bind(app_id.as_uuid()).bind(except.map(RouteId::as_uuid));
+        Ok(query.fetch_all(db).await?.into_iter().map(|Shape { shape }| shape).collect())
+    })
+}
+
 /// The route of the app that takes exactly the requests of the pattern.
 pub async fn find_conflict(
     conn: &mut Conn,
@@ -196,6 +235,7 @@ pub async fn update(conn: &mut Conn, route: &Route) -> Result<bool, RepoError> {
     on_db!(conn, db => {
         let query = sqlx::query(UPDATE.on(db)).bind(route.script_id.as_uuid()).bind(p.host_kind).bind(p.host);
         let query = query.bind(p.host_key).bind(p.path_kind).bind(p.path).bind(p.path_shape).bind(p.method);
+        let query = query.bind(p.param_shape.as_str());
         let done = query.bind(route.id.as_uuid()).bind(route.app_id.as_uuid()).execute(db).await?;
         Ok(done.rows_affected() > 0)
     })

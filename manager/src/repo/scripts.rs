@@ -117,7 +117,8 @@ statements! {
         WHERE app_id = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"),
         concat!("SELECT ", columns!(), " FROM scripts \
         WHERE app_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3");
-    LIST_WITH_SOURCES = concat!("SELECT ", columns!(), ", source FROM scripts WHERE app_id = $1 ORDER BY id");
+    HOLDINGS = "SELECT COUNT(*) AS scripts, COALESCE(SUM(OCTET_LENGTH(source)), 0) AS source_bytes FROM scripts \
+        WHERE app_id = $1";
     UPDATE = "UPDATE scripts SET name = $1, kind = $2, description = $3, timeout_ms = $4, sandbox = $5, \
         execute_access = $6, updated_at = $7 WHERE id = $8";
     UPDATE_SOURCE = "UPDATE scripts SET source = $1, imports = $2, updated_at = $3, version = version + 1 \
@@ -199,12 +200,20 @@ pub async fn list(
     Ok(listed(rows))
 }
 
-/// All scripts of the app with their sources, for checking what a change does to the others.
-pub async fn list_with_sources(conn: &mut Conn, app_id: AppId) -> Result<Vec<Listed<Script>>, RepoError> {
-    let rows = on_db!(conn, db => {
-        Ok(sqlx::query_as(LIST_WITH_SOURCES.on(db)).bind(app_id.as_uuid()).fetch_all(db).await?)
-    })?;
-    Ok(listed(rows))
+/// How many scripts an app has, and how long their sources are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holdings {
+    /// Scripts.
+    pub scripts: u64,
+    /// Bytes of all current sources.
+    pub source_bytes: u64,
+}
+
+from_row!(Holdings { scripts, source_bytes });
+
+/// What the app has.
+pub async fn holdings(conn: &mut Conn, app_id: AppId) -> Result<Holdings, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as(HOLDINGS.on(db)).bind(app_id.as_uuid()).fetch_one(db).await?))
 }
 
 /// Stores everything that is not the source, its version or its imports; whether the script exists.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use futures_util::TryStreamExt;
 use picloud_shared::app::App;
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::execution::{RecordPolicy, RedactedHeaders};
@@ -10,7 +11,7 @@ use picloud_shared::id::{AppId, ScriptId};
 use picloud_shared::name::{AppSlug, ScriptName};
 use picloud_shared::route::Route;
 use picloud_shared::script::{ExecuteAccess, LimitPolicy, Sandbox, ScriptKind, ScriptSource};
-use picloud_shared::snapshot::ScriptRow;
+use picloud_shared::snapshot::{AppChanges, Now, ScriptRow};
 use sqlx::FromRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use crate::repo::RepoError;
 use crate::repo::column::{StoreRow, from_row};
+use crate::repo::config::ChangedParts;
 use crate::repo::routes::StoredRoute;
 use crate::repo::statement::statements;
 use crate::store::conn::{FUNCTION_TIMEOUT, LOAD_TIMEOUT, on_db};
@@ -124,6 +126,17 @@ statements! {
     SCRIPTS = scripts!("ORDER BY id");
     ROUTES_OF_APP = routes!("WHERE app_id = $1 ORDER BY id");
     ROUTES = routes!("ORDER BY id");
+    SCRIPT = scripts!("WHERE app_id = $1 AND id = $2");
+    ROUTE = routes!("WHERE app_id = $1 AND id = $2");
+}
+
+/// Which rows of a table.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    All,
+    App(AppId),
+    /// The one row of the app with that id.
+    One(AppId, Uuid),
 }
 
 /// Loads one app; no apps and no problems when it does not exist. Call it within [`crate::store::Store::begin_read`].
@@ -131,7 +144,7 @@ statements! {
 /// # Errors
 /// [`RepoError::Unavailable`].
 pub async fn load_app(conn: &mut Conn, limits: &LimitPolicy, id: AppId) -> Result<Loaded, RepoError> {
-    load(conn, limits, Some(id), [APP, DOMAINS_OF_APP, SCRIPTS_OF_APP, ROUTES_OF_APP]).await
+    load(conn, limits, Of::App(id), [APP, DOMAINS_OF_APP, SCRIPTS_OF_APP, ROUTES_OF_APP]).await
 }
 
 /// Loads all apps. Call it within [`crate::store::Store::begin_read`].
@@ -139,20 +152,59 @@ pub async fn load_app(conn: &mut Conn, limits: &LimitPolicy, id: AppId) -> Resul
 /// # Errors
 /// [`RepoError::Unavailable`].
 pub async fn load_all(conn: &mut Conn, limits: &LimitPolicy) -> Result<Loaded, RepoError> {
-    load(conn, limits, None, [APPS, DOMAINS, SCRIPTS, ROUTES]).await
+    load(conn, limits, Of::All, [APPS, DOMAINS, SCRIPTS, ROUTES]).await
+}
+
+/// Loads the parts of one app that changed. Call it within [`crate::store::Store::begin_read`].
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn load_parts(
+    conn: &mut Conn,
+    limits: &LimitPolicy,
+    app: AppId,
+    parts: &ChangedParts,
+) -> Result<(AppChanges, Vec<RowProblem>), RepoError> {
+    let (mut changes, mut problems) = (AppChanges::default(), Vec::new());
+    if parts.claims {
+        let claims: Vec<(AppId, Claim)> = rows(conn, DOMAINS_OF_APP, Of::App(app), "domain", &mut problems).await?;
+        changes.claims = Some(claims.into_iter().map(|(_, claim)| claim.pattern).collect());
+    }
+    for id in &parts.scripts {
+        let known_problems = problems.len();
+        let found = rows(conn, SCRIPT, Of::One(app, id.as_uuid()), "script", &mut problems).await?;
+        let found = within_limits(found, limits, &mut problems).pop().map(|(_, row)| row);
+        changes.scripts.push((*id, now(found, problems.len() > known_problems)));
+    }
+    for id in &parts.routes {
+        let known_problems = problems.len();
+        let found: Vec<(AppId, StoredRoute)> =
+            rows(conn, ROUTE, Of::One(app, id.as_uuid()), "route", &mut problems).await?;
+        let found = found.into_iter().next().map(|(_, stored)| stored.route);
+        changes.routes.push((*id, now(found, problems.len() > known_problems)));
+    }
+    Ok((changes, problems))
+}
+
+fn now<T>(found: Option<T>, has_problem: bool) -> Now<T> {
+    match found {
+        Some(found) => Now::Is(found),
+        None if has_problem => Now::Unfit,
+        None => Now::Gone,
+    }
 }
 
 async fn load(
     conn: &mut Conn,
     limits: &LimitPolicy,
-    id: Option<AppId>,
+    of: Of,
     [apps, domains, scripts, routes]: [Dialects; 4],
 ) -> Result<Loaded, RepoError> {
     let mut problems = Vec::new();
-    let apps: Vec<(AppId, AppColumns)> = rows(conn, apps, id, "app", &mut problems).await?;
-    let mut claims = by_app(rows(conn, domains, id, "domain", &mut problems).await?, |claim: Claim| claim.pattern);
-    let scripts: Vec<(AppId, ScriptColumns)> = rows(conn, scripts, id, "script", &mut problems).await?;
-    let mut routes = by_app(rows(conn, routes, id, "route", &mut problems).await?, |stored: StoredRoute| stored.route);
+    let apps: Vec<(AppId, AppColumns)> = rows(conn, apps, of, "app", &mut problems).await?;
+    let mut claims = by_app(rows(conn, domains, of, "domain", &mut problems).await?, |claim: Claim| claim.pattern);
+    let scripts: Vec<(AppId, ScriptColumns)> = rows(conn, scripts, of, "script", &mut problems).await?;
+    let mut routes = by_app(rows(conn, routes, of, "route", &mut problems).await?, |stored: StoredRoute| stored.route);
     let mut scripts = by_app(within_limits(scripts, limits, &mut problems), |script| script);
     let apps = apps.into_iter().map(|(_, AppColumns { id, slug, redacted_headers, record_bodies })| AppRows {
         app: App { id, slug },
@@ -164,25 +216,31 @@ async fn load(
     Ok(Loaded { apps: apps.collect(), problems })
 }
 
-/// The readable ones among the rows, each with the app that it belongs to.
+/// The readable ones among the rows, each with the app that it belongs to. They are read one by one: at no moment does
+/// all that the database sent stand beside what is made of it.
 async fn rows<T>(
     conn: &mut Conn,
     statement: Dialects,
-    app_id: Option<AppId>,
+    of: Of,
     kind: &'static str,
     problems: &mut Vec<RowProblem>,
 ) -> Result<Vec<(AppId, T)>, RepoError>
 where
     T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send,
 {
-    let time = if app_id.is_some() { FUNCTION_TIMEOUT } else { LOAD_TIMEOUT };
+    let time = if matches!(of, Of::All) { LOAD_TIMEOUT } else { FUNCTION_TIMEOUT };
     on_db!(time, conn, db => {
-        let mut query = sqlx::query(statement.on(db));
-        if let Some(id) = app_id {
-            query = query.bind(id.as_uuid());
+        let query = sqlx::query(statement.on(db));
+        let query = match of {
+            Of::All => query,
+            Of::App(app) => query.bind(app.as_uuid()),
+            Of::One(app, id) => query.bind(app.as_uuid()).bind(id),
+        };
+        let (mut rows, mut found) = (query.fetch(db), Vec::new());
+        while let Some(row) = rows.try_next().await? {
+            found.extend(readable(&row, kind, problems));
         }
-        let rows = query.fetch_all(db).await?;
-        Ok(rows.iter().filter_map(|row| readable(row, kind, problems)).collect())
+        Ok(found)
     })
 }
 

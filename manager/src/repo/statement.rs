@@ -34,6 +34,7 @@ pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
         apps::CATALOGUE,
         audit::CATALOGUE,
         config::CATALOGUE,
+        deleted_apps::CATALOGUE,
         domains::CATALOGUE,
         members::CATALOGUE,
         routes::CATALOGUE,

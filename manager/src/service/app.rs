@@ -5,9 +5,12 @@ use picloud_shared::id::AppId;
 use picloud_shared::name::{AppName, AppSlug};
 use serde_json::{Value, json};
 
+use crate::purge::{Purge, purge_within};
 use crate::repo::RepoError;
 use crate::repo::apps::{self, App};
 use crate::repo::audit::AuditObject;
+use crate::repo::config::Part;
+use crate::repo::deleted_apps::{self, DeletedApp};
 use crate::repo::members::{self, Member};
 use crate::repo::role::{AppRole, InstanceRole};
 use crate::service::authorize::{Access, Actor, AppRef, Capability};
@@ -18,6 +21,7 @@ use crate::service::revision::{Precondition, Revision};
 
 pub(crate) struct AppService {
     desk: Desk,
+    purge: Purge,
 }
 
 /// What a new app begins with.
@@ -46,8 +50,8 @@ fn audited(app: &App) -> Value {
 }
 
 impl AppService {
-    pub(crate) fn new(desk: Desk) -> Self {
-        Self { desk }
+    pub(crate) fn new(desk: Desk, purge: Purge) -> Self {
+        Self { desk, purge }
     }
 
     pub(crate) async fn list(
@@ -86,7 +90,7 @@ impl AppService {
         let member = Member { app_id: app.id, user_id: actor.user.id, role: AppRole::AppAdmin, joined_at: change.at };
         members::insert(&mut change, &member).await?;
         let access = actor.access(&mut change, &AppRef::Id(app.id)).await?;
-        self.desk.publish(change, app.id).await?;
+        self.desk.publish(change, app.id, Part::App).await?;
         Ok(access)
     }
 
@@ -125,7 +129,7 @@ impl AppService {
         let id = access.app.id;
         let event = Event::new("app.update", AuditObject::App(id)).in_app(id);
         change.record(event.before(audited(&old)).after(audited(&access.app))).await?;
-        self.desk.publish(change, id).await?;
+        self.desk.publish(change, id, Part::App).await?;
         Ok(access)
     }
 
@@ -156,9 +160,16 @@ impl AppService {
             return Err(ServiceError::HasScripts { script_count });
         }
         apps::delete(&mut change, id).await?;
+        let deleted_at = change.at;
+        deleted_apps::insert(&mut change, &DeletedApp { id, deleted_at }).await?;
+        if !self.desk.store.is_sqlite() {
+            purge_within(&mut change, id).await?;
+        }
         let event = Event::new("app.delete", AuditObject::App(id)).in_app(id);
         change.record(event.before(before)).await?;
-        self.desk.publish(change, id).await
+        let published = self.desk.publish(change, id, Part::App).await;
+        self.purge.ring();
+        published
     }
 }
 

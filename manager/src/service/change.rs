@@ -14,7 +14,7 @@ use crate::audit_chain::AuditChain;
 use crate::publish::Publisher;
 use crate::repo::api_keys;
 use crate::repo::audit::{AuditEntry, AuditObject};
-use crate::repo::config;
+use crate::repo::config::{self, Part};
 use crate::repo::sessions;
 use crate::repo::users::User;
 use crate::secret::key_file::SecretKey;
@@ -162,9 +162,9 @@ impl Change {
         Ok(self.tx.commit().await?)
     }
 
-    /// Commits a change of an app; the version that it led to.
-    pub(crate) async fn commit_app(mut self, app: AppId) -> Result<u64, ServiceError> {
-        let version = config::bump(&mut self.tx, app).await?;
+    /// Commits a change of a part of an app; the version that it led to.
+    pub(crate) async fn commit_part(mut self, app: AppId, part: Part) -> Result<u64, ServiceError> {
+        let version = config::bump(&mut self.tx, app, part).await?;
         self.tx.commit().await?;
         Ok(version)
     }
@@ -210,12 +210,12 @@ impl Desk {
         Ok((change, Actor { user, credential, remote_ip: actor.remote_ip }))
     }
 
-    /// Commits a change of an app and returns once requests are answered by it.
+    /// Commits a change of a part of an app and returns once requests are answered by it.
     ///
     /// # Errors
     /// Beside those of committing, [`ServiceError::NotLiveYet`], with the change kept.
-    pub(crate) async fn publish(&self, change: Change, app: AppId) -> Result<(), ServiceError> {
-        let version = change.commit_app(app).await?;
+    pub(crate) async fn publish(&self, change: Change, app: AppId, part: Part) -> Result<(), ServiceError> {
+        let version = change.commit_part(app, part).await?;
         Ok(self.publisher.publish(version).await?)
     }
 }

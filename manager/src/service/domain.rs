@@ -9,8 +9,10 @@ use serde_json::json;
 use crate::repo::Listed;
 use crate::repo::apps;
 use crate::repo::audit::AuditObject;
+use crate::repo::config::Part;
 use crate::repo::domains::{self, Domain};
 use crate::repo::routes;
+use crate::service::app_limit::admit_domain;
 use crate::service::authorize::{Access, Actor, AppRef, Capability};
 use crate::service::change::{Change, Desk, Event};
 use crate::service::error::ServiceError;
@@ -63,8 +65,9 @@ impl DomainService {
             self.refuse_foreign(&actor, &mut change, &access, &pattern, other).await?;
         }
         let app_id = access.app.id;
+        admit_domain(&mut change, app_id).await?;
         let domain = insert_domain(&mut change, app_id, pattern).await?;
-        self.desk.publish(change, app_id).await?;
+        self.desk.publish(change, app_id, Part::Domain(domain.id)).await?;
         Ok(domain)
     }
 
@@ -127,7 +130,7 @@ impl DomainService {
         domains::delete(&mut change, id).await?;
         let event = Event::new("domain.delete", AuditObject::Domain(id)).in_app(app_id);
         change.record(event.before(before)).await?;
-        self.desk.publish(change, app_id).await
+        self.desk.publish(change, app_id, Part::Domain(id)).await
     }
 
     async fn refuse_in_use(&self, conn: &mut Conn, domain: &Domain) -> Result<(), ServiceError> {

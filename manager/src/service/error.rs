@@ -11,6 +11,7 @@ use crate::repo::apps::App;
 use crate::repo::scope::Scope;
 use crate::repo::scripts::ScriptMeta;
 use crate::repo::{Constraint, RepoError};
+use crate::service::app_limit::AppLimit;
 use crate::service::authorize::Capability;
 use crate::service::route_url::LocatedRoute;
 use crate::service::script_check::SourceProblem;
@@ -83,6 +84,8 @@ pub(crate) enum ServiceError {
     InvalidSource(SourceProblem),
     #[error("{0}")]
     LimitOverCeiling(LimitOverCeiling),
+    #[error("the app has as many {} as one may have", .0.as_str())]
+    AppLimit(AppLimit),
     #[error("the host lies in no claim of the app")]
     HostNotClaimed,
     #[error("a module cannot have routes")]
@@ -91,6 +94,8 @@ pub(crate) enum ServiceError {
     ModuleNotInvokable,
     #[error("the script is not published")]
     NotPublished,
+    #[error("the app's routes have their parameters in too many different places")]
+    RoutesTooAmbiguous,
     #[error("another route takes the same requests")]
     RouteConflict { other: Option<Box<LocatedRoute>> },
     #[error("the thing has changed since it was read")]

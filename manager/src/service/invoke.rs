@@ -88,7 +88,7 @@ impl InvokeService {
                 Arc::clone(app.script(id).ok_or(ServiceError::NotPublished)?)
             }
             Some(source) => {
-                let family = Family::load(&mut read, meta.app_id).await?;
+                let family = Family::load(&mut read, &snapshot, meta.app_id).await?;
                 drop(read);
                 Arc::new(self.unsaved(&family, meta, source).await?)
             }
@@ -114,7 +114,7 @@ impl InvokeService {
         let Script { meta, source } = draft;
         let ScriptMeta { id, name, kind, execute_access, .. } = meta;
         let row = ScriptRow { id, name, kind, version: 0, source, imports, limits, execute_access };
-        Ok(PublishedScript { row, program: None })
+        Ok(PublishedScript::unsaved(row))
     }
 }
 

@@ -12,9 +12,11 @@ use picloud_shared::snapshot::SnapshotCell;
 use serde_json::{Value, json};
 
 use crate::repo::audit::AuditObject;
+use crate::repo::config::Part;
 use crate::repo::routes::{self, StoredRoute};
 use crate::repo::scripts;
 use crate::repo::{Listed, RepoError};
+use crate::service::app_limit::admit_route;
 use crate::service::authorize::{Access, Actor, AppRef, Capability};
 use crate::service::change::{Change, Desk, Event};
 use crate::service::domain::claims_of;
@@ -124,8 +126,9 @@ impl RouteService {
         access.require(Capability::RouteWrite)?;
         let route = Route { id: RouteId::generate(change.at), app_id: meta.app_id, script_id: script, pattern };
         let claims = self.refuse_invalid(&mut change, &route).await?;
+        admit_route(&mut change, meta.app_id).await?;
         let stored = insert_route(&mut change, route).await?;
-        self.desk.publish(change, meta.app_id).await?;
+        self.desk.publish(change, meta.app_id, Part::Route(stored.route.id)).await?;
         Ok(self.urls.locate(stored, &claims))
     }
 
@@ -154,7 +157,7 @@ impl RouteService {
         routes::update(&mut change, &route).await?;
         let event = Event::new("route.update", AuditObject::Route(id)).in_app(route.app_id);
         change.record(event.before(audited(&old.route)).after(audited(&route))).await?;
-        self.desk.publish(change, route.app_id).await?;
+        self.desk.publish(change, route.app_id, Part::Route(id)).await?;
         Ok(self.urls.locate(StoredRoute { route, created_at: old.created_at }, &claims))
     }
 
@@ -181,7 +184,7 @@ impl RouteService {
         routes::delete(&mut change, id).await?;
         let event = Event::new("route.delete", AuditObject::Route(id)).in_app(app_id);
         change.record(event.before(before)).await?;
-        self.desk.publish(change, app_id).await
+        self.desk.publish(change, app_id, Part::Route(id)).await
     }
 
     /// Refuses a route that could not serve or stands already; the claims of its app.
@@ -196,15 +199,8 @@ impl RouteService {
         if !is_claimed(&route.pattern, &claims) {
             return Err(ServiceError::HostNotClaimed);
         }
-        let mut spread = Spread::default();
-        // A row that cannot be read serves nothing, so it takes no place.
-        let others = routes::list_of_app(conn, route.app_id, u32::MAX, None).await?;
-        for other in others.iter().flatten().filter(|other| other.route.id != route.id) {
-            spread.admit(&other.route.pattern.path);
-        }
-        if !spread.admit(&route.pattern.path) {
-            let detail = "the app's routes have their parameters in too many different places; put this one's where others have them";
-            return Err(ServiceError::invalid("path", detail));
+        if !spreads_within_bounds(conn, route.app_id, Some(route.id), &route.pattern).await? {
+            return Err(ServiceError::RoutesTooAmbiguous);
         }
         match routes::find_conflict(conn, route.app_id, &route.pattern).await? {
             Some(Ok(other)) if other.route.id == route.id => Ok(claims),
@@ -215,6 +211,20 @@ impl RouteService {
             None => Ok(claims),
         }
     }
+}
+
+/// Whether a search among the app's routes stays bounded with one more of that pattern, in the place of `except`.
+pub(crate) async fn spreads_within_bounds(
+    conn: &mut Conn,
+    app: AppId,
+    except: Option<RouteId>,
+    pattern: &RoutePattern,
+) -> Result<bool, ServiceError> {
+    let mut spread = Spread::default();
+    for shape in routes::list_param_shapes(conn, app, except).await? {
+        spread.admit(&shape);
+    }
+    Ok(spread.admit(&pattern.path.param_shape()))
 }
 
 /// Whether the hosts of the pattern lie within the app's claims.

@@ -9,17 +9,18 @@ use picloud_shared::id::{AppId, RouteId, ScriptId};
 use picloud_shared::path_pattern::RequestPath;
 use picloud_shared::request::Params;
 use picloud_shared::route::{Route, RoutePattern};
-use picloud_shared::routing::{AllowedMethods, Dispatch, RouteVerdict, conflicts, dispatch, shadows};
+use picloud_shared::routing::{AllowedMethods, Dispatch, RouteVerdict, dispatch, shadows};
 use picloud_shared::script::ScriptKind;
 use picloud_shared::snapshot::PublishedScript;
 
 use crate::repo::apps::App;
 use crate::repo::{routes, scripts};
+use crate::service::app_limit::{AppLimit, admit_route};
 use crate::service::authorize::{Access, Actor, AppRef, Capability};
 use crate::service::domain::claims_of;
 use crate::service::error::ServiceError;
 use crate::service::page::readable;
-use crate::service::route::{RouteService, is_claimed};
+use crate::service::route::{RouteService, is_claimed, spreads_within_bounds};
 use crate::service::route_url::LocatedRoute;
 
 /// What a route would meet.
@@ -28,6 +29,11 @@ pub(crate) struct RouteReport {
     pub host_not_claimed: bool,
     pub script_missing: bool,
     pub module_not_routable: bool,
+    pub too_ambiguous: bool,
+    /// The app has as many routes as one may have: that many.
+    pub app_is_full: Option<u64>,
+    /// A route that cannot be read takes the very same requests.
+    pub unreadable_conflict: bool,
     pub conflicts: Vec<LocatedRoute>,
     pub shadows: Vec<LocatedRoute>,
 }
@@ -60,7 +66,8 @@ pub(crate) struct MatchedRoute {
 }
 
 impl RouteService {
-    /// Whether a route would be valid in the app, and what it would conflict with or take requests from.
+    /// Whether a route would be valid in the app, and what it would conflict with or take requests from. It asks what saving
+    /// asks ([`RouteService::create`]), so that what it lets through can be saved.
     pub(crate) async fn check(
         &self,
         actor: &Actor,
@@ -82,13 +89,18 @@ impl RouteService {
         };
         let claims = claims_of(&mut read, app).await?;
         report.host_not_claimed = !is_claimed(pattern, &claims);
+        report.too_ambiguous = !spreads_within_bounds(&mut read, app, except, pattern).await?;
+        if except.is_none() && matches!(admit_route(&mut read, app).await, Err(ServiceError::AppLimit(_))) {
+            report.app_is_full = Some(AppLimit::Routes.ceiling());
+        }
+        match routes::find_conflict(&mut read, app, pattern).await? {
+            Some(Ok(other)) if Some(other.route.id) == except => {}
+            Some(Ok(other)) => report.conflicts.push(self.urls.locate(other, &claims)),
+            Some(Err(other)) => report.unreadable_conflict = except.map(RouteId::as_uuid) != Some(other.id),
+            None => {}
+        }
         for stored in readable("route", routes::list_of_app(&mut read, app, u32::MAX, None).await?) {
-            if Some(stored.route.id) == except {
-                continue;
-            }
-            if conflicts(pattern, &stored.route.pattern) {
-                report.conflicts.push(self.urls.locate(stored, &claims));
-            } else if shadows(pattern, &stored.route.pattern) {
+            if Some(stored.route.id) != except && shadows(pattern, &stored.route.pattern) {
                 report.shadows.push(self.urls.locate(stored, &claims));
             }
         }

@@ -1,15 +1,20 @@
 //! Scripts: saving, changing and deleting them, by the rules of what depends on what.
 
+use std::sync::Arc;
+
 use picloud_shared::clock::Timestamp;
 use picloud_shared::id::{AppId, ScriptId};
 use picloud_shared::name::ScriptName;
 use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
+use picloud_shared::snapshot::SnapshotCell;
 use serde_json::{Value, json};
 
 use crate::repo::RepoError;
 use crate::repo::audit::AuditObject;
+use crate::repo::config::Part;
 use crate::repo::routes;
 use crate::repo::scripts::{self, Script, ScriptMeta};
+use crate::service::app_limit::{admit_script, admit_source};
 use crate::service::authorize::{Access, Actor, AppRef, Capability};
 use crate::service::change::{Change, Desk, Event};
 use crate::service::domain::claims_of;
@@ -27,6 +32,7 @@ pub(crate) struct ScriptService {
     pub(super) desk: Desk,
     checker: Checker,
     urls: UrlStyle,
+    snapshot: Arc<SnapshotCell>,
 }
 
 /// A script to be made.
@@ -179,8 +185,8 @@ impl Checked {
 }
 
 impl ScriptService {
-    pub(crate) fn new(desk: Desk, checker: Checker, urls: UrlStyle) -> Self {
-        Self { desk, checker, urls }
+    pub(crate) fn new(desk: Desk, checker: Checker, urls: UrlStyle, snapshot: Arc<SnapshotCell>) -> Self {
+        Self { desk, checker, urls, snapshot }
     }
 
     pub(crate) async fn list(
@@ -225,7 +231,7 @@ impl ScriptService {
     async fn family(&self, actor: &Actor, app_id: AppId) -> Result<Family, ServiceError> {
         let mut read = self.desk.store.begin_read().await?;
         actor.access(&mut read, &AppRef::Id(app_id)).await?.require(Capability::ScriptWrite)?;
-        Family::load(&mut read, app_id).await
+        Family::load(&mut read, &self.snapshot.load_full(), app_id).await
     }
 
     pub(crate) async fn create(&self, actor: &Actor, new: NewScript) -> Result<Script, ServiceError> {
@@ -242,8 +248,9 @@ impl ScriptService {
             let (mut change, actor) = self.desk.begin(actor).await?;
             actor.access(&mut change, &AppRef::Id(app_id)).await?.require(Capability::ScriptWrite)?;
             if family.is_current(&mut change, script.meta.id, kind == ScriptKind::Module).await? {
+                admit_script(&mut change, app_id, &script.source).await?;
                 insert_script(&mut change, &script, Some(&actor)).await?;
-                self.desk.publish(change, app_id).await?;
+                self.desk.publish(change, app_id, Part::Script(script.meta.id)).await?;
                 return Ok(script);
             }
         }
@@ -272,7 +279,7 @@ impl ScriptService {
                 return Ok(edit.old);
             }
             let family = match edit.needs_check() {
-                true => Some(Family::load(&mut read, edit.old.meta.app_id).await?),
+                true => Some(Family::load(&mut read, &self.snapshot.load_full(), edit.old.meta.app_id).await?),
                 false => None,
             };
             // Whoever held a connection while waiting for another would, ten at a time, keep all from going on.
@@ -320,6 +327,7 @@ impl ScriptService {
             self.refuse_routes(&mut change, &old.meta).await?;
         }
         if new.source != old.source {
+            admit_source(&mut change, app_id, &old.source, &new.source).await?;
             let by = Some(actor.user.id);
             let saved = scripts::update_source(&mut change, id, &new.source, &new.meta.imports, by, at).await?;
             new.meta.version = saved.ok_or(ServiceError::NotFound("script"))?;
@@ -328,7 +336,7 @@ impl ScriptService {
         scripts::update(&mut change, &new.meta).await?;
         let event = Event::new("script.update", AuditObject::Script(id)).in_app(app_id);
         change.record(event.before(audited(&old.meta)).after(audited(&new.meta))).await?;
-        self.desk.publish(change, app_id).await?;
+        self.desk.publish(change, app_id, Part::Script(id)).await?;
         Ok(new)
     }
 
@@ -368,7 +376,7 @@ impl ScriptService {
         scripts::delete(&mut change, id).await?;
         let event = Event::new("script.delete", AuditObject::Script(id)).in_app(app_id);
         change.record(event.before(before)).await?;
-        self.desk.publish(change, app_id).await
+        self.desk.publish(change, app_id, Part::Script(id)).await
     }
 }
 

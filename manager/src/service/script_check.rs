@@ -6,8 +6,10 @@ use std::sync::Arc;
 use picloud_executor::{CheckError, Executor, ModuleSources, SourceError};
 use picloud_shared::id::{AppId, ScriptId};
 use picloud_shared::name::ScriptName;
-use picloud_shared::script::{LimitPolicy, Limits, Sandbox, ScriptKind};
+use picloud_shared::script::{LimitPolicy, Limits, Sandbox, ScriptKind, ScriptSource};
+use picloud_shared::snapshot::Snapshot;
 
+use crate::repo::RepoError;
 use crate::repo::scripts::{self, Script, ScriptMeta};
 use crate::service::error::ServiceError;
 use crate::service::page::readable;
@@ -28,8 +30,18 @@ pub(crate) struct Family {
 }
 
 impl Family {
-    pub(crate) async fn load(conn: &mut Conn, app_id: AppId) -> Result<Self, ServiceError> {
-        let scripts = readable("script", scripts::list_with_sources(conn, app_id).await?);
+    /// The app's scripts as they are stored. Their sources are those that the snapshot holds anyway: only what is not
+    /// published, or not yet, is read.
+    pub(crate) async fn load(conn: &mut Conn, snapshot: &Snapshot, app_id: AppId) -> Result<Self, ServiceError> {
+        let metas = readable("script", scripts::list(conn, app_id, u32::MAX, None).await?);
+        let mut scripts = Vec::with_capacity(metas.len());
+        for meta in metas {
+            if let Some(source) = published_source(snapshot, &meta) {
+                scripts.push(Script { meta, source });
+            } else {
+                scripts.extend(stored(conn, meta.id).await?);
+            }
+        }
         Ok(Self { app_id, scripts })
     }
 
@@ -84,11 +96,27 @@ impl Family {
         found
     }
 
-    /// What a script of that id is checked against, once the draft is saved.
-    fn others(&self, draft: &Script, checked: ScriptId) -> ModuleSources {
+    /// All scripts, once the draft is saved.
+    fn with(&self, draft: &Script) -> ModuleSources {
         let saved = self.scripts.iter().filter(|script| script.meta.id != draft.meta.id).chain([draft]);
-        let others = saved.filter(|script| script.meta.id != checked);
-        others.map(|script| (script.meta.name.clone(), (script.meta.kind, script.source.clone()))).collect()
+        saved.map(|script| (script.meta.name.clone(), (script.meta.kind, script.source.clone()))).collect()
+    }
+}
+
+/// The source of that version, if it is what is published.
+fn published_source(snapshot: &Snapshot, meta: &ScriptMeta) -> Option<ScriptSource> {
+    let (_, script) = snapshot.script(meta.id)?;
+    (script.row.version == meta.version).then(|| script.row.source.clone())
+}
+
+/// A script as it is stored; nothing where its source cannot be read, as it is with every row of a list.
+async fn stored(conn: &mut Conn, id: ScriptId) -> Result<Option<Script>, ServiceError> {
+    match scripts::find(conn, id).await {
+        Err(error @ RepoError::Corrupt { .. }) => {
+            tracing::warn!(script_id = %id, error = &error as &dyn std::error::Error, "a script is left out of a list");
+            Ok(None)
+        }
+        found => Ok(found?),
     }
 }
 
@@ -115,35 +143,36 @@ impl Checker {
     /// Checks a draft as the next state of its script, and then all that import it; the names that it imports.
     pub(crate) async fn check(&self, family: &Family, draft: &Script) -> Result<Vec<ScriptName>, ServiceError> {
         let limits = self.limits(&draft.meta.sandbox, draft.meta.timeout_ms)?;
-        let imports = self.check_one(family, draft, draft, limits).await.map_err(|error| refused(error, None))?;
+        // What a script is checked against may hold the script itself: its own name is told apart first.
+        let saved = Arc::new(family.with(draft));
+        let imports = self.check_one(draft, limits, &saved).await.map_err(|error| refused(error, None))?;
         if draft.meta.kind == ScriptKind::Module {
             for importer in family.reached_by(&draft.meta.name) {
                 if importer.meta.id != draft.meta.id {
-                    self.check_importer(family, draft, importer).await?;
+                    self.check_importer(importer, &saved).await?;
                 }
             }
         }
         Ok(imports)
     }
 
-    async fn check_importer(&self, family: &Family, draft: &Script, importer: &Script) -> Result<(), ServiceError> {
+    async fn check_importer(&self, importer: &Script, saved: &Arc<ModuleSources>) -> Result<(), ServiceError> {
         // A ceiling that was lowered since must not keep the module from being changed.
         let limits = self.limits.resolve(&importer.meta.sandbox, importer.meta.timeout_ms);
         let limits = limits.unwrap_or(self.limits.ceilings);
-        let checked = self.check_one(family, draft, importer, limits).await;
+        let checked = self.check_one(importer, limits, saved).await;
         checked.map(drop).map_err(|error| refused(error, Some(importer.meta.name.clone())))
     }
 
     async fn check_one(
         &self,
-        family: &Family,
-        draft: &Script,
         checked: &Script,
         limits: Limits,
+        saved: &Arc<ModuleSources>,
     ) -> Result<Vec<ScriptName>, CheckError> {
-        let others = Arc::new(family.others(draft, checked.meta.id));
-        let (name, kind, source) = (checked.meta.name.clone(), checked.meta.kind, checked.source.clone());
-        Ok(self.executor.check(family.app_id, name, kind, source, limits, others).await?.imports)
+        let Script { meta, source } = checked;
+        let (name, source, saved) = (meta.name.clone(), source.clone(), Arc::clone(saved));
+        Ok(self.executor.check(meta.app_id, name, meta.kind, source, limits, saved).await?.imports)
     }
 }
 

@@ -38,6 +38,7 @@ macro_rules! on_both {
 }
 
 mod access;
+mod app_limits;
 mod apps;
 mod audit;
 mod auth;
@@ -50,6 +51,7 @@ mod members;
 mod openapi;
 mod outage;
 mod protocol;
+mod purge;
 mod routes;
 mod scripts;
 mod start;

@@ -153,6 +153,39 @@ async fn a_check_names_errors_conflicts_and_what_it_would_shadow(store: &Store) 
     assert_eq!(shop.owner.get("/apps/shop/routes").await.is(200)["items"].as_array().unwrap().len(), 2);
 }
 
+async fn what_a_check_lets_through_can_be_saved_and_nothing_else(store: &Store) {
+    let world = World::start(store).await;
+    let shop = shop(&world).await;
+    // Each route has its parameters in other places, so that the places that a path may come to double.
+    let path = |number: usize| -> String {
+        (0..10).map(|bit| if number >> bit & 1 == 0 { format!("/s{bit}") } else { format!("/:p{bit}") }).collect()
+    };
+    let (mut saved, mut refused) = (Vec::new(), Vec::new());
+    for number in 0..64 {
+        let route =
+            json!({ "host_kind": "any", "path_kind": "param", "path": path(number * 37 % 1024), "method": "GET" });
+        let check = json!({ "app_id": id(&shop.app), "route": route });
+        let checked = shop.owner.post("/routes:check", check).await.is(200);
+        let answer = shop.owner.post(&shop.routes(), route.clone()).await;
+        assert_eq!(checked["valid"], answer.status == 201, "{route}");
+        if answer.status == 201 {
+            saved.push(answer.json());
+            continue;
+        }
+        let detail = checked["errors"][0]["detail"].clone();
+        assert_eq!(checked["errors"], json!([{ "field": "path", "detail": detail }]));
+        let problem = answer.problem(422, "routes_too_ambiguous");
+        assert_eq!(problem["errors"], checked["errors"]);
+        refused.push(route);
+    }
+    assert!(saved.len() > 16 && !refused.is_empty(), "{} {}", saved.len(), refused.len());
+    // In the place of a route the same question is asked without it.
+    let (last, patch) = (saved.last().unwrap(), json!({ "path": refused[0]["path"] }));
+    let check = json!({ "app_id": id(&shop.app), "route": refused[0], "except_id": id(last) });
+    assert_eq!(shop.owner.post("/routes:check", check).await.is(200)["valid"], true);
+    shop.owner.patch(&format!("/routes/{}", id(last)), patch).await.is(200);
+}
+
 async fn a_match_tells_what_the_data_plane_does(store: &Store) {
     let world = World::start(store).await;
     let shop = shop(&world).await;
@@ -230,5 +263,6 @@ on_both! {
     of_many_equal_routes_at_once_one_is_bound,
     routes_that_could_not_serve_are_refused,
     a_check_names_errors_conflicts_and_what_it_would_shadow,
+    what_a_check_lets_through_can_be_saved_and_nothing_else,
     a_match_tells_what_the_data_plane_does,
 }

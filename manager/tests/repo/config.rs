@@ -1,33 +1,72 @@
 //! The published version, its changes, the instance's flags, and units of work.
 
-use picloud_manager::repo::config::{self, InstanceFlag, KEPT_CHANGES};
+use std::collections::BTreeMap;
+
+use picloud_manager::repo::config::{self, AppChange, ChangedParts, InstanceFlag, KEPT_CHANGES, Part};
 use picloud_manager::repo::{apps, users};
-use picloud_shared::id::AppId;
+use picloud_shared::id::{AppId, DomainId, RouteId, ScriptId};
 
 use crate::rows::{NOW, add_app, add_user, app};
 use crate::test_store::{TestStore, on_both};
+
+/// Apps of which all may have changed.
+fn whole(apps: &[AppId]) -> Option<BTreeMap<AppId, AppChange>> {
+    Some(apps.iter().map(|app| (*app, AppChange::Whole)).collect())
+}
 
 on_both! {
     async fn changes_are_told_once_each_and_only_when_committed(test: TestStore) {
         let (a, b) = (AppId::generate(NOW), AppId::generate(NOW));
         let mut tx = test.store.begin().await.unwrap();
         assert_eq!(config::current_version(&mut tx).await.unwrap(), 0);
-        assert_eq!(config::changes_since(&mut tx, 0).await.unwrap(), Some(vec![]));
+        assert_eq!(config::changes_since(&mut tx, 0).await.unwrap(), whole(&[]));
         for (app, version) in [(a, 1), (b, 2), (a, 3)] {
-            assert_eq!(config::bump(&mut tx, app).await.unwrap(), version);
+            assert_eq!(config::bump(&mut tx, app, Part::App).await.unwrap(), version);
         }
         tx.commit().await.unwrap();
         let mut tx = test.store.begin().await.unwrap();
-        config::bump(&mut tx, b).await.unwrap();
+        config::bump(&mut tx, b, Part::App).await.unwrap();
         drop(tx);
 
         let mut conn = test.store.begin_read().await.unwrap();
         assert_eq!(config::current_version(&mut conn).await.unwrap(), 3);
-        let mut both = vec![a, b];
-        both.sort();
-        assert_eq!(config::changes_since(&mut conn, 0).await.unwrap(), Some(both));
-        assert_eq!(config::changes_since(&mut conn, 2).await.unwrap(), Some(vec![a]));
-        assert_eq!(config::changes_since(&mut conn, 3).await.unwrap(), Some(vec![]));
+        let both = [a, b];
+        assert_eq!(config::changes_since(&mut conn, 0).await.unwrap(), whole(&both));
+        assert_eq!(config::changes_since(&mut conn, 2).await.unwrap(), whole(&[a]));
+        assert_eq!(config::changes_since(&mut conn, 3).await.unwrap(), whole(&[]));
+    }
+
+    async fn the_parts_that_changed_are_told_unless_they_are_many(test: TestStore) {
+        let (a, b, c) = (AppId::generate(NOW), AppId::generate(NOW), AppId::generate(NOW));
+        let (script, route, domain) = (ScriptId::generate(NOW), RouteId::generate(NOW), DomainId::generate(NOW));
+        let mut tx = test.store.begin().await.unwrap();
+        for (app, part) in [
+            (a, Part::Script(script)),
+            (b, Part::Route(route)),
+            (a, Part::Domain(domain)),
+            (a, Part::Script(script)),
+            (b, Part::App),
+            (b, Part::Script(script)),
+        ] {
+            config::bump(&mut tx, app, part).await.unwrap();
+        }
+        let parts = ChangedParts { scripts: [script].into(), routes: [].into(), claims: true };
+        let expected = BTreeMap::from([(a, AppChange::Parts(parts)), (b, AppChange::Whole)]);
+        assert_eq!(config::changes_since(&mut tx, 0).await.unwrap(), Some(expected));
+        for _ in 0..100 {
+            config::bump(&mut tx, c, Part::Route(RouteId::generate(NOW))).await.unwrap();
+        }
+        assert_eq!(config::changes_since(&mut tx, 6).await.unwrap(), whole(&[c]));
+    }
+
+    async fn a_change_of_the_release_before_is_of_the_whole_app(test: TestStore) {
+        let a = AppId::generate(NOW);
+        let mut tx = test.store.begin().await.unwrap();
+        config::bump(&mut tx, a, Part::App).await.unwrap();
+        tx.commit().await.unwrap();
+        test.tamper("UPDATE config_changes SET app_id = NULL").await;
+        let mut conn = test.store.begin_read().await.unwrap();
+        assert_eq!(config::changes_since(&mut conn, 0).await.unwrap(), whole(&[a]));
     }
 
     async fn who_is_too_far_behind_or_ahead_is_told_to_load_all(test: TestStore) {
@@ -36,11 +75,11 @@ on_both! {
         test.tamper(&format!("UPDATE config_version SET version = {first}")).await;
         let mut tx = test.store.begin().await.unwrap();
         for _ in 0..4 {
-            config::bump(&mut tx, a).await.unwrap();
+            config::bump(&mut tx, a, Part::App).await.unwrap();
         }
         tx.commit().await.unwrap();
         let mut conn = test.store.begin_read().await.unwrap();
-        assert_eq!(config::changes_since(&mut conn, first).await.unwrap(), Some(vec![a]));
+        assert_eq!(config::changes_since(&mut conn, first).await.unwrap(), whole(&[a]));
         assert_eq!(config::changes_since(&mut conn, first - 1).await.unwrap(), None, "a gap");
         assert_eq!(config::changes_since(&mut conn, 0).await.unwrap(), None, "a gap");
         assert_eq!(config::changes_since(&mut conn, first + 5).await.unwrap(), None, "a restored backup");
@@ -60,14 +99,14 @@ on_both! {
     async fn only_the_newest_changes_are_kept(test: TestStore) {
         let a = AppId::generate(NOW);
         let mut tx = test.store.begin().await.unwrap();
-        config::bump(&mut tx, a).await.unwrap();
+        config::bump(&mut tx, a, Part::App).await.unwrap();
         tx.commit().await.unwrap();
         test.tamper(&format!("UPDATE config_version SET version = {KEPT_CHANGES}")).await;
         let mut tx = test.store.begin().await.unwrap();
-        config::bump(&mut tx, a).await.unwrap();
+        config::bump(&mut tx, a, Part::App).await.unwrap();
         tx.commit().await.unwrap();
         // The first change is beyond reach, so inserting its row again meets no other.
-        test.tamper(&format!("INSERT INTO config_changes SELECT 1, kind, id FROM config_changes WHERE version = {}", KEPT_CHANGES + 1)).await;
+        test.tamper(&format!("INSERT INTO config_changes SELECT 1, kind, id, app_id FROM config_changes WHERE version = {}", KEPT_CHANGES + 1)).await;
     }
 
     async fn a_flag_is_set_once(test: TestStore) {

@@ -2,11 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use picloud_manager::repo::users;
+use picloud_manager::repo::{routes, users};
 use picloud_manager::store::migration::{HISTORY, Step};
 use picloud_manager::store::{DatabaseConfig, Store, StoreError};
+use picloud_shared::path_pattern::{PathKind, PathPattern};
 
-use crate::rows::{add_user, user};
+use crate::rows::{add_app, add_script, add_user, route, user};
 use crate::test_store::{TestStore, on_both, tamper_with_file};
 
 /// The product's history and one step more, as the next release would have it.
@@ -43,6 +44,46 @@ on_both! {
         assert!(matches!(refused, StoreError::NewerSchema { found: f, known: k } if (f, k) == (found, known)), "{refused}");
         let text = refused.to_string();
         assert!(text.contains(&found.to_string()) && text.contains(&known.to_string()), "{text}");
+    }
+
+    async fn routes_of_an_older_schema_get_the_shape_of_their_parameters(test: TestStore) {
+        let app = add_app(&test.store, "shop").await;
+        let script = add_script(&test.store, app.id, "page").await;
+        let mut tx = test.store.begin().await.unwrap();
+        let mut expected = Vec::new();
+        for (kind, path) in [
+            (PathKind::Exact, "/"),
+            (PathKind::Exact, "/:a/b/:c/d"),
+            (PathKind::Param, "/users/:id"),
+            (PathKind::Param, "/é/:_x/%2F:/"),
+            (PathKind::Prefix, "/*"),
+            (PathKind::Prefix, "//*"),
+            (PathKind::Prefix, "/:a/*/:b/*"),
+            (PathKind::Param, "/:a/b"),
+            (PathKind::Param, &"/b".repeat(64)),
+        ] {
+            let mut stored = route(app.id, script.meta.id, "/");
+            stored.route.pattern.path = PathPattern::parse(kind, path).unwrap();
+            expected.push(stored.route.pattern.path.param_shape().to_string());
+            routes::insert(&mut tx, &stored).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        test.store.close().await;
+        let step = HISTORY.iter().find(|step| step.name == "apps").unwrap();
+        for undo in [
+            "DROP INDEX routes_app_id_param_shape_idx",
+            "ALTER TABLE routes DROP COLUMN param_shape",
+            "ALTER TABLE config_changes DROP COLUMN app_id",
+            "DROP TABLE deleted_apps",
+            &format!("DELETE FROM _sqlx_migrations WHERE version = {}", step.version),
+        ] {
+            test.tamper(undo).await;
+        }
+        let store = Store::open(&test.config).await.unwrap();
+        let found = routes::list_param_shapes(&mut store.read().await.unwrap(), app.id, None).await.unwrap();
+        expected.sort();
+        expected.dedup();
+        assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
     }
 
     async fn an_edited_migration_is_refused(test: TestStore) {

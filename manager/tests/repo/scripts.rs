@@ -7,7 +7,7 @@ use picloud_manager::repo::scripts::{self, KEPT_VERSIONS, Script, ScriptMeta};
 use picloud_manager::repo::{Constraint, RepoError};
 use picloud_shared::id::{AppId, RouteId, ScriptId};
 use picloud_shared::path_pattern::{PathKind, PathPattern};
-use picloud_shared::route::{HostSelector, RouteMethod, RoutePattern};
+use picloud_shared::route::{HostSelector, Route, RouteMethod, RoutePattern};
 use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind};
 
 use crate::rows::{NOW, add_app, add_script, add_user, all as readable, route, script};
@@ -127,7 +127,42 @@ on_both! {
         let mut conn = test.store.read().await.unwrap();
         assert_eq!(readable(scripts::list(&mut conn, shop.id, 2, None).await.unwrap()), metas[..2]);
         assert_eq!(readable(scripts::list(&mut conn, shop.id, 2, Some(metas[1].id)).await.unwrap()), metas[2..]);
-        assert_eq!(readable(scripts::list_with_sources(&mut conn, shop.id).await.unwrap()), all);
+        let source_bytes = all.iter().map(|script| script.source.as_str().len() as u64).sum();
+        let held = scripts::holdings(&mut conn, shop.id).await.unwrap();
+        assert_eq!(held, scripts::Holdings { scripts: 3, source_bytes }, "bytes, not characters");
+        let nothing = scripts::holdings(&mut conn, AppId::generate(NOW)).await.unwrap();
+        assert_eq!(nothing, scripts::Holdings { scripts: 0, source_bytes: 0 });
+    }
+
+    async fn each_shape_of_parameters_is_listed_once(test: TestStore) {
+        let (shop, blog) = (add_app(&test.store, "shop").await, add_app(&test.store, "blog").await);
+        let [hello, other] = [add_script(&test.store, shop.id, "x").await, add_script(&test.store, blog.id, "x").await];
+        let mut tx = test.store.begin().await.unwrap();
+        assert_eq!(routes::list_param_shapes(&mut tx, shop.id, None).await.unwrap(), []);
+        let mut stored = Vec::new();
+        let paths = ["/a/b", "/u/:id", "/*", "/c/d", "/:x/:y/*", "/v/:id", "/u/:id/x"];
+        for (at, path) in paths.into_iter().enumerate() {
+            let kind = if path.ends_with('*') { PathKind::Prefix } else { PathKind::Param };
+            let app = if at < 6 { &hello.meta } else { &other.meta };
+            let mut new = route(app.app_id, app.id, "/");
+            new.route.pattern = pattern(kind, path);
+            routes::insert(&mut tx, &new).await.unwrap();
+            stored.push(new.route);
+        }
+        let mut shapes = async |app, except| -> Vec<String> {
+            let found = routes::list_param_shapes(&mut tx, app, except).await.unwrap();
+            found.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(shapes(shop.id, None).await, ["", "..", ".:", "::"]);
+        assert_eq!(shapes(shop.id, Some(stored[0].id)).await, ["", "..", ".:", "::"], "another has it as well");
+        assert_eq!(shapes(shop.id, Some(stored[2].id)).await, ["..", ".:", "::"]);
+        assert_eq!(shapes(shop.id, Some(stored[4].id)).await, ["", "..", ".:"]);
+        assert_eq!(shapes(blog.id, None).await, [".:."]);
+        assert_eq!(routes::count(&mut tx, shop.id).await.unwrap(), 6);
+        let moved = Route { pattern: pattern(PathKind::Param, "/:a"), ..stored[2].clone() };
+        assert!(routes::update(&mut tx, &moved).await.unwrap());
+        let found = routes::list_param_shapes(&mut tx, shop.id, None).await.unwrap();
+        assert_eq!(found.iter().map(|shape| shape.as_str()).collect::<Vec<_>>(), ["..", ".:", ":", "::"]);
     }
 
     async fn a_route_is_read_as_it_was_written(test: TestStore) {

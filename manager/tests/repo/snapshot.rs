@@ -1,10 +1,14 @@
 //! What the publisher loads.
 
+use std::collections::HashMap;
+
+use picloud_manager::repo::config::ChangedParts;
 use picloud_manager::repo::snapshot::{self, AppRows};
 use picloud_manager::repo::{domains, routes, scripts};
 use picloud_shared::execution::RecordPolicy;
-use picloud_shared::id::AppId;
+use picloud_shared::id::{AppId, ScriptId};
 use picloud_shared::script::LimitPolicy;
+use picloud_shared::snapshot::Now;
 
 use crate::rows::{NOW, add_app, add_script, domain, route};
 use crate::test_store::{TestStore, on_both};
@@ -47,6 +51,34 @@ on_both! {
         assert_eq!((script.limits.max_operations, script.limits.timeout.as_millis()), (7, 1_000));
         let nobody = snapshot::load_app(&mut tx, &LimitPolicy::default(), AppId::generate(NOW)).await.unwrap();
         assert!(nobody.apps.is_empty() && nobody.problems.is_empty());
+    }
+
+    async fn parts_of_an_app_are_loaded_alone_and_told_as_they_are_now(test: TestStore) {
+        let ids = seeded(&test).await;
+        let mut tx = test.store.begin_read().await.unwrap();
+        let all = snapshot::load_app(&mut tx, &LimitPolicy::default(), ids[0]).await.unwrap().apps.remove(0);
+        let foreign = snapshot::load_app(&mut tx, &LimitPolicy::default(), ids[1]).await.unwrap().apps.remove(0);
+        drop(tx);
+        let nobody = ScriptId::generate(NOW);
+        test.tamper(&format!("UPDATE scripts SET sandbox = '{{\"max_quarks\": 1}}' WHERE name = '{}' AND app_id = (SELECT id FROM apps WHERE slug = 'a')", all.scripts[0].name)).await;
+        let parts = ChangedParts {
+            scripts: [all.scripts[0].id, all.scripts[1].id, nobody, foreign.scripts[0].id].into(),
+            routes: [all.routes[0].id, foreign.routes[0].id].into(),
+            claims: true,
+        };
+        let mut tx = test.store.begin_read().await.unwrap();
+        let limits = LimitPolicy::default();
+        let (changes, problems) = snapshot::load_parts(&mut tx, &limits, ids[0], &parts).await.unwrap();
+        assert_eq!(changes.claims, Some(all.claims.clone()));
+        let of = |id| &changes.scripts.iter().find(|(script, _)| *script == id).unwrap().1;
+        assert!(matches!(of(all.scripts[0].id), Now::Unfit));
+        assert!(matches!(of(all.scripts[1].id), Now::Is(row) if row.source == all.scripts[1].source));
+        assert!(matches!(of(nobody), Now::Gone));
+        assert!(matches!(of(foreign.scripts[0].id), Now::Gone), "it is not of this app");
+        let routes: HashMap<_, _> = changes.routes.into_iter().collect();
+        assert_eq!(routes[&all.routes[0].id], Now::Is(all.routes[0].clone()));
+        assert_eq!(routes[&foreign.routes[0].id], Now::Gone);
+        assert_eq!(problems.iter().map(|problem| problem.id).collect::<Vec<_>>(), [all.scripts[0].id.as_uuid()]);
     }
 
     async fn all_apps_are_loaded(test: TestStore) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::path_pattern::{PathPattern, Segment};
+use crate::path_pattern::ParamShape;
 
 /// Places among an app's routes that one path may come to, for each of the three kinds of host. A search asks for one child
 /// at each, some 50 ns, on a thread that serves connections. Routes that people write for a program come to a few dozen.
@@ -20,11 +20,11 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Adds a route's path, unless one path could then come to more than 256 places; gives whether it was added.
-    pub fn admit(&mut self, path: &PathPattern) -> bool {
+    /// Adds the shape of a route's path, unless one path could then come to more than 256 places; gives whether it was added.
+    pub fn admit(&mut self, shape: &ParamShape) -> bool {
         let mut params = 0_u64;
-        let ways = path.segments().enumerate().map(|(depth, segment)| {
-            params |= u64::from(matches!(segment, Segment::Param(_))) << depth;
+        let ways = shape.params().enumerate().map(|(depth, is_param)| {
+            params |= u64::from(is_param) << depth;
             (depth, params)
         });
         let new: Vec<_> = ways.filter(|way| !self.places.contains(way)).collect();
@@ -39,11 +39,11 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::path_pattern::{PathKind, RequestPath};
+    use crate::path_pattern::{PathKind, PathPattern, RequestPath};
     use std::collections::BTreeSet;
 
-    fn param(text: &str) -> PathPattern {
-        PathPattern::parse(PathKind::Param, text).unwrap()
+    fn param(text: &str) -> ParamShape {
+        PathPattern::parse(PathKind::Param, text).unwrap().param_shape()
     }
 
     /// All paths of that many segments, each one of the given ones.

@@ -12,7 +12,7 @@ use picloud_shared::domain_pattern::{DomainPattern, Host};
 use picloud_shared::id::{AppId, RouteId, ScriptId};
 use picloud_shared::path_pattern::{PathKind, PathPattern, RequestPath};
 use picloud_shared::route::{HostSelector, Route, RouteMethod, RoutePattern};
-use picloud_shared::routing::{RouteTable, RouteVerdict, conflicts, shadows};
+use picloud_shared::routing::{RouteTable, RouteVerdict, shadows};
 use picloud_shared::snapshot::{PublishedApp, Snapshot};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -21,6 +21,11 @@ use proptest::test_runner::RngSeed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
+
+/// Whether the store would refuse one beside the other: they take the same requests.
+fn conflict(a: &RoutePattern, b: &RoutePattern) -> bool {
+    a.method == b.method && a.host.shape_key() == b.host.shape_key() && a.path.shape_key() == b.path.shape_key()
+}
 
 /// The same cases in each run: a run that fails can be repeated, and one that passes passes again.
 const SEED: RngSeed = RngSeed::Fixed(20_260_101);
@@ -200,7 +205,7 @@ proptest! {
         if same_host {
             winner.host = shadowed.host.clone();
         }
-        if conflicts(&winner, &shadowed) {
+        if conflict(&winner, &shadowed) {
             prop_assert!(!shadows(&winner, &shadowed));
         } else {
             prop_assert_eq!(shadows(&winner, &shadowed), shadows_by_trial(&winner, &shadowed));

@@ -9,7 +9,7 @@ use crate::repo::RepoError;
 use crate::repo::column::{from_row, integer};
 use crate::repo::statement::statements;
 use crate::store::Conn;
-use crate::store::conn::on_db;
+use crate::store::conn::{LOAD_TIMEOUT, on_db};
 
 /// Executions of one script, minute and outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,8 @@ statements! {
         duration_us_sum = execution_counters.duration_us_sum + excluded.duration_us_sum";
     LIST_COUNTERS = "SELECT app_id, script_id, minute, outcome, count, duration_us_sum FROM execution_counters \
         WHERE app_id = $1 AND minute >= $2 ORDER BY minute, script_id, outcome";
+    DELETE_OF_APP = "DELETE FROM execution_counters WHERE (app_id, script_id, minute, outcome) IN \
+        (SELECT app_id, script_id, minute, outcome FROM execution_counters WHERE app_id = $1 LIMIT $2)";
     DELETE_COUNTERS_BEFORE = "DELETE FROM execution_counters WHERE minute < $1";
 }
 
@@ -93,6 +95,17 @@ pub async fn list_counters(conn: &mut Conn, app_id: AppId, since: Timestamp) -> 
     on_db!(conn, db => {
         let query = sqlx::query_as::<_, Counter>(LIST_COUNTERS.on(db)).bind(app_id.as_uuid());
         Ok(query.bind(since.as_millis()).fetch_all(db).await?)
+    })
+}
+
+/// Deletes up to `limit` counters of the app; how many.
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn delete_of_app(conn: &mut Conn, app_id: AppId, limit: u32) -> Result<u64, RepoError> {
+    on_db!(LOAD_TIMEOUT, conn, db => {
+        let query = sqlx::query(DELETE_OF_APP.on(db)).bind(app_id.as_uuid()).bind(i64::from(limit));
+        Ok(query.execute(db).await?.rows_affected())
     })
 }
 

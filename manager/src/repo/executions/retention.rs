@@ -33,6 +33,7 @@ statements! {
         (SELECT id FROM executions WHERE id < $1 ORDER BY id LIMIT $2)";
     DELETE_OLDEST_OF_APP = "DELETE FROM executions WHERE id IN \
         (SELECT id FROM executions WHERE app_id = $1 ORDER BY id LIMIT $2)";
+    DELETE_OF_APP = "DELETE FROM executions WHERE app_id = $1";
     APPS_OVER = "SELECT app_id, COUNT(*) AS count FROM executions GROUP BY app_id HAVING COUNT(*) > $1";
     USAGE = "SELECT (SELECT COUNT(*) FROM executions) AS records, \
         (p.page_count - f.freelist_count) * s.page_size AS bytes \
@@ -64,6 +65,17 @@ pub async fn delete_oldest_of_app(conn: &mut Conn, app_id: AppId, limit: u32) ->
     on_db!(conn, db => {
         let query = sqlx::query(DELETE_OLDEST_OF_APP.on(db)).bind(app_id.as_uuid()).bind(i64::from(limit));
         Ok(query.execute(db).await?.rows_affected())
+    })
+}
+
+/// Deletes all executions of the app in one go.
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn delete_of_app(conn: &mut Conn, app_id: AppId) -> Result<(), RepoError> {
+    on_db!(LOAD_TIMEOUT, conn, db => {
+        sqlx::query(DELETE_OF_APP.on(db)).bind(app_id.as_uuid()).execute(db).await?;
+        Ok(())
     })
 }
 
