@@ -56,6 +56,7 @@ mod routes;
 mod scripts;
 mod start;
 mod users;
+mod versions;
 mod world;
 
 /// Runs a test on threads whose stacks suit scripts, its own among them.
