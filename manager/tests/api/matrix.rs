@@ -167,13 +167,7 @@ impl Stage {
     /// Makes a call on the target. What it names of the caller's own is made by `own`.
     async fn make(&self, operation: &str, client: &Client, own: Option<&Client>, target: &Target) -> Answer {
         let (method, template) = self.operations[operation].clone();
-        let mut path = template
-            .replace("{app}", &target.slug)
-            .replace("{script}", id(&target.script))
-            .replace("{route}", id(&target.route))
-            .replace("{domain}", id(&target.domain))
-            .replace("{user}", id(&target.user))
-            .replace("{version}", "1");
+        let mut path = self.address(&template, target);
         if let Some(own) = own.filter(|_| path.contains("{key}")) {
             let key = own.post("/api-keys", json!({ "name": "own", "scopes": ["apps:read"] })).await.is(201);
             path = path.replace("{key}", id(&key));
@@ -185,13 +179,34 @@ impl Stage {
             path = path.replace("{session}", id(other));
         }
         path = path.replace("{key}", id(&target.app)).replace("{session}", id(&target.app));
+        self.send(operation, client, &method, path, target).await
+    }
+
+    /// Makes a call on the target, and on that key and session of the caller's own.
+    async fn make_with(&self, operation: &str, client: &Client, own: &(String, String), target: &Target) -> Answer {
+        let (method, template) = self.operations[operation].clone();
+        let path = self.address(&template, target).replace("{key}", &own.0).replace("{session}", &own.1);
+        self.send(operation, client, &method, path, target).await
+    }
+
+    fn address(&self, template: &str, target: &Target) -> String {
+        template
+            .replace("{app}", &target.slug)
+            .replace("{script}", id(&target.script))
+            .replace("{route}", id(&target.route))
+            .replace("{domain}", id(&target.domain))
+            .replace("{user}", id(&target.user))
+            .replace("{version}", "1")
+    }
+
+    async fn send(&self, operation: &str, client: &Client, method: &str, mut path: String, target: &Target) -> Answer {
         if operation == "list_scripts" {
             path = format!("{path}?app={}", target.slug);
         }
         if operation == "delete_app" {
             path = format!("{path}?force=true");
         }
-        match method.as_str() {
+        match method {
             "GET" => client.get(&path).await,
             "DELETE" => client.delete(&path).await,
             "POST" => client.post(&path, self.body(operation, target)).await,
@@ -208,6 +223,7 @@ impl Stage {
             "set_up" => json!({ "token": "x", "username": "eve", "password": PASSWORD }),
             "change_password" => json!({ "current_password": "wrong", "new_password": "another quiet phrase" }),
             "create_user" => json!({ "username": unused, "instance_role": "member" }),
+            "update_me" | "update_user" => json!({ "email": format!("{unused}@example.com") }),
             "create_api_key" => json!({ "name": "ci", "scopes": ["apps:read"] }),
             "create_app" => json!({ "slug": unused, "name": "New" }),
             "update_app" => json!({ "name": "New" }),
@@ -312,6 +328,40 @@ async fn each_key_gets_what_its_scopes_and_its_app_say(store: &Store) {
             target = stage.target().await;
         }
     }
+}
+
+/// Calls that ask, though by POST.
+const ASKING: [&str; 4] = ["check_script", "check_route", "match_request", "invoke_script"];
+
+#[test]
+fn where_the_store_cannot_be_written_each_change_is_503_and_each_question_is_answered() {
+    crate::run(async || {
+        let test = crate::test_store::TestStore::sqlite().await;
+        let mut stage = Stage::set(&test.store).await;
+        let target = stage.target().await;
+        let own = stage.owner.post("/api-keys", json!({ "name": "own", "scopes": ["apps:read"] })).await.is(201);
+        let script = format!("/scripts/{}", id(&target.script));
+        stage.owner.patch(&script, json!({ "source": "2" })).await.is(200);
+        stage.world.owner().await;
+        let sessions = stage.owner.get("/auth/me/sessions").await.is(200)["items"].clone();
+        let other = sessions.as_array().unwrap().iter().find(|session| session["is_current"] == false).unwrap();
+        // The one connection that writes: SQLite says of it what it says of a disk that is full or read-only.
+        test.store.begin().await.unwrap().execute_unchecked("PRAGMA query_only = on").await.unwrap();
+        for (operation, _, needs) in TABLE {
+            let is_change = stage.operations[*operation].0 != "GET" && !ASKING.contains(operation);
+            // Without a link the store is not asked for more than whether there is one; a wrong password changes nothing.
+            if ["set_up", "change_password"].contains(operation) {
+                continue;
+            }
+            let caller = if *needs == Open { stage.world.stranger() } else { stage.owner.clone() };
+            let path = (id(&own).to_owned(), id(other).to_owned());
+            let answer = stage.make_with(operation, &caller, &path, &target).await;
+            match is_change {
+                true => drop(answer.problem(503, "store_unavailable")),
+                false => drop(answer.is(200)),
+            }
+        }
+    });
 }
 
 on_both! {
