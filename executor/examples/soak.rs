@@ -132,6 +132,8 @@ fn main() {
         queue_capacity: 256,
         program_cache_bytes: 64 * 1024 * 1024,
         memory_bytes: 32 * 1024 * 1024,
+        total_memory_bytes: 256 * 1024 * 1024,
+        inline_threads: 2,
         max_response_bytes: 4 * 1024 * 1024,
     };
     let executor = Executor::start(config, Arc::new(SystemClock), Arc::new(Dropped)).expect("threads can be started");

@@ -19,13 +19,15 @@ use crate::engine::Engines;
 use crate::epoch;
 use crate::failure::Failed;
 use crate::invocation::{Completion, Invocation};
+use crate::limits::INLINE_MEMORY;
 use crate::panics;
 use crate::pool::{Pool, PoolSize, Refused};
 use crate::programs::{COMPILERS, Programs};
 use crate::residue::Residues;
+use crate::room::Room;
 use crate::run::{Ended, Surroundings, Tier};
 
-/// Sizes of the executor; the defaults suit a Pi with 4 GB.
+/// Sizes of the executor.
 #[derive(Debug, Clone)]
 pub struct ExecutorConfig {
     /// Threads of the worker tier.
@@ -40,6 +42,11 @@ pub struct ExecutorConfig {
     pub max_response_bytes: usize,
     /// Bytes that one execution may take. It may hold half of them: any operation can copy all that is held.
     pub memory_bytes: usize,
+    /// Bytes that all executions may take, those of one app half of them; what would take more is rejected. One execution
+    /// always has room.
+    pub total_memory_bytes: usize,
+    /// Threads that poll [`Executor::run`]. Each runs a short script at a time, for which 4 MiB of the total are kept.
+    pub inline_threads: usize,
 }
 
 /// Virtual memory that the stack of every thread needs that polls [`Executor::run`], since short scripts run right there.
@@ -85,11 +92,12 @@ impl Executor {
     /// A thread that cannot be started.
     pub fn start(config: ExecutorConfig, clock: Arc<dyn Clock>, sink: Arc<dyn ExecutionSink>) -> std::io::Result<Self> {
         let ExecutorConfig { workers, app_concurrency, queue_capacity, program_cache_bytes, .. } = config;
-        let ExecutorConfig { max_response_bytes, memory_bytes, .. } = config;
+        let ExecutorConfig { max_response_bytes, memory_bytes, total_memory_bytes, inline_threads, .. } = config;
         panics::silence_scripts();
         epoch::start()?;
         let workers = PoolSize { threads: workers, lane: app_concurrency, waiting: queue_capacity };
         let engines = Arc::new(Engines::new(max_response_bytes));
+        let room = total_memory_bytes.saturating_sub(inline_threads.saturating_mul(INLINE_MEMORY));
         let inner = Inner {
             programs: Arc::new(Programs::new(program_cache_bytes, Arc::clone(&engines))),
             engines,
@@ -99,6 +107,7 @@ impl Executor {
                 clock,
                 max_response_bytes,
                 memory_bytes,
+                room: Arc::new(Room::new(room, memory_bytes)),
                 residues: Residues::new(memory_bytes),
             }),
             sink,

@@ -10,6 +10,7 @@ use rhai::{Dynamic, EvalAltResult, ParseError, ParseErrorType, Position};
 use crate::json;
 use crate::limits::Stop;
 use crate::response::body;
+use crate::room::Full;
 
 /// Bytes of a failure's message; a longer one is cut.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024;
@@ -84,6 +85,8 @@ pub fn of_stop(stop: Stop, error: Option<EvalAltResult>) -> Failed {
         Stop::Operations => Failed::budget("max_operations"),
         Stop::Memory => Failed::budget("max_memory"),
         Stop::Data(limit) => Failed::budget(limit),
+        Stop::Full(Full::All) => Failed::rejected("the scripts that run take all the memory that there is for them"),
+        Stop::Full(Full::App) => Failed::rejected("the app's scripts that run take as much memory as one app may"),
         Stop::Timeout | Stop::Inline => Failed::timeout(),
     };
     failed.at(error.map_or(Position::NONE, |error| Located::new(error).position))

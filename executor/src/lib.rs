@@ -19,6 +19,7 @@ mod pool;
 mod programs;
 mod residue;
 mod response;
+mod room;
 mod run;
 mod sdk;
 #[cfg(test)]

@@ -5,9 +5,9 @@
 
 mod allowance;
 
-pub use allowance::{Allowance, INLINE_OPERATIONS, INLINE_TIME};
+pub use allowance::{Allowance, INLINE_MEMORY, INLINE_OPERATIONS, INLINE_TIME};
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use rhai::{Dynamic, EvalAltResult};
 use crate::epoch::Advancing;
 use crate::fuel;
 use crate::memory::{self, Account};
+use crate::room::{Full, Share};
 
 /// Bytes that a run may ask the allocator for between two looks, whatever the operations: copying them takes some 100 us, and
 /// by as much can it outgrow its memory unseen.
@@ -34,6 +35,8 @@ pub enum Stop {
     Timeout,
     /// It held too much memory, or asked for more than it may have at once.
     Memory,
+    /// It would take more than is left of the memory that all runs share.
+    Full(Full),
     /// A value was over the limit of that name where an error would have been swallowed.
     Data(&'static str),
     /// It is too long for the inline tier; it starts again on a worker.
@@ -48,6 +51,8 @@ struct Meter {
     stop: Cell<Option<Stop>>,
     allowance: Cell<Option<Allowance>>,
     account: Cell<Option<Account>>,
+    /// What the run has of the memory that all share; the inline tier has its own.
+    share: RefCell<Option<Share>>,
 }
 
 thread_local! {
@@ -59,6 +64,7 @@ thread_local! {
             stop: Cell::new(None),
             allowance: Cell::new(None),
             account: Cell::new(None),
+            share: RefCell::new(None),
         }
     };
 }
@@ -75,7 +81,7 @@ struct Stopped;
 
 impl Metered {
     /// Starts the thread's meter at zero.
-    pub fn start(allowance: Allowance) -> Self {
+    pub fn start(allowance: Allowance, share: Option<Share>) -> Self {
         let epoch = (!allowance.inline).then(Advancing::begin);
         let account = Account::open();
         METER.with(|meter| {
@@ -86,6 +92,7 @@ impl Metered {
             meter.fill(&allowance, 0);
             meter.allowance.set(Some(allowance));
             meter.account.set(Some(account));
+            meter.share.replace(share);
         });
         Self { account, _epoch: epoch }
     }
@@ -111,6 +118,7 @@ impl Drop for Metered {
         METER.with(|meter| {
             meter.allowance.set(None);
             meter.account.set(None);
+            meter.share.take();
             meter.stop.set(None);
         });
         fuel::fill(u64::MAX);
@@ -151,11 +159,15 @@ pub fn charge_copied(bytes: usize) -> Result<(), Box<EvalAltResult>> {
 /// # Errors
 /// The run must stop: it may not have that much.
 pub fn reserve_bytes(bytes: usize) -> Result<(), Box<EvalAltResult>> {
-    METER.with(|meter| match (meter.allowance.get(), meter.account.get()) {
-        (Some(allowance), Some(account)) if account.held().saturating_add(bytes) > allowance.memory => {
-            Err(meter.end(Stop::Memory))
+    METER.with(|meter| {
+        let (Some(allowance), Some(account)) = (meter.allowance.get(), meter.account.get()) else {
+            return Ok(());
+        };
+        let bytes = account.held().saturating_add(bytes);
+        if bytes > allowance.memory {
+            return Err(meter.end(Stop::Memory));
         }
-        _ => Ok(()),
+        meter.grow_to(bytes).map_err(|full| meter.end(Stop::Full(full)))
     })
 }
 
@@ -230,6 +242,8 @@ impl Meter {
             let elapsed = self.last_look.replace(Some(now)).map_or(Duration::ZERO, |last| now - last);
             self.stride.set(allowance.pace().next(self.stride.get(), elapsed));
             self.fill(&allowance, used);
+        } else if let Err(full) = self.grow_to(account.held() * 2) {
+            Stop::Full(full)
             return false;
         };
         let _told = self.end(stop);
@@ -240,6 +254,11 @@ impl Meter {
     fn end(&self, stop: Stop) -> Box<EvalAltResult> {
         let Some(allowance) = self.allowance.get() else {
             return terminated();
+    /// Asks for what the run may take until the next look: twice what it holds, since one operation can copy all of it.
+    fn grow_to(&self, bytes: usize) -> Result<(), Full> {
+        self.share.borrow_mut().as_mut().map_or(Ok(()), |share| share.grow_to(bytes))
+    }
+
         };
         let stop = if allowance.inline { Stop::Inline } else { stop };
         self.stop.set(self.stop.get().or(Some(stop)));
@@ -263,7 +282,7 @@ mod tests {
 
     #[test]
     fn the_operation_after_the_last_stops_and_what_goes_on_is_unwound() {
-        let meter = Metered::start(Allowance::worker(100, far(), MEMORY));
+        let meter = Metered::start(Allowance::worker(100, far(), MEMORY), None);
         assert!((0..100).all(|_| on_operation(0).is_none()));
         assert!(on_operation(0).is_some());
         assert!(catch_unwind(|| on_operation(0)).is_err());
@@ -273,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_deadline_that_has_passed_is_seen_at_once() {
-        let meter = Metered::start(Allowance::worker(u64::MAX, Instant::now(), MEMORY));
+        let meter = Metered::start(Allowance::worker(u64::MAX, Instant::now(), MEMORY), None);
         let ran = (0..1_000).take_while(|_| on_operation(0).is_none()).count();
         assert_eq!(ran, 1);
         assert_eq!(meter.stop(), Some(Stop::Timeout));
@@ -282,7 +301,7 @@ mod tests {
     #[test]
     fn a_deadline_is_seen_once_the_epoch_advances_however_few_operations_there_were() {
         crate::epoch::start().unwrap();
-        let meter = Metered::start(Allowance::worker(u64::MAX, Instant::now(), MEMORY));
+        let meter = Metered::start(Allowance::worker(u64::MAX, Instant::now(), MEMORY), None);
         fuel::fill(1 << 40);
         let begun = Instant::now();
         while on_operation(0).is_none() {
@@ -293,7 +312,7 @@ mod tests {
 
     #[test]
     fn the_inline_allowance_ends_as_a_move_whatever_ran_out() {
-        let meter = Metered::start(Allowance::inline(u64::MAX, far()));
+        let meter = Metered::start(Allowance::inline(u64::MAX, far()), None);
         assert!(charge_bytes(usize::MAX).is_err());
         assert_eq!(meter.stop(), Some(Stop::Inline));
     }
@@ -301,7 +320,7 @@ mod tests {
     #[test]
     fn the_epoch_alone_moves_no_inline_run() {
         crate::epoch::start().unwrap();
-        let meter = Metered::start(Allowance { deadline: Instant::now(), ..Allowance::inline(u64::MAX, far()) });
+        let meter = Metered::start(Allowance { deadline: Instant::now(), ..Allowance::inline(u64::MAX, far()) }, None);
         let _advancing = Advancing::begin();
         let epoch = crate::epoch::now();
         while crate::epoch::now() == epoch {
@@ -313,12 +332,12 @@ mod tests {
 
     #[test]
     fn a_native_that_takes_long_leaves_the_inline_tier_and_goes_on_elsewhere() {
-        let meter = Metered::start(Allowance::inline(u64::MAX, far()));
+        let meter = Metered::start(Allowance::inline(u64::MAX, far()), None);
         assert!(leave_inline().is_err());
         assert!(catch_unwind(|| on_operation(0)).is_err());
         assert_eq!(meter.stop(), Some(Stop::Inline));
         drop(meter);
-        let meter = Metered::start(Allowance::worker(100, far(), MEMORY));
+        let meter = Metered::start(Allowance::worker(100, far(), MEMORY), None);
         assert!(leave_inline().is_ok());
         assert_eq!(meter.stop(), None);
     }
@@ -326,7 +345,7 @@ mod tests {
     #[test]
     fn a_native_that_waited_until_the_deadline_ends_its_run_for_good() {
         let at = far();
-        let meter = Metered::start(Allowance::worker(100, at, MEMORY));
+        let meter = Metered::start(Allowance::worker(100, at, MEMORY), None);
         assert_eq!(deadline(), Some(at));
         let _told = time_out();
         assert!(catch_unwind(|| on_operation(0)).is_err());
@@ -337,17 +356,17 @@ mod tests {
 
     #[test]
     fn a_new_run_starts_at_zero_after_a_stopped_one() {
-        let meter = Metered::start(Allowance::worker(1, far(), MEMORY));
+        let meter = Metered::start(Allowance::worker(1, far(), MEMORY), None);
         assert!(charge_bytes(1_000).is_err());
         drop(meter);
-        let meter = Metered::start(Allowance::worker(1_000, far(), MEMORY));
+        let meter = Metered::start(Allowance::worker(1_000, far(), MEMORY), None);
         assert!(on_operation(0).is_none());
         assert_eq!((meter.stop(), meter.used()), (None, 1));
     }
 
     #[test]
     fn half_of_the_memory_may_be_held_and_all_of_it_asked_for() {
-        let meter = Metered::start(Allowance::worker(u64::MAX, far(), MEMORY));
+        let meter = Metered::start(Allowance::worker(u64::MAX, far(), MEMORY), None);
         let held = vec![0_u8; MEMORY / 2 - 100_000];
         assert!(on_operation(0).is_none());
         assert!(reserve_bytes(MEMORY / 2).is_ok());
@@ -355,7 +374,7 @@ mod tests {
         assert_eq!(meter.stop(), Some(Stop::Memory));
         drop((meter, held));
 
-        let meter = Metered::start(Allowance::worker(u64::MAX, far(), MEMORY));
+        let meter = Metered::start(Allowance::worker(u64::MAX, far(), MEMORY), None);
         let held = vec![0_u8; MEMORY / 2 + 100_000];
         assert!(on_operation(0).is_some());
         assert_eq!(meter.stop(), Some(Stop::Memory));
@@ -365,7 +384,7 @@ mod tests {
 
     #[test]
     fn memory_that_was_given_back_is_not_held_against_a_run() {
-        let meter = Metered::start(Allowance::worker(u64::MAX, far(), MEMORY));
+        let meter = Metered::start(Allowance::worker(u64::MAX, far(), MEMORY), None);
         for _ in 0..100 {
             drop(vec![0_u8; MEMORY]);
             assert!(on_operation(0).is_none());

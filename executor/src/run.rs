@@ -18,6 +18,7 @@ use crate::limits::{Allowance, Metered, Stop};
 use crate::panics;
 use crate::residue::{self, Residues};
 use crate::response;
+use crate::room::Room;
 use crate::sdk;
 
 /// Where an attempt runs.
@@ -57,6 +58,8 @@ pub struct Surroundings {
     pub max_response_bytes: usize,
     /// Bytes that one execution may take.
     pub memory_bytes: usize,
+    /// The memory that all runs on workers share.
+    pub room: Arc<Room>,
     /// What runs left behind.
     pub residues: Residues,
 }
@@ -79,11 +82,14 @@ impl Surroundings {
         {
             return Some(Ended::before_start(failed));
         }
-        let allowance = match tier {
-            Tier::Inline => Allowance::inline(limits.max_operations, begun),
-            Tier::Worker => Allowance::worker(limits.max_operations, deadline, self.memory_bytes),
+        let (allowance, share) = match tier {
+            Tier::Inline => (Allowance::inline(limits.max_operations, begun), None),
+            Tier::Worker => match self.room.enter(app) {
+                Ok(share) => (Allowance::worker(limits.max_operations, deadline, self.memory_bytes), Some(share)),
+                Err(full) => return Some(Ended::before_start(failure::of_stop(Stop::Full(full), None))),
+            },
         };
-        let meter = Metered::start(allowance);
+        let meter = Metered::start(allowance, share);
         let (mut result, mut logs) = sdk::logging(&self.clock, || self.guarded(&meter, program, invocation));
         let (stop, operations, at) = (meter.stop(), meter.used(), Instant::now());
         let (account, peak_memory) = (meter.account(), meter.account().peak());

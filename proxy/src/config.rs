@@ -4,6 +4,7 @@
 mod bounds;
 mod file;
 mod listen;
+mod machine;
 mod public_base_url;
 mod settings;
 mod show;
@@ -21,6 +22,7 @@ use picloud_shared::script::LimitPolicy;
 
 use bounds::{DAY_MS, GIB, KIB, MANY, MIB, millis, optional, within};
 pub use listen::Listen;
+use machine::MemorySizes;
 pub use public_base_url::PublicBaseUrl;
 pub use settings::{LogFormat, Settings};
 
@@ -114,7 +116,7 @@ impl Config {
         let body_limit = within("max_request_body_bytes", settings.max_request_body_bytes, 1024 * 1024, KIB..=GIB)?;
         let io = IoLimits::default();
         let log_max_age_days = optional("log_max_age_days", settings.log_max_age_days, 1..=36_500)?;
-        let workers = std::thread::available_parallelism().map_or(2, usize::from);
+        let sizes = MemorySizes::of_this_machine();
         let secret_key_file = settings.secret_key_file.unwrap_or_else(|| data_dir.join("secret.key"));
         Ok(Self {
             data_dir,
@@ -157,7 +159,7 @@ impl Config {
             )?),
             executor: ExecutorConfig {
                 // Each reserves 256 MiB of addresses for its stack.
-                workers: within("executor_workers", settings.executor_workers, workers, 1..=1024)?,
+                workers: within("executor_workers", settings.executor_workers, sizes.workers, 1..=1024)?,
                 app_concurrency: within("executor_app_concurrency", settings.executor_app_concurrency, 64, 1..=MANY)?,
                 queue_capacity: within("executor_queue_capacity", settings.executor_queue_capacity, 256, 1..=MANY)?,
                 program_cache_bytes: within(
@@ -166,7 +168,14 @@ impl Config {
                     64 * MIB,
                     MIB..=GIB,
                 )?,
-                memory_bytes: execution_memory(settings.executor_memory_bytes)?,
+                memory_bytes: within(
+                    "executor_memory_bytes",
+                    settings.executor_memory_bytes,
+                    sizes.execution,
+                    MIB..=sizes.execution_ceiling,
+                )?,
+                total_memory_bytes: sizes.executions,
+                inline_threads: std::thread::available_parallelism().map_or(2, usize::from),
                 max_response_bytes: within("max_response_bytes", settings.max_response_bytes, 4 * MIB, KIB..=GIB)?,
             },
             limits: settings.limits.policy()?,
@@ -182,22 +191,6 @@ impl Config {
                 access: settings.access_log.unwrap_or(false),
             },
         })
-    }
-}
-
-/// Memory of one execution: what this machine can give to several at once, and no more than its ceiling.
-fn execution_memory(setting: Option<usize>) -> anyhow::Result<usize> {
-    let (default, ceiling) = execution_memory_of(rustix::system::sysinfo().totalram as u64);
-    within("executor_memory_bytes", setting, default, MIB..=ceiling)
-}
-
-/// Default and ceiling by the machine's memory. What is sold as 2 or 8 GB shows a little less.
-fn execution_memory_of(machine_bytes: u64) -> (usize, usize) {
-    const GIB: u64 = 1024 * 1024 * 1024;
-    match machine_bytes {
-        bytes if bytes >= 7 * GIB => (64 * MIB, 128 * MIB),
-        bytes if bytes >= 7 * GIB / 4 => (32 * MIB, 64 * MIB),
-        _ => (16 * MIB, 32 * MIB),
     }
 }
 

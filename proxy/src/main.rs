@@ -45,6 +45,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     // Scripts begin on these threads; only what a script touches of its stack is ever real memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .worker_threads(config.executor.inline_threads)
         .thread_stack_size(THREAD_STACK_BYTES)
         .build()
         .context("cannot start the runtime")?;

@@ -106,6 +106,8 @@ impl World {
             queue_capacity: 16,
             program_cache_bytes: 16 * 1024 * 1024,
             memory_bytes: 32 * 1024 * 1024,
+            total_memory_bytes: 1024 * 1024 * 1024,
+            inline_threads: 2,
             max_response_bytes: 1024 * 1024,
         };
         let executor =

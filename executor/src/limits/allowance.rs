@@ -9,7 +9,7 @@ pub const INLINE_OPERATIONS: u64 = 5_000;
 /// thread, while a move to a worker costs some 10 us.
 pub const INLINE_TIME: Duration = Duration::from_micros(200);
 /// Memory that a run may take in the inline tier before it moves to a worker.
-const INLINE_MEMORY: usize = 4 * 1024 * 1024;
+pub const INLINE_MEMORY: usize = 4 * 1024 * 1024;
 
 /// When the meter looks at the clock of its own accord, which takes some 25 ns, as much as an operation.
 #[derive(Debug, Clone)]

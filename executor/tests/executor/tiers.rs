@@ -251,7 +251,7 @@ fn programs_that_do_not_fit_into_the_cache_still_run() {
 
 #[test]
 fn runs_at_once_share_a_module_without_getting_in_each_others_way() {
-    // On a loaded machine any of them can be too long for the calling thread, and then waits for a worker.
+    // On a busy machine many of them move to the workers.
     let world = World::with(ExecutorConfig { app_concurrency: 300, queue_capacity: 300, ..config() });
     let main = r#"import "m" as m; const B = 2; fn f() { global::B } m::f(f()) + m::A.len()"#;
     let module = "const FACTOR = 10; export const A = [1, 2, 3]; fn f(x) { x * global::FACTOR }";
@@ -285,4 +285,47 @@ fn a_program_whose_closures_capture_runs_on_a_worker_from_the_first() {
     assert_eq!(text(&world.run(published("[1].map(|x| x * 2)").call("main"))), "[2]");
     let world = World::new();
     assert_eq!(text(&world.eval("let n = 2; [1].map(|x| x * n)")), "[2]");
+}
+
+/// A source that holds so many texts of 200 KiB, then does `then`.
+fn holding(texts: usize, then: &str) -> String {
+    // One value may not have as much.
+    let (text, doubled) = ("x".repeat(100), "t += t; ".repeat(11));
+    let texts: String = (0..texts).map(|n| format!("let t = \"{text}\"; {doubled} let t{n} = t; ")).collect();
+    texts + then
+}
+
+#[test]
+fn what_all_scripts_hold_is_bounded_and_one_app_has_half_of_it() {
+    let mib = 1024 * 1024;
+    let sizes = ExecutorConfig { workers: 8, memory_bytes: 16 * mib, total_memory_bytes: 40 * mib, ..config() };
+    let world = World::with(sizes);
+    let long = endless(Duration::from_secs(5));
+    // Of the 32 MiB that the inline tier leaves, twice what a run holds: 12, 5 and 9 of them.
+    let (large, small, medium) = (holding(30, "loop { }"), holding(12, ""), holding(22, ""));
+    let apps = [(); 2].map(|()| publish(&[("large", &large), ("small", &small)], long));
+    let other = publish(&[("medium", &medium)], long);
+    let until_refused = |published: &Published, name: &str| loop {
+        let completion = world.run(published.call(name));
+        match completion.outcome {
+            // What holds much is still growing.
+            Outcome::Success => continue,
+            outcome => assert_eq!(outcome, Outcome::Rejected),
+        }
+        break completion.failure.unwrap().message;
+    };
+    let spinning = apps.each_ref().map(|app| world.start(app.call("large")));
+    for app in &apps {
+        let why = until_refused(app, "small");
+        assert_eq!(why, "the app's scripts that run take as much memory as one app may");
+    }
+    let why = until_refused(&other, "medium");
+    assert_eq!(why, "the scripts that run take all the memory that there is for them");
+    // What takes little is served, on a worker too.
+    assert_eq!(text(&world.eval(LONG)), "20000");
+    for task in spinning {
+        assert_eq!(world.wait(task).outcome, Outcome::Timeout);
+    }
+    // What was held is given back.
+    assert_eq!(world.run(other.call("medium")).outcome, Outcome::Success);
 }

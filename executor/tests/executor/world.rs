@@ -46,6 +46,8 @@ pub fn config() -> ExecutorConfig {
         program_cache_bytes: 16 * 1024 * 1024,
         max_response_bytes: 1024 * 1024,
         memory_bytes: 32 * 1024 * 1024,
+        total_memory_bytes: 1024 * 1024 * 1024,
+        inline_threads: 2,
     }
 }
 

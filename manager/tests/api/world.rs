@@ -81,6 +81,8 @@ impl World {
             program_cache_bytes: 8 << 20,
             max_response_bytes: 1 << 20,
             memory_bytes: 32 << 20,
+            total_memory_bytes: 1 << 30,
+            inline_threads: 2,
         };
         let executor = Arc::new(Executor::start(sizes, Arc::clone(&shared_clock), log.sink()).unwrap());
         let snapshot = Arc::new(SnapshotCell::default());

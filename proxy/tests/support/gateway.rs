@@ -194,6 +194,8 @@ impl TestGateway {
             program_cache_bytes: 1 << 20,
             max_response_bytes: 1 << 20,
             memory_bytes: 32 << 20,
+            total_memory_bytes: 1 << 30,
+            inline_threads: 2,
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let executor = Arc::new(Executor::start(config, Arc::clone(&clock), records.clone()).expect("threads"));
