@@ -21,7 +21,7 @@ use crate::failure::Failed;
 use crate::invocation::{Completion, Invocation};
 use crate::limits::INLINE_MEMORY;
 use crate::panics;
-use crate::pool::{Pool, PoolSize, Refused};
+use crate::pool::{Length, Pool, PoolSize, Refused};
 use crate::programs::{COMPILERS, Programs};
 use crate::residue::Residues;
 use crate::room::Room;
@@ -132,7 +132,7 @@ impl Executor {
     ) -> Result<CheckedSource, CheckError> {
         let (done, checked) = oneshot::channel();
         let engines = Arc::clone(&self.inner.engines);
-        let submitted = self.inner.compilers.submit(app, move || {
+        let submitted = self.inner.compilers.submit(app, Length::Long, move || {
             // Nobody waiting any more means that the client left.
             let _ = done.send(compiled::check(&engines.get(&limits), &name, kind, &source, &others));
         });
@@ -250,7 +250,8 @@ impl Inner {
         let (done, mut ended) = oneshot::channel();
         let (surroundings, running, wanted) =
             (Arc::clone(&self.surroundings), Arc::clone(&admitted.invocation), Arc::clone(&program));
-        let submitted = self.workers.submit(admitted.invocation.app.app().id, move || {
+        let length = if program.history.is_short() { Length::Short } else { Length::Long };
+        let submitted = self.workers.submit(admitted.invocation.app.app().id, length, move || {
             if let Some(ended) = surroundings.attempt(Tier::Worker, &wanted, &running, Instant::now(), deadline) {
                 // Nobody waiting any more means that the process ends.
                 let _ = done.send(ended);

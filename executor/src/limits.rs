@@ -223,7 +223,7 @@ impl Meter {
             // It was told, and went on. A panic without the hook: nothing is wrong, and nothing shall be logged.
             resume_unwind(Box::new(Stopped));
         }
-        let (Some(allowance), Some(account)) = (self.allowance.get(), self.account.get()) else {
+        let (Some(mut allowance), Some(account)) = (self.allowance.get(), self.account.get()) else {
             fuel::fill(u64::MAX);
             return false;
         };
@@ -232,33 +232,37 @@ impl Meter {
             return false;
         }
         let (used, now) = (self.used(), Instant::now());
+        if now >= allowance.deadline {
+            allowance.deadline = now + std::mem::take(&mut allowance.grace);
+            self.allowance.set(Some(allowance));
+        }
         let stop = if used > allowance.operations {
             Stop::Operations
         } else if now >= allowance.deadline {
             Stop::Timeout
         } else if account.held() > allowance.memory / 2 {
             Stop::Memory
+        } else if let Err(full) = self.grow_to(account.held() * 2) {
+            Stop::Full(full)
         } else {
             let elapsed = self.last_look.replace(Some(now)).map_or(Duration::ZERO, |last| now - last);
             self.stride.set(allowance.pace().next(self.stride.get(), elapsed));
             self.fill(&allowance, used);
-        } else if let Err(full) = self.grow_to(account.held() * 2) {
-            Stop::Full(full)
             return false;
         };
         let _told = self.end(stop);
         true
     }
 
-    /// Sets the reason to stop, unless there is one, and gives what Rhai is to be told.
-    fn end(&self, stop: Stop) -> Box<EvalAltResult> {
-        let Some(allowance) = self.allowance.get() else {
-            return terminated();
     /// Asks for what the run may take until the next look: twice what it holds, since one operation can copy all of it.
     fn grow_to(&self, bytes: usize) -> Result<(), Full> {
         self.share.borrow_mut().as_mut().map_or(Ok(()), |share| share.grow_to(bytes))
     }
 
+    /// Sets the reason to stop, unless there is one, and gives what Rhai is to be told.
+    fn end(&self, stop: Stop) -> Box<EvalAltResult> {
+        let Some(allowance) = self.allowance.get() else {
+            return terminated();
         };
         let stop = if allowance.inline { Stop::Inline } else { stop };
         self.stop.set(self.stop.get().or(Some(stop)));

@@ -1,4 +1,5 @@
-//! Plain threads with large stacks, and the queue before them: apps take turns, and what does not fit is refused at once.
+//! Plain threads with large stacks, and the queue before them: apps take turns, of one app's jobs short ones come first, and
+//! what does not fit is refused at once.
 //!
 //! It knows nothing of scripts: it is handed closures, each with the app that it is for.
 
@@ -17,6 +18,15 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Who a job is for.
 type Lane = AppId;
+
+/// How long a job is believed to take. Of one lane's jobs short ones come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// As long as a move to another thread.
+    Short,
+    /// Perhaps until its deadline.
+    Long,
+}
 
 /// Sizes of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -69,8 +79,26 @@ struct Queue {
 
 #[derive(Default)]
 struct LaneState {
-    waiting: VecDeque<(u64, Job)>,
+    short: VecDeque<(u64, Job)>,
+    long: VecDeque<(u64, Job)>,
     running: usize,
+}
+
+impl LaneState {
+    fn waiting(&self) -> usize {
+        self.short.len() + self.long.len()
+    }
+
+    fn pop(&mut self) -> Option<Job> {
+        self.short.pop_front().or_else(|| self.long.pop_front()).map(|(_, job)| job)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Job> {
+        [&mut self.short, &mut self.long].into_iter().find_map(|jobs| {
+            let place = jobs.iter().position(|(of_job, _)| *of_job == number)?;
+            jobs.remove(place).map(|(_, job)| job)
+        })
+    }
 }
 
 impl Pool {
@@ -91,9 +119,9 @@ impl Pool {
     ///
     /// # Errors
     /// There is no room for it.
-    pub fn submit(&self, lane: AppId, job: impl FnOnce() + Send + 'static) -> Result<Ticket, Refused> {
+    pub fn submit(&self, lane: AppId, length: Length, job: impl FnOnce() + Send + 'static) -> Result<Ticket, Refused> {
         let mut queue = self.shared.lock();
-        let ticket = queue.push(lane, self.shared.size, Box::new(job))?;
+        let ticket = queue.push(lane, length, self.shared.size, Box::new(job))?;
         drop(queue);
         self.shared.work.notify_one();
         Ok(ticket)
@@ -143,9 +171,9 @@ impl Shared {
 }
 
 impl Queue {
-    fn push(&mut self, lane: Lane, size: PoolSize, job: Job) -> Result<Ticket, Refused> {
+    fn push(&mut self, lane: Lane, length: Length, size: PoolSize, job: Job) -> Result<Ticket, Refused> {
         let state = self.lanes.entry(lane).or_default();
-        if state.running + state.waiting.len() >= size.lane {
+        if state.running + state.waiting() >= size.lane {
             self.forget_idle(lane);
             return Err(Refused::Lane);
         }
@@ -155,11 +183,15 @@ impl Queue {
             self.forget_idle(lane);
             return Err(Refused::Queue);
         }
-        if state.waiting.is_empty() {
+        if state.waiting() == 0 {
             self.turns.push_back(lane);
         }
         self.tickets += 1;
-        state.waiting.push_back((self.tickets, job));
+        let jobs = match length {
+            Length::Short => &mut state.short,
+            Length::Long => &mut state.long,
+        };
+        jobs.push_back((self.tickets, job));
         self.waiting += 1;
         Ok(Ticket { lane, number: self.tickets })
     }
@@ -175,9 +207,9 @@ impl Queue {
                 self.turns.push_back(lane);
                 continue;
             }
-            let (_, job) = state.waiting.pop_front()?;
+            let job = state.pop()?;
             state.running += 1;
-            if !state.waiting.is_empty() {
+            if state.waiting() > 0 {
                 self.turns.push_back(lane);
             }
             self.waiting -= 1;
@@ -197,9 +229,8 @@ impl Queue {
 
     fn withdraw(&mut self, ticket: Ticket) -> Option<Job> {
         let state = self.lanes.get_mut(&ticket.lane)?;
-        let place = state.waiting.iter().position(|(number, _)| *number == ticket.number)?;
-        let (_, job) = state.waiting.remove(place)?;
-        if state.waiting.is_empty() {
+        let job = state.remove(ticket.number)?;
+        if state.waiting() == 0 {
             self.turns.retain(|lane| *lane != ticket.lane);
         }
         self.waiting -= 1;
@@ -209,7 +240,7 @@ impl Queue {
 
     /// Lanes come and go with apps; none is kept that has nothing to do.
     fn forget_idle(&mut self, lane: Lane) {
-        if self.lanes.get(&lane).is_some_and(|state| state.running == 0 && state.waiting.is_empty()) {
+        if self.lanes.get(&lane).is_some_and(|state| state.running == 0 && state.waiting() == 0) {
             self.lanes.remove(&lane);
         }
     }
@@ -227,7 +258,7 @@ mod tests {
     }
 
     fn push(queue: &mut Queue, lane: Lane) -> Result<Ticket, Refused> {
-        queue.push(lane, SIZE, Box::new(|| ()))
+        queue.push(lane, Length::Long, SIZE, Box::new(|| ()))
     }
 
     fn take(queue: &mut Queue) -> Option<Lane> {
@@ -249,6 +280,26 @@ mod tests {
         .collect();
         assert_eq!(order, [a, b, a, a]);
         assert!(queue.lanes.is_empty() && queue.turns.is_empty());
+    }
+
+    #[test]
+    fn short_jobs_of_a_lane_come_before_its_long_ones_and_take_no_turn_of_others() {
+        let (a, b) = (lane(1), lane(2));
+        let (mut queue, done) = (Queue::default(), Arc::new(Mutex::new(Vec::new())));
+        for (lane, length, name) in [
+            (a, Length::Long, "a long"),
+            (b, Length::Long, "b"),
+            (a, Length::Short, "a short"),
+            (a, Length::Short, "a short 2"),
+        ] {
+            let done = Arc::clone(&done);
+            queue.push(lane, length, SIZE, Box::new(move || done.lock().unwrap().push(name))).unwrap();
+        }
+        while let Some((lane, job)) = queue.take(SIZE.threads) {
+            job();
+            queue.done(lane);
+        }
+        assert_eq!(*done.lock().unwrap(), ["a short", "b", "a short 2", "a long"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::compiled::Program;
 use crate::engine::Engines;
 use crate::failure::Failed;
-use crate::pool::{Pool, PoolSize, Refused};
+use crate::pool::{Length, Pool, PoolSize, Refused};
 
 /// A program, or why it cannot be compiled, which is kept as well: a broken script must not cost a parse a request.
 type Compiled = Result<Arc<Program>, Arc<Failed>>;
@@ -101,7 +101,7 @@ impl Programs {
         }
         let (done, compiling) = watch::channel(None);
         let (programs, script, owner) = (Arc::clone(self), Arc::clone(script), Arc::clone(app));
-        let submitted = compilers.submit(app.app().id, move || {
+        let submitted = compilers.submit(app.app().id, Length::Long, move || {
             let compiled = programs.compile(&script, &owner);
             if let Some(key) = key {
                 programs.cache.insert(key, compiled.clone());

@@ -44,19 +44,22 @@ pub struct Allowance {
     pub memory: usize,
     /// Whether reaching any of these only means that it is too long for the inline tier.
     pub inline: bool,
+    /// How long it may go on, once, from when it is first seen to be late.
+    pub grace: Duration,
 }
 
 impl Allowance {
     /// What a run gets on a worker.
     pub fn worker(operations: u64, deadline: Instant, memory: usize) -> Self {
-        Self { operations, deadline, memory, inline: false }
+        Self { operations, deadline, memory, inline: false, grace: Duration::ZERO }
     }
 
     /// What a run gets on an I/O thread.
     pub fn inline(max_operations: u64, now: Instant) -> Self {
         // A script whose own limit is smaller is stopped by the worker, which tells it by its name.
         let operations = max_operations.min(INLINE_OPERATIONS);
-        Self { operations, deadline: now + INLINE_TIME, memory: INLINE_MEMORY, inline: true }
+        // Most that are late were preempted, and did not have their time.
+        Self { operations, deadline: now + INLINE_TIME, memory: INLINE_MEMORY, inline: true, grace: INLINE_TIME }
     }
 
     /// When the meter looks at the clock.
