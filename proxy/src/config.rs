@@ -146,6 +146,11 @@ impl Config {
                 body_timeout: millis("request_body_timeout_ms", settings.request_body_timeout_ms, io.body_timeout)?,
                 idle_timeout: millis("idle_timeout_ms", settings.idle_timeout_ms, io.idle_timeout)?,
                 max_connections: within("max_connections", settings.max_connections, io.max_connections, 1..=MANY)?,
+                max_connections_per_client: optional(
+                    "max_connections_per_client",
+                    settings.max_connections_per_client,
+                    1..=MANY,
+                )?,
                 // However large one body may be, some fit at once.
                 request_memory_bytes: io.request_memory_bytes.max(body_limit.saturating_mul(4)),
                 ..io
@@ -289,6 +294,7 @@ mod tests {
             "request_body_timeout_ms",
             "idle_timeout_ms",
             "max_connections",
+            "max_connections_per_client",
             "executor_workers",
             "executor_app_concurrency",
             "executor_queue_capacity",
@@ -342,6 +348,7 @@ mod tests {
             request_body_timeout_ms = 600
             idle_timeout_ms = 700
             max_connections = 8
+            max_connections_per_client = 8
             shutdown_grace_ms = 9
             executor_workers = 10
             executor_app_concurrency = 11

@@ -58,6 +58,9 @@ pub struct IoLimits {
     pub write_timeout: Duration,
     /// Connections at once, health probes apart; more are closed at once.
     pub max_connections: usize,
+    /// Connections of one client at once (of an IPv4 address, of an IPv6 /64); in any case at most three times as many as are
+    /// free, so that a quarter of all is left to the others.
+    pub max_connections_per_client: Option<usize>,
     /// Bytes of all requests: of their heads and what else each takes until it is over, and of the bodies that arrive in
     /// parts until they are answered. Over it, or over a quarter of it for one client, 503 is answered.
     pub request_memory_bytes: usize,
@@ -78,6 +81,7 @@ impl Default for IoLimits {
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             max_connections: 20_000,
+            max_connections_per_client: None,
             request_memory_bytes: 128 * 1024 * 1024,
             answer_memory_bytes: 128 * 1024 * 1024,
             max_streams: 100,

@@ -78,6 +78,8 @@ settings! {
     idle_timeout_ms: u64 = "PICLOUD_IDLE_TIMEOUT_MS";
     /// Connections at once
     max_connections: usize = "PICLOUD_MAX_CONNECTIONS";
+    /// Connections of one client at once, of an IPv4 address or an IPv6 /64
+    max_connections_per_client: usize = "PICLOUD_MAX_CONNECTIONS_PER_CLIENT";
     /// Milliseconds that requests in flight get to finish at shutdown
     shutdown_grace_ms: u64 = "PICLOUD_SHUTDOWN_GRACE_MS";
     /// Threads that run long scripts

@@ -33,6 +33,10 @@ impl fmt::Display for Config {
         writeln!(f, "request_body_timeout_ms = {}", self.io.body_timeout.as_millis())?;
         writeln!(f, "idle_timeout_ms = {}", self.io.idle_timeout.as_millis())?;
         writeln!(f, "max_connections = {}", self.io.max_connections)?;
+        match self.io.max_connections_per_client {
+            Some(connections) => writeln!(f, "max_connections_per_client = {connections}")?,
+            None => writeln!(f, "# max_connections_per_client is not set: three times as many as are free")?,
+        }
         writeln!(f, "shutdown_grace_ms = {}", self.shutdown_grace.as_millis())?;
         writeln!(f, "executor_workers = {}", self.executor.workers)?;
         writeln!(f, "executor_app_concurrency = {}", self.executor.app_concurrency)?;

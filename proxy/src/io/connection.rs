@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::Handler;
+use super::clients::Guest;
 use super::peer::Peer;
 use super::server::{Listener, Service};
 use super::transport::Transport;
@@ -15,13 +16,13 @@ use crate::client::Client;
 pub(super) async fn serve<H: Handler>(
     socket: TcpStream,
     remote_ip: IpAddr,
+    guest: Guest,
     listener: Listener,
     service: &Arc<Service<H>>,
 ) {
     let (role, shared) = (listener.role, &service.shared);
     let patience = shared.limits.write_timeout;
     let handshaker = shared.handshaker.as_ref().filter(|_| listener.tls);
-    let guest = service.shared.clients.admit(remote_ip);
     let Some(handshaker) = handshaker else {
         let peer = Peer { client: Arc::new(Client { remote_ip, role, tls: None }), guest };
         return h1::serve(Transport::plain(socket, patience), &peer, service).await;

@@ -9,7 +9,6 @@ use pingora_timeout::timeout;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -66,7 +65,6 @@ pub(super) struct Shared {
     pub(super) limits: IoLimits,
     pub(super) handshaker: Option<Handshaker>,
     pub(super) draining: Arc<Draining>,
-    pub(super) clients: Arc<Clients>,
     /// What requests take until they are over.
     pub(super) request_memory: Room,
     /// The large answers that are being sent.
@@ -111,12 +109,12 @@ impl Server {
     ) -> io::Result<RunningServer> {
         let handshaker = certificates.map(Handshaker::new).transpose().map_err(io::Error::other)?;
         let (draining, connections) = (Arc::new(Draining::default()), TaskTracker::new());
-        let capacity = |connections: usize| Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
-        let (public, probes) = (capacity(limits.max_connections), capacity(MAX_PROBE_CONNECTIONS));
+        let most_of_each = limits.max_connections_per_client.unwrap_or(usize::MAX);
+        let public = Clients::new(limits.max_connections, most_of_each);
+        let probes = Clients::new(MAX_PROBE_CONNECTIONS, usize::MAX);
         let service = Arc::new(Service {
             handler,
             shared: Shared {
-                clients: Arc::default(),
                 request_memory: Room::new(limits.request_memory_bytes),
                 answer_memory: Room::new(limits.answer_memory_bytes),
                 limits,
@@ -127,8 +125,8 @@ impl Server {
         });
         for (listener, socket) in self.listeners {
             let socket = TcpListener::from_std(socket)?;
-            let capacity = if listener.role == ListenerRole::Internal { &probes } else { &public };
-            let door = Door { listener, capacity: Arc::clone(capacity), service: Arc::clone(&service) };
+            let clients = if listener.role == ListenerRole::Internal { &probes } else { &public };
+            let door = Door { listener, clients: Arc::clone(clients), service: Arc::clone(&service) };
             connections.spawn(door.accept(socket));
         }
         Ok(RunningServer { draining, connections })
@@ -185,7 +183,7 @@ fn bind_exactly(address: SocketAddr) -> io::Result<StdListener> {
 /// One listener at work.
 struct Door<H> {
     listener: Listener,
-    capacity: Arc<Semaphore>,
+    clients: Arc<Clients>,
     service: Arc<Service<H>>,
 }
 
@@ -218,16 +216,15 @@ impl<H: Handler> Door<H> {
     }
 
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
-        let Ok(permit) = Arc::clone(&self.capacity).try_acquire_owned() else {
-            tracing::debug!(%peer, "all connections are taken");
+        let remote_ip = peer.ip().to_canonical();
+        let Some(guest) = self.clients.admit(remote_ip) else {
             return;
         };
         let (listener, service) = (self.listener, Arc::clone(&self.service));
         self.service.shared.connections.spawn(async move {
             // Without it the kernel holds small answers back; a socket that refuses is gone already.
             let _ = stream.set_nodelay(true);
-            serve(stream, peer.ip().to_canonical(), listener, &service).await;
-            drop(permit);
+            serve(stream, remote_ip, guest, listener, &service).await;
         });
     }
 }
