@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 
-use crate::cloud::{Home, OWNER, TestCloud, on_both_databases, picloud, run, with_open_files};
+use crate::cloud::{Database, Home, OWNER, TestCloud, on_both_databases, picloud, run, with_open_files};
 
 on_both_databases! {
     async fn users_are_made_and_helped_from_the_command_line(database: Database) {
