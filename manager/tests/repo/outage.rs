@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use picloud_manager::repo::RepoError;
 use picloud_manager::repo::users::{self, PasswordHash};
 use picloud_manager::store::{DatabaseConfig, Store};
@@ -102,6 +103,30 @@ async fn units_of_work_that_wait_for_their_turn_leave_the_connections_to_readers
         write.await.unwrap().unwrap();
     }
     assert_eq!(read(&test.store).await.unwrap(), 20);
+}
+
+/// A request that its client gave up, or a task that the end of the process stopped, at each point where beginning waits.
+#[tokio::test]
+async fn a_unit_of_work_given_up_while_it_begins_leaves_no_transaction_to_the_next_user() {
+    let test = TestStore::postgres().await;
+    let all = 0..10;
+    for polls in 0..20 {
+        let mut beginning = Box::pin(test.store.begin());
+        for _ in 0..polls {
+            if futures_util::poll!(&mut beginning).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(beginning);
+        // Within a transaction that was left open, a statement rules out that one of another kind begins.
+        let mut readers = try_join_all(all.clone().map(|_| test.store.read())).await.unwrap();
+        for reader in &mut readers {
+            users::count(reader).await.unwrap();
+        }
+        drop(readers);
+        try_join_all(all.clone().map(|_| test.store.begin_read())).await.unwrap();
+    }
 }
 
 #[tokio::test]
