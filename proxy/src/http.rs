@@ -2,11 +2,13 @@
 //! knows Pingora, sockets or apps.
 
 mod chunks;
+mod frames;
 mod head;
 mod refusal;
 mod target;
 
 pub use chunks::ChunkScanner;
+pub use frames::{FrameScanner, Frames};
 pub use head::{Head, HeadScanner, MAX_HEADER_LINES, ScannedHead};
 pub use refusal::{ALLOWED_METHODS, Refusal};
 pub use target::{RequestTarget, check_authority, check_expectation, check_method, read_target};

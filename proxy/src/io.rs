@@ -11,6 +11,7 @@ mod connection;
 mod draining;
 mod exchange;
 mod farewell;
+mod flood;
 mod h1;
 mod h2;
 mod handshake;

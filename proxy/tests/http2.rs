@@ -9,8 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use picloud_proxy::io::IoLimits;
-use support::raw_h2::{CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, PING, POST, RawH2};
+use support::raw_h2::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, GOAWAY, HEADERS, PING, POST, PRIORITY, RST_STREAM, RawH2,
+    SETTINGS, WINDOW_UPDATE, frame,
+};
 use support::site::Site;
+use tokio::io::AsyncWriteExt;
 
 /// Nothing that a test waits for takes this long unless it is broken.
 async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
@@ -432,6 +436,64 @@ async fn a_flood_of_continuations_is_cut_off() {
     let flood = async { while client.send(CONTINUATION, 0, 1, b"\x00\x01a\x01b").await.is_ok() {} };
     soon("cut off", flood).await;
     assert_serves_others(&site).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_frames_that_bring_nothing_is_cut_off_though_their_answers_are_read() {
+    let site = Site::start().await;
+    let open = [frame(HEADERS, END_HEADERS, 1, POST), frame(DATA, 0, 1, b"a")].concat();
+    let padded = 8;
+    for (what, flood) in [
+        ("PING", frame(PING, 0, 0, b"12345678")),
+        ("PING that answers none", frame(PING, 1, 0, b"12345678")),
+        ("SETTINGS", frame(SETTINGS, 0, 0, &[])),
+        ("PRIORITY", frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 0])),
+        ("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+        ("DATA without data", frame(DATA, 0, 1, &[])),
+        ("padding alone", frame(DATA, padded, 1, &[3, 0, 0, 0])),
+        ("an unknown frame", frame(0xee, 0, 0, b"12345678")),
+    ] {
+        let client = RawH2::begin(site.h2_stream().await).await;
+        let (mut read, mut write) = tokio::io::split(client.0);
+        let answers = tokio::spawn(async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await });
+        write.write_all(&open).await.unwrap();
+        let frames = flood.repeat(50);
+        let flood = async {
+            let mut sent = 0;
+            while write.write_all(&frames).await.is_ok() && write.flush().await.is_ok() {
+                sent += 50;
+            }
+            sent
+        };
+        let sent = soon(what, flood).await;
+        assert!(sent >= 1_000, "{what}: {sent} are no flood");
+        answers.abort();
+        assert_serves_others(&site).await;
+    }
+}
+
+#[tokio::test]
+async fn who_floods_is_told_to_calm_down() {
+    let site = Site::start().await;
+    let mut client = RawH2::begin(site.h2_stream().await).await;
+    // Twice what is taken at once: the rest would take ten seconds to earn. The server may close before it has read all.
+    let _ = client.0.write_all(&frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 0]).repeat(2_000)).await;
+    let goodbye = soon("a goodbye", client.read_until(GOAWAY)).await.expect("a goodbye before the end");
+    assert_eq!(goodbye[4..8], 11_u32.to_be_bytes(), "ENHANCE_YOUR_CALM");
+}
+
+#[tokio::test]
+async fn a_client_of_many_requests_floods_nobody() {
+    let site = Site::start().await;
+    let mut client = RawH2::begin(site.h2_stream().await).await;
+    for n in 0..1_000 {
+        let stream = 2 * n + 1;
+        let close = frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+        let more = frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]).repeat(3);
+        client.send(HEADERS, END_HEADERS | END_STREAM, stream, GET).await.unwrap();
+        assert!(soon("an answer", client.read_until(DATA)).await.is_some(), "{n}");
+        client.0.write_all(&[close, more].concat()).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::exchange::Exchange;
+use super::flood::Flooded;
 use super::peer::Peer;
 use super::server::{Service, Shared};
 use super::session::{H2Stream, Session};
@@ -38,7 +39,8 @@ struct Tally {
 pub(super) async fn serve<H: Handler>(transport: Transport, peer: Peer, service: &Arc<Service<H>>) {
     let peer = &Arc::new(peer);
     let shared = &service.shared;
-    let handshake = options(&shared.limits).handshake::<_, Bytes>(transport);
+    let flooded = Flooded::default();
+    let handshake = options(&shared.limits).handshake::<_, Bytes>(transport.watch_frames(flooded.clone()));
     let connection = tokio::select! {
         biased;
         connection = handshake => connection,
@@ -55,6 +57,11 @@ pub(super) async fn serve<H: Handler>(transport: Transport, peer: Peer, service:
             biased;
             () = watch.begins() => break,
             accepted = connection.accept() => accepted,
+            () = flooded.becomes_true() => {
+                tracing::debug!(remote_ip = %peer.client.remote_ip, "a flood of frames");
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                break;
+            }
             () = idle.due() => {
                 if tally.requests() == 0 {
                     break;

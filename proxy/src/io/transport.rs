@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
+use super::flood::{Allowance, Flooded};
 use crate::http::ChunkScanner;
 
 /// Head and body of a common answer leave in one write, hence in one TLS record. Larger bodies bypass the buffer.
@@ -30,6 +31,8 @@ pub(super) struct Transport {
     id: i32,
     /// Looks at what is read, while that is a chunked body.
     chunks: Option<ChunkScanner>,
+    /// Looks at what is read, where that is HTTP/2.
+    allowance: Option<Box<Allowance>>,
 }
 
 #[derive(Debug)]
@@ -60,7 +63,13 @@ impl Transport {
 
     fn over(link: Link, id: i32, patience: Duration) -> Self {
         let socket = Socket { link, patience, stalled: None };
-        Self { socket: BufWriter::with_capacity(WRITE_BUFFER_BYTES, socket), id, chunks: None }
+        Self { socket: BufWriter::with_capacity(WRITE_BUFFER_BYTES, socket), id, chunks: None, allowance: None }
+    }
+
+    /// Reads nothing more once it is flooded with frames of HTTP/2.
+    pub(super) fn watch_frames(mut self, flooded: Flooded) -> Self {
+        self.allowance = Some(Box::new(Allowance::new(flooded)));
+        self
     }
 }
 
@@ -125,7 +134,13 @@ impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
+        if this.allowance.as_ref().is_some_and(|allowance| allowance.is_used_up()) {
+            return Poll::Pending;
+        }
         ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
+        if let Some(allowance) = &mut this.allowance {
+            allowance.read(&buf.filled()[before..]);
+        }
         if let Some(chunks) = &mut this.chunks
             && chunks.scan(&buf.filled()[before..]).is_err()
         {
@@ -139,7 +154,12 @@ impl AsyncRead for Transport {
 
 impl AsyncWrite for Transport {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().socket).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.socket).poll_write(cx, buf))?;
+        if let Some(allowance) = &mut this.allowance {
+            allowance.wrote(written);
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

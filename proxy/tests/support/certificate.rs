@@ -53,6 +53,8 @@ impl TlsClient {
     }
 
     pub async fn shake_hands(&self, socket: TcpStream, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        // Else what is sent in small pieces waits for the kernel's next acknowledgement.
+        socket.set_nodelay(true)?;
         let name = ServerName::try_from(name.to_owned()).expect("a server name");
         TlsConnector::from(Arc::clone(&self.0)).connect(name, socket).await
     }

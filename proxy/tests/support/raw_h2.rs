@@ -4,8 +4,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 
 pub const END_STREAM: u8 = 1;
@@ -15,6 +19,16 @@ pub const END_HEADERS: u8 = 4;
 pub const GET: &[u8] = b"\x82\x87\x84\x41\x09shop.test";
 pub const POST: &[u8] = b"\x83\x87\x84\x41\x09shop.test";
 
+/// One frame.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
 /// A connection of frames.
 pub struct RawH2<S>(pub S);
 
@@ -23,17 +37,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawH2<S> {
     pub async fn begin(stream: S) -> Self {
         let mut client = Self(stream);
         client.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("a listening server");
-        client.send(4, 0, 0, &[]).await.expect("a listening server");
+        client.send(SETTINGS, 0, 0, &[]).await.expect("a listening server");
         client
     }
 
     pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
-        let length = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
-        let mut frame = length[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        self.0.write_all(&frame).await?;
+        self.0.write_all(&frame(kind, flags, stream, payload)).await?;
         self.0.flush().await
     }
 
