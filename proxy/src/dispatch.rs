@@ -62,33 +62,38 @@ impl Gateway {
             return Some(Box::pin(self.internal(&head)).await);
         }
         match self.direction(client, &head) {
-            Direction::Answer(answer) => Some(answer),
-            Direction::Admin(place) => Box::pin(self.admin(*place, head, exchange)).await,
-            Direction::Run(routed) => Some(self.run_route(routed, client, head, exchange).await),
+            Ok(Direction::Answer(answer)) => Some(answer),
+            Ok(Direction::Admin(place)) => Box::pin(self.admin(*place, head, exchange)).await,
+            Ok(Direction::Run(routed)) => Some(self.run_route(routed, client, head, exchange).await),
+            Err(refusal) => {
+                // A client that left has nobody to tell.
+                let _ = exchange.refuse(refusal).await;
+                None
+            }
         }
     }
 
     /// Who answers, decided on the head alone.
-    fn direction(&self, client: &Arc<Client>, head: &Head) -> Direction {
-        let target = match check_method(&head.method).and_then(|()| read_target(head)) {
-            Ok(target) if client.may_ask_for(&target.host) => target,
-            Ok(_) => return Refusal::Misdirected.into(),
-            Err(refusal) => return refusal.into(),
-        };
+    fn direction(&self, client: &Arc<Client>, head: &Head) -> Result<Direction, Refusal> {
+        check_method(&head.method)?;
+        let target = read_target(head)?;
+        if !client.may_ask_for(&target.host) {
+            return Err(Refusal::Misdirected);
+        }
         if let ListenerRole::RedirectToHttps { port } = client.role {
-            return redirect_to_https(&target, port).into();
+            return redirect_to_https(&target, port).map(Into::into);
         }
         if target.whole_server {
-            return options(ALLOWED_METHODS).into();
+            return Ok(options(ALLOWED_METHODS).into());
         }
         let kind = self.parts.admin_hosts.kind_of(&target.host, client.is_loopback());
         if kind != HostKind::App && is_admin_path(&target.path) {
-            return Direction::Admin(Box::new(admin::Place::new(client, kind, &target)));
+            return Ok(Direction::Admin(Box::new(admin::Place::new(client, kind, &target))));
         }
-        match kind {
+        Ok(match kind {
             HostKind::Admin => admin::elsewhere(&target.path, &head.method).into(),
             HostKind::Shared | HostKind::App => self.route(&target, &head.method),
-        }
+        })
     }
 }
 
@@ -102,9 +107,9 @@ enum Direction {
     Run(run::Routed),
 }
 
-impl<A: Into<Answer>> From<A> for Direction {
-    fn from(answer: A) -> Self {
-        Self::Answer(answer.into())
+impl From<Answer> for Direction {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
     }
 }
 
@@ -130,14 +135,13 @@ fn options(allow: &str) -> Answer {
     }
 }
 
-fn redirect_to_https(target: &RequestTarget<'_>, port: u16) -> Answer {
+fn redirect_to_https(target: &RequestTarget<'_>, port: u16) -> Result<Answer, Refusal> {
     let (host, path) = (target.host.as_str(), target.path.raw());
     let port = if port == 443 { String::new() } else { format!(":{port}") };
     let query = target.query.map(|query| format!("?{query}")).unwrap_or_default();
-    match HeaderValue::from_str(&format!("https://{host}{port}{path}{query}")) {
-        Ok(location) => Answer::redirect(StatusCode::PERMANENT_REDIRECT, location),
-        Err(_) => Refusal::InvalidTarget.into(),
-    }
+    let location = HeaderValue::from_str(&format!("https://{host}{port}{path}{query}"));
+    let location = location.map_err(|_| Refusal::InvalidTarget)?;
+    Ok(Answer::redirect(StatusCode::PERMANENT_REDIRECT, location))
 }
 
 fn json(body: Bytes) -> Answer {

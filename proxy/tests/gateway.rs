@@ -6,13 +6,17 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::client::SendRequest;
 use picloud_proxy::tls::Certificates;
 use picloud_shared::execution::Outcome;
 use picloud_shared::script::{ExecuteAccess, LimitPolicy, Limits};
+use picloud_shared::snapshot::PublishedApp;
 use support::certificate::{self, TlsClient};
 use support::gateway::{BODY_LIMIT, TestApp, TestGateway, on_large_stacks};
 use support::raw::{RawAnswer, send};
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinHandle;
 
 async fn ask(gateway: &TestGateway, method: &str, host: &str, path: &str) -> RawAnswer {
     ask_with(gateway, method, host, path, "", "").await
@@ -130,6 +134,33 @@ fn the_host_is_named_once_in_one_way() {
 }
 
 #[test]
+fn a_request_that_breaks_a_rule_ends_its_connection() {
+    on_large_stacks(async {
+        let gateway = TestGateway::start(vec![shop().publish()]);
+        let next = "GET /hello/next HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n";
+        for (bad, expected) in [
+            ("GET / HTTP/1.1\r\n\r\n", "missing_host"),
+            ("GET / HTTP/1.1\r\nhost:\r\n\r\n", "missing_host"),
+            ("GET / HTTP/1.1\r\nhost: shop.test\r\nhost: shop.test\r\n\r\n", "repeated_host"),
+            ("GET / HTTP/1.1\r\nhost: a b\r\n\r\n", "invalid_host"),
+            ("GET /../x HTTP/1.1\r\nhost: shop.test\r\n\r\n", "invalid_path"),
+            ("GET /%00 HTTP/1.1\r\nhost: shop.test\r\n\r\n", "invalid_path"),
+            ("POST /%ff HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 3\r\n\r\nabc", "invalid_path"),
+        ] {
+            let mut client = gateway.connect().await;
+            client.write_all(format!("{bad}{next}").as_bytes()).await.unwrap();
+            let refused = client.read_answer().await;
+            assert_eq!((refused.status, code(&refused).as_str()), (400, expected), "{bad}");
+            assert_eq!(refused.header("connection"), Some("close"), "{bad}");
+            assert_eq!(client.read_to_end().await, "", "{bad}");
+        }
+        // What is only not here says nothing of how the request is to be read.
+        let fine = "GET /nowhere HTTP/1.1\r\nhost: shop.test\r\n\r\n";
+        assert_eq!(send(gateway.address, format!("{fine}{next}").as_bytes()).await.matches("HTTP/1.1 ").count(), 2);
+    });
+}
+
+#[test]
 fn admin_hosts_answer_the_dashboard_and_the_api_and_no_app() {
     on_large_stacks(async {
         let mut default = TestApp::new("default", &["localhost"]);
@@ -222,21 +253,41 @@ fn the_other_listeners_do_only_what_they_are_for() {
     });
 }
 
+/// A gateway with a certificate for pi.test and shop.test, and a connection to it.
+async fn by_http_2(
+    apps: Vec<Arc<PublishedApp>>,
+) -> (TestGateway, SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
+    let dir = tempfile::tempdir().unwrap();
+    let (files, trusted) = certificate::write(dir.path(), "pi", &["pi.test", "shop.test"]);
+    let certificates = Arc::new(Certificates::load(vec![files]).unwrap());
+    let gateway = TestGateway::start_with(apps, Some(certificates));
+    let stream = TlsClient::new(&[&trusted], &["h2"]).connect(gateway.address, "pi.test").await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    (gateway, sender, tokio::spawn(connection))
+}
+
+async fn ask_http_2(sender: &mut SendRequest<Bytes>, method: &str, url: &str) -> http::Response<h2::RecvStream> {
+    *sender = sender.clone().ready().await.unwrap();
+    let request = http::Request::builder().method(method).uri(url).body(()).unwrap();
+    sender.send_request(request, true).unwrap().0.await.unwrap()
+}
+
+#[test]
+fn a_request_of_http_2_that_breaks_a_rule_ends_itself_alone() {
+    on_large_stacks(async {
+        let (_gateway, mut sender, _driven) = by_http_2(vec![shop().publish()]).await;
+        for url in ["https://shop.test/../x", "https://shop.test:70000/", "https://shop.test/%00"] {
+            assert_eq!(ask_http_2(&mut sender, "GET", url).await.status(), 400, "{url}");
+        }
+        assert_eq!(ask_http_2(&mut sender, "GET", "https://shop.test/").await.status(), 200);
+    });
+}
+
 #[test]
 fn head_through_the_manager_ends_with_its_head_on_http_2() {
     on_large_stacks(async {
-        let dir = tempfile::tempdir().unwrap();
-        let (files, trusted) = certificate::write(dir.path(), "pi", &["pi.test"]);
-        let certificates = Arc::new(Certificates::load(vec![files]).unwrap());
-        let gateway = TestGateway::start_with(Vec::new(), Some(certificates));
-        let stream = TlsClient::new(&[&trusted], &["h2"]).connect(gateway.address, "pi.test").await.unwrap();
-        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
-        let driven = tokio::spawn(connection);
-        let mut ask = async |method: &str| {
-            let request = http::Request::builder().method(method).uri("https://pi.test/api/v1/admin/apps");
-            sender = sender.clone().ready().await.unwrap();
-            sender.send_request(request.body(()).unwrap(), true).unwrap().0.await.unwrap()
-        };
+        let (_gateway, mut sender, driven) = by_http_2(Vec::new()).await;
+        let mut ask = async |method| ask_http_2(&mut sender, method, "https://pi.test/api/v1/admin/apps").await;
         let head = ask("HEAD").await;
         assert_eq!(head.status(), 200);
         assert!(head.body().is_end_stream(), "no frame follows the head");

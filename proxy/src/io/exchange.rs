@@ -194,6 +194,19 @@ impl<'c> Exchange<'c> {
         }
     }
 
+    /// Refuses the request. Whoever breaks HTTP/1's rules has the connection closed: what follows might be read in another way
+    /// than it was meant. In HTTP/2 the frames tell requests apart, whatever one of them says, and others are in flight.
+    ///
+    /// # Errors
+    /// The client left, or did not take the answer in time.
+    pub async fn refuse(&mut self, refusal: Refusal) -> Result<(), ClientGone> {
+        tracing::debug!(code = refusal.code(), "refused a request");
+        if refusal.status() == StatusCode::BAD_REQUEST && !self.session.is_h2() {
+            self.body = BodyState::Broken;
+        }
+        self.send(refusal.into()).await
+    }
+
     /// Sends a whole answer; 503 in its place when others take up the memory that a large one would stay in while it is
     /// sent.
     ///

@@ -155,7 +155,7 @@ async fn answer<H: Handler>(
         Ok(()) => service.handler.handle(&peer.client, head, &mut exchange).await,
         Err(refusal) => {
             // A client that left has nobody to tell.
-            let _ = exchange.send(refusal.into()).await;
+            let _ = exchange.refuse(refusal).await;
         }
     }
     exchange.into_next().await

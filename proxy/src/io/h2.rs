@@ -163,11 +163,10 @@ async fn answer<H: Handler>(
     match checked.and_then(|_| exchange.hold(&head)) {
         Ok(()) => service.handler.handle(&peer.client, head, &mut exchange).await,
         Err(refusal) => {
-            tracing::debug!(code = refusal.code(), "refused a request");
             // It may be large, and the client may still be sending.
             drop(head);
             // A client that left has nobody to tell.
-            let _ = exchange.send(refusal.into()).await;
+            let _ = exchange.refuse(refusal).await;
         }
     }
     exchange.close_stream().await
