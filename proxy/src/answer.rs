@@ -5,7 +5,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
-use crate::http::{ALLOWED_METHODS, Refusal};
+use crate::http::Refusal;
 
 /// An answer to one request; whoever sends it adds `content-length` and `date`.
 #[derive(Debug, Clone)]
@@ -114,7 +114,6 @@ impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
         let answer = Self::problem(refusal.status(), refusal.code(), &refusal.detail());
         match refusal {
-            Refusal::MethodRefused => answer.with(ALLOW, HeaderValue::from_static(ALLOWED_METHODS)),
             Refusal::NoRoomForRequest | Refusal::NoRoomForAnswer => {
                 answer.with(RETRY_AFTER, HeaderValue::from_static("1"))
             }
@@ -129,17 +128,17 @@ mod tests {
 
     #[test]
     fn a_refusal_is_a_problem_document_that_nobody_keeps() {
-        let answer = Answer::from(Refusal::MethodRefused);
-        assert_eq!(answer.status, 405);
+        let answer = Answer::from(Refusal::NoRoomForRequest);
+        assert_eq!(answer.status, 503);
         assert_eq!(answer.headers[CONTENT_TYPE], "application/problem+json");
         assert_eq!(answer.headers[CACHE_CONTROL], "no-store");
-        assert_eq!(answer.headers[ALLOW], ALLOWED_METHODS);
+        assert_eq!(answer.headers[RETRY_AFTER], "1");
         let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(
             body,
             serde_json::json!({
-                "type": "urn:picloud:problem:method_not_allowed", "title": "Method Not Allowed", "status": 405,
-                "detail": "No resource here takes this method.", "code": "method_not_allowed",
+                "type": "urn:picloud:problem:overloaded", "title": "Service Unavailable", "status": 503,
+                "detail": "Too many or too large requests are being received; try again shortly.", "code": "overloaded",
             })
         );
     }

@@ -255,7 +255,7 @@ async fn each_fault_of_the_authority_has_its_code() {
         ("GET http://x/ HTTP/1.1\r\nhost: y", 400, "host_mismatch"),
         ("GET http:/x HTTP/1.1\r\nhost: x", 400, "invalid_path"),
         ("GET ftp://x/ HTTP/1.1\r\nhost: x", 400, "invalid_path"),
-        ("CONNECT x:443 HTTP/1.1\r\nhost: y", 405, "method_not_allowed"),
+        ("CONNECT x:443 HTTP/1.1\r\nhost: y", 501, "method_not_implemented"),
         ("GET x y", 400, "malformed_request"),
     ] {
         let answer =

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
+use crate::route::RouteMethod;
+
 /// What is known of a request before its body. Shared with the execution record, hence behind an [`Arc`].
 #[derive(Debug, Clone)]
 pub struct RequestHead {
@@ -55,30 +57,17 @@ impl RequestHead {
     }
 }
 
-/// Why no part of this program answers a method.
+/// A method that no route can name, so that no part of this program answers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RefusedMethod {
-    /// CONNECT and TRACE.
-    #[error("CONNECT and TRACE are answered for no path")]
-    Tunnel,
-    /// Not a name in upper case.
-    #[error("a method is written in upper-case letters, digits, - and _, such as GET")]
-    Malformed,
-}
+#[error("a request's method is GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS")]
+pub struct UnknownMethod;
 
-/// Refuses methods that no part of this program answers. Any other token in upper case may be some route's business.
+/// Refuses methods that no route can name, by which they would reach the scripts of `ANY` routes.
 ///
 /// # Errors
-/// CONNECT and TRACE; a name that is not made of upper-case letters, digits, `-` and `_`, or longer than 32.
-pub fn check_method(method: &Method) -> Result<(), RefusedMethod> {
-    if method == Method::CONNECT || method == Method::TRACE {
-        return Err(RefusedMethod::Tunnel);
-    }
-    let name = method.as_str().as_bytes();
-    let shaped = name.len() <= 32
-        && name.first().is_some_and(u8::is_ascii_uppercase)
-        && name.iter().all(|&b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
-    if shaped { Ok(()) } else { Err(RefusedMethod::Malformed) }
+/// Any other than those of [`RouteMethod`]; names are in upper case (RFC 9110, 9.1).
+pub fn check_method(method: &Method) -> Result<(), UnknownMethod> {
+    RouteMethod::named(method).map(|_| ()).ok_or(UnknownMethod)
 }
 
 /// What matching bound: names to decoded values, in the order of the pattern.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use http::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::domain_pattern::{DomainPattern, Host};
@@ -95,6 +96,20 @@ impl RouteMethod {
     /// Every method that a route can name, `ANY` last.
     pub const ALL: [RouteMethod; 8] =
         [Self::Get, Self::Head, Self::Post, Self::Put, Self::Patch, Self::Delete, Self::Options, Self::Any];
+
+    /// The one of a request's method, if a route can name it.
+    pub fn named(method: &Method) -> Option<Self> {
+        match *method {
+            Method::GET => Some(Self::Get),
+            Method::HEAD => Some(Self::Head),
+            Method::POST => Some(Self::Post),
+            Method::PUT => Some(Self::Put),
+            Method::PATCH => Some(Self::Patch),
+            Method::DELETE => Some(Self::Delete),
+            Method::OPTIONS => Some(Self::Options),
+            _ => None,
+        }
+    }
 
     /// The method's name, or `ANY`.
     pub const fn as_str(self) -> &'static str {

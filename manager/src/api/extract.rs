@@ -8,7 +8,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use picloud_shared::request::{AdminPeer, RefusedMethod, check_method};
+use picloud_shared::request::{AdminPeer, UnknownMethod, check_method};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -82,10 +82,10 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// A method that some part of this program answers.
+/// A method that requests may have.
 pub(crate) fn parse_method(text: &str) -> Result<Method, FieldError> {
-    let method = text.parse::<Method>().map_err(|_| FieldError::new("method", RefusedMethod::Malformed))?;
-    check_method(&method).map(|()| method).map_err(|refused| FieldError::new("method", refused))
+    let method = text.parse().map_err(|_| UnknownMethod).and_then(|method| check_method(&method).map(|()| method));
+    method.map_err(|unknown| FieldError::new("method", unknown))
 }
 
 /// Which page of a list.

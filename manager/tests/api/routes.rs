@@ -226,7 +226,7 @@ async fn a_match_tells_what_the_data_plane_does(store: &Store) {
     ] {
         assert_eq!(ask("GET", url).await["outcome"], outcome, "{url}");
     }
-    for method in ["TRACE", "CONNECT", "get", "", "G T"] {
+    for method in ["TRACE", "CONNECT", "FOO", "ANY", "get", "", "G T"] {
         let body = json!({ "url": "http://shop.localhost/users/7", "method": method });
         assert_eq!(shop.owner.post("/routes:match", body).await.invalid_fields(), ["method"], "{method}");
         let invoke = format!("/scripts/{}/invoke", id(&shop.script));

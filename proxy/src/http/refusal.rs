@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-/// The value of `Allow` where the method is refused whatever the path.
+/// The methods that requests may have.
 pub const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Why a request is refused.
@@ -26,8 +26,8 @@ pub enum Refusal {
         /// The limit in bytes.
         limit: usize,
     },
-    /// A method that no part of this program answers.
-    MethodRefused,
+    /// A method that no route can name.
+    MethodNotImplemented,
     /// A target that is no path.
     InvalidTarget,
     /// No host was named.
@@ -65,7 +65,7 @@ impl Refusal {
             Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::HeadTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
-            Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -90,7 +90,7 @@ impl Refusal {
             Self::HeadTimeout | Self::BodyTimeout => "request_timeout",
             Self::HeadTooLarge { .. } => "header_too_large",
             Self::TargetTooLong { .. } => "uri_too_long",
-            Self::MethodRefused => "method_not_allowed",
+            Self::MethodNotImplemented => "method_not_implemented",
             Self::InvalidTarget => "invalid_path",
             Self::MissingHost => "missing_host",
             Self::RepeatedHost => "repeated_host",
@@ -119,7 +119,7 @@ impl Refusal {
                 return format!("The request's head is over {limit} bytes or has too many header lines.");
             }
             Self::TargetTooLong { limit } => return format!("The request target is over {limit} bytes."),
-            Self::MethodRefused => "No resource here takes this method.",
+            Self::MethodNotImplemented => return format!("A request's method is one of {ALLOWED_METHODS}."),
             Self::InvalidTarget => {
                 "The path must begin with / and hold no . or .. segment, no encoded NUL and no invalid percent-encoding or UTF-8."
             }

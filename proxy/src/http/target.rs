@@ -4,7 +4,7 @@ use http::header::{EXPECT, HOST};
 use http::{HeaderMap, Method, Version};
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::path_pattern::RequestPath;
-use picloud_shared::request::{self, RefusedMethod};
+use picloud_shared::request;
 
 use super::head::{Head, ScannedHead};
 use super::refusal::Refusal;
@@ -24,15 +24,12 @@ pub struct RequestTarget<'h> {
     pub whole_server: bool,
 }
 
-/// Refuses methods that no part of this program answers. Any other token in upper case may be some route's business.
+/// Refuses methods that no route can name (RFC 9110, 15.6.2).
 ///
 /// # Errors
-/// CONNECT and TRACE; a name that is not made of upper-case letters, digits, `-` and `_`.
+/// Any of them, CONNECT and TRACE among them.
 pub fn check_method(method: &Method) -> Result<(), Refusal> {
-    request::check_method(method).map_err(|refused| match refused {
-        RefusedMethod::Tunnel => Refusal::MethodRefused,
-        RefusedMethod::Malformed => Refusal::MalformedHead,
-    })
+    request::check_method(method).map_err(|_| Refusal::MethodNotImplemented)
 }
 
 /// Refuses what the parser behind us would refuse without telling why: an authority that is none, or that `Host`
@@ -50,7 +47,7 @@ pub fn check_authority(buf: &[u8], scanned: &ScannedHead) -> Result<(), Refusal>
         return Ok(());
     }
     if &buf[scanned.method.clone()] == b"CONNECT" {
-        return Err(Refusal::MethodRefused);
+        return Err(Refusal::MethodNotImplemented);
     }
     let target = str::from_utf8(target).map_err(|_| Refusal::InvalidTarget)?;
     let (authority, _) = split_absolute(target)?;
@@ -167,7 +164,7 @@ fn same_authority(a: &str, b: &str) -> bool {
 mod tests {
     use http::{HeaderName, HeaderValue, Request, Uri};
 
-    use super::super::HeadScanner;
+    use super::super::{ALLOWED_METHODS, HeadScanner};
     use super::*;
 
     fn head(target: &str, authority: Option<&str>, hosts: &[&str]) -> Head {
@@ -256,7 +253,7 @@ mod tests {
 
     #[test]
     fn what_the_parser_behind_us_would_refuse_has_its_own_refusal() {
-        use Refusal::{HostMismatch, InvalidHost, InvalidTarget, MethodRefused};
+        use Refusal::{HostMismatch, InvalidHost, InvalidTarget, MethodNotImplemented};
         let check = |request: &str| {
             let head = format!("{request}\r\n\r\n");
             let scanned = HeadScanner::new(1024, 256).scan(head.as_bytes()).unwrap().unwrap();
@@ -279,23 +276,20 @@ mod tests {
             ("GET http://a/ HTTP/1.1\r\nhost: b", HostMismatch),
             ("GET http:/a/ HTTP/1.1\r\nhost: a", InvalidTarget),
             ("GET http:\\\\a HTTP/1.1\r\nhost: a", InvalidTarget),
-            ("CONNECT a:443 HTTP/1.1\r\nhost: b", MethodRefused),
-            ("CONNECT a HTTP/1.1", MethodRefused),
+            ("CONNECT a:443 HTTP/1.1\r\nhost: b", MethodNotImplemented),
+            ("CONNECT a HTTP/1.1", MethodNotImplemented),
         ] {
             assert_eq!(check(bad), Err(refusal), "{bad}");
         }
     }
 
     #[test]
-    fn tokens_in_upper_case_are_methods_and_tunnels_are_refused() {
-        for good in ["GET", "PROPFIND", "M-SEARCH", "X_1"] {
+    fn methods_are_those_that_a_route_can_name() {
+        for good in ALLOWED_METHODS.split(", ") {
             assert_eq!(check_method(&good.parse().unwrap()), Ok(()), "{good}");
         }
-        for tunnel in ["CONNECT", "TRACE"] {
-            assert_eq!(check_method(&tunnel.parse().unwrap()), Err(Refusal::MethodRefused), "{tunnel}");
-        }
-        for bad in ["get", "Get", "G.T", "1GET", "-", &"A".repeat(33)] {
-            assert_eq!(check_method(&bad.parse().unwrap()), Err(Refusal::MalformedHead), "{bad}");
+        for bad in ["CONNECT", "TRACE", "PROPFIND", "FOO", "ANY", "get", "Get", "-", &"A".repeat(33)] {
+            assert_eq!(check_method(&bad.parse().unwrap()), Err(Refusal::MethodNotImplemented), "{bad}");
         }
     }
 

@@ -19,9 +19,7 @@ impl MethodSet {
     /// The routes that a request's method asks for by its name: its own and ANY. A method that no route can name is
     /// left to ANY.
     pub(super) fn asked_for(method: &Method) -> Self {
-        let named =
-            RouteMethod::ALL.into_iter().find(|known| *known != RouteMethod::Any && known.as_str() == method.as_str());
-        Self::of(named.as_slice()).with(RouteMethod::Any)
+        Self::of(RouteMethod::named(method).as_slice()).with(RouteMethod::Any)
     }
 
     pub(super) fn with(self, method: RouteMethod) -> Self {
