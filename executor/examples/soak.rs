@@ -69,7 +69,7 @@ fn call(app: &Arc<PublishedApp>) -> Invocation {
         method: Method::GET,
         scheme: Scheme::Http,
         host: "localhost".into(),
-        authority: "localhost".into(),
+        port: None,
         path: "/".into(),
         query: None,
         headers: HeaderMap::new(),

@@ -48,6 +48,11 @@ impl Client {
         if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
     }
 
+    /// Whether requests that name this scheme may be answered on this connection (RFC 9110, 7.4).
+    pub fn speaks(&self, scheme: &str) -> bool {
+        scheme.eq_ignore_ascii_case(self.scheme().as_str())
+    }
+
     /// Whether requests for this host may be answered on this connection (RFC 9110, 7.4).
     pub fn may_ask_for(&self, host: &Host<'_>) -> bool {
         match &self.tls {

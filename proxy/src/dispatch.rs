@@ -77,6 +77,9 @@ impl Gateway {
     fn direction(&self, client: &Arc<Client>, head: &Head) -> Result<Direction, Refusal> {
         check_method(&head.method)?;
         let target = read_target(head)?;
+        if target.scheme.is_some_and(|scheme| !client.speaks(scheme)) {
+            return Err(Refusal::WrongScheme);
+        }
         if !client.may_ask_for(&target.host) {
             return Err(Refusal::Misdirected);
         }

@@ -46,6 +46,7 @@ fn shop() -> TestApp {
     shop.route("GET", "/files/*", "ctx.request.rest");
     shop.route("ANY", "/any", "ctx.request.method");
     shop.route("GET", "/nothing", "()");
+    shop.route("GET", "/url/*", "ctx.request.url");
     shop.route("GET", "/api/v1/admin/apps", "\"my own\"");
     shop
 }
@@ -75,6 +76,24 @@ fn a_route_answers_with_its_script() {
         assert_eq!((nothing.status, nothing.header("content-length")), (204, None));
         let head = ask(&gateway, "HEAD", "shop.test", "/").await;
         assert_eq!((head.status, head.header("content-length")), (200, Some("5")));
+    });
+}
+
+#[test]
+fn a_url_is_one_for_however_its_host_is_written() {
+    on_large_stacks(async {
+        let gateway = TestGateway::start(vec![shop().publish()]);
+        for (host, origin) in [
+            ("shop.test", "http://shop.test"),
+            ("SHOP.Test.", "http://shop.test"),
+            ("shop.test:80", "http://shop.test"),
+            ("shop.test.:0080", "http://shop.test"),
+            ("shop.test:", "http://shop.test"),
+            ("shop.test:443", "http://shop.test:443"),
+            ("Bücher.wild.test:8080", "http://xn--bcher-kva.wild.test:8080"),
+        ] {
+            assert_eq!(ask(&gateway, "GET", host, "/url/%61?").await.body, format!("{origin}/url/%61?"), "{host}");
+        }
     });
 }
 
@@ -125,6 +144,8 @@ fn the_host_is_named_once_in_one_way() {
             ("GET http://shop.test/ HTTP/1.1\r\nhost: other.test\r\n\r\n", 400),
             ("GET http://shop.test/ HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n", 200),
             ("GET http://shop.test/hello/x HTTP/1.0\r\n\r\n", 200),
+            ("GET http://shop.test?x=1 HTTP/1.1\r\nhost: shop.test\r\n\r\n", 200),
+            ("GET https://shop.test/ HTTP/1.1\r\nhost: shop.test\r\n\r\n", 421),
             ("GET /hello/x HTTP/1.0\r\nhost: shop.test.\r\n\r\n", 200),
         ] {
             let close = request.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
@@ -281,6 +302,22 @@ fn a_request_of_http_2_that_breaks_a_rule_ends_itself_alone() {
             assert_eq!(ask_http_2(&mut sender, "GET", url).await.status(), 400, "{url}");
         }
         assert_eq!(ask_http_2(&mut sender, "GET", "https://shop.test/").await.status(), 200);
+    });
+}
+
+#[test]
+fn a_request_of_http_2_is_of_its_connections_scheme() {
+    on_large_stacks(async {
+        let (_gateway, mut sender, _driven) = by_http_2(vec![shop().publish()]).await;
+        for (url, status) in [
+            ("https://shop.test/", 200),
+            ("https://shop.test:443/", 200),
+            ("http://shop.test/", 421),
+            ("ftp://shop.test/", 421),
+            ("https2://shop.test/", 421),
+        ] {
+            assert_eq!(ask_http_2(&mut sender, "GET", url).await.status(), status, "{url}");
+        }
     });
 }
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use host::{Host, InvalidHost};
+pub use host::{Authority, Host, InvalidHost};
 
 /// Bytes of the label that a wildcard names.
 const MAX_LABEL_NAME_BYTES: usize = 63;

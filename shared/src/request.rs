@@ -17,8 +17,8 @@ pub struct RequestHead {
     pub scheme: Scheme,
     /// The normalised host, without port.
     pub host: Box<str>,
-    /// The authority as the client wrote it (host and port), for `ctx.request.url`.
-    pub authority: Box<str>,
+    /// The port that the client named, if it named one.
+    pub port: Option<u16>,
     /// The path as sent, not decoded.
     pub path: Box<str>,
     /// The query as sent, without `?`.
@@ -46,14 +46,24 @@ impl Scheme {
             Self::Https => "https",
         }
     }
+
+    /// The port of an address that names none.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
 }
 
 impl RequestHead {
-    /// The absolute URL of the request.
+    /// The absolute URL of the request, one for however the host was written: as for dispatch, with the port unless it is the
+    /// scheme's own (RFC 9110, 4.2.3).
     pub fn url(&self) -> String {
-        let (scheme, query) = (self.scheme.as_str(), self.query.as_deref());
-        let mark = if query.is_some() { "?" } else { "" };
-        format!("{scheme}://{}{}{mark}{}", self.authority, self.path, query.unwrap_or_default())
+        let port = self.port.filter(|port| *port != self.scheme.default_port());
+        let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        let query = self.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
+        format!("{}://{}{port}{}{query}", self.scheme.as_str(), self.host, self.path)
     }
 }
 
@@ -99,4 +109,33 @@ pub struct AdminPeer {
     pub authority: Box<str>,
     /// Whether a session cookie counts here; on a host that scripts share (`localhost`) only bearer tokens do.
     pub cookies_count: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_the_port_unless_it_is_the_schemes_own() {
+        use Scheme::{Http, Https};
+        for (scheme, port, query, url) in [
+            (Http, None, None, "http://[::1]/a"),
+            (Http, Some(80), Some("b"), "http://[::1]/a?b"),
+            (Https, Some(443), Some(""), "https://[::1]/a?"),
+            (Http, Some(443), None, "http://[::1]:443/a"),
+            (Https, Some(80), None, "https://[::1]:80/a"),
+        ] {
+            let head = RequestHead {
+                method: Method::GET,
+                scheme,
+                host: "[::1]".into(),
+                port,
+                path: "/a".into(),
+                query: query.map(Into::into),
+                headers: HeaderMap::new(),
+                remote_ip: [127, 0, 0, 1].into(),
+            };
+            assert_eq!(head.url(), url);
+        }
+    }
 }

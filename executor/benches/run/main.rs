@@ -77,7 +77,7 @@ fn request() -> ScriptRequest {
         method: Method::POST,
         scheme: Scheme::Http,
         host: "localhost".into(),
-        authority: "localhost:8080".into(),
+        port: Some(8080),
         path: "/hello/ada".into(),
         query: None,
         headers,

@@ -11,6 +11,7 @@ use picloud_executor::{
 };
 use picloud_shared::app::App;
 use picloud_shared::clock::{ManualClock, Timestamp};
+use picloud_shared::domain_pattern::Authority;
 use picloud_shared::execution::{ExecutionRecord, ExecutionSink, Origin};
 use picloud_shared::id::{AppId, ExecutionId, ScriptId};
 use picloud_shared::name::ScriptName;
@@ -186,12 +187,13 @@ impl Published {
 pub fn request(method: &str, url: &str) -> ScriptRequest {
     let (scheme, rest) = url.split_once("://").unwrap();
     let (authority, path) = rest.split_at(rest.find('/').unwrap());
+    let authority = Authority::parse(authority).unwrap();
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let head = RequestHead {
         method: method.parse::<Method>().unwrap(),
         scheme: if scheme == "https" { Scheme::Https } else { Scheme::Http },
-        host: authority.split(':').next().unwrap().into(),
-        authority: authority.into(),
+        host: authority.host.as_str().into(),
+        port: authority.port,
         path: path.into(),
         query: query.map(Into::into),
         headers: HeaderMap::new(),

@@ -119,7 +119,7 @@ impl Bell {
 /// About what a record takes in memory.
 fn bytes_of(record: &ExecutionRecord) -> usize {
     let head = &record.request;
-    let text = head.host.len() + head.authority.len() + head.path.len() + head.query.as_deref().map_or(0, str::len);
+    let text = head.host.len() + head.path.len() + head.query.as_deref().map_or(0, str::len);
     let headers = |headers: &http::HeaderMap| -> usize {
         headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum()
     };

@@ -141,8 +141,8 @@ fn arrange(
     let head = RequestHead {
         method: test.method,
         scheme: Scheme::Http,
-        authority: host.clone(),
         host,
+        port: None,
         path: test.path.into(),
         query: test.query.map(Into::into),
         headers: test.headers,

@@ -181,7 +181,7 @@ impl World {
             method,
             scheme: Scheme::Http,
             host: host.as_str().into(),
-            authority: host.as_str().into(),
+            port: None,
             path: uri.path().into(),
             query: uri.query().map(Into::into),
             headers: HeaderMap::new(),

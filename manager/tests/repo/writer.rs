@@ -93,7 +93,7 @@ fn head() -> RequestHead {
         method: Method::GET,
         scheme: Scheme::Http,
         host: "x.localhost".into(),
-        authority: "x.localhost:8080".into(),
+        port: Some(8080),
         path: "/a".into(),
         query: Some("b=c".into()),
         headers: HeaderMap::new(),

@@ -36,7 +36,7 @@ pub(super) struct Routed {
 /// Where a request went, owned.
 pub(super) struct RequestPlace {
     host: Box<str>,
-    authority: Box<str>,
+    port: Option<u16>,
     path: Box<str>,
     query: Option<Box<str>>,
 }
@@ -45,7 +45,7 @@ impl RequestPlace {
     pub(super) fn new(target: &RequestTarget<'_>) -> Self {
         Self {
             host: target.host.as_str().into(),
-            authority: target.authority.into(),
+            port: target.port,
             path: target.path.raw().into(),
             query: target.query.map(Into::into),
         }
@@ -56,7 +56,7 @@ impl RequestPlace {
             method: head.method,
             scheme: client.scheme(),
             host: self.host,
-            authority: self.authority,
+            port: self.port,
             path: self.path,
             query: self.query,
             headers: head.headers,

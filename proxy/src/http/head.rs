@@ -33,7 +33,7 @@ const LINE_BYTES: usize = 128;
 enum Target {
     /// As it stands in an HTTP/1 request line.
     Line(Bytes),
-    /// `:authority` and `:path` of HTTP/2.
+    /// `:scheme`, `:authority` and `:path` of HTTP/2.
     Pseudo(Uri),
 }
 
@@ -65,6 +65,14 @@ impl Head {
         match &self.target {
             Target::Line(target) => str::from_utf8(target).unwrap_or_default(),
             Target::Pseudo(uri) => uri.path_and_query().map_or("", |path| path.as_str()),
+        }
+    }
+
+    /// HTTP/2's `:scheme`.
+    pub fn scheme(&self) -> Option<&str> {
+        match &self.target {
+            Target::Line(_) => None,
+            Target::Pseudo(uri) => uri.scheme_str(),
         }
     }
 

@@ -38,6 +38,8 @@ pub enum Refusal {
     InvalidHost,
     /// The target and `Host` name two hosts.
     HostMismatch,
+    /// The target names another scheme than the connection's.
+    WrongScheme,
     /// This connection's certificate does not cover the host.
     Misdirected,
     /// `Expect` asks for something else than `100-continue`.
@@ -66,7 +68,7 @@ impl Refusal {
             Self::HeadTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
             Self::MethodNotImplemented => StatusCode::NOT_IMPLEMENTED,
-            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::WrongScheme | Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoRoomForRequest | Self::NoRoomForAnswer => StatusCode::SERVICE_UNAVAILABLE,
@@ -96,6 +98,7 @@ impl Refusal {
             Self::RepeatedHost => "repeated_host",
             Self::InvalidHost => "invalid_host",
             Self::HostMismatch => "host_mismatch",
+            Self::WrongScheme => "wrong_scheme",
             Self::Misdirected => "misdirected_request",
             Self::ExpectationFailed => "expectation_failed",
             Self::BodyTooLarge { .. } => "body_too_large",
@@ -127,6 +130,7 @@ impl Refusal {
             Self::RepeatedHost => "The request names its host more than once.",
             Self::InvalidHost => "The Host header is not a DNS name or an IP address with an optional port.",
             Self::HostMismatch => "The request target and the Host header name different hosts.",
+            Self::WrongScheme => "The request names another scheme than this connection's; open one of its own for it.",
             Self::Misdirected => {
                 "The certificate of this connection does not cover the host; open a new connection for it."
             }

@@ -2,7 +2,7 @@
 
 use http::header::{EXPECT, HOST};
 use http::{HeaderMap, Method, Version};
-use picloud_shared::domain_pattern::Host;
+use picloud_shared::domain_pattern::{Authority, Host};
 use picloud_shared::path_pattern::RequestPath;
 use picloud_shared::request;
 
@@ -12,10 +12,14 @@ use super::refusal::Refusal;
 /// The host and path that a request means, borrowed from its head.
 #[derive(Debug)]
 pub struct RequestTarget<'h> {
+    /// The scheme that it names, if it names one.
+    pub scheme: Option<&'h str>,
     /// The authority as the client wrote it.
     pub authority: &'h str,
     /// Its host, normalised.
     pub host: Host<'h>,
+    /// Its port, where one was written.
+    pub port: Option<u16>,
     /// The path, split and checked.
     pub path: RequestPath<'h>,
     /// The query without its `?`.
@@ -50,7 +54,7 @@ pub fn check_authority(buf: &[u8], scanned: &ScannedHead) -> Result<(), Refusal>
         return Err(Refusal::MethodNotImplemented);
     }
     let target = str::from_utf8(target).map_err(|_| Refusal::InvalidTarget)?;
-    let (authority, _) = split_absolute(target)?;
+    let (_, authority, _) = split_absolute(target)?;
     if authority.contains('@') || Host::parse_authority(authority).is_err() {
         return Err(Refusal::InvalidHost);
     }
@@ -83,23 +87,25 @@ pub fn check_expectation(version: Version, headers: &HeaderMap) -> Result<bool, 
 /// A missing, repeated or invalid host; two hosts that differ; a target that is no path.
 pub fn read_target(head: &Head) -> Result<RequestTarget<'_>, Refusal> {
     let host_field = only_host_field(&head.headers)?;
-    let (target_authority, path_and_query) = split_target(head)?;
-    let authority = match (target_authority, host_field) {
+    let split = split_target(head)?;
+    let authority = match (split.authority, host_field) {
         (Some(named), Some(field)) if !same_authority(named, field) => return Err(Refusal::HostMismatch),
         (Some(named), _) => named,
         (None, Some(field)) => field,
         (None, None) => return Err(Refusal::MissingHost),
     };
-    let host = Host::parse_authority(authority).map_err(|_| Refusal::InvalidHost)?;
-    let (path, query) = match path_and_query.split_once('?') {
+    let Authority { host, port } = Authority::parse(authority).map_err(|_| Refusal::InvalidHost)?;
+    let (path, query) = match split.path_and_query.split_once('?') {
         Some((path, query)) => (path, Some(query)),
-        None => (path_and_query, None),
+        None => (split.path_and_query, None),
     };
-    if !path_and_query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+    // RFC 9110, 4.2.3: only an absolute form gets here without a path, and means the root.
+    let path = if path.is_empty() { "/" } else { path };
+    if !split.path_and_query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(Refusal::InvalidTarget);
     }
     let path = RequestPath::parse(path).map_err(|_| Refusal::InvalidTarget)?;
-    Ok(RequestTarget { authority, host, path, query, whole_server: is_whole_server(head) })
+    Ok(RequestTarget { scheme: split.scheme, authority, host, port, path, query, whole_server: is_whole_server(head) })
 }
 
 fn only_host_field(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
@@ -116,31 +122,37 @@ fn only_host_field(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     }
 }
 
-/// The authority that the target names, if any, and its path with query.
-fn split_target(head: &Head) -> Result<(Option<&str>, &str), Refusal> {
+/// A target, cut into what it names.
+struct Split<'h> {
+    scheme: Option<&'h str>,
+    authority: Option<&'h str>,
+    path_and_query: &'h str,
+}
+
+fn split_target(head: &Head) -> Result<Split<'_>, Refusal> {
     let target = head.target();
+    let of_path = |path_and_query| Split { scheme: head.scheme(), authority: head.authority(), path_and_query };
     if target.starts_with('/') {
-        return Ok((head.authority(), target));
+        return Ok(of_path(target));
     }
     if is_whole_server(head) {
-        return Ok((head.authority(), "/"));
+        return Ok(of_path("/"));
     }
     if head.version == Version::HTTP_2 {
         return Err(Refusal::InvalidTarget);
     }
-    let (authority, path_and_query) = split_absolute(target)?;
-    Ok((Some(authority), path_and_query))
+    let (scheme, authority, path_and_query) = split_absolute(target)?;
+    Ok(Split { scheme: Some(scheme), authority: Some(authority), path_and_query })
 }
 
-/// The authority of HTTP/1's absolute form, which every server must accept (RFC 9112, 3.2.2), and its path with query.
-fn split_absolute(target: &str) -> Result<(&str, &str), Refusal> {
-    let rest = strip_scheme(target).ok_or(Refusal::InvalidTarget)?;
+/// Scheme, authority, and path with query of HTTP/1's absolute form, which every server must accept (RFC 9112, 3.2.2).
+fn split_absolute(target: &str) -> Result<(&str, &str, &str), Refusal> {
+    let (scheme, rest) = split_scheme(target).ok_or(Refusal::InvalidTarget)?;
     let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
     let (authority, path_and_query) = rest.split_at(end);
     match path_and_query.as_bytes().first() {
         _ if authority.is_empty() => Err(Refusal::InvalidHost),
-        None => Ok((authority, "/")),
-        Some(b'/') => Ok((authority, path_and_query)),
+        None | Some(b'/' | b'?') => Ok((scheme, authority, path_and_query)),
         Some(_) => Err(Refusal::InvalidTarget),
     }
 }
@@ -149,11 +161,9 @@ fn is_whole_server(head: &Head) -> bool {
     head.target() == "*" && head.method == Method::OPTIONS
 }
 
-fn strip_scheme(target: &str) -> Option<&str> {
-    ["http://", "https://"].into_iter().find_map(|scheme| {
-        let (start, rest) = target.split_at_checked(scheme.len())?;
-        start.eq_ignore_ascii_case(scheme).then_some(rest)
-    })
+fn split_scheme(target: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = target.split_once("://")?;
+    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then_some((scheme, rest))
 }
 
 fn same_authority(a: &str, b: &str) -> bool {
@@ -200,9 +210,24 @@ mod tests {
         assert_eq!(read("http://x.example/a", None, &["x.example"]), found("x.example", "/a", None));
         assert_eq!(read("HTTPS://X.example:8443", None, &["x.EXAMPLE:8443"]), found("x.example", "/", None));
         assert_eq!(read("http://x.example/", None, &[]), found("x.example", "/", None));
+        assert_eq!(read("http://x.example?a=/b?", None, &[]), found("x.example", "/", Some("a=/b?")));
         assert_eq!(read("/", Some("x.example"), &[]), found("x.example", "/", None));
         assert_eq!(read("/", Some("x.example"), &["x.example"]), found("x.example", "/", None));
         assert_eq!(read("/?", None, &["x"]), found("x", "/", Some("")));
+    }
+
+    #[test]
+    fn the_scheme_and_the_port_are_known_where_they_are_named() {
+        for (target, authority, host, scheme, port) in [
+            ("/", None, "x", None, None),
+            ("/", None, "x:80", None, Some(80)),
+            ("HTTP://x:8080", None, "x:8080", Some("HTTP"), Some(8080)),
+            ("/", Some("x:1"), "x:1", Some("https"), Some(1)),
+        ] {
+            let head = head(target, authority, &[host]);
+            let read = read_target(&head).unwrap();
+            assert_eq!((read.scheme, read.port), (scheme, port), "{target} {authority:?}");
+        }
     }
 
     #[test]
@@ -237,7 +262,6 @@ mod tests {
             "ftp://a/",
             "http:a",
             "http:/a",
-            "http://a?q",
             "http://a\\b/",
             "/a#b",
             "/../x",

@@ -22,35 +22,54 @@ const NOT_IN_HOSTS: AsciiDenyList = AsciiDenyList::new(true, "!\"#$%&'()*+,/:;<=
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Host<'a>(Cow<'a, str>);
 
+/// What a request names its server by: the `Host` header, or `:authority`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority<'a> {
+    /// The host.
+    pub host: Host<'a>,
+    /// The port, where one was written.
+    pub port: Option<u16>,
+}
+
 /// An authority that names no host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a host is a DNS name or an IP address, with an optional port")]
 pub struct InvalidHost;
 
-impl<'a> Host<'a> {
-    /// The host of an authority (`Host` header or `:authority`): drops the port, lower-cases, converts to A-labels
-    /// (UTS 46, non-transitional), drops one trailing dot. As browsers do, `_` is taken anywhere and so is `-`; the
-    /// port may be empty (RFC 3986, section 3.2.3).
+impl<'a> Authority<'a> {
+    /// Lower-cases the host, converts it to A-labels (UTS 46, non-transitional) and drops one trailing dot. As browsers do,
+    /// `_` is taken anywhere and so is `-`; the port may be empty (RFC 3986, section 3.2.3).
     ///
     /// # Errors
     /// Userinfo, an empty or over-long (253 bytes) name or label (63), a bad port, characters outside a host name, a
     /// name whose last label is a number and which is not an IPv4 address of four decimal parts.
-    pub fn parse_authority(authority: &'a str) -> Result<Self, InvalidHost> {
+    pub fn parse(text: &'a str) -> Result<Self, InvalidHost> {
         // The colons within an IPv6 literal are not the port's.
-        let host_end = authority.find(']').map_or(0, |bracket| bracket + 1);
-        match authority[host_end..].find(':') {
-            None => Self::parse(authority),
+        let host_end = text.find(']').map_or(0, |bracket| bracket + 1);
+        match text[host_end..].find(':') {
+            None => Ok(Self { host: Host::parse(text)?, port: None }),
             Some(colon) => {
-                let (host, port) = authority.split_at(host_end + colon);
-                if is_port(&port[1..]) { Self::parse(host) } else { Err(InvalidHost) }
+                let (host, port) = text.split_at(host_end + colon);
+                let port = parse_port(&port[1..])?;
+                Ok(Self { host: Host::parse(host)?, port })
             }
         }
     }
+}
 
-    /// A host that stands alone, as in a claim: as [`Host::parse_authority`], but a port is refused.
+impl<'a> Host<'a> {
+    /// The host of an authority: as [`Authority::parse`], less the port.
     ///
     /// # Errors
-    /// As [`Host::parse_authority`], and any port.
+    /// As [`Authority::parse`].
+    pub fn parse_authority(authority: &'a str) -> Result<Self, InvalidHost> {
+        Authority::parse(authority).map(|authority| authority.host)
+    }
+
+    /// A host that stands alone, as in a claim: as [`Authority::parse`], but a port is refused.
+    ///
+    /// # Errors
+    /// As [`Authority::parse`], and any port.
     pub fn parse(text: &'a str) -> Result<Self, InvalidHost> {
         if let Some(literal) = text.strip_prefix('[') {
             let address: Ipv6Addr =
@@ -97,8 +116,13 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-fn is_port(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit()) && (text.is_empty() || text.parse::<u16>().is_ok())
+fn parse_port(text: &str) -> Result<Option<u16>, InvalidHost> {
+    match text.bytes().all(|b| b.is_ascii_digit()) {
+        true if text.is_empty() => Ok(None),
+        true => text.parse().map(Some).map_err(|_| InvalidHost),
+        // The parser would take a sign.
+        false => Err(InvalidHost),
+    }
 }
 
 /// Whether a name is within DNS' lengths and of lower case host characters alone. A-labels are not looked into.
@@ -224,6 +248,15 @@ mod tests {
         refused(&format!("{label63}.{label63}.{label63}.{}", "a".repeat(62)));
         refused(&"ü".repeat(64));
         refused(&"\u{ad}".repeat(5_000));
+    }
+
+    #[test]
+    fn a_port_is_known_where_one_is_written() {
+        for (authority, port) in
+            [("a", None), ("a:", None), ("a:00080", Some(80)), ("[::1]", None), ("[::1]:65535", Some(65535))]
+        {
+            assert_eq!(Authority::parse(authority).unwrap().port, port, "{authority}");
+        }
     }
 
     #[test]
