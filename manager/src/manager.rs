@@ -245,6 +245,11 @@ impl Manager {
         self.store.is_reachable().await
     }
 
+    /// Whether writes to the store succeed, as far as is known.
+    pub async fn store_writable(&self) -> bool {
+        self.store.is_writable().await
+    }
+
     /// The number of the store's newest migration.
     pub fn schema_version(&self) -> i64 {
         self.store.schema_version()

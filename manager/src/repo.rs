@@ -12,6 +12,7 @@ pub mod domains;
 pub mod error;
 pub mod executions;
 pub mod members;
+pub(crate) mod probe;
 pub mod role;
 pub mod routes;
 pub mod scope;

@@ -18,6 +18,7 @@ pub mod migration;
 mod postgres;
 mod serve_lock;
 mod sqlite;
+mod write_health;
 
 pub use config::{DatabaseConfig, DatabaseUrl, InvalidDatabaseUrl};
 pub use conn::{Conn, Dialects, Tx};
@@ -25,6 +26,7 @@ use conn::{FUNCTION_TIMEOUT, Isolation, Link, within};
 use migration::{HISTORY, Step, newest_version};
 use serve_lock::ServeLock;
 use sqlite::SqliteFiles;
+use write_health::{Verdict, WriteHealth};
 
 /// How long a caller waits for a connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_500);
@@ -36,6 +38,9 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may take to say that it is there. Less than half of [`ACQUIRE_TIMEOUT`], so that a call that meets
 /// a connection that went dead still gets another.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long may be written to find out whether writes succeed again.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +88,7 @@ pub enum StoreError {
 pub struct Store {
     pools: Pools,
     turn: Arc<Semaphore>,
+    write_health: WriteHealth,
     schema_version: i64,
     _serving: Option<Arc<ServeLock>>,
 }
@@ -131,7 +137,13 @@ impl Store {
             DatabaseConfig::Sqlite { dir } => Pools::Sqlite(SqliteFiles::open(dir, history).await?),
             DatabaseConfig::Postgres { url } => Pools::Postgres(postgres::open(url.connect_options(), history).await?),
         };
-        Ok(Self { pools, turn: Arc::new(Semaphore::new(1)), schema_version: newest_version(history), _serving: None })
+        Ok(Self {
+            pools,
+            turn: Arc::new(Semaphore::new(1)),
+            write_health: WriteHealth::default(),
+            schema_version: newest_version(history),
+            _serving: None,
+        })
     }
 
     /// The number of the newest migration: the fifth versioned surface.
@@ -197,6 +209,32 @@ impl Store {
         answer.await.is_ok()
     }
 
+    /// Whether writes succeed, as far as is known: those of a disk that is full or read-only are known to fail once one has.
+    pub async fn is_writable(&self) -> bool {
+        match self.write_health.verdict() {
+            Verdict::Writable => true,
+            Verdict::Failing => false,
+            Verdict::Uncertain => {
+                // What fails is noted on the way; what is silent for too long leaves it uncertain.
+                let is_writable = within(PROBE_TIMEOUT, self.probe()).await.is_ok();
+                if is_writable {
+                    self.write_health.recovered();
+                }
+                is_writable
+            }
+        }
+    }
+
+    /// Writes to each of SQLite's files.
+    async fn probe(&self) -> Result<(), RepoError> {
+        let write = async |mut tx: Tx| {
+            repo::probe::write(&mut tx).await?;
+            tx.commit().await
+        };
+        write(self.begin().await?).await?;
+        write(self.begin_logs().await?).await
+    }
+
     /// Wakes whenever another node may have told of a change on that channel. Never ends on PostgreSQL; on SQLite, which no
     /// other node shares, it ends at once.
     pub(crate) async fn listen(&self, channel: &str, wake: impl Fn()) {
@@ -232,7 +270,13 @@ impl Store {
                 }
             };
             if let Some(result) = patience.judge(begun) {
-                return Ok(Tx::new(Conn(result?)));
+                return match isolation {
+                    Isolation::Snapshot => Ok(Tx::new(Conn::new(result?))),
+                    Isolation::Write => {
+                        self.write_health.note(&result);
+                        Ok(Tx::new(Conn::new(result?)).noting(&self.write_health))
+                    }
+                };
             }
         }
     }
@@ -245,7 +289,7 @@ impl Store {
                 Pool::Postgres(pool) => pool.acquire().await.map(Link::Postgres),
             };
             let checked = match acquired {
-                Ok(link) => Conn(link).checked().await,
+                Ok(link) => Conn::new(link).checked().await,
                 Err(error) => Err(error.into()),
             };
             if let Some(result) = patience.judge(checked) {

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request, Response};
 use picloud_manager::Manager;
-use picloud_proxy::manager_link::{ControlPlane, StoreUnavailable};
+use picloud_proxy::manager_link::{ControlPlane, StoreHealth, StoreUnavailable};
 use picloud_shared::id::ScriptId;
 use picloud_shared::request::AdminPeer;
 use tower::ServiceExt;
@@ -46,7 +46,11 @@ impl ControlPlane for InProcess {
         self.manager.may_invoke(headers, peer, script).await.map_err(|_| StoreUnavailable)
     }
 
-    async fn store_reachable(&self) -> bool {
-        self.manager.store_reachable().await
+    async fn store_health(&self) -> StoreHealth {
+        match self.manager.store_reachable().await {
+            true if self.manager.store_writable().await => StoreHealth::Reachable,
+            true => StoreHealth::NotWritable,
+            false => StoreHealth::Unreachable,
+        }
     }
 }

@@ -25,6 +25,18 @@ use crate::io::{ClientGone, Exchange};
 #[error("the store cannot be reached")]
 pub struct StoreUnavailable;
 
+/// How the store is, in words for health probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreHealth {
+    /// It answers, and no write is known to fail.
+    Reachable,
+    /// It answers and writes fail: a disk is full, or read-only.
+    NotWritable,
+    /// It does not answer.
+    Unreachable,
+}
+
 /// What the data plane asks of the control plane.
 #[async_trait]
 pub trait ControlPlane: Send + Sync + 'static {
@@ -42,8 +54,8 @@ pub trait ControlPlane: Send + Sync + 'static {
         script: ScriptId,
     ) -> Result<bool, StoreUnavailable>;
 
-    /// Whether the store answers.
-    async fn store_reachable(&self) -> bool;
+    /// How the store is.
+    async fn store_health(&self) -> StoreHealth;
 }
 
 /// A request on its way to the manager.

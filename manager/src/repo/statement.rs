@@ -37,6 +37,7 @@ pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
         deleted_apps::CATALOGUE,
         domains::CATALOGUE,
         members::CATALOGUE,
+        probe::CATALOGUE,
         routes::CATALOGUE,
         scripts::CATALOGUE,
         sessions::CATALOGUE,
@@ -53,5 +54,9 @@ pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
 #[doc(hidden)]
 pub fn log_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
     use crate::repo::executions::{self, counters, insert, retention};
-    [executions::CATALOGUE, counters::CATALOGUE, insert::CATALOGUE, retention::CATALOGUE].into_iter().flatten().copied()
+    use crate::repo::probe;
+    [executions::CATALOGUE, counters::CATALOGUE, insert::CATALOGUE, retention::CATALOGUE, probe::CATALOGUE]
+        .into_iter()
+        .flatten()
+        .copied()
 }

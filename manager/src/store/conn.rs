@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::repo::RepoError;
 use crate::store::PING_TIMEOUT;
+use crate::store::write_health::WriteHealth;
 
 /// How long one repository function may take but for one that goes through everything: most take well under a millisecond, and a
 /// database that is silent for longer is out of reach.
@@ -21,7 +22,11 @@ pub(crate) const LOAD_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// A connection, in a transaction or not: what every repository function works on.
 #[derive(Debug)]
-pub struct Conn(pub(super) Link);
+pub struct Conn {
+    link: Link,
+    /// Where it is noted what becomes of what is done on it, if it writes.
+    writes: Option<WriteHealth>,
+}
 
 #[derive(Debug)]
 pub(super) enum Link {
@@ -76,8 +81,12 @@ pub(crate) async fn within<T, E: Into<RepoError>>(
 }
 
 impl Conn {
+    pub(super) fn new(link: Link) -> Self {
+        Self { link, writes: None }
+    }
+
     pub(crate) fn driver(&mut self) -> Driver<'_> {
-        match &mut self.0 {
+        match &mut self.link {
             Link::Sqlite(link) => Driver::Sqlite(link),
             Link::SqliteTx(tx) => Driver::Sqlite(tx),
             Link::Postgres(link) => Driver::Postgres(link),
@@ -99,8 +108,11 @@ impl Conn {
 
     /// Keeps a connection that failed from going back to the pool. One in a transaction is tested there.
     pub(crate) fn settle<T>(&mut self, result: Result<T, RepoError>) -> Result<T, RepoError> {
+        if let Some(writes) = &self.writes {
+            writes.note(&result);
+        }
         if let Err(RepoError::Unavailable(_)) = result {
-            match &mut self.0 {
+            match &mut self.link {
                 Link::Sqlite(link) => link.close_on_drop(),
                 Link::Postgres(link) => link.close_on_drop(),
                 Link::SqliteTx(_) | Link::PostgresTx(_) => {}
@@ -111,7 +123,7 @@ impl Conn {
 
     /// This connection, once the server has proved to be there. SQLite has none.
     pub(super) async fn checked(mut self) -> Result<Self, RepoError> {
-        if let Link::Postgres(link) = &mut self.0 {
+        if let Link::Postgres(link) = &mut self.link {
             let result = within(PING_TIMEOUT, link.ping()).await;
             self.settle(result)?;
         }
@@ -150,6 +162,12 @@ impl Tx {
         Self { conn, turn: None }
     }
 
+    /// This unit of work, which writes.
+    pub(super) fn noting(mut self, writes: &WriteHealth) -> Self {
+        self.conn.writes = Some(writes.clone());
+        self
+    }
+
     /// This unit of work, which others of this process wait for.
     pub(super) fn in_turn(self, turn: OwnedSemaphorePermit) -> Self {
         Self { turn: Some(turn), ..self }
@@ -161,11 +179,15 @@ impl Tx {
     /// [`RepoError::Unavailable`] when the store does not confirm it.
     pub async fn commit(self) -> Result<(), RepoError> {
         let Self { conn, turn: _turn } = self;
-        match conn.0 {
+        let committed = match conn.link {
             Link::SqliteTx(tx) => within(FUNCTION_TIMEOUT, tx.commit()).await,
             Link::PostgresTx(tx) => within(FUNCTION_TIMEOUT, tx.commit()).await,
             Link::Sqlite(_) | Link::Postgres(_) => Ok(()),
+        };
+        if let Some(writes) = conn.writes {
+            writes.note(&committed);
         }
+        committed
     }
 }
 

@@ -6,6 +6,7 @@ use futures_util::future::try_join_all;
 use picloud_manager::repo::RepoError;
 use picloud_manager::repo::users::{self, PasswordHash};
 use picloud_manager::store::{DatabaseConfig, Store};
+use sqlx::{Connection, SqliteConnection};
 
 use crate::own_cluster::OwnCluster;
 use crate::relay::Relay;
@@ -161,11 +162,68 @@ async fn a_full_sqlite_file_is_unavailable_for_writes_still_read_and_well_with_s
     let large = script(app.id, "large");
     let large = picloud_manager::repo::scripts::Script { source: "x".repeat(100_000).parse().unwrap(), ..large };
     let mut tx = test.store.begin().await.unwrap();
+    assert!(test.store.is_writable().await, "nothing has failed");
     assert_unavailable(picloud_manager::repo::scripts::insert(&mut tx, &large, None).await);
     drop(tx);
     assert_eq!(read(&test.store).await.unwrap(), 0);
+    assert!(!test.store.is_writable().await);
     on_writer(&test, "PRAGMA max_page_count = 4294967294").await;
     add_script(&test.store, app.id, "large").await;
+}
+
+/// Another process that writes to this file and does not end.
+async fn hold(test: &TestStore, file: &str) -> SqliteConnection {
+    let path = test.sqlite_dir().unwrap().join(file);
+    let mut other = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    other
+}
+
+/// Some time later, for whoever remembers that a write failed.
+async fn later() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(6)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_store_that_could_not_be_written_is_tried_again_each_file_for_itself() {
+    let test = TestStore::sqlite().await;
+    let (mut main, mut logs) = (hold(&test, "main.db").await, hold(&test, "logs.db").await);
+    assert!(test.store.is_writable().await, "nothing has failed");
+    let (in_main, in_logs) = tokio::join!(write(&test.store, "ada"), test.store.begin_logs());
+    assert_unavailable(in_main);
+    assert_unavailable(in_logs);
+    assert!(!test.store.is_writable().await);
+    for file in [&mut main, &mut logs] {
+        later().await;
+        assert!(!test.store.is_writable().await);
+        sqlx::query("ROLLBACK").execute(file).await.unwrap();
+    }
+    later().await;
+    assert!(test.store.is_writable().await);
+    write(&test.store, "ada").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_postgres_database_that_became_read_only_is_not_writable_until_it_is_again() {
+    let test = TestStore::postgres().await;
+    // For new sessions, so that those there are have to end.
+    let read_only = async |is_on| {
+        let set = "BEGIN READ WRITE; DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {on}', \
+            current_database()); END $$; COMMIT; SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+            WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        test.tamper(&set.replace("{on}", if is_on { "on" } else { "off" })).await;
+    };
+    read_only(true).await;
+    assert_unavailable(write(&test.store, "ada").await);
+    assert!(test.store.is_reachable().await && !test.store.is_writable().await);
+    later().await;
+    assert!(!test.store.is_writable().await);
+    read_only(false).await;
+    later().await;
+    assert!(test.store.is_writable().await);
+    write(&test.store, "ada").await.unwrap();
 }
 
 #[tokio::test]
@@ -184,12 +242,9 @@ async fn a_read_only_sqlite_file_is_unavailable_for_writes_and_still_read() {
 
 #[tokio::test]
 async fn a_sqlite_file_that_another_process_holds_is_unavailable_for_writes_and_still_read() {
-    use sqlx::Connection;
     let test = TestStore::sqlite().await;
     add_user(&test.store, "ada").await;
-    let path = test.sqlite_dir().unwrap().join("main.db");
-    let mut other = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let mut other = hold(&test, "main.db").await;
     assert_unavailable(write(&test.store, "bob").await);
     assert_eq!(read(&test.store).await.unwrap(), 1);
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();

@@ -18,7 +18,7 @@ use crate::answer::{Answer, ProblemMembers};
 use crate::client::Client;
 use crate::http::{Head, RequestTarget};
 use crate::io::Exchange;
-use crate::manager_link::{AdminRequest, ControlPlane, admin_peer, forward};
+use crate::manager_link::{AdminRequest, ControlPlane, StoreHealth, admin_peer, forward};
 
 /// What a resource of this program's own takes.
 const READ_ONLY: &str = "GET, HEAD, OPTIONS";
@@ -47,30 +47,31 @@ enum Resource {
     OtherApiVersion,
 }
 
-/// Whether the store answers, asked by one at a time.
+/// How the store is, asked by one at a time.
 #[derive(Debug, Default)]
 pub(super) struct StoreProbe {
-    last: Mutex<Option<(Instant, bool)>>,
+    last: Mutex<Option<(Instant, StoreHealth)>>,
 }
 
 impl StoreProbe {
-    async fn reachable(&self, control: &dyn ControlPlane) -> bool {
+    async fn health(&self, control: &dyn ControlPlane) -> StoreHealth {
         let mut last = self.last.lock().await;
-        if let Some((asked, reachable)) = *last
+        if let Some((asked, health)) = *last
             && asked.elapsed() < PROBE_LIFETIME
         {
-            return reachable;
+            return health;
         }
-        let reachable = tokio::time::timeout(PROBE_TIMEOUT, control.store_reachable()).await.unwrap_or(false);
-        *last = Some((Instant::now(), reachable));
-        reachable
+        let asked = tokio::time::timeout(PROBE_TIMEOUT, control.store_health()).await;
+        let health = asked.unwrap_or(StoreHealth::Unreachable);
+        *last = Some((Instant::now(), health));
+        health
     }
 }
 
 #[derive(Serialize)]
 struct Readiness {
     snapshot_version: u64,
-    store: &'static str,
+    store: StoreHealth,
 }
 
 /// What an admin path names, compared decoded, as routes are.
@@ -159,9 +160,8 @@ impl Gateway {
         if method != Method::GET && method != Method::HEAD {
             return read_only(method, health);
         }
-        let reachable = self.store.reachable(&*self.parts.control).await;
+        let store = self.store.health(&*self.parts.control).await;
         let snapshot_version = self.parts.snapshot.load().version();
-        let store = if reachable { "reachable" } else { "unreachable" };
         Answer::json(StatusCode::OK, &Readiness { snapshot_version, store })
     }
 }

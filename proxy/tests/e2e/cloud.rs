@@ -63,6 +63,11 @@ impl TestCloud {
         self.process.signal(name);
     }
 
+    /// What a full disk does to it: see [`Process::limit_files`].
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        self.process.limit_files(bytes);
+    }
+
     /// Waits until the process has ended by itself.
     pub fn ended(&mut self) -> ExitStatus {
         self.process.ended()

@@ -45,6 +45,40 @@ async fn with_the_database_gone_endpoints_answer_admin_writes_get_503_and_all_re
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_disk_full_endpoints_answer_admin_writes_get_503_readiness_tells_and_all_recovers_by_itself() {
+    let cloud = TestCloud::start(Database::Sqlite).await;
+    let script = cloud.publish("`before`").await;
+    let health = async || {
+        let (status, ready) = cloud.visit("localhost", "/readyz").await;
+        assert_eq!(status, 200, "{ready}");
+        serde_json::from_str::<Value>(&ready).unwrap()["store"].clone()
+    };
+    assert_eq!(health().await, "reachable");
+
+    cloud.limit_files(Some(1));
+    let (path, edit) = (format!("scripts/{script}"), json!({"source": "`after`"}));
+    let (status, problem) = cloud.api(Method::PATCH, &path, Some(edit.clone())).await;
+    assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")), "{problem}");
+    assert_eq!(cloud.api(Method::GET, &path, None).await.1["source"], "`before`");
+    for _ in 0..50 {
+        assert_eq!(cloud.visit("shop.test", "/").await, (200, "before".to_owned()));
+    }
+    let until = async |expected: &str| {
+        let begun = Instant::now();
+        while health().await != expected {
+            assert!(begun.elapsed() < PATIENCE, "never {expected}");
+        }
+    };
+    until("not_writable").await;
+
+    cloud.limit_files(None);
+    // Nobody writes anything: what is asked finds out.
+    until("reachable").await;
+    cloud.edit(&script, "`after`").await;
+    assert_eq!(cloud.visit("shop.test", "/").await.1, "after");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_does_not_answer_keeps_no_process_that_is_to_end() {
     let database = PostgresDatabase::create();
     let mut session = database.session();

@@ -16,7 +16,7 @@ use picloud_proxy::admin_hosts::AdminHosts;
 use picloud_proxy::client::ListenerRole;
 use picloud_proxy::dispatch::{Gateway, GatewayParts};
 use picloud_proxy::io::{IoLimits, Listener, RunningServer, Server};
-use picloud_proxy::manager_link::{ControlPlane, StoreUnavailable};
+use picloud_proxy::manager_link::{ControlPlane, StoreHealth, StoreUnavailable};
 use picloud_proxy::tls::Certificates;
 use picloud_shared::app::App;
 use picloud_shared::clock::{Clock, SystemClock};
@@ -140,9 +140,12 @@ impl ControlPlane for TestControl {
         Ok(headers.get("authorization").is_some_and(|value| value == "Bearer good"))
     }
 
-    async fn store_reachable(&self) -> bool {
+    async fn store_health(&self) -> StoreHealth {
         self.probes.fetch_add(1, Ordering::Relaxed);
-        self.reachable.load(Ordering::Relaxed)
+        match self.reachable.load(Ordering::Relaxed) {
+            true => StoreHealth::Reachable,
+            false => StoreHealth::Unreachable,
+        }
     }
 }
 

@@ -89,6 +89,13 @@ impl Process {
         assert!(sent.success());
     }
 
+    /// Lets no file of the process grow beyond so many bytes from now on; `None`: as far as there is room.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let limit = rustix::process::Rlimit { current: bytes, maximum: None };
+        rustix::process::prlimit(Some(pid), rustix::process::Resource::Fsize, limit).expect("the process is a child");
+    }
+
     pub fn ended(&mut self) -> ExitStatus {
         // Its output ends with it, and waiting for that has a bound.
         let output = self.output.get_mut().expect("nobody else has it");
