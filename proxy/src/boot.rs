@@ -135,6 +135,7 @@ impl Node {
             control: Arc::new(InProcess::new(Arc::clone(&manager))),
             admin_hosts,
             version_document: version_document(schema, &base_url)?,
+            trusted_proxies: config.trusted_proxies,
             body_limit: config.body_limit,
             access_log: config.log.access,
         });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::request::Scheme;
 
+use crate::http::Refusal;
 use crate::tls::Certificate;
 
 /// What a listener is for.
@@ -42,27 +43,46 @@ pub struct TlsIdentity {
     pub certificate: Arc<Certificate>,
 }
 
+/// Who a request comes from: the other end of its connection, or whom a trusted proxy there passed it on for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// The address.
+    pub remote_ip: IpAddr,
+    /// How it speaks to us, or to the first of the proxies.
+    pub scheme: Scheme,
+    /// Whether it is at this machine.
+    pub is_local: bool,
+    /// Whether a trusted proxy is at the other end.
+    pub is_passed_on: bool,
+}
+
 impl Client {
     /// How the client speaks to this node.
     pub fn scheme(&self) -> Scheme {
         if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
     }
 
-    /// Whether requests that name this scheme may be answered on this connection (RFC 9110, 7.4).
-    pub fn speaks(&self, scheme: &str) -> bool {
-        scheme.eq_ignore_ascii_case(self.scheme().as_str())
-    }
-
-    /// Whether requests for this host may be answered on this connection (RFC 9110, 7.4).
-    pub fn may_ask_for(&self, host: &Host<'_>) -> bool {
-        match &self.tls {
-            None => true,
-            Some(tls) => tls.server_name.as_deref() == Some(host.as_str()) || tls.certificate.covers(host),
+    /// Refuses requests of another scheme than this connection's (RFC 9110, 7.4).
+    ///
+    /// # Errors
+    /// A scheme was named, and is not the connection's.
+    pub fn check_scheme(&self, named: Option<&str>) -> Result<(), Refusal> {
+        match named {
+            Some(scheme) if !scheme.eq_ignore_ascii_case(self.scheme().as_str()) => Err(Refusal::WrongScheme),
+            _ => Ok(()),
         }
     }
 
-    /// Whether the peer is this machine.
-    pub fn is_loopback(&self) -> bool {
-        self.remote_ip.is_loopback()
+    /// Refuses requests for hosts that this connection does not speak for (RFC 9110, 7.4).
+    ///
+    /// # Errors
+    /// The host is neither the one that was asked for at the handshake nor one of the certificate that was shown.
+    pub fn check_host(&self, host: &Host<'_>) -> Result<(), Refusal> {
+        match &self.tls {
+            Some(tls) if tls.server_name.as_deref() != Some(host.as_str()) && !tls.certificate.covers(host) => {
+                Err(Refusal::Misdirected)
+            }
+            _ => Ok(()),
+        }
     }
 }

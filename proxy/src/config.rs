@@ -17,6 +17,7 @@ use picloud_executor::ExecutorConfig;
 use picloud_manager::store::{DatabaseConfig, DatabaseUrl};
 use picloud_proxy::io::IoLimits;
 use picloud_proxy::tls::CertificateFiles;
+use picloud_proxy::trusted_proxies::TrustedProxies;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::script::LimitPolicy;
 
@@ -48,6 +49,8 @@ pub struct Config {
     pub public_base_url: Option<PublicBaseUrl>,
     /// More hosts of the dashboard.
     pub admin_hosts: Vec<Host<'static>>,
+    /// Proxies in front whose word on the client counts.
+    pub trusted_proxies: TrustedProxies,
     /// After which an unused session ends.
     pub session_ttl: Duration,
     /// Bytes of a request's body.
@@ -131,6 +134,7 @@ impl Config {
                 .into_iter()
                 .map(host)
                 .collect::<Result<_, _>>()?,
+            trusted_proxies: TrustedProxies::new(settings.trusted_proxies.map_or_else(Vec::new, |nets| nets.0)),
             session_ttl: Duration::from_secs(
                 within("session_ttl_hours", settings.session_ttl_hours, 24, 1..=24 * 365)? * 3600,
             ),
@@ -341,6 +345,7 @@ mod tests {
             database_url = "postgres://ada@db:5432/cloud"
             public_base_url = "https://pi.example.com"
             admin_hosts = "a.example.com"
+            trusted_proxies = ["10.0.0.0/8", "fd00::1"]
             session_ttl_hours = 2
             max_request_body_bytes = 3000
             max_request_head_bytes = 4000

@@ -13,15 +13,17 @@ use picloud_executor::Executor;
 use picloud_shared::admin_hosts::is_admin_path;
 use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::Host;
+use picloud_shared::request::Scheme;
 use picloud_shared::snapshot::SnapshotCell;
 
 use crate::access_log::AccessLogEntry;
 use crate::admin_hosts::{AdminHosts, HostKind};
 use crate::answer::Answer;
-use crate::client::{Client, ListenerRole};
+use crate::client::{Client, ListenerRole, Sender};
 use crate::http::{ALLOWED_METHODS, Head, Refusal, RequestTarget, check_method, read_target};
 use crate::io::{Exchange, Handler};
 use crate::manager_link::ControlPlane;
+use crate::trusted_proxies::TrustedProxies;
 
 /// What the gateway joins.
 pub struct GatewayParts {
@@ -37,6 +39,8 @@ pub struct GatewayParts {
     pub admin_hosts: AdminHosts,
     /// The document of `GET /version`.
     pub version_document: Bytes,
+    /// Whose word on a request's sender counts.
+    pub trusted_proxies: TrustedProxies,
     /// Bytes of a request's body.
     pub body_limit: usize,
     /// Whether each request leaves a line in the log.
@@ -56,15 +60,15 @@ impl Gateway {
     }
 
     /// `None`: somebody else has answered already.
-    async fn answer(&self, client: &Arc<Client>, head: Head, exchange: &mut Exchange<'_>) -> Option<Answer> {
+    async fn answer(&self, client: &Client, sender: Sender, head: Head, exchange: &mut Exchange<'_>) -> Option<Answer> {
         // What is rare is boxed, so that it takes no room in the task of every request.
         if client.role == ListenerRole::Internal {
             return Some(Box::pin(self.internal(&head)).await);
         }
-        match self.direction(client, &head) {
+        match self.direction(client, sender, &head) {
             Ok(Direction::Answer(answer)) => Some(answer),
             Ok(Direction::Admin(place)) => Box::pin(self.admin(*place, head, exchange)).await,
-            Ok(Direction::Run(routed)) => Some(self.run_route(routed, client, head, exchange).await),
+            Ok(Direction::Run(routed)) => Some(self.run_route(routed, sender, head, exchange).await),
             Err(refusal) => {
                 // A client that left has nobody to tell.
                 let _ = exchange.refuse(refusal).await;
@@ -74,24 +78,25 @@ impl Gateway {
     }
 
     /// Who answers, decided on the head alone.
-    fn direction(&self, client: &Arc<Client>, head: &Head) -> Result<Direction, Refusal> {
+    fn direction(&self, client: &Client, sender: Sender, head: &Head) -> Result<Direction, Refusal> {
         check_method(&head.method)?;
         let target = read_target(head)?;
-        if target.scheme.is_some_and(|scheme| !client.speaks(scheme)) {
-            return Err(Refusal::WrongScheme);
+        // RFC 9110, 7.4: a proxy that is trusted may ask on one connection for whatever its clients ask it for.
+        if !sender.is_passed_on {
+            client.check_scheme(target.scheme)?;
+            client.check_host(&target.host)?;
         }
-        if !client.may_ask_for(&target.host) {
-            return Err(Refusal::Misdirected);
-        }
-        if let ListenerRole::RedirectToHttps { port } = client.role {
+        if let ListenerRole::RedirectToHttps { port } = client.role
+            && sender.scheme == Scheme::Http
+        {
             return redirect_to_https(&target, port).map(Into::into);
         }
         if target.whole_server {
             return Ok(options(ALLOWED_METHODS).into());
         }
-        let kind = self.parts.admin_hosts.kind_of(&target.host, client.is_loopback());
+        let kind = self.parts.admin_hosts.kind_of(&target.host, sender.is_local);
         if kind != HostKind::App && is_admin_path(&target.path) {
-            return Ok(Direction::Admin(Box::new(admin::Place::new(client, kind, &target))));
+            return Ok(Direction::Admin(Box::new(admin::Place::new(sender, kind, &target))));
         }
         Ok(match kind {
             HostKind::Admin => admin::elsewhere(&target.path, &head.method).into(),
@@ -118,13 +123,14 @@ impl From<Answer> for Direction {
 
 impl Handler for Gateway {
     async fn handle(&self, client: &Arc<Client>, head: Head, exchange: &mut Exchange<'_>) {
-        let entry = self.parts.access_log.then(|| AccessLogEntry::begin(&head));
-        if let Some(answer) = self.answer(client, head, exchange).await {
+        let sender = self.parts.trusted_proxies.sender(client, &head.headers);
+        let entry = self.parts.access_log.then(|| AccessLogEntry::begin(&head, sender));
+        if let Some(answer) = self.answer(client, sender, head, exchange).await {
             // A client that left has nobody to tell.
             let _ = exchange.send(answer).await;
         }
         if let Some(entry) = entry {
-            entry.end(client, exchange.status());
+            entry.end(exchange.status());
         }
     }
 }

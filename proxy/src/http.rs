@@ -2,12 +2,14 @@
 //! knows Pingora, sockets or apps.
 
 mod chunks;
+mod forwarded;
 mod frames;
 mod head;
 mod refusal;
 mod target;
 
 pub use chunks::ChunkScanner;
+pub use forwarded::Forwarded;
 pub use frames::{FrameScanner, Frames};
 pub use head::{Head, HeadScanner, MAX_HEADER_LINES, ScannedHead};
 pub use refusal::{ALLOWED_METHODS, Refusal};

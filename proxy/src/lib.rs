@@ -12,3 +12,4 @@ pub mod http;
 pub mod io;
 pub mod manager_link;
 pub mod tls;
+pub mod trusted_proxies;

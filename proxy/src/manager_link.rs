@@ -1,7 +1,6 @@
 //! The hand-over of admin requests to the manager: a service called in process, streaming both ways. Knows what a
 //! connection's headers are and are not worth beyond it, and nothing of what the manager does.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,10 +12,11 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRA
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use picloud_shared::id::ScriptId;
-use picloud_shared::request::{AdminPeer, Scheme};
+use picloud_shared::request::AdminPeer;
 use tokio::sync::mpsc;
 
 use crate::answer::Answer;
+use crate::client::Sender;
 use crate::http::Refusal;
 use crate::io::{ClientGone, Exchange};
 
@@ -67,8 +67,8 @@ pub(crate) struct AdminRequest {
     pub(crate) body_limit: usize,
 }
 
-pub(crate) fn admin_peer(remote_ip: IpAddr, scheme: Scheme, authority: &str, cookies_count: bool) -> AdminPeer {
-    AdminPeer { remote_ip, scheme, authority: authority.into(), cookies_count }
+pub(crate) fn admin_peer(sender: Sender, authority: &str, cookies_count: bool) -> AdminPeer {
+    AdminPeer { remote_ip: sender.remote_ip, scheme: sender.scheme, authority: authority.into(), cookies_count }
 }
 
 /// Has the manager answer. `Some` is an answer of our own that is still to be sent.

@@ -146,9 +146,14 @@ mod tests {
 
     #[test]
     fn a_value_of_the_wrong_kind_is_an_error_with_its_place() {
-        for bad in
-            ["http = 80", "http = \"localhost\"", "session_ttl_hours = \"a day\"", "log_format = \"xml\"", "http"]
-        {
+        for bad in [
+            "http = 80",
+            "http = \"localhost\"",
+            "trusted_proxies = [\"10.0.0.1\", \"::/0\"]",
+            "session_ttl_hours = \"a day\"",
+            "log_format = \"xml\"",
+            "http",
+        ] {
             let error = parse(Path::new("picloud.toml"), bad).unwrap_err();
             assert!(matches!(error, InvalidFile::Malformed { .. }), "{bad}: {error}");
             assert!(!error.to_string().contains("untagged"), "words of the program's own: {error}");

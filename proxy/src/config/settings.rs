@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use picloud_proxy::trusted_proxies::TrustedNet;
 use picloud_shared::script::{LimitPolicy, Limits};
 use serde::{Deserialize, Deserializer, de};
 
@@ -64,6 +65,8 @@ settings! {
     public_base_url: String = "PICLOUD_PUBLIC_BASE_URL";
     /// More hosts of the dashboard and the API, separated by commas
     admin_hosts: Names = "PICLOUD_ADMIN_HOSTS";
+    /// Proxies in front whose word on the client counts: addresses and networks, separated by commas
+    trusted_proxies: Networks = "PICLOUD_TRUSTED_PROXIES";
     /// Hours after which an unused session ends
     session_ttl_hours: u64 = "PICLOUD_SESSION_TTL_HOURS";
     /// Bytes of a request's body
@@ -227,6 +230,10 @@ pub struct Addresses(pub Vec<SocketAddr>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);
 
+/// Addresses and networks of proxies, written likewise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Networks(pub Vec<TrustedNet>);
+
 /// How the program logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -266,6 +273,16 @@ impl FromStr for Names {
     }
 }
 
+impl FromStr for Networks {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let parse = |net: String| net.parse().map_err(|error| InvalidValue(format!("{net}: {error}")));
+        let Names(nets) = text.parse()?;
+        nets.into_iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 impl FromStr for LogFormat {
     type Err = InvalidValue;
 
@@ -300,4 +317,4 @@ macro_rules! deserialize_from_text {
     )+};
 }
 
-deserialize_from_text!(Addresses, Names, LogFormat);
+deserialize_from_text!(Addresses, Names, Networks, LogFormat);

@@ -1,6 +1,5 @@
 //! The paths of admin hosts: what this program answers itself, and what goes to the manager.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
@@ -15,7 +14,7 @@ use super::run::RequestPlace;
 use super::{Gateway, json, options};
 use crate::admin_hosts::HostKind;
 use crate::answer::{Answer, ProblemMembers};
-use crate::client::Client;
+use crate::client::Sender;
 use crate::http::{Head, RequestTarget};
 use crate::io::Exchange;
 use crate::manager_link::{AdminRequest, ControlPlane, StoreHealth, admin_peer, forward};
@@ -29,7 +28,7 @@ const PROBE_LIFETIME: Duration = Duration::from_secs(1);
 
 /// An admin request's place, owned.
 pub(super) struct Place {
-    pub(super) client: Arc<Client>,
+    pub(super) sender: Sender,
     pub(super) peer: AdminPeer,
     pub(super) request: RequestPlace,
     resource: Resource,
@@ -107,7 +106,7 @@ pub(super) fn elsewhere(path: &RequestPath<'_>, method: &Method) -> Answer {
 }
 
 impl Place {
-    pub(super) fn new(client: &Arc<Client>, kind: HostKind, target: &RequestTarget<'_>) -> Self {
+    pub(super) fn new(sender: Sender, kind: HostKind, target: &RequestTarget<'_>) -> Self {
         let cookies_count = kind == HostKind::Admin;
         let mut path_and_query = target.path.raw().to_owned();
         if let Some(query) = target.query {
@@ -115,8 +114,8 @@ impl Place {
             path_and_query.push_str(query);
         }
         Self {
-            client: Arc::clone(client),
-            peer: admin_peer(client.remote_ip, client.scheme(), target.authority, cookies_count),
+            sender,
+            peer: admin_peer(sender, target.authority, cookies_count),
             request: RequestPlace::new(target),
             resource: resource(&target.path),
             path_and_query,

@@ -55,7 +55,7 @@ impl Gateway {
             Err(refusal) => return refusal.into(),
         };
         let request = ScriptRequest {
-            head: place.request.request_head(head, &place.client),
+            head: place.request.request_head(head, place.sender),
             params: Params::new(),
             host_params: Params::new(),
             rest: None,

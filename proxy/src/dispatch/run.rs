@@ -15,7 +15,7 @@ use uuid::fmt::Hyphenated;
 
 use super::{Direction, Gateway, options, unknown_host};
 use crate::answer::{Answer, ProblemMembers};
-use crate::client::Client;
+use crate::client::Sender;
 use crate::http::{Head, RequestTarget};
 use crate::io::Exchange;
 
@@ -51,16 +51,16 @@ impl RequestPlace {
         }
     }
 
-    pub(super) fn request_head(self, head: Head, client: &Client) -> Arc<RequestHead> {
+    pub(super) fn request_head(self, head: Head, sender: Sender) -> Arc<RequestHead> {
         Arc::new(RequestHead {
             method: head.method,
-            scheme: client.scheme(),
+            scheme: sender.scheme,
             host: self.host,
             port: self.port,
             path: self.path,
             query: self.query,
             headers: head.headers,
-            remote_ip: client.remote_ip,
+            remote_ip: sender.remote_ip,
         })
     }
 }
@@ -97,7 +97,7 @@ impl Gateway {
     pub(super) async fn run_route(
         &self,
         routed: Routed,
-        client: &Client,
+        sender: Sender,
         head: Head,
         exchange: &mut Exchange<'_>,
     ) -> Answer {
@@ -106,7 +106,7 @@ impl Gateway {
             Err(refusal) => return refusal.into(),
         };
         let request = ScriptRequest {
-            head: routed.place.request_head(head, client),
+            head: routed.place.request_head(head, sender),
             params: routed.params,
             host_params: routed.host_params,
             rest: routed.rest,

@@ -18,6 +18,7 @@ use picloud_proxy::dispatch::{Gateway, GatewayParts};
 use picloud_proxy::io::{IoLimits, Listener, RunningServer, Server};
 use picloud_proxy::manager_link::{ControlPlane, StoreHealth, StoreUnavailable};
 use picloud_proxy::tls::Certificates;
+use picloud_proxy::trusted_proxies::TrustedProxies;
 use picloud_shared::app::App;
 use picloud_shared::clock::{Clock, SystemClock};
 use picloud_shared::domain_pattern::{DomainPattern, Host};
@@ -33,6 +34,8 @@ use tower::ServiceExt;
 use super::raw::RawClient;
 
 pub const BODY_LIMIT: usize = 10_000;
+/// Where the proxy stands that the gateway trusts.
+const TRUSTED_PROXY: &str = "127.0.0.9";
 
 /// Keeps every record.
 #[derive(Default)]
@@ -222,6 +225,7 @@ impl TestGateway {
             control: Arc::new(control),
             admin_hosts: AdminHosts::new([admin]),
             version_document: "{\"product\":\"test\"}".into(),
+            trusted_proxies: TrustedProxies::new(vec![TRUSTED_PROXY.parse().expect("an address")]),
             body_limit: BODY_LIMIT,
             access_log: true,
         });
