@@ -6,6 +6,7 @@ use picloud_executor::{Completion, ExecutorConfig, Invocation};
 use picloud_shared::execution::Outcome;
 use picloud_shared::script::Limits;
 use picloud_shared::snapshot::Snapshot;
+use tokio::task::JoinHandle;
 
 use crate::world::{Published, World, config, endless, limits, publish, request, text};
 
@@ -300,21 +301,25 @@ fn what_all_scripts_hold_is_bounded_and_one_app_has_half_of_it() {
     let mib = 1024 * 1024;
     let sizes = ExecutorConfig { workers: 8, memory_bytes: 16 * mib, total_memory_bytes: 40 * mib, ..config() };
     let world = World::with(sizes);
-    let long = endless(Duration::from_secs(5));
+    let long = endless(Duration::from_secs(15));
     // Of the 32 MiB that the inline tier leaves, twice what a run holds: 12, 5 and 9 of them.
     let (large, small, medium) = (holding(30, "loop { }"), holding(12, ""), holding(22, ""));
     let apps = [(); 2].map(|()| publish(&[("large", &large), ("small", &small)], long));
     let other = publish(&[("medium", &medium)], long);
+    let spinning = apps.each_ref().map(|app| world.start(app.call("large")));
     let until_refused = |published: &Published, name: &str| loop {
         let completion = world.run(published.call(name));
         match completion.outcome {
             // What holds much is still growing.
-            Outcome::Success => continue,
-            outcome => assert_eq!(outcome, Outcome::Rejected),
+            Outcome::Success => {
+                assert!(!spinning.iter().any(JoinHandle::is_finished), "refused while others hold much")
+            }
+            outcome => {
+                assert_eq!(outcome, Outcome::Rejected);
+                break completion.failure.unwrap().message;
+            }
         }
-        break completion.failure.unwrap().message;
     };
-    let spinning = apps.each_ref().map(|app| world.start(app.call("large")));
     for app in &apps {
         let why = until_refused(app, "small");
         assert_eq!(why, "the app's scripts that run take as much memory as one app may");

@@ -11,12 +11,11 @@ use crate::store::Conn;
 /// Something that an app may have so much of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AppLimit {
-    /// A change of a script looks at the names and imports of all others: 1,000 rows take some milliseconds on a Pi.
+    /// A change of a script looks at the names and imports of all others.
     Scripts,
-    /// 16 MiB: 128 sources of the longest kind, or 1,000 of 16 KiB; what ten such apps hold in memory still fits into a
-    /// small Pi beside everything else.
+    /// 16 MiB: 128 sources of the longest kind, or 1,000 of 16 KiB.
     SourceBytes,
-    /// A change of a route arranges all of its app's anew: 10,000 take some milliseconds on a Pi.
+    /// A change of a route arranges all of its app's anew.
     Routes,
     /// Each claim wants a certificate, of which an authority gives out a few hundred a week.
     Domains,

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use picloud_shared::clock::Timestamp;
+use picloud_shared::name::Username;
 use tracing::info;
 
 use crate::manager::{FirstOwner, StartError};
@@ -80,7 +81,7 @@ impl AuthService {
     pub(crate) async fn set_up(
         &self,
         token: &SecretToken,
-        username: picloud_shared::name::Username,
+        username: Username,
         password: NewPassword,
         origin: Origin,
     ) -> Result<NewSession, ServiceError> {
