@@ -8,32 +8,50 @@ say = @echo '--- $(1)' >&2
 # What `make check` runs of the tests: those that hold the shape of the code and of the API.
 SHAPE_TESTS = binary(layering) + test(openapi)
 
-.PHONY: help run test check bench soak
+.PHONY: help run test test-dashboard check dashboard bench soak
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run    build PiCloud and start it on http://127.0.0.1:8080, data in ./picloud-data'
+	@echo 'make dashboard       build the dashboard, if it has changed, into dashboard/build'
+	@echo 'make test-dashboard  the tests of the dashboard alone'
 	@echo 'make test   every test, on SQLite and on a throw-away PostgreSQL'
 	@echo 'make check  formatting, lints, documentation, layering, dependencies: what CI asks for before the tests'
 	@echo 'make soak   hostile scripts beside good ones for ten minutes'
 	@echo 'make bench  PiCloud against bare Pingora and bare hyper (deploy/loadtest/README.md)'
 
-run:
+run: dashboard
 	@.ci/ensure cargo cc cmake
 	$(call say,building the release binary into $(CARGO_TARGET_DIR): some minutes at first)
 	cargo build --locked --release --package picloud-proxy --bin picloud
 	$(call say,starting; Ctrl-C ends it)
 	@exec $(CARGO_TARGET_DIR)/release/picloud serve --dev
 
-test:
-	@.ci/ensure cargo cc cmake cargo-nextest $(if $(TEST_PG_URL),psql,postgresql)
+dashboard:
+	@.ci/ensure node
+	$(call say,the dashboard)
+	@.ci/dashboard
+
+test: dashboard
+	@.ci/ensure cargo cc cmake cargo-nextest chromium $(if $(TEST_PG_URL),psql,postgresql)
 	$(call say,examples in the documentation)
 	cargo test --locked --workspace --doc
-	$(call say,all tests on SQLite and on $(if $(TEST_PG_URL),the PostgreSQL of TEST_PG_URL,a throw-away PostgreSQL))
+	$(call say,the dashboard in a browser)
+	cargo nextest run --locked --workspace --no-run
+	cd dashboard && npx playwright test
+	$(call say,all other tests on SQLite and on $(if $(TEST_PG_URL),the PostgreSQL of TEST_PG_URL,a throw-away PostgreSQL))
 	.ci/with-postgres cargo nextest run --locked --workspace
 
-check:
+# Without the rest: on the binary as `cargo build` makes it.
+test-dashboard: dashboard
+	@.ci/ensure cargo cc cmake chromium
+	cargo build --locked --package picloud-proxy --bin picloud
+	cd dashboard && npx playwright test
+
+check: dashboard
 	@.ci/ensure cargo cc cmake cargo-nextest cargo-deny
+	$(call say,the dashboard: types against docs/openapi.json and accessibility and formatting)
+	cd dashboard && npm run check
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps

@@ -2,12 +2,12 @@
 //!
 //! A handler extracts, parses, calls one service and maps the result to a view. Rules live in the services.
 
-mod admin_page;
 mod api_key;
 mod app;
 mod audit;
 mod auth;
 mod credential;
+mod dashboard;
 mod domain;
 mod execution;
 mod extract;
@@ -48,6 +48,8 @@ use crate::service::Services;
 #[derive(Clone)]
 pub(crate) struct ApiState {
     pub services: Arc<Services>,
+    /// Where people reach this instance, without a slash at the end.
+    pub public_base_url: Arc<str>,
     /// Bytes of the longest request body that is read.
     pub max_request_body_bytes: usize,
 }
@@ -77,7 +79,7 @@ impl Manager {
         let (operations, _) = operations().split_for_parts();
         operations
             .merge(openapi::routes())
-            .merge(admin_page::routes())
+            .merge(dashboard::routes())
             .fallback(async || ApiError::not_found("page or call"))
             .method_not_allowed_fallback(async || ApiError::method_not_allowed())
             .layer(from_fn(contain))

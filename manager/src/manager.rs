@@ -142,7 +142,7 @@ impl Manager {
         let audited = AuditedStore::new(store.clone(), Arc::clone(&clock), &secret_key);
         let (urls, base_host) = UrlStyle::of(&config.public_base_url)?;
         let (setup_token, kept_link) = prepare_first_owner(&audited, config.first_owner).await?.unzip();
-        let base_url = config.public_base_url.trim_end_matches('/');
+        let base_url: Arc<str> = config.public_base_url.trim_end_matches('/').into();
         let setup_link = setup_token.map(|token| format!("{base_url}/admin/setup#token={}", token.reveal()));
         if let Some(link) = &setup_link {
             info!(link, "there is no user yet: whoever opens the link becomes the owner");
@@ -194,7 +194,7 @@ impl Manager {
             invoke: InvokeService::new(store.clone(), clock, snapshot, executor, checker),
         };
         let max_request_body_bytes = config.max_request_body_bytes;
-        let state = ApiState { services: Arc::new(services), max_request_body_bytes };
+        let state = ApiState { services: Arc::new(services), public_base_url: base_url, max_request_body_bytes };
         let tasks = publishing.into_iter().chain([noting, housekeeping, purging]).collect();
         Ok(Manager { store, state, setup_link, last_use, tasks })
     }

@@ -118,22 +118,24 @@ async fn nothing_answered_may_be_cached_or_guessed_at(store: &Store) {
     }
 }
 
-async fn the_admin_page_loads_and_runs_nothing(store: &Store) {
+/// Whether the dashboard is built or not.
+async fn every_page_of_the_dashboard_is_under_a_strict_policy(store: &Store) {
     let world = World::start(store).await;
     let stranger = world.stranger();
     let get =
         async |path: &str| stranger.send(stranger.request_to_root("GET", path).body(Body::empty()).unwrap()).await;
     let moved = get("/admin").await;
     assert_eq!((moved.status.as_u16(), moved.header("location")), (308, "/admin/"));
-    for path in ["/admin/", "/admin/setup"] {
+    for path in ["/admin/", "/admin/setup", "/admin/apps/shop"] {
         let page = get(path).await;
-        assert_eq!(page.status, 200);
-        assert!(page.header("content-security-policy").starts_with("default-src 'none';"));
-        let text = page.text();
-        assert!(text.contains("/api/v1/admin/auth/login"));
-        assert!(!text.contains("<script") && !text.contains("style="));
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+        let policy = page.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none';") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
     }
-    get("/admin/nothing").await.problem(404, "not_found");
+    get("/admin/nothing.js").await.problem(404, "not_found");
+    let posted = stranger.send(stranger.request_to_root("POST", "/admin/").body(Body::empty()).unwrap()).await;
+    posted.problem(405, "method_not_allowed");
 }
 
 on_both! {
@@ -144,5 +146,5 @@ on_both! {
     a_body_that_breaks_off_is_malformed,
     a_stranger_is_refused_before_the_body_is_read,
     nothing_answered_may_be_cached_or_guessed_at,
-    the_admin_page_loads_and_runs_nothing,
+    every_page_of_the_dashboard_is_under_a_strict_policy,
 }

@@ -1,0 +1,44 @@
+/** `apps`, and what is an app's as a whole: domains, members, all its routes and logs. */
+import { api, ifMatch, ok, PAGE, revised } from './client';
+import type { AddMember, AppRole, CreateApp, UpdateApp } from './schema';
+import type { LogFilter } from './executions';
+
+export const list = (cursor?: string) => ok(api.GET('/apps', { params: { query: { limit: PAGE, cursor } } }));
+
+export const get = (app: string) => revised(api.GET('/apps/{app}', { params: { path: { app } } }));
+
+export const create = (body: CreateApp) => ok(api.POST('/apps', { body }));
+
+export const update = (app: string, body: UpdateApp, etag: string) =>
+  revised(api.PATCH('/apps/{app}', { params: { path: { app }, header: ifMatch(etag) }, body }));
+
+/** Deletes it with all that is in it. */
+export const remove = (app: string) =>
+  ok(api.DELETE('/apps/{app}', { params: { path: { app }, query: { force: true } } }));
+
+export const domains = (app: string, cursor?: string) =>
+  ok(api.GET('/apps/{app}/domains', { params: { path: { app }, query: { limit: PAGE, cursor } } }));
+
+export const claimDomain = (app: string, pattern: string) =>
+  ok(api.POST('/apps/{app}/domains', { params: { path: { app } }, body: { pattern } }));
+
+export const releaseDomain = (app: string, domain: string) =>
+  ok(api.DELETE('/apps/{app}/domains/{domain}', { params: { path: { app, domain } } }));
+
+export const routes = (app: string, cursor?: string) =>
+  ok(api.GET('/apps/{app}/routes', { params: { path: { app }, query: { limit: PAGE, cursor } } }));
+
+export const members = (app: string, cursor?: string) =>
+  ok(api.GET('/apps/{app}/members', { params: { path: { app }, query: { limit: PAGE, cursor } } }));
+
+export const addMember = (app: string, body: AddMember) =>
+  ok(api.POST('/apps/{app}/members', { params: { path: { app } }, body }));
+
+export const changeMember = (app: string, user: string, role: AppRole) =>
+  ok(api.PATCH('/apps/{app}/members/{user}', { params: { path: { app, user } }, body: { role } }));
+
+export const removeMember = (app: string, user: string) =>
+  ok(api.DELETE('/apps/{app}/members/{user}', { params: { path: { app, user } } }));
+
+export const logs = (app: string, query: LogFilter) =>
+  ok(api.GET('/apps/{app}/logs', { params: { path: { app }, query } }));

@@ -1,0 +1,69 @@
+/**
+ * The one way to the API: typed by the OpenAPI document, and patient with sessions that end. A call that comes too late
+ * waits until the user has signed in again, and is then made once more, so that nothing that was typed is lost.
+ */
+import createClient from 'openapi-fetch';
+import { session } from '$lib/session.svelte';
+import { ApiProblem } from './problem';
+import type { paths } from './schema';
+
+const BASE = '/api/v1/admin';
+
+type AdminPaths = { [P in keyof paths as P extends `${typeof BASE}${infer Rest}` ? Rest : never]: paths[P] };
+
+/** A representation with what names its state, for `If-Match`. */
+export interface Revised<T> {
+  value: T;
+  etag: string;
+}
+
+async function reach(request: Request): Promise<Response> {
+  try {
+    return await fetch(request);
+  } catch (thrown) {
+    // An aborted call is whoever aborted it's own doing.
+    if (thrown instanceof DOMException && thrown.name === 'AbortError') throw thrown;
+    throw ApiProblem.unreachable();
+  }
+}
+
+async function isSessionOver(response: Response): Promise<boolean> {
+  if (response.status !== 401) return false;
+  const body: unknown = await response
+    .clone()
+    .json()
+    .catch(() => null);
+  return ApiProblem.of(401, body).code === 'unauthenticated';
+}
+
+async function send(request: Request): Promise<Response> {
+  const again = request.clone();
+  const response = await reach(request);
+  if ((await isSessionOver(response)) && (await session.signInAgain())) return reach(again);
+  return response;
+}
+
+export const api = createClient<AdminPaths>({ baseUrl: BASE, fetch: send });
+
+type Answer<T> = Promise<{ data?: T; error?: unknown; response: Response }>;
+
+/** What a call answered; throws its {@link ApiProblem}. */
+export async function ok<T>(answer: Answer<T>): Promise<T> {
+  const { data, error, response } = await answer;
+  if (!response.ok) throw ApiProblem.of(response.status, error);
+  return data as T;
+}
+
+/** The same, with the ETag. */
+export async function revised<T>(answer: Answer<T>): Promise<Revised<T>> {
+  const value = await ok(answer);
+  return { value, etag: (await answer).response.headers.get('etag') ?? '*' };
+}
+
+/** The most that a page of a list may hold. */
+export const PAGE = 200;
+
+/** The parameters of a call that must find the thing as it was read. */
+export function ifMatch(etag: string): { 'if-match': string } {
+  return { 'if-match': etag };
+}

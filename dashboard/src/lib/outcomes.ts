@@ -1,0 +1,10 @@
+/** The outcomes of executions, by the names and tones that they are shown with. */
+import type { Outcome } from '$lib/api/schema';
+
+export const OUTCOMES: Record<Outcome, { name: string; tone: 'good' | 'warn' | 'bad' }> = {
+  success: { name: 'Success', tone: 'good' },
+  error: { name: 'Error', tone: 'bad' },
+  timeout: { name: 'Timeout', tone: 'warn' },
+  budget_exceeded: { name: 'Over a limit', tone: 'warn' },
+  rejected: { name: 'Rejected', tone: 'warn' },
+};

@@ -1,0 +1,52 @@
+/** The roles and capabilities of the API, by the names that people read. */
+import type { AppRole, InstanceRole } from '$lib/api/schema';
+
+export type Capability =
+  | 'InstanceManageUsers'
+  | 'InstanceManageSettings'
+  | 'InstanceRead'
+  | 'AppCreate'
+  | 'AppRead'
+  | 'ScriptRead'
+  | 'LogRead'
+  | 'ScriptInvoke'
+  | 'ScriptWrite'
+  | 'RouteWrite'
+  | 'AppManageDomains'
+  | 'AppManageMembers'
+  | 'AppManageSettings'
+  | 'AppDelete';
+
+/** What the server says that the caller may do: pages decide by this alone, never by a role. */
+export function may(holder: { my_capabilities: string[] } | null, capability: Capability): boolean {
+  return holder?.my_capabilities.includes(capability) ?? false;
+}
+
+export const ROLE_NAMES: Record<AppRole | InstanceRole, string> = {
+  owner: 'Owner',
+  admin: 'Admin',
+  member: 'Member',
+  app_admin: 'App admin',
+  editor: 'Editor',
+  viewer: 'Viewer',
+};
+
+export const INSTANCE_ROLES: { role: InstanceRole; what: string }[] = [
+  { role: 'member', what: 'Sees only the apps that they are a member of.' },
+  { role: 'admin', what: 'Makes apps and users, edits every app, reads the audit log.' },
+  { role: 'owner', what: 'May do everything, in every app and to every user.' },
+];
+
+export const APP_ROLES: { role: AppRole; what: string }[] = [
+  { role: 'viewer', what: 'Reads scripts, routes and logs.' },
+  { role: 'editor', what: 'Also writes and tests scripts, and binds routes.' },
+  { role: 'app_admin', what: 'Also manages domains, members and settings, and may delete the app.' },
+];
+
+/** From the weakest, for comparing. */
+const ORDER: InstanceRole[] = ['member', 'admin', 'owner'];
+
+/** Whether somebody of one role may make or change users of another: nobody does so above their own. */
+export function reaches(own: InstanceRole, other: InstanceRole): boolean {
+  return ORDER.indexOf(own) >= ORDER.indexOf(other);
+}

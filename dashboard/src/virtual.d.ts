@@ -1,0 +1,5 @@
+/** Made by `sdk-metadata.ts`. */
+declare module 'virtual:sdk' {
+  const sdk: import('$lib/editor/sdk').Sdk;
+  export default sdk;
+}

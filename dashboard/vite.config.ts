@@ -1,0 +1,26 @@
+import { sveltekit } from '@sveltejs/kit/vite';
+import { defineConfig } from 'vite';
+import { announcerStyle } from './announcer-style.ts';
+import { sdkMetadata } from './sdk-metadata.ts';
+
+const api = process.env.PICLOUD_API ?? 'http://127.0.0.1:8080';
+
+/** The API takes a cookie only with the `Origin` of its own host, which the page of this development server does not have. */
+const proxied = { target: api, changeOrigin: true, headers: { origin: api } };
+
+export default defineConfig({
+  plugins: [announcerStyle(), sdkMetadata(), sveltekit()],
+  build: {
+    // What `light-dark()` needs; without it the tokens would be rewritten into twice as many.
+    cssTarget: ['chrome123', 'firefox120', 'safari17.5'],
+    // What pages share is one file: many small ones would take longer to ask for than to read.
+    rolldownOptions: {
+      output: { codeSplitting: { groups: [{ name: 'shared', test: /./, minShareCount: 2 }] } },
+    },
+    license: { fileName: 'licenses.md' },
+  },
+  server: {
+    port: Number(process.env.PICLOUD_DASHBOARD_PORT ?? 5173),
+    proxy: { '/api': proxied, '/healthz': proxied, '/version': proxied },
+  },
+});
