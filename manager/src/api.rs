@@ -6,6 +6,7 @@ mod api_key;
 mod app;
 mod audit;
 mod auth;
+mod certificate;
 mod credential;
 mod dashboard;
 mod domain;
@@ -68,7 +69,8 @@ fn operations() -> OpenApiRouter<ApiState> {
         .merge(route::operations())
         .merge(route_check::operations())
         .merge(execution::operations())
-        .merge(audit::operations());
+        .merge(audit::operations())
+        .merge(certificate::operations());
     OpenApiRouter::with_openapi(openapi::preamble()).nest("/api/v1/admin", resources)
 }
 

@@ -5,6 +5,7 @@
 
 mod api;
 pub mod audit_chain;
+pub mod certificate_store;
 mod dashboard_files;
 pub mod execution_writer;
 mod hex;

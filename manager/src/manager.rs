@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use picloud_executor::Executor;
 use picloud_shared::admin_hosts::AdminHosts;
+use picloud_shared::certificate::Preflight;
 use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::id::ScriptId;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::api::{self, ApiState};
+use crate::certificate_store::Certificates;
 use crate::execution_writer::ExecutionWriter;
 use crate::housekeeping::Housekeeping;
 use crate::publish::{PublishTiming, Publisher};
@@ -31,6 +33,7 @@ use crate::service::app::AppService;
 use crate::service::audit::AuditService;
 use crate::service::auth::AuthService;
 use crate::service::authorize::Capability;
+use crate::service::certificate::CertificateService;
 use crate::service::change::{AuditedStore, Desk};
 use crate::service::credential::Proof;
 use crate::service::domain::DomainService;
@@ -89,6 +92,10 @@ pub struct Parts {
     pub executor: Arc<Executor>,
     /// What writes execution records.
     pub execution_log: ExecutionWriter,
+    /// Where certificates are kept.
+    pub certificates: Arc<Certificates>,
+    /// Who looks whether a certificate could be had.
+    pub preflight: Arc<dyn Preflight>,
 }
 
 /// Why the manager cannot start.
@@ -138,7 +145,7 @@ impl Manager {
     /// # Errors
     /// A bad setting, or a store that fails.
     pub async fn start(config: ManagerConfig, parts: Parts) -> Result<Manager, StartError> {
-        let Parts { store, secret_key, clock, snapshot, executor, execution_log } = parts;
+        let Parts { store, secret_key, clock, snapshot, executor, execution_log, certificates, preflight } = parts;
         let audited = AuditedStore::new(store.clone(), Arc::clone(&clock), &secret_key);
         let (urls, base_host) = UrlStyle::of(&config.public_base_url)?;
         let (setup_token, kept_link) = prepare_first_owner(&audited, config.first_owner).await?.unzip();
@@ -182,6 +189,7 @@ impl Manager {
                 passwords.clone(),
                 Arc::clone(&throttle),
             ),
+            certificates: CertificateService::new(desk.clone(), certificates, preflight),
             users: UserService::new(desk.clone(), passwords, throttle),
             api_keys: ApiKeyService::new(desk.clone()),
             apps: AppService::new(desk.clone(), purge.clone()),

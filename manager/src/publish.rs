@@ -240,8 +240,8 @@ fn arrange_app(id: AppId, publish: impl FnOnce() -> PublishedApp) -> Option<Arc<
     published.map(Arc::new)
 }
 
-fn publishable(AppRows { app, record_policy, claims, scripts, routes }: AppRows) -> PublishedApp {
-    told(PublishedApp::new(app, claims, scripts, routes)).with_record_policy(record_policy)
+fn publishable(AppRows { app, record_policy, hsts, claims, scripts, routes }: AppRows) -> PublishedApp {
+    told(PublishedApp::new(app, claims, scripts, routes)).with_record_policy(record_policy).with_hsts(hsts)
 }
 
 fn tell(problems: &[RowProblem]) {
@@ -272,6 +272,7 @@ mod tests {
         AppRows {
             app,
             record_policy: RecordPolicy::default(),
+            hsts: None,
             claims: Vec::new(),
             scripts: Vec::new(),
             routes: Vec::new(),

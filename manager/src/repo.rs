@@ -5,6 +5,7 @@
 pub mod api_keys;
 pub mod apps;
 pub mod audit;
+pub mod certificates;
 mod column;
 pub mod config;
 pub mod deleted_apps;

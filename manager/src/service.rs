@@ -7,6 +7,7 @@ pub(crate) mod app_limit;
 pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod authorize;
+pub(crate) mod certificate;
 pub(crate) mod change;
 pub(crate) mod credential;
 pub(crate) mod domain;
@@ -32,6 +33,7 @@ use api_key::ApiKeyService;
 use app::AppService;
 use audit::AuditService;
 use auth::AuthService;
+use certificate::CertificateService;
 use domain::DomainService;
 use execution::ExecutionService;
 use invoke::InvokeService;
@@ -43,6 +45,7 @@ use user::UserService;
 /// One of each service; what a handler picks its own from.
 pub(crate) struct Services {
     pub auth: AuthService,
+    pub certificates: CertificateService,
     pub users: UserService,
     pub api_keys: ApiKeyService,
     pub apps: AppService,

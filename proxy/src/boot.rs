@@ -11,15 +11,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use picloud_executor::Executor;
+use picloud_manager::certificate_store::Certificates as CertificateStore;
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
 use picloud_manager::secret::key_file::SecretKey;
 use picloud_manager::store::Store;
 use picloud_manager::users::any_user;
 use picloud_manager::{FirstOwner, Manager, ManagerConfig, Parts, PublishTiming};
+use picloud_proxy::acme::{AcmeSettings, Agent, AgentParts, RunningAgent};
 use picloud_proxy::admin_hosts::AdminHosts;
 use picloud_proxy::dispatch::{Gateway, GatewayParts};
 use picloud_proxy::io::{IoLimits, Listener, RunningServer};
 use picloud_proxy::tls::Certificates;
+use picloud_shared::certificate::ChallengeKind;
 use picloud_shared::clock::{Clock, SystemClock};
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::snapshot::{Snapshot, SnapshotCell};
@@ -47,7 +50,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    signals.until_stop(node.certificates.as_deref()).await;
+    signals.until_stop(&node.certificates).await;
     tokio::select! {
         () = node.drain() => {}
         () = signals.stop() => tracing::warn!("ended at once by a second signal"),
@@ -58,19 +61,20 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 /// What `config check` looks at beyond the settings themselves. Tells what is usable but worth knowing.
 pub fn check(config: &Config) -> anyhow::Result<Vec<String>> {
     logging::filter(&config.log)?;
-    let certificates = load_certificates(config)?;
+    let certificates = Certificates::load(config.certificates.clone())?;
     listening::base_url(config, &listening::listeners(&config.listen))?;
     parse_first_owner()?;
     let connections = open_files::connections(config.io.max_connections, open_files::most())?;
     let fewer = connections < config.io.max_connections;
     let shortage = fewer.then(|| open_files::shortage(config.io.max_connections, connections));
-    Ok(shortage.into_iter().chain(listening::uncovered_dashboard(config, certificates.as_deref())).collect())
+    Ok(shortage.into_iter().chain(listening::uncovered_dashboard(config, &certificates)).collect())
 }
 
 /// All parts at work.
 struct Node {
     server: RunningServer,
-    certificates: Option<Arc<Certificates>>,
+    certificates: Arc<Certificates>,
+    agent: RunningAgent,
     executor: Arc<Executor>,
     manager: Arc<Manager>,
     execution_log: ExecutionWriter,
@@ -81,10 +85,10 @@ struct Node {
 impl Node {
     async fn start(config: Config) -> anyhow::Result<Self> {
         let io = IoLimits { max_connections: open_files::raise(config.io.max_connections)?, ..config.io.clone() };
-        let certificates = load_certificates(&config)?;
+        let certificates = Arc::new(Certificates::load(config.certificates.clone())?);
         // Before anything is bound or opened: without an address of the dashboard there is no start.
         listening::base_url(&config, &listening::listeners(&config.listen))?;
-        if let Some(oddity) = listening::uncovered_dashboard(&config, certificates.as_deref()) {
+        if let Some(oddity) = listening::uncovered_dashboard(&config, &certificates) {
             tracing::warn!("{oddity}");
         }
         let server = listening::bind(&config.listen)?;
@@ -104,6 +108,21 @@ impl Node {
         let admin_hosts = AdminHosts::new(config.admin_hosts.iter().cloned().chain([base_url.host().clone()]));
         let first_owner = if any_user(&store).await? { None } else { parse_first_owner()? };
         let first_name = first_owner.as_ref().map(|owner| owner.username.clone());
+        let settings = config.acme.map_or_else(AcmeSettings::none, |acme| acme.settings);
+        let certificate_store = Arc::new(CertificateStore::new(store.clone(), Arc::clone(&clock), &secret_key));
+        certificate_store.end_leases_of_the_dead().await?;
+        let mut challenges = listening::challenges(&listeners);
+        challenges.extend(settings.dns.is_some().then_some(ChallengeKind::Dns01));
+        let agent = Agent::new(AgentParts {
+            store: Arc::clone(&certificate_store) as _,
+            clock: Arc::clone(&clock),
+            snapshot: Arc::clone(&snapshot),
+            certificates: Arc::clone(&certificates),
+            admin_hosts: admin_hosts.configured().to_vec(),
+            challenges,
+            settings,
+        });
+        let agent = agent.map_err(anyhow::Error::msg).context("the settings of the DNS cannot be read")?;
         let manager = Manager::start(
             ManagerConfig {
                 public_base_url: base_url.as_str().to_owned(),
@@ -121,12 +140,17 @@ impl Node {
                 snapshot: Arc::clone(&snapshot),
                 executor: Arc::clone(&executor),
                 execution_log: execution_log.clone(),
+                certificates: certificate_store,
+                preflight: Arc::new(agent.clone()),
             },
         )
         .await
         .context("cannot start the manager")?;
         let manager = Arc::new(manager);
         warn_of_hidden_sites(&admin_hosts, &snapshot.load());
+
+        // What there is to serve is served from the first connection on.
+        let agent = agent.start().await;
 
         let gateway = Gateway::new(GatewayParts {
             snapshot,
@@ -137,11 +161,13 @@ impl Node {
             version_document: version_document(schema, &base_url)?,
             trusted_proxies: config.trusted_proxies,
             body_limit: config.body_limit,
+            certificates: Arc::clone(&certificates),
+            plain_http_until_certificate: config.plain_http_until_certificate,
             access_log: config.log.access,
         });
-        let server = server.start(gateway, io, certificates.clone())?;
+        let server = server.start(gateway, io, Some(Arc::clone(&certificates)))?;
         listening::announce(&listeners, &base_url, manager.setup_link().as_deref(), first_name.as_ref());
-        Ok(Self { server, certificates, executor, manager, execution_log, store, grace: config.shutdown_grace })
+        Ok(Self { server, certificates, agent, executor, manager, execution_log, store, grace: config.shutdown_grace })
     }
 
     /// Lets requests in flight finish, within one grace for all of it, and writes down what there is to write.
@@ -155,8 +181,9 @@ impl Node {
         if timeout_at(end, self.executor.drain()).await.is_err() {
             tracing::warn!("some executions were cut off at the end of the grace; they leave no record");
         }
-        let (manager, execution_log, store) = (self.manager, self.execution_log, self.store);
+        let (manager, execution_log, store, agent) = (self.manager, self.execution_log, self.store, self.agent);
         let closing = async {
+            agent.shutdown().await;
             // Requests that were cut off hold the manager still; it ends with the process then.
             if let Some(manager) = Arc::into_inner(manager) {
                 manager.shutdown().await;
@@ -168,13 +195,6 @@ impl Node {
             tracing::warn!("the store does not answer; the last execution records may be lost");
         }
     }
-}
-
-fn load_certificates(config: &Config) -> anyhow::Result<Option<Arc<Certificates>>> {
-    if config.certificates.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Arc::new(Certificates::load(config.certificates.clone())?)))
 }
 
 /// An admin host that was set after an app had claimed it takes the app's site away. (A wildcard is claimed for all hosts

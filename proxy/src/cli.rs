@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::certs::CertsCommand;
 use crate::config::Settings;
 
 /// PiCloud: serverless for your own domains, on one small computer.
@@ -40,6 +41,15 @@ pub enum Command {
     /// Look at the audit log in the store directly
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Print the root of the instance's own authority, from the store directly
+    Trust {
+        /// Have this machine trust it
+        #[arg(long)]
+        install: bool,
+    },
+    /// Look at certificates by the API
+    #[command(subcommand)]
+    Certs(CertsCommand),
 }
 
 /// What to do with the audit log.

@@ -1,6 +1,7 @@
 //! The configuration: flags over environment over file over defaults, parsed into the types that the parts want. The
 //! only module that reads the environment.
 
+mod acme;
 mod bounds;
 mod file;
 mod listen;
@@ -21,6 +22,7 @@ use picloud_proxy::trusted_proxies::TrustedProxies;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::script::LimitPolicy;
 
+pub use acme::Acme;
 use bounds::{DAY_MS, GIB, KIB, MANY, MIB, millis, optional, within};
 pub use listen::Listen;
 use machine::MemorySizes;
@@ -30,7 +32,8 @@ pub use settings::{LogFormat, Settings};
 /// The name and the password of the first owner.
 const FIRST_OWNER: [&str; 2] = ["PICLOUD_ADMIN_USERNAME", "PICLOUD_ADMIN_PASSWORD"];
 /// What the command line takes from the environment beside the settings.
-const OTHER_VARIABLES: [&str; 2] = ["PICLOUD_CONFIG", "PICLOUD_DEV"];
+const OTHER_VARIABLES: [&str; 5] =
+    ["PICLOUD_CONFIG", "PICLOUD_DEV", "PICLOUD_SERVER", "PICLOUD_API_KEY", "PICLOUD_SERVER_ROOT"];
 
 /// Everything that can be set, with its defaults filled in.
 #[derive(Debug)]
@@ -45,6 +48,10 @@ pub struct Config {
     pub listen: Listen,
     /// Certificates, none for plain HTTP only.
     pub certificates: Vec<CertificateFiles>,
+    /// How further ones are obtained, where they are.
+    pub acme: Option<Acme>,
+    /// Whether a host is answered by plain HTTP until there is a certificate for it.
+    pub plain_http_until_certificate: bool,
     /// The dashboard's address, where it was set.
     pub public_base_url: Option<PublicBaseUrl>,
     /// More hosts of the dashboard.
@@ -105,7 +112,8 @@ impl Config {
 
     fn resolve(settings: Settings, dev: bool) -> anyhow::Result<Self> {
         let certificates = certificates(&settings)?;
-        let listen = Listen::resolve(&settings, dev, !certificates.is_empty())?;
+        let acme = acme::resolve(&settings, dev)?;
+        let listen = Listen::resolve(&settings, dev, !certificates.is_empty() || acme.is_some())?;
         let default_dir = if dev { "./picloud-data" } else { "/var/lib/picloud" };
         let data_dir = settings.data_dir.unwrap_or_else(|| default_dir.into());
         let database = match &settings.database_url {
@@ -127,6 +135,8 @@ impl Config {
             database,
             listen,
             certificates,
+            acme,
+            plain_http_until_certificate: settings.acme.plain_http_until_certificate.unwrap_or(false),
             public_base_url: settings.public_base_url.as_deref().map(PublicBaseUrl::parse).transpose()?,
             admin_hosts: settings
                 .admin_hosts
@@ -342,6 +352,8 @@ mod tests {
             https = ":444"
             internal = "none"
             redirect_to_https = true
+            automatic_certificates = true
+            acme_email = "ada@example.com"
             database_url = "postgres://ada@db:5432/cloud"
             public_base_url = "https://pi.example.com"
             admin_hosts = "a.example.com"
@@ -371,6 +383,17 @@ mod tests {
             [[tls.certificates]]
             chain = "a.pem"
             key = "a.key"
+            [acme]
+            plain_http_until_certificate = true
+            outside_http_port = 5002
+            resolver = "127.0.0.1:8053"
+            [acme.dns]
+            hook = "/usr/local/bin/dns-hook"
+            [[acme.authorities]]
+            directory = "https://ca.test/dir"
+            staging = "https://ca.test/practice"
+            profile = "shortlived"
+            preferred_chain = "Root X1"
             [limits.defaults]
             max_operations = 19
             [limits.ceilings]
@@ -387,7 +410,11 @@ mod tests {
         }
         let unshown = |key: &&&str| !text.contains(&format!("{key} = "));
         let unshown: Vec<_> = Settings::FLAT_KEYS.iter().filter(unshown).collect();
-        assert_eq!(unshown, [&"tls_chain", &"tls_key"], "those are shown as a certificate");
+        assert_eq!(
+            unshown,
+            [&"tls_chain", &"tls_key", &"acme_directory", &"acme_root"],
+            "shown as a certificate and an authority"
+        );
         for kept in ["max_operations = 19", "timeout_ms = 60000", "log_max_age_days = 17", "log_format = \"json\""] {
             assert!(first.contains(kept), "{kept} in {first}");
         }

@@ -1,6 +1,7 @@
 //! From a request's head to who answers it: an app's script, the manager, or this program itself.
 
 mod admin;
+mod challenge;
 mod execute_by_id;
 mod run;
 
@@ -23,6 +24,7 @@ use crate::client::{Client, ListenerRole, Sender};
 use crate::http::{ALLOWED_METHODS, Head, Refusal, RequestTarget, check_method, read_target};
 use crate::io::{Exchange, Handler};
 use crate::manager_link::ControlPlane;
+use crate::tls::Certificates;
 use crate::trusted_proxies::TrustedProxies;
 
 /// What the gateway joins.
@@ -43,6 +45,10 @@ pub struct GatewayParts {
     pub trusted_proxies: TrustedProxies,
     /// Bytes of a request's body.
     pub body_limit: usize,
+    /// Which certificates are shown, and which challenges are answered.
+    pub certificates: Arc<Certificates>,
+    /// Whether an app's host is answered by plain HTTP until there is a certificate for it.
+    pub plain_http_until_certificate: bool,
     /// Whether each request leaves a line in the log.
     pub access_log: bool,
 }
@@ -86,8 +92,12 @@ impl Gateway {
             client.check_scheme(target.scheme)?;
             client.check_host(&target.host)?;
         }
+        if let Some(answer) = self.challenge(&target, &head.method) {
+            return Ok(answer.into());
+        }
         if let ListenerRole::RedirectToHttps { port } = client.role
             && sender.scheme == Scheme::Http
+            && !self.waits_for_its_certificate(sender, &target.host)
         {
             return redirect_to_https(&target, port).map(Into::into);
         }

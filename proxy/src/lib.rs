@@ -4,6 +4,7 @@
 //! executor, and the manager only as a service that answers requests; it never sees the store.
 
 pub mod access_log;
+pub mod acme;
 pub mod admin_hosts;
 pub mod answer;
 pub mod client;

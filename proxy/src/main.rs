@@ -1,11 +1,14 @@
 //! The `picloud` binary: the one place where all parts are joined.
 
 mod admin;
+mod api_client;
 mod audit;
 mod boot;
+mod certs;
 mod cli;
 mod config;
 mod control;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -78,6 +81,8 @@ async fn execute(command: Option<Command>, config: Config) -> anyhow::Result<()>
         }
         Command::Admin(command) => admin::run(command, &config).await,
         Command::Audit(command) => audit::run(command, &config).await,
+        Command::Trust { install } => trust::run(install, &config).await,
+        Command::Certs(command) => certs::run(command, &config).await,
     }
 }
 

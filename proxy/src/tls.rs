@@ -1,6 +1,9 @@
-//! Certificates: which one a handshake shows, and how the files that hold them are read again. Knows no HTTP.
+//! Certificates: which one a handshake shows, those that are read from files and those that the store manages, and what is
+//! answered to authorities. Knows no HTTP.
 
 mod certificate;
+mod challenge;
+mod probe;
 mod table;
 
 use std::collections::HashMap;
@@ -9,11 +12,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use picloud_shared::clock::Timestamp;
 use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub use certificate::{Certificate, CertificateError};
+pub use challenge::PendingChallenges;
+pub use probe::Probe;
 pub use table::CertificateTable;
+
+/// The protocol that authorities offer alone, to look for a challenge's answer (RFC 8737).
+pub(crate) const ACME_TLS: &[u8] = b"acme-tls/1";
 
 /// Where a certificate's chain and key stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +37,10 @@ pub struct CertificateFiles {
 /// The certificates that handshakes choose from, swapped whole.
 #[derive(Debug)]
 pub struct Certificates {
-    table: ArcSwap<CertificateTable>,
+    from_files: ArcSwap<CertificateTable>,
+    managed: ArcSwap<CertificateTable>,
+    challenges: ArcSwap<PendingChallenges>,
+    probes: probe::Probes,
     files: Vec<CertificateFiles>,
     provider: Arc<CryptoProvider>,
 }
@@ -39,8 +52,15 @@ impl Certificates {
     /// The first file that cannot be read or used.
     pub fn load(files: Vec<CertificateFiles>) -> Result<Self, CertificateError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let table = ArcSwap::from_pointee(read_all(&files, &provider)?);
-        Ok(Self { table, files, provider })
+        let from_files = ArcSwap::from_pointee(read_all(&files, &provider)?);
+        Ok(Self {
+            from_files,
+            managed: ArcSwap::default(),
+            challenges: ArcSwap::default(),
+            probes: Default::default(),
+            files,
+            provider,
+        })
     }
 
     /// Reads the files again. Open connections keep what they began with; when a file is bad, all certificates stay.
@@ -52,13 +72,64 @@ impl Certificates {
         // A disk that is slow must not hold up requests that this thread would serve.
         let on_a_worker = Handle::try_current().is_ok_and(|on| on.runtime_flavor() == RuntimeFlavor::MultiThread);
         let table = if on_a_worker { tokio::task::block_in_place(read)? } else { read()? };
-        self.table.store(Arc::new(table));
+        self.from_files.store(Arc::new(table));
         Ok(())
     }
 
-    /// The certificate for a server name; without a name the first one of the configuration.
+    /// Shows these managed certificates from now on, and no others. Open connections keep what they began with.
+    pub fn set_managed(&self, certificates: Vec<Arc<Certificate>>) {
+        self.managed.store(Arc::new(CertificateTable::new(certificates)));
+    }
+
+    /// Answers these challenges from now on, and no others.
+    pub fn set_challenges(&self, challenges: PendingChallenges) {
+        self.challenges.store(Arc::new(challenges));
+    }
+
+    /// Answers a page and a handshake for that name that nobody else knows, for as long as the probe lives.
+    pub fn open_probe(&self, name: &str) -> Probe {
+        self.probes.open(name, &self.provider)
+    }
+
+    /// What a handshake of the challenges' protocol shows for that name, to an authority or to a probe.
+    pub fn challenge_handshake(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        self.challenges.load().handshake(name).cloned().or_else(|| self.probes.handshake(name))
+    }
+
+    /// What the page of that token says on that host, to an authority or to a probe.
+    pub fn page(&self, host: &str, token: &str) -> Option<Arc<str>> {
+        self.challenges.load().page(host, token).cloned().or_else(|| self.probes.page(token))
+    }
+
+    /// The certificate for a server name: the exact one, then the wildcard of its parent, those of files first. Clients
+    /// that name nothing (they asked for an address) get the first; what they may ask for over it is checked with their
+    /// request.
     pub fn find(&self, server_name: Option<&str>) -> Option<Arc<Certificate>> {
-        self.table.load().find(server_name)
+        let (files, managed) = (self.from_files.load(), self.managed.load());
+        let Some(name) = server_name else {
+            return files.first().or_else(|| managed.first()).cloned();
+        };
+        let name = name.to_ascii_lowercase();
+        let name = name.strip_suffix('.').unwrap_or(&name);
+        let exact = || files.exact(name).or_else(|| managed.exact(name));
+        exact().or_else(|| files.wildcard(name)).or_else(|| managed.wildcard(name)).cloned()
+    }
+
+    /// Which certificates end so soon that somebody should look, and when: those that are shown for some name.
+    pub fn ending(&self, now: Timestamp) -> Vec<(String, Timestamp)> {
+        let tables = [self.from_files.load(), self.managed.load()];
+        let all = tables.iter().flat_map(|table| table.all());
+        let ending = |certificate: &Arc<Certificate>| {
+            let ends = certificate.ends_soon(now)?;
+            let shown = |name: &&str| {
+                let asked = name.strip_prefix("*.").map(|parent| format!("any.{parent}"));
+                let found = self.find(Some(asked.as_deref().unwrap_or(name)));
+                found.is_some_and(|found| Arc::ptr_eq(&found, certificate))
+            };
+            let name = certificate.names().iter().map(|name| &**name).find(shown)?;
+            Some((name.to_owned(), ends))
+        };
+        all.filter_map(ending).collect()
     }
 
     /// The cryptography in use.

@@ -265,7 +265,7 @@ fn the_other_listeners_do_only_what_they_are_for() {
         assert!(redirect.contains("https://shop.test:8443/a%20b?q"), "{redirect}");
         let ready =
             send(gateway.internal, b"GET /readyz HTTP/1.1\r\nhost: 10.0.0.7\r\nconnection: close\r\n\r\n").await;
-        assert!(ready.ends_with("{\"snapshot_version\":1,\"store\":\"reachable\"}"), "{ready}");
+        assert!(ready.ends_with("{\"snapshot_version\":1,\"store\":\"reachable\",\"warnings\":[]}"), "{ready}");
         let alone = TestGateway::start(vec![shop().publish()]);
         alone.cut_store();
         let ready = send(alone.internal, b"GET /readyz HTTP/1.0\r\n\r\n").await;

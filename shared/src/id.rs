@@ -81,4 +81,12 @@ id! {
     ExecutionId;
     /// One row of the audit log.
     AuditId;
+    /// A certificate, through all its renewals.
+    CertificateId;
+    /// One attempt to get a certificate.
+    CertificateAttemptId;
+    /// The right to work on a certificate for a while.
+    LeaseId;
+    /// One run of the program.
+    NodeId;
 }

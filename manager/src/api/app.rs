@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::StatusCode;
+use picloud_shared::app::HstsMaxAge;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::RedactedHeaders;
 use picloud_shared::id::AppId;
@@ -41,6 +42,10 @@ struct AppView {
     redacted_headers: Vec<String>,
     /// Whether its execution records keep the first 4 KiB of each body.
     record_bodies: bool,
+    /// For how many seconds browsers are told to ask for its hosts by HTTPS alone (`strict-transport-security`); null where they
+    /// are told nothing.
+    #[schema(value_type = Option<u32>)]
+    hsts_max_age_s: Option<HstsMaxAge>,
     /// The caller's effective role in the app.
     #[schema(value_type = schema::AppRole)]
     my_role: AppRole,
@@ -62,6 +67,7 @@ impl From<Access> for AppView {
             name: app.name.to_string(),
             redacted_headers: app.redacted_headers.into(),
             record_bodies: app.record_bodies,
+            hsts_max_age_s: app.hsts_max_age_s,
             my_role: role,
             my_capabilities,
             created_at: app.created_at,
@@ -107,6 +113,10 @@ struct UpdateApp {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = bool, required = false)]
     record_bodies: Option<bool>,
+    /// For how many seconds browsers are to ask for its hosts by HTTPS alone; 0 makes them forget it.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = u32, required = false, maximum = 63_072_000)]
+    hsts_max_age_s: Option<HstsMaxAge>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -183,9 +193,9 @@ async fn update_app(
     Caller(actor): Caller,
     Path(app): Path<String>,
     IfMatch(precondition): IfMatch,
-    Body(UpdateApp { name, redacted_headers, record_bodies }): Body<UpdateApp>,
+    Body(UpdateApp { name, redacted_headers, record_bodies, hsts_max_age_s }): Body<UpdateApp>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let patch = AppPatch { name, redacted_headers, record_bodies };
+    let patch = AppPatch { name, redacted_headers, record_bodies, hsts_max_age_s };
     let access = state.services.apps.update(&actor, &app_ref(&app)?, patch, &precondition).await?;
     Ok((etag(&revision(&access.app)), Json(AppView::from(access))))
 }

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::StatusCode;
+use picloud_shared::certificate::CertificateRecord;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::{DomainPattern, InvalidDomainPattern};
 use picloud_shared::id::{AppId, DomainId};
@@ -13,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::ApiState;
+use crate::api::certificate::CertificateView;
 use crate::api::extract::{Body, Caller, PageQuery, Path, Query, app_ref, page_size};
 use crate::api::openapi::problems;
 use crate::api::problem::{ApiError, FieldError};
@@ -33,20 +35,20 @@ struct DomainView {
     pattern: String,
     /// The claim's shape, unique over the instance: `shop.example.com` or `*.example.com`.
     shape_key: String,
-    /// The state of the domain's certificate; null where the platform manages none.
-    certificate: Option<serde_json::Value>,
+    /// How far the claim's certificate has come; null until the platform has taken the claim up, and where it manages none.
+    certificate: Option<CertificateView>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
 
-impl From<Domain> for DomainView {
-    fn from(domain: Domain) -> Self {
+impl DomainView {
+    fn new(domain: Domain, certificate: Option<CertificateRecord>) -> Self {
         Self {
             id: domain.id,
             app_id: domain.app_id,
             shape_key: domain.pattern.shape_key(),
             pattern: domain.pattern.to_string(),
-            certificate: None,
+            certificate: certificate.map(CertificateView::from),
             created_at: domain.created_at,
         }
     }
@@ -88,7 +90,7 @@ async fn list_domains(
 ) -> Result<Json<DomainList>, ApiError> {
     let size = page_size(page.limit)?;
     let page = state.services.domains.list(&actor, &app_ref(&app)?, size, page.cursor.map(DomainId::from_uuid)).await?;
-    let items = page.items.into_iter().map(DomainView::from).collect();
+    let items = page.items.into_iter().map(|(domain, certificate)| DomainView::new(domain, certificate)).collect();
     Ok(Json(DomainList { items, next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
@@ -105,7 +107,7 @@ async fn claim_domain(
     let invalid = |error: InvalidDomainPattern| ApiError::invalid(vec![FieldError::new("pattern", error)]);
     let pattern: DomainPattern = pattern.parse().map_err(invalid)?;
     let domain = state.services.domains.claim(&actor, &app_ref(&app)?, pattern).await?;
-    Ok((StatusCode::CREATED, Json(DomainView::from(domain))))
+    Ok((StatusCode::CREATED, Json(DomainView::new(domain, None))))
 }
 
 /// Give a domain up.

@@ -267,6 +267,14 @@ impl From<ServiceError> for ApiError {
                 let detail = "routes answer on hosts that only this domain covers; delete or change them first";
                 conflict("domain_in_use", detail).with("routes", RouteView::all(routes))
             }
+            E::UploadedCertificate => {
+                let detail = "this certificate was uploaded: renew it where you got it, and upload the new one";
+                conflict("certificate_uploaded", detail)
+            }
+            E::ManagedCertificate => {
+                let detail = "this certificate goes by itself when nobody claims its name any more; release the claim";
+                conflict("certificate_managed", detail)
+            }
             E::ScriptNameTaken => conflict("script_name_taken", "the app has a script of this name; choose another"),
             E::ScriptInUse { routes, importers } => {
                 let importers: Vec<ScriptName> = importers.iter().map(ScriptName::from).collect();

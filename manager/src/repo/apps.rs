@@ -1,5 +1,6 @@
 //! Apps, and the slugs that they had before.
 
+use picloud_shared::app::HstsMaxAge;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::RedactedHeaders;
 use picloud_shared::id::{AppId, UserId};
@@ -25,26 +26,28 @@ pub struct App {
     pub redacted_headers: RedactedHeaders,
     /// Whether its execution records keep the beginnings of bodies.
     pub record_bodies: bool,
+    /// For how long browsers are told to ask for its hosts by HTTPS alone, if they are told.
+    pub hsts_max_age_s: Option<HstsMaxAge>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When a field last changed.
     pub updated_at: Timestamp,
 }
 
-from_row!(App { id, slug, name, redacted_headers, record_bodies, created_at, updated_at });
+from_row!(App { id, slug, name, redacted_headers, record_bodies, hsts_max_age_s, created_at, updated_at });
 
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT a.id, a.slug, a.name, a.redacted_headers, a.record_bodies, a.created_at, a.updated_at FROM ",
+            "SELECT a.id, a.slug, a.name, a.redacted_headers, a.record_bodies, a.hsts_max_age_s, a.created_at, a.updated_at FROM ",
             $rest
         )
     };
 }
 
 statements! {
-    INSERT = "INSERT INTO apps (id, slug, name, redacted_headers, record_bodies, created_at, updated_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    INSERT = "INSERT INTO apps (id, slug, name, redacted_headers, record_bodies, created_at, updated_at, hsts_max_age_s) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     FIND = select!("apps a WHERE a.id = $1");
     FIND_BY_SLUG = select!("apps a WHERE a.slug = $1");
     LIST = select!("apps a WHERE ($1 IS NULL OR a.id > $1) ORDER BY a.id LIMIT $2"),
@@ -53,7 +56,8 @@ statements! {
         WHERE m.user_id = $3 AND ($1 IS NULL OR a.id > $1) ORDER BY a.id LIMIT $2"),
         select!("app_members m JOIN apps a ON a.id = m.app_id \
         WHERE m.user_id = $3 AND ($1::uuid IS NULL OR a.id > $1) ORDER BY a.id LIMIT $2");
-    UPDATE = "UPDATE apps SET slug = $1, name = $2, redacted_headers = $3, record_bodies = $4, updated_at = $5 WHERE id = $6";
+    UPDATE = "UPDATE apps SET slug = $1, name = $2, redacted_headers = $3, record_bodies = $4, updated_at = $5, \
+        hsts_max_age_s = $7 WHERE id = $6";
     DELETE = "DELETE FROM apps WHERE id = $1";
     COUNT_SCRIPTS = "SELECT COUNT(*) AS count FROM scripts WHERE app_id = $1";
     FIND_BY_HISTORICAL_SLUG = select!("slug_history h JOIN apps a ON a.id = h.app_id WHERE h.slug = $1");
@@ -69,7 +73,8 @@ pub async fn insert(conn: &mut Conn, app: &App) -> Result<(), RepoError> {
     on_db!(conn, db => {
         let query = sqlx::query(INSERT.on(db)).bind(app.id.as_uuid()).bind(app.slug.as_str()).bind(app.name.as_str());
         let query = query.bind(Json(&app.redacted_headers)).bind(app.record_bodies);
-        query.bind(app.created_at.as_millis()).bind(app.updated_at.as_millis()).execute(db).await?;
+        let query = query.bind(app.created_at.as_millis()).bind(app.updated_at.as_millis());
+        query.bind(app.hsts_max_age_s.map(i64::from)).execute(db).await?;
         Ok(())
     })
 }
@@ -110,7 +115,8 @@ pub async fn update(conn: &mut Conn, app: &App) -> Result<bool, RepoError> {
     on_db!(conn, db => {
         let query = sqlx::query(UPDATE.on(db)).bind(app.slug.as_str()).bind(app.name.as_str());
         let query = query.bind(Json(&app.redacted_headers)).bind(app.record_bodies);
-        let done = query.bind(app.updated_at.as_millis()).bind(app.id.as_uuid()).execute(db).await?;
+        let query = query.bind(app.updated_at.as_millis()).bind(app.id.as_uuid());
+        let done = query.bind(app.hsts_max_age_s.map(i64::from)).execute(db).await?;
         Ok(done.rows_affected() > 0)
     })
 }

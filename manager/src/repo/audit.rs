@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use picloud_shared::clock::Timestamp;
-use picloud_shared::id::{ApiKeyId, AppId, AuditId, DomainId, RouteId, ScriptId, SessionId, UserId};
+use picloud_shared::id::{ApiKeyId, AppId, AuditId, CertificateId, DomainId, RouteId, ScriptId, SessionId, UserId};
 use uuid::Uuid;
 
 use crate::repo::RepoError;
@@ -33,6 +33,8 @@ pub enum AuditObject {
     Script(ScriptId),
     /// A route.
     Route(RouteId),
+    /// A certificate.
+    Certificate(CertificateId),
 }
 
 /// One row of the audit log, as it was written.
@@ -121,6 +123,7 @@ impl AuditObject {
             Self::Domain(_) => "domain",
             Self::Script(_) => "script",
             Self::Route(_) => "route",
+            Self::Certificate(_) => "certificate",
         }
     }
 
@@ -135,6 +138,7 @@ impl AuditObject {
             Self::Domain(id) => id.as_uuid(),
             Self::Script(id) => id.as_uuid(),
             Self::Route(id) => id.as_uuid(),
+            Self::Certificate(id) => id.as_uuid(),
         })
     }
 }

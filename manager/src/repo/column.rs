@@ -3,10 +3,17 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use picloud_shared::app::HstsMaxAge;
+use picloud_shared::certificate::{
+    AttemptOutcome, CertificateFacts, CertificateSource, CertificateState, ChallengeKind, Renewal,
+};
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::execution::{ExecutionFailure, LogLine, Outcome, RedactedHeaders};
-use picloud_shared::id::{ApiKeyId, AppId, AuditId, DomainId, ExecutionId, RouteId, ScriptId, SessionId, UserId};
+use picloud_shared::id::{
+    ApiKeyId, AppId, AuditId, CertificateAttemptId, CertificateId, DomainId, ExecutionId, LeaseId, NodeId, RouteId,
+    ScriptId, SessionId, UserId,
+};
 use picloud_shared::name::{AppName, AppSlug, Email, KeyName, ScriptName, Username};
 use picloud_shared::path_pattern::ParamShape;
 use picloud_shared::route::RouteMethod;
@@ -134,7 +141,21 @@ macro_rules! stored_as_uuid {
         }
     )+};
 }
-stored_as_uuid!(ApiKeyId, AppId, AuditId, DomainId, ExecutionId, RouteId, ScriptId, SessionId, UserId);
+stored_as_uuid!(
+    ApiKeyId,
+    AppId,
+    AuditId,
+    CertificateAttemptId,
+    CertificateId,
+    DomainId,
+    ExecutionId,
+    LeaseId,
+    NodeId,
+    RouteId,
+    ScriptId,
+    SessionId,
+    UserId
+);
 
 macro_rules! stored_as_text {
     ($($Type:ty),+) => {$(
@@ -151,6 +172,10 @@ stored_as_text!(
     AppName,
     AppRole,
     AppSlug,
+    AttemptOutcome,
+    CertificateSource,
+    CertificateState,
+    ChallengeKind,
     DomainPattern,
     Email,
     ExecuteAccess,
@@ -177,7 +202,7 @@ macro_rules! stored_as_integer {
         }
     )+};
 }
-stored_as_integer!(i64, u16, u32, u64);
+stored_as_integer!(HstsMaxAge, i64, u16, u32, u64);
 
 impl Column for Timestamp {
     type Stored = i64;
@@ -199,9 +224,12 @@ macro_rules! stored_as_json {
     )+};
 }
 stored_as_json!(
+    CertificateFacts,
     ExecutionFailure,
     RedactedHeaders,
+    Renewal,
     Sandbox,
+    Vec<DomainPattern>,
     Vec<LogLine>,
     Vec<Scope>,
     Vec<ScriptName>,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use futures_util::TryStreamExt;
-use picloud_shared::app::App;
+use picloud_shared::app::{App, HstsMaxAge};
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::execution::{RecordPolicy, RedactedHeaders};
 use picloud_shared::id::{AppId, ScriptId};
@@ -32,6 +32,8 @@ pub struct AppRows {
     pub app: App,
     /// What its execution records keep.
     pub record_policy: RecordPolicy,
+    /// For how long browsers are to ask by HTTPS alone.
+    pub hsts: Option<HstsMaxAge>,
     /// Its claims.
     pub claims: Vec<DomainPattern>,
     /// Its scripts.
@@ -74,9 +76,10 @@ struct AppColumns {
     slug: AppSlug,
     redacted_headers: RedactedHeaders,
     record_bodies: bool,
+    hsts_max_age_s: Option<HstsMaxAge>,
 }
 
-from_row!(AppColumns { id, slug, redacted_headers, record_bodies });
+from_row!(AppColumns { id, slug, redacted_headers, record_bodies, hsts_max_age_s });
 
 /// The columns of a script that the data plane needs.
 struct ScriptColumns {
@@ -118,8 +121,8 @@ macro_rules! routes {
 }
 
 statements! {
-    APP = "SELECT id AS app_id, id, slug, redacted_headers, record_bodies FROM apps WHERE id = $1";
-    APPS = "SELECT id AS app_id, id, slug, redacted_headers, record_bodies FROM apps ORDER BY id";
+    APP = "SELECT id AS app_id, id, slug, redacted_headers, record_bodies, hsts_max_age_s FROM apps WHERE id = $1";
+    APPS = "SELECT id AS app_id, id, slug, redacted_headers, record_bodies, hsts_max_age_s FROM apps ORDER BY id";
     DOMAINS_OF_APP = "SELECT app_id, id, pattern FROM domains WHERE app_id = $1 ORDER BY id";
     DOMAINS = "SELECT app_id, id, pattern FROM domains ORDER BY id";
     SCRIPTS_OF_APP = scripts!("WHERE app_id = $1 ORDER BY id");
@@ -206,13 +209,15 @@ async fn load(
     let scripts: Vec<(AppId, ScriptColumns)> = rows(conn, scripts, of, "script", &mut problems).await?;
     let mut routes = by_app(rows(conn, routes, of, "route", &mut problems).await?, |stored: StoredRoute| stored.route);
     let mut scripts = by_app(within_limits(scripts, limits, &mut problems), |script| script);
-    let apps = apps.into_iter().map(|(_, AppColumns { id, slug, redacted_headers, record_bodies })| AppRows {
-        app: App { id, slug },
-        record_policy: RecordPolicy::new(redacted_headers.names().iter().cloned(), record_bodies),
-        claims: claims.remove(&id).unwrap_or_default(),
-        scripts: scripts.remove(&id).unwrap_or_default(),
-        routes: routes.remove(&id).unwrap_or_default(),
-    });
+    let apps =
+        apps.into_iter().map(|(_, AppColumns { id, slug, redacted_headers, record_bodies, hsts_max_age_s })| AppRows {
+            app: App { id, slug },
+            record_policy: RecordPolicy::new(redacted_headers.names().iter().cloned(), record_bodies),
+            hsts: hsts_max_age_s,
+            claims: claims.remove(&id).unwrap_or_default(),
+            scripts: scripts.remove(&id).unwrap_or_default(),
+            routes: routes.remove(&id).unwrap_or_default(),
+        });
     Ok(Loaded { apps: apps.collect(), problems })
 }
 

@@ -23,6 +23,7 @@ const MAX_FILE_BYTES: u64 = 4096;
 const FINGERPRINT_BYTES: usize = 16;
 
 /// The instance's secret key: 32 random bytes. It has neither `Debug` nor `Display`.
+#[derive(Clone)]
 pub struct SecretKey([u8; 32]);
 
 /// What a key is derived for. A key of one purpose says nothing about that of another.

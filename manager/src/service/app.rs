@@ -1,5 +1,6 @@
 //! Apps: who sees which, and how one begins, is renamed and ends.
 
+use picloud_shared::app::HstsMaxAge;
 use picloud_shared::execution::RedactedHeaders;
 use picloud_shared::id::AppId;
 use picloud_shared::name::{AppName, AppSlug};
@@ -37,16 +38,23 @@ pub(crate) struct AppPatch {
     pub name: Option<AppName>,
     pub redacted_headers: Option<RedactedHeaders>,
     pub record_bodies: Option<bool>,
+    pub hsts_max_age_s: Option<HstsMaxAge>,
 }
 
 pub(crate) fn revision(app: &App) -> Revision {
-    let App { id, slug, name, redacted_headers, record_bodies, .. } = app;
-    Revision::of(&(id, slug, name, redacted_headers, record_bodies))
+    let App { id, slug, name, redacted_headers, record_bodies, hsts_max_age_s, .. } = app;
+    Revision::of(&(id, slug, name, redacted_headers, record_bodies, hsts_max_age_s))
 }
 
 fn audited(app: &App) -> Value {
-    let App { slug, name, redacted_headers, record_bodies, .. } = app;
-    json!({ "slug": slug, "name": name, "redacted_headers": redacted_headers, "record_bodies": record_bodies })
+    let App { slug, name, redacted_headers, record_bodies, hsts_max_age_s, .. } = app;
+    json!({
+        "slug": slug,
+        "name": name,
+        "redacted_headers": redacted_headers,
+        "record_bodies": record_bodies,
+        "hsts_max_age_s": hsts_max_age_s,
+    })
 }
 
 impl AppService {
@@ -117,10 +125,11 @@ impl AppService {
         access.require(Capability::AppManageSettings)?;
         precondition.check(&revision(&access.app))?;
         let old = access.app.clone();
-        let AppPatch { name, redacted_headers, record_bodies } = patch;
+        let AppPatch { name, redacted_headers, record_bodies, hsts_max_age_s } = patch;
         access.app.name = name.unwrap_or(access.app.name);
         access.app.redacted_headers = redacted_headers.unwrap_or(access.app.redacted_headers);
         access.app.record_bodies = record_bodies.unwrap_or(access.app.record_bodies);
+        access.app.hsts_max_age_s = hsts_max_age_s.or(access.app.hsts_max_age_s);
         if access.app == old {
             return Ok(access);
         }
@@ -181,6 +190,7 @@ pub(crate) async fn insert_app(change: &mut Change, slug: AppSlug, name: AppName
         name,
         redacted_headers: RedactedHeaders::default(),
         record_bodies: true,
+        hsts_max_age_s: None,
         created_at: change.at,
         updated_at: change.at,
     };

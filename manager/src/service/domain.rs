@@ -1,6 +1,9 @@
 //! Domain claims: which app answers on which hosts.
 
+use std::collections::HashMap;
+
 use picloud_shared::admin_hosts::{AdminHosts, HostKind};
+use picloud_shared::certificate::CertificateRecord;
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::id::{AppId, DomainId};
 use picloud_shared::route::HostSelector;
@@ -9,6 +12,7 @@ use serde_json::json;
 use crate::repo::Listed;
 use crate::repo::apps;
 use crate::repo::audit::AuditObject;
+use crate::repo::certificates;
 use crate::repo::config::Part;
 use crate::repo::domains::{self, Domain};
 use crate::repo::routes;
@@ -42,12 +46,20 @@ impl DomainService {
         app: &AppRef,
         size: PageSize,
         after: Option<DomainId>,
-    ) -> Result<Page<Domain, DomainId>, ServiceError> {
+    ) -> Result<Page<(Domain, Option<CertificateRecord>), DomainId>, ServiceError> {
         let mut conn = self.desk.store.read().await?;
         let access = actor.access(&mut conn, app).await?;
         access.require(Capability::AppRead)?;
         let found = domains::list(&mut conn, access.app.id, size.plus_one(), after).await?;
-        Ok(Page::of_rows("domain", found, size, |domain| domain.id.as_uuid(), DomainId::from_uuid))
+        let page = Page::of_rows("domain", found, size, |domain: &Domain| domain.id.as_uuid(), DomainId::from_uuid);
+        let managed = readable("certificate", certificates::list_of_app(&mut conn, access.app.id).await?);
+        let mut by_shape: HashMap<String, CertificateRecord> =
+            managed.into_iter().filter_map(|record| Some((record.name.as_ref()?.shape_key(), record))).collect();
+        let with_certificate = |domain: Domain| {
+            let certificate = by_shape.remove(&domain.pattern.shape_key());
+            (domain, certificate)
+        };
+        Ok(Page { items: page.items.into_iter().map(with_certificate).collect(), next: page.next })
     }
 
     pub(crate) async fn claim(

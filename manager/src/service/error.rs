@@ -98,6 +98,10 @@ pub(crate) enum ServiceError {
     RoutesTooAmbiguous,
     #[error("another route takes the same requests")]
     RouteConflict { other: Option<Box<LocatedRoute>> },
+    #[error("the certificate was uploaded")]
+    UploadedCertificate,
+    #[error("the certificate is managed by the platform")]
+    ManagedCertificate,
     #[error("the thing has changed since it was read")]
     PreconditionFailed,
     #[error("the change is kept, and requests are not answered by it yet")]

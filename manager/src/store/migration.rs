@@ -28,6 +28,7 @@ pub const HISTORY: &[Step] = &[
     Step { version: 3, name: "record policy", text: include_str!("../../../migrations/0003_record_policy.sql") },
     Step { version: 4, name: "identity", text: include_str!("../../../migrations/0004_identity.sql") },
     Step { version: 5, name: "apps", text: include_str!("../../../migrations/0005_apps.sql") },
+    Step { version: 6, name: "certificates", text: include_str!("../../../migrations/0006_certificates.sql") },
 ];
 
 /// The number of the newest step: the fifth versioned surface.

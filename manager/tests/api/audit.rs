@@ -34,7 +34,7 @@ async fn each_change_tells_who_made_it_by_what_from_where_and_what_became_of_it(
         assert_eq!((&row["username"], &row["user_id"]), (&json!("olive"), &me["id"]));
         assert_eq!((&row["object_kind"], &row["object_id"]), (&json!("app"), &app["id"]));
     }
-    let named = |name| json!({ "slug": "shop", "name": name, "redacted_headers": [], "record_bodies": true });
+    let named = |name| json!({ "slug": "shop", "name": name, "redacted_headers": [], "record_bodies": true, "hsts_max_age_s": null });
     assert_eq!((&update["before"], &update["after"]), (&named("shop"), &named("Store")));
     assert_eq!(update["seq"].as_u64().unwrap(), create["seq"].as_u64().unwrap() + 1);
 }
@@ -155,9 +155,9 @@ async fn whatever_is_done_to_the_log_is_noticed(test: &TestStore) {
     }
     let last = verify(&test.store).await.unwrap().rows;
     let after = |slug| {
-        format!(
-            "after = '{{\"slug\": \"{slug}\", \"name\": \"b\", \"redacted_headers\": [], \"record_bodies\": true}}'"
-        )
+        let fields =
+            json!({ "slug": slug, "name": "b", "redacted_headers": [], "record_bodies": true, "hsts_max_age_s": null });
+        format!("after = '{fields}'")
     };
     let (victim, row) = (last - 1, format!("WHERE seq = {}", last - 1));
     let changes = [

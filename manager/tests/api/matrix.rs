@@ -51,6 +51,12 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("delete_user", "yyffffu", Needs::Scope(S::UsersWrite)),
     ("reset_password", "yyffffu", Session),
     ("list_audit", "yyffffu", Needs::Scope(S::InstanceRead)),
+    ("list_certificates", "yyffffu", Needs::Scope(S::InstanceRead)),
+    ("get_certificate", "yyffffu", Needs::Scope(S::InstanceRead)),
+    ("preflight_certificate", "yyffffu", Needs::Scope(S::InstanceRead)),
+    ("upload_certificate", "yfffffu", Needs::Scope(S::InstanceWrite)),
+    ("renew_certificate", "yfffffu", Needs::Scope(S::InstanceWrite)),
+    ("delete_certificate", "yfffffu", Needs::Scope(S::InstanceWrite)),
     ("list_apps", "yyyyyyu", Needs::Scope(S::AppsRead)),
     ("create_app", "yyffffu", Needs::Scope(S::AppsWrite)),
     ("get_app", "yyyyynu", Needs::Scope(S::AppsRead)),
@@ -115,6 +121,7 @@ struct Target {
     route: Value,
     domain: Value,
     user: Value,
+    certificate: Value,
 }
 
 struct Stage {
@@ -161,7 +168,8 @@ impl Stage {
         let user = owner.post("/admins", victim).await.is(201);
         let member = json!({ "user_id": id(&user), "role": "viewer" });
         owner.post(&format!("/apps/{slug}/members"), member).await.is(201);
-        Target { slug, app, script, route, domain, user }
+        let certificate = owner.post("/certificates", uploadable(&slug)).await.is(201);
+        Target { slug, app, script, route, domain, user, certificate }
     }
 
     /// Makes a call on the target. What it names of the caller's own is made by `own`.
@@ -195,6 +203,7 @@ impl Stage {
             .replace("{script}", id(&target.script))
             .replace("{route}", id(&target.route))
             .replace("{domain}", id(&target.domain))
+            .replace("{certificate}", id(&target.certificate))
             .replace("{user}", id(&target.user))
             .replace("{version}", "1")
     }
@@ -225,6 +234,8 @@ impl Stage {
             "create_user" => json!({ "username": unused, "instance_role": "member" }),
             "update_me" | "update_user" => json!({ "email": format!("{unused}@example.com") }),
             "create_api_key" => json!({ "name": "ci", "scopes": ["apps:read"] }),
+            "upload_certificate" => uploadable(&target.slug),
+            "preflight_certificate" => json!({ "name": format!("{}.example.com", target.slug) }),
             "create_app" => json!({ "slug": unused, "name": "New" }),
             "update_app" => json!({ "name": "New" }),
             "add_member" => json!({ "username": "joiner", "role": "viewer" }),
@@ -240,6 +251,12 @@ impl Stage {
             _ => json!({}),
         }
     }
+}
+
+/// A certificate and its key.
+fn uploadable(slug: &str) -> Value {
+    let made = rcgen::generate_simple_self_signed([format!("{slug}.example.com")]).unwrap();
+    json!({ "chain": made.cert.pem(), "key": made.signing_key.serialize_pem() })
 }
 
 fn verdict(answer: &Answer) -> char {
@@ -331,7 +348,7 @@ async fn each_key_gets_what_its_scopes_and_its_app_say(store: &Store) {
 }
 
 /// Calls that ask, though by POST.
-const ASKING: [&str; 4] = ["check_script", "check_route", "match_request", "invoke_script"];
+const ASKING: [&str; 5] = ["check_script", "check_route", "match_request", "invoke_script", "preflight_certificate"];
 
 #[test]
 fn where_the_store_cannot_be_written_each_change_is_503_and_each_question_is_answered() {

@@ -11,6 +11,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
 use picloud_executor::{Completion, Executor, ExecutorConfig, Invocation};
+use picloud_manager::certificate_store::Certificates;
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
 use picloud_manager::repo::members::{self, Member};
 use picloud_manager::repo::role::{AppRole, InstanceRole};
@@ -18,8 +19,9 @@ use picloud_manager::repo::users;
 use picloud_manager::secret::key_file::SecretKey;
 use picloud_manager::store::Store;
 use picloud_manager::{AuditedStore, FirstOwner, Manager, ManagerConfig, Parts, PublishTiming};
+use picloud_shared::certificate::{Check, Finding, Preflight, Verdict};
 use picloud_shared::clock::{Clock, ManualClock, Timestamp};
-use picloud_shared::domain_pattern::Host;
+use picloud_shared::domain_pattern::{DomainPattern, Host};
 use picloud_shared::execution::Origin;
 use picloud_shared::id::{AppId, ExecutionId};
 use picloud_shared::name::Username;
@@ -37,6 +39,17 @@ pub const PASSWORD: &str = "a quiet pass phrase";
 pub const SECRET_KEY: SecretKey = SecretKey::from_bytes([7; 32]);
 /// The longest body that the manager under test reads.
 pub const MAX_BODY: usize = 512 * 1024;
+
+/// A world without a network: names are looked at elsewhere, by a data plane.
+struct NothingStandsInTheWay;
+
+#[async_trait::async_trait]
+impl Preflight for NothingStandsInTheWay {
+    async fn preflight(&self, name: &DomainPattern) -> Vec<Finding> {
+        let detail = format!("{} leads here.", name.shape_key());
+        vec![Finding { check: Check::Resolution, verdict: Verdict::Passed, detail }]
+    }
+}
 
 /// One node under test.
 pub struct World {
@@ -93,6 +106,8 @@ impl World {
             snapshot: Arc::clone(&snapshot),
             executor: Arc::clone(&executor),
             execution_log: log,
+            certificates: Arc::new(Certificates::new(store.clone(), clock.clone(), &SECRET_KEY)),
+            preflight: Arc::new(NothingStandsInTheWay),
         };
         let manager = Manager::start(config, parts).await.unwrap();
         let router = manager.router();

@@ -12,6 +12,7 @@ mod rows;
 mod test_store;
 
 mod apps;
+mod certificates;
 mod config;
 mod executions;
 mod migrations;

@@ -40,6 +40,7 @@ pub fn app(slug: &str) -> App {
         name: "A name — with ünïcode".parse().unwrap(),
         redacted_headers: vec!["x-token".to_owned()].try_into().unwrap(),
         record_bodies: false,
+        hsts_max_age_s: Some(3_600_i64.try_into().unwrap()),
         created_at: NOW,
         updated_at: NOW,
     }

@@ -7,6 +7,7 @@ use anyhow::bail;
 use picloud_proxy::client::ListenerRole;
 use picloud_proxy::io::{Listener, Server};
 use picloud_proxy::tls::Certificates;
+use picloud_shared::certificate::ChallengeKind;
 use picloud_shared::name::Username;
 
 use crate::config::{Config, Listen, PublicBaseUrl};
@@ -35,6 +36,13 @@ pub fn listeners(listen: &Listen) -> Vec<Listener> {
     all.extend(of(&listen.https, ListenerRole::Public, true));
     all.extend(of(&listen.internal, ListenerRole::Internal, false));
     all
+}
+
+/// How an authority can be shown that a name is ours: by each kind of listener that the public reaches.
+pub fn challenges(listeners: &[Listener]) -> Vec<ChallengeKind> {
+    let any = |tls| listeners.iter().any(|listener| listener.role != ListenerRole::Internal && listener.tls == tls);
+    let kinds = [(ChallengeKind::Http01, any(false)), (ChallengeKind::TlsAlpn01, any(true))];
+    kinds.into_iter().filter(|(_, can)| *can).map(|(kind, _)| kind).collect()
 }
 
 /// The dashboard's address: as set, else this machine by plain HTTP. A name of a certificate is no candidate, since it is as
@@ -67,9 +75,11 @@ pub fn base_url(config: &Config, listeners: &[Listener]) -> anyhow::Result<Publi
 
 /// What there is to say where browsers will refuse the dashboard, as no certificate is for its host. Where HTTPS is served by
 /// somebody else in front of this program, theirs counts.
-pub fn uncovered_dashboard(config: &Config, certificates: Option<&Certificates>) -> Option<String> {
+pub fn uncovered_dashboard(config: &Config, certificates: &Certificates) -> Option<String> {
     let url = config.public_base_url.as_ref().filter(|url| url.as_str().starts_with("https:"))?;
-    let certificates = certificates.filter(|_| !config.listen.https.is_empty())?;
+    if config.listen.https.is_empty() || config.acme.is_some() {
+        return None;
+    }
     let host = url.host();
     // A client that asks for an address names no server.
     let shown = certificates.find((!host.is_ip()).then_some(host.as_str()));

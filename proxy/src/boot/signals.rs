@@ -32,7 +32,7 @@ impl Signals {
     }
 
     /// Waits for the signal to stop; until then reads certificates again when asked to.
-    pub async fn until_stop(&mut self, certificates: Option<&Certificates>) {
+    pub async fn until_stop(&mut self, certificates: &Certificates) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
@@ -43,10 +43,9 @@ impl Signals {
     }
 }
 
-fn reload(certificates: Option<&Certificates>) {
-    match certificates.map(Certificates::reload) {
-        None => tracing::info!("there is nothing to read again"),
-        Some(Ok(())) => tracing::info!("certificates were read again"),
-        Some(Err(error)) => tracing::error!(%error, "certificates stay as they were"),
+fn reload(certificates: &Certificates) {
+    match certificates.reload() {
+        Ok(()) => tracing::info!("certificates were read again"),
+        Err(error) => tracing::error!(%error, "certificates stay as they were"),
     }
 }

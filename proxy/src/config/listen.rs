@@ -39,7 +39,8 @@ impl Listen {
         let https = https.unwrap_or_else(|| if has_certificates && !dev { vec![ANY_HTTPS] } else { Vec::new() });
         ensure!(
             https.is_empty() || has_certificates,
-            "https is set, but there is no certificate: set tls_chain and tls_key, or [[tls.certificates]] in the file"
+            "https is set, but there is no certificate: set automatic_certificates, or tls_chain and tls_key, or [[tls.certificates]] \
+             in the file"
         );
         let http = http.unwrap_or_else(|| vec![if dev { DEV_HTTP } else { ANY_HTTP }]);
         ensure!(!http.is_empty() || !https.is_empty(), "neither http nor https has an address");

@@ -8,6 +8,7 @@ use picloud_proxy::trusted_proxies::TrustedNet;
 use picloud_shared::script::{LimitPolicy, Limits};
 use serde::{Deserialize, Deserializer, de};
 
+use super::acme::AcmeFile;
 use super::bounds::{DAY_MS, within};
 
 macro_rules! settings {
@@ -25,6 +26,9 @@ macro_rules! settings {
             /// Limits of scripts.
             #[arg(skip)]
             pub limits: LimitSettings,
+            /// Automatic certificates.
+            #[arg(skip)]
+            pub acme: AcmeFile,
         }
 
         impl Settings {
@@ -36,7 +40,7 @@ macro_rules! settings {
 
             /// These settings, and where they are silent those.
             pub fn or(self, other: Self) -> Self {
-                Self { $($name: self.$name.or(other.$name),)+ tls: other.tls, limits: other.limits }
+                Self { $($name: self.$name.or(other.$name),)+ tls: other.tls, limits: other.limits, acme: other.acme }
             }
         }
     };
@@ -59,6 +63,14 @@ settings! {
     tls_key: PathBuf = "PICLOUD_TLS_KEY";
     /// Whether plain HTTP only redirects to HTTPS; on when HTTPS is served, but for --dev
     redirect_to_https: bool = "PICLOUD_REDIRECT_TO_HTTPS";
+    /// Whether certificates are obtained for claimed hosts and for the dashboard's; on where public_base_url is https
+    automatic_certificates: bool = "PICLOUD_AUTOMATIC_CERTIFICATES";
+    /// Directory of the certificate authority; that of Let's Encrypt without it
+    acme_directory: String = "PICLOUD_ACME_DIRECTORY";
+    /// PEM file of a root to trust that authority by
+    acme_root: PathBuf = "PICLOUD_ACME_ROOT";
+    /// Where the authority may write to
+    acme_email: String = "PICLOUD_ACME_EMAIL";
     /// PostgreSQL database, as postgres://user:password@host:port/database; SQLite files without it
     database_url: String = "PICLOUD_DATABASE_URL";
     /// The address of the dashboard as browsers see it
@@ -215,6 +227,8 @@ pub fn known_keys() -> Vec<String> {
     keys.extend(
         ["tls", "tls.certificates", "tls.certificates.chain", "tls.certificates.key", "limits"].map(str::to_owned),
     );
+    keys.push("acme".to_owned());
+    keys.extend(AcmeFile::KEYS.iter().map(|key| format!("acme.{key}")));
     for table in ["limits.defaults", "limits.ceilings"] {
         keys.push(table.to_owned());
         keys.extend(Knobs::KEYS.iter().map(|key| format!("{table}.{key}")));

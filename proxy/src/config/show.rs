@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use picloud_manager::store::DatabaseConfig;
 use picloud_shared::domain_pattern::Host;
 
+use super::acme::{AcmeFile, AuthorityFile};
 use super::{Config, ExecutionLogSettings, LogFormat, LogSettings, settings};
 
 impl fmt::Display for Config {
@@ -22,6 +23,10 @@ impl fmt::Display for Config {
         writeln!(f, "https = {}", list(&self.listen.https))?;
         writeln!(f, "internal = {}", list(&self.listen.internal))?;
         writeln!(f, "redirect_to_https = {}", self.listen.redirect)?;
+        writeln!(f, "automatic_certificates = {}", self.acme.is_some())?;
+        if let Some(email) = self.acme.as_ref().and_then(|acme| acme.email.as_ref()) {
+            writeln!(f, "acme_email = {:?}", email.as_str())?;
+        }
         if let Some(url) = &self.public_base_url {
             writeln!(f, "public_base_url = {:?}", url.as_str())?;
         }
@@ -51,10 +56,67 @@ impl fmt::Display for Config {
         for files in &self.certificates {
             write!(f, "\n[[tls.certificates]]\nchain = {:?}\nkey = {:?}\n", files.chain, files.key)?;
         }
+        writeln!(f, "\n[acme]\nplain_http_until_certificate = {}", self.plain_http_until_certificate)?;
+        if let Some(acme) = &self.acme {
+            acme.file.fmt(f)?;
+        }
+        for authority in self.acme.iter().flat_map(|acme| &acme.authorities) {
+            authority.fmt(f)?;
+        }
         for (name, limits) in [("defaults", &self.limits.defaults), ("ceilings", &self.limits.ceilings)] {
             writeln!(f, "\n[limits.{name}]")?;
             for (knob, value) in settings::knobs_of(limits) {
                 writeln!(f, "{knob} = {value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for AcmeFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ports = [("outside_http_port", self.outside_http_port), ("outside_https_port", self.outside_https_port)];
+        for (name, port) in ports {
+            if let Some(port) = port {
+                writeln!(f, "{name} = {port}")?;
+            }
+        }
+        if let Some(resolver) = self.resolver {
+            writeln!(f, "resolver = \"{resolver}\"")?;
+        }
+        let Some(dns) = &self.dns else { return Ok(()) };
+        writeln!(f, "\n[acme.dns]")?;
+        let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        for (name, value) in [
+            ("hook", path(&dns.hook)),
+            ("server", dns.server.map(|server| server.to_string())),
+            ("zone", dns.zone.clone()),
+            ("key_name", dns.key_name.clone()),
+            ("key_algorithm", dns.key_algorithm.clone()),
+            ("key_file", path(&dns.key_file)),
+        ] {
+            if let Some(value) = value {
+                writeln!(f, "{name} = {value:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for AuthorityFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n[[acme.authorities]]\ndirectory = {:?}", self.directory)?;
+        let paths = [("root", &self.root), ("eab_key_file", &self.eab_key_file)];
+        let paths = paths.map(|(name, path)| (name, path.as_ref().map(|path| path.display().to_string())));
+        let texts = [
+            ("staging", self.staging.clone()),
+            ("profile", self.profile.clone()),
+            ("preferred_chain", self.preferred_chain.clone()),
+            ("eab_kid", self.eab_kid.clone()),
+        ];
+        for (name, value) in texts.into_iter().chain(paths) {
+            if let Some(value) = value {
+                writeln!(f, "{name} = {value:?}")?;
             }
         }
         Ok(())

@@ -71,6 +71,8 @@ impl StoreProbe {
 struct Readiness {
     snapshot_version: u64,
     store: StoreHealth,
+    /// What works still, and somebody should look at.
+    warnings: Vec<String>,
 }
 
 /// What an admin path names, compared decoded, as routes are.
@@ -128,7 +130,7 @@ impl Gateway {
     pub(super) async fn admin(&self, place: Place, head: Head, exchange: &mut Exchange<'_>) -> Option<Answer> {
         match place.resource.clone() {
             Resource::Health => Some(read_only(&head.method, health)),
-            Resource::Readiness => Some(self.readiness(&head.method).await),
+            Resource::Readiness => Some(self.readiness(&head.method, false).await),
             Resource::Version => Some(read_only(&head.method, || json(self.parts.version_document.clone()))),
             Resource::OtherApiVersion => Some(other_api_version()),
             Resource::Execute(id) => Some(self.execute_by_id(&id, place, head, exchange).await),
@@ -149,19 +151,26 @@ impl Gateway {
     pub(super) async fn internal(&self, head: &Head) -> Answer {
         match head.target().split('?').next() {
             Some("/healthz") => read_only(&head.method, health),
-            Some("/readyz") => self.readiness(&head.method).await,
+            Some("/readyz") => self.readiness(&head.method, true).await,
             _ => Answer::problem(StatusCode::NOT_FOUND, "not_found", "This listener serves /healthz and /readyz."),
         }
     }
 
     /// Ready means that endpoints are answered, which the snapshot alone decides; the store's state is told beside it.
-    async fn readiness(&self, method: &Method) -> Answer {
+    /// Which hosts there are is told to this machine alone.
+    async fn readiness(&self, method: &Method, names_hosts: bool) -> Answer {
         if method != Method::GET && method != Method::HEAD {
             return read_only(method, health);
         }
         let store = self.store.health(&*self.parts.control).await;
         let snapshot_version = self.parts.snapshot.load().version();
-        Answer::json(StatusCode::OK, &Readiness { snapshot_version, store })
+        let ending = self.parts.certificates.ending(self.parts.clock.now());
+        let warnings = match names_hosts {
+            true => ending.iter().map(|(name, ends)| format!("the certificate for {name} ends at {ends}")).collect(),
+            false if ending.is_empty() => Vec::new(),
+            false => vec![format!("certificates that end soon: {}", ending.len())],
+        };
+        Answer::json(StatusCode::OK, &Readiness { snapshot_version, store, warnings })
     }
 }
 

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use http::header::RETRY_AFTER;
+use http::header::{RETRY_AFTER, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use picloud_executor::{Completion, Invocation};
 use picloud_shared::execution::{Origin, Outcome};
 use picloud_shared::id::{ExecutionId, RouteId};
-use picloud_shared::request::{Params, RequestHead, ScriptRequest};
+use picloud_shared::request::{Params, RequestHead, Scheme, ScriptRequest};
 use picloud_shared::routing::{Dispatch, RouteVerdict, dispatch};
 use picloud_shared::snapshot::{PublishedApp, PublishedScript};
 use uuid::fmt::Hyphenated;
@@ -112,8 +112,14 @@ impl Gateway {
             rest: routed.rest,
             body,
         };
+        // Over plain HTTP browsers do not heed it (RFC 6797, 8.1). A script that says something of its own is let.
+        let hsts = routed.app.hsts().filter(|_| sender.scheme == Scheme::Https).cloned();
         let completion = self.run(routed.app, routed.script, request, Origin::Route(routed.route_id)).await;
-        to_answer(completion, Audience::Public)
+        let mut answer = to_answer(completion, Audience::Public);
+        if let Some(hsts) = hsts.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            answer.headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(hsts);
+        }
+        answer
     }
 
     pub(super) async fn run(

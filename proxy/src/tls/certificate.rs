@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use picloud_shared::certificate::validity_of;
+use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::Host;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -13,12 +16,17 @@ use webpki::EndEntityCert;
 
 use super::CertificateFiles;
 
+/// Whatever renews a certificate has done so before.
+const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// A certificate that handshakes can show.
 #[derive(Debug)]
 pub struct Certificate {
     key: Arc<CertifiedKey>,
     leaf: CertificateDer<'static>,
     names: Vec<Box<str>>,
+    /// From when and until when it is good.
+    validity: Option<(Timestamp, Timestamp)>,
 }
 
 /// A certificate file that cannot be used.
@@ -35,6 +43,14 @@ pub enum CertificateError {
     /// The file holds no certificate.
     #[error("{0} holds no certificate")]
     Empty(PathBuf),
+    /// A text that should hold a chain or a key does not.
+    #[error("{what} is not readable PEM: {source}")]
+    UnreadableText {
+        /// Which.
+        what: &'static str,
+        /// What the reader says.
+        source: rustls::pki_types::pem::Error,
+    },
     /// The leaf is not a usable certificate.
     #[error("{path} begins with no usable certificate: {reason}")]
     BadLeaf {
@@ -62,6 +78,30 @@ impl Certificate {
     /// Files that cannot be read, and a key that is not the certificate's.
     pub fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, CertificateError> {
         let chain = read_chain(&files.chain)?;
+        let key = PrivateKeyDer::from_pem_file(&files.key)
+            .map_err(|source| CertificateError::Unreadable { path: files.key.clone(), source })?;
+        Self::new(chain, key, files, provider)
+    }
+
+    /// The same from texts in PEM.
+    ///
+    /// # Errors
+    /// Texts that are no PEM, and a key that is not the certificate's.
+    pub fn from_pem(chain: &str, key: &str, provider: &CryptoProvider) -> Result<Self, CertificateError> {
+        let unreadable = |what| move |source| CertificateError::UnreadableText { what, source };
+        let chain = CertificateDer::pem_slice_iter(chain.as_bytes());
+        let chain = chain.collect::<Result<_, _>>().map_err(unreadable("the chain"))?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(unreadable("the key"))?;
+        let texts = CertificateFiles { chain: "the chain".into(), key: "the key".into() };
+        Self::new(chain, key, &texts, provider)
+    }
+
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        files: &CertificateFiles,
+        provider: &CryptoProvider,
+    ) -> Result<Self, CertificateError> {
         let leaf = chain.first().ok_or_else(|| CertificateError::Empty(files.chain.clone()))?.clone();
         let names = {
             let bad = |error: webpki::Error| CertificateError::BadLeaf {
@@ -71,19 +111,25 @@ impl Certificate {
             let parsed = EndEntityCert::try_from(&leaf).map_err(bad)?;
             parsed.valid_dns_names().map(|name| name.to_ascii_lowercase().into()).collect()
         };
-        let key = PrivateKeyDer::from_pem_file(&files.key)
-            .map_err(|source| CertificateError::Unreadable { path: files.key.clone(), source })?;
         let key = CertifiedKey::from_der(chain, key, provider).map_err(|source| CertificateError::BadKey {
             chain: files.chain.clone(),
             key: files.key.clone(),
             source,
         })?;
-        Ok(Self { key: Arc::new(key), leaf, names })
+        let validity = validity_of(&leaf);
+        Ok(Self { key: Arc::new(key), leaf, names, validity })
     }
 
     /// The DNS names that it is for, wildcards as `*.example.com`.
     pub fn names(&self) -> &[Box<str>] {
         &self.names
+    }
+
+    /// When it ends, if that is so soon that somebody should look: within a week, or the last third of a short life.
+    pub fn ends_soon(&self, now: Timestamp) -> Option<Timestamp> {
+        let (not_before, not_after) = self.validity?;
+        let soon = SOON.min(not_after.since(not_before) / 3);
+        (not_after <= now.plus(soon)).then_some(not_after)
     }
 
     /// The chain and key for a handshake.

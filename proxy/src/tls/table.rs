@@ -8,7 +8,7 @@ use super::certificate::Certificate;
 /// Certificates by the names that they are for. Of two for one name the first stays.
 #[derive(Debug, Default)]
 pub struct CertificateTable {
-    first: Option<Arc<Certificate>>,
+    all: Vec<Arc<Certificate>>,
     exact: HashMap<Box<str>, Arc<Certificate>>,
     wildcards: HashMap<Box<str>, Arc<Certificate>>,
 }
@@ -16,28 +16,36 @@ pub struct CertificateTable {
 impl CertificateTable {
     /// Arranges certificates.
     pub fn new(certificates: Vec<Arc<Certificate>>) -> Self {
-        let mut table = Self { first: certificates.first().cloned(), ..Self::default() };
-        for certificate in certificates {
+        let mut table = Self { all: certificates, ..Self::default() };
+        for certificate in &table.all {
             for name in certificate.names() {
                 let (names, key) = match name.strip_prefix("*.") {
                     Some(parent) => (&mut table.wildcards, parent),
                     None => (&mut table.exact, &**name),
                 };
-                names.entry(key.into()).or_insert_with(|| Arc::clone(&certificate));
+                names.entry(key.into()).or_insert_with(|| Arc::clone(certificate));
             }
         }
         table
     }
 
-    /// The certificate for a server name: the exact one, then the wildcard of its parent. Clients that name nothing
-    /// (they asked for an address) get the first; what they may ask for over it is checked with their request.
-    pub fn find(&self, server_name: Option<&str>) -> Option<Arc<Certificate>> {
-        let Some(name) = server_name else {
-            return self.first.clone();
-        };
-        let name = name.to_ascii_lowercase();
-        let name = name.strip_suffix('.').unwrap_or(&name);
-        let wildcard = || self.wildcards.get(name.split_once('.')?.1);
-        self.exact.get(name).or_else(wildcard).cloned()
+    /// All of them.
+    pub fn all(&self) -> &[Arc<Certificate>] {
+        &self.all
+    }
+
+    /// The first of them all.
+    pub fn first(&self) -> Option<&Arc<Certificate>> {
+        self.all.first()
+    }
+
+    /// The one for this very name, in lower case.
+    pub fn exact(&self, name: &str) -> Option<&Arc<Certificate>> {
+        self.exact.get(name)
+    }
+
+    /// The one for all names beside this one, in lower case.
+    pub fn wildcard(&self, name: &str) -> Option<&Arc<Certificate>> {
+        self.wildcards.get(name.split_once('.')?.1)
     }
 }

@@ -1,6 +1,9 @@
 //! `TestCloud`: one running `picloud` on ports and data of its own, and short ways to publish on it and to visit it.
 
+mod bind;
 mod database;
+mod front;
+mod pebble;
 mod process;
 
 use std::net::SocketAddr;
@@ -13,6 +16,8 @@ use serde_json::{Value, json};
 
 pub(crate) use database::on_both_databases;
 pub use database::{Database, PostgresDatabase};
+pub use front::{Fate, Front};
+pub use pebble::{Demands, Pebble};
 pub use process::{Process, picloud, run, with_open_files};
 
 /// The name and password of the owner.
@@ -49,13 +54,24 @@ impl TestCloud {
 
     /// Starts a cloud with further settings; nobody is signed in.
     pub fn start_with(home: Home, prepare: impl FnOnce(&mut Command)) -> Self {
-        let mut command = home.command(&["serve", "--dev", "--http", "127.0.0.1:0"]);
+        let mut command = home.command(&["serve", "--dev"]);
+        command.env("PICLOUD_HTTP", "127.0.0.1:0");
         prepare(&mut command);
         let process = Process::start(&mut command);
         // An Err says that another test of this process was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().timeout(PATIENCE).build().unwrap();
         Self { process, command, client, token: None, home }
+    }
+
+    /// Starts another node on the same data, with further settings.
+    pub fn another_node(&self, prepare: impl FnOnce(&mut Command)) -> Process {
+        let mut command = self.home.command(&["serve", "--dev"]);
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        prepare(&mut command);
+        Process::start(&mut command)
     }
 
     /// Sends the process a signal, such as `-TERM`.

@@ -80,20 +80,22 @@ fn a_dashboard_that_no_certificate_is_for_is_told_of() {
     let home = Home::new(Database::Sqlite);
     let (files, _) = certificate::write(home.dir(), "cert", &["*.shop.test", "pi.test"]);
     let (chain, key) = (files.chain.to_str().unwrap(), files.key.to_str().unwrap());
-    let check = |url: &str, https: &str| {
-        let files = ["--tls-chain", chain, "--tls-key", key];
+    let check = |url: &str, https: &str, automatic: &str| {
+        let files = ["--tls-chain", chain, "--tls-key", key, "--automatic-certificates", automatic];
         home.run(&[&["config", "check", "--https", https, "--public-base-url", url][..], &files].concat(), "")
     };
-    for (url, https, told) in [
-        ("https://pi.test", ":444", false),
-        ("https://a.shop.test:444", ":444", false),
-        ("https://other.test", ":444", true),
-        ("https://127.0.0.1", ":444", true),
+    for (url, https, automatic, told) in [
+        ("https://pi.test", ":444", "false", false),
+        ("https://a.shop.test:444", ":444", "false", false),
+        ("https://other.test", ":444", "false", true),
+        ("https://127.0.0.1", ":444", "false", true),
+        // One will be obtained.
+        ("https://other.test", ":444", "true", false),
         // Plain HTTP alone is served here, and HTTPS by somebody in front, perhaps.
-        ("https://other.test", "none", false),
-        ("http://other.test", ":444", false),
+        ("https://other.test", "none", "false", false),
+        ("http://other.test", ":444", "false", false),
     ] {
-        let (good, said) = check(url, https);
+        let (good, said) = check(url, https, automatic);
         assert!(good, "{url}: {said}");
         assert_eq!(said.contains("browsers will refuse the dashboard"), told, "{url} {https}: {said}");
     }

@@ -219,6 +219,8 @@ impl TestGateway {
         };
         let admin = Host::parse_authority("pi.test").expect("a host").into_owned();
         let gateway = Gateway::new(GatewayParts {
+            certificates: Arc::new(Certificates::load(Vec::new()).expect("no files")),
+            plain_http_until_certificate: false,
             snapshot: Arc::clone(&snapshot),
             executor: Arc::clone(&executor),
             clock,

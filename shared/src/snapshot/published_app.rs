@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::app::App;
+use crate::app::{App, HstsMaxAge};
 use crate::domain_pattern::DomainPattern;
 use crate::execution::RecordPolicy;
 use crate::id::{RouteId, ScriptId};
@@ -19,6 +19,7 @@ pub struct PublishedApp {
     app: App,
     claims: Arc<[DomainPattern]>,
     record_policy: Arc<RecordPolicy>,
+    hsts: Option<Arc<str>>,
     routes: Arc<RouteTable>,
     astray: Arc<[Arc<Route>]>,
     scripts: HashMap<ScriptId, Arc<PublishedScript>>,
@@ -61,6 +62,7 @@ impl PublishedApp {
             app,
             claims: claims.into(),
             record_policy: Arc::default(),
+            hsts: None,
             routes: Arc::default(),
             astray: Arc::default(),
             scripts: HashMap::new(),
@@ -82,6 +84,7 @@ impl PublishedApp {
             app: self.app.clone(),
             claims: changes.claims.map_or_else(|| Arc::clone(&self.claims), Into::into),
             record_policy: Arc::clone(&self.record_policy),
+            hsts: self.hsts.clone(),
             routes: Arc::clone(&self.routes),
             astray: Arc::clone(&self.astray),
             scripts,
@@ -126,6 +129,16 @@ impl PublishedApp {
     /// The same app, whose execution records keep what this policy says.
     pub fn with_record_policy(self, policy: RecordPolicy) -> Self {
         Self { record_policy: Arc::new(policy), ..self }
+    }
+
+    /// The same app, whose hosts browsers are told to ask by HTTPS alone for so long.
+    pub fn with_hsts(self, max_age: Option<HstsMaxAge>) -> Self {
+        Self { hsts: max_age.map(|max_age| max_age.to_header().into()), ..self }
+    }
+
+    /// What browsers are told of HTTPS (RFC 6797), if anything.
+    pub fn hsts(&self) -> Option<&Arc<str>> {
+        self.hsts.as_ref()
     }
 
     /// What its execution records keep.

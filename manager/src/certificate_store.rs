@@ -1,0 +1,326 @@
+//! The store of certificates as the data plane sees it: leases, state, sealed keys, and hints between nodes. It decides
+//! nothing about certificates, and never hands out a key unsealed but to who serves it or signs with it.
+
+mod sealed;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use picloud_shared::certificate::{
+    Admission, Attempt, AttemptLimits, CertificateRecord, CertificateSource, CertificateStore, Challenge,
+    InternalAuthority, Issued, Leased, LostLease, OrderProgress, SaveError, Served, StoreFailure, Unmanaged,
+};
+use picloud_shared::clock::{Clock, Timestamp};
+use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::id::{AppId, CertificateId, LeaseId, NodeId};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::repo::RepoError;
+use crate::repo::certificates::{self, accounts, attempts, nodes, served};
+use crate::secret::key_file::{Purpose, SecretKey};
+use crate::secret::seal::Sealer;
+use crate::store::{Conn, Store};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long an attempt is remembered.
+const HISTORY: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// A node that was not seen for so long has gone.
+const FORGOTTEN: Duration = DAY;
+
+/// The store of certificates.
+pub struct Certificates {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    sealer: Sealer,
+    changed: Arc<Notify>,
+    listening: JoinHandle<()>,
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+impl Certificates {
+    /// The certificates of a store that was made with this key. Must be called within the runtime.
+    pub fn new(store: Store, clock: Arc<dyn Clock>, key: &SecretKey) -> Self {
+        let changed = Arc::new(Notify::new());
+        let (listened, wake) = (store.clone(), Arc::clone(&changed));
+        let listening = tokio::spawn(async move { listened.listen(nodes::CHANNEL, || wake.notify_one()).await });
+        Self { store, clock, sealer: Sealer::new(&key.derive(Purpose::CertificateKeys)), changed, listening }
+    }
+
+    /// Ends the leases of processes that are gone, where this one is the only that serves from the store: so that work which
+    /// a crash broke off goes on at once.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn end_leases_of_the_dead(&self) -> Result<(), RepoError> {
+        if !self.store.is_sqlite() {
+            return Ok(());
+        }
+        let mut tx = self.store.begin().await?;
+        certificates::end_all_leases(&mut tx).await?;
+        tx.commit().await
+    }
+
+    /// Stores a certificate that somebody uploaded, within the change that it is part of.
+    pub(crate) async fn insert_uploaded(
+        &self,
+        conn: &mut Conn,
+        record: &CertificateRecord,
+        issued: &Issued,
+    ) -> Result<(), RepoError> {
+        let key = self.seal_key(record.id, record.app, &issued.key);
+        let revision = served::raise_revision(conn).await?;
+        certificates::insert_uploaded(conn, record, issued, &key, revision).await
+    }
+
+    /// Tells whoever serves and orders, here and on other nodes, that there is something new.
+    pub fn wake(&self) {
+        self.changed.notify_one();
+        if self.store.is_sqlite() {
+            return;
+        }
+        let store = self.store.clone();
+        // Beside what is done: a hint that is lost is made up for by a look every now and then.
+        tokio::spawn(async move {
+            let told = async { nodes::tell_other_nodes(&mut store.read().await?).await };
+            if let Err(error) = told.await {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "other nodes learn of certificates by asking"
+                );
+            }
+        });
+    }
+}
+
+impl From<RepoError> for StoreFailure {
+    fn from(error: RepoError) -> Self {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Self(text)
+    }
+}
+
+impl From<RepoError> for SaveError {
+    fn from(error: RepoError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+#[async_trait]
+impl CertificateStore for Certificates {
+    async fn unmanaged(&self, limit: u32) -> Result<Vec<Unmanaged>, StoreFailure> {
+        let claims = certificates::unmanaged(&mut self.store.read().await?, limit).await?;
+        Ok(claims.into_iter().map(|claim| Unmanaged { name: claim.pattern, app: claim.app_id }).collect())
+    }
+
+    async fn manage(
+        &self,
+        name: &DomainPattern,
+        app: Option<AppId>,
+        source: CertificateSource,
+        due: Option<Timestamp>,
+    ) -> Result<(), StoreFailure> {
+        let (now, mut tx) = (self.clock.now(), self.store.begin().await?);
+        let id = CertificateId::generate(now);
+        certificates::insert_managed(&mut tx, id, name, app, source, due, now).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn retire_unclaimed(&self, kept: &[String]) -> Result<u64, StoreFailure> {
+        let found = certificates::unclaimed(&mut self.store.read().await?).await?;
+        let unclaimed = found.into_iter().filter(|found| !kept.contains(&found.name.shape_key()));
+        let unclaimed: Vec<_> = unclaimed.collect();
+        if unclaimed.is_empty() {
+            return Ok(0);
+        }
+        let (now, mut retired) = (self.clock.now(), 0);
+        let mut tx = self.store.begin().await?;
+        for certificate in unclaimed {
+            if !certificates::is_relied_on(&mut tx, &certificate.name, now).await?
+                && certificates::delete_unleased(&mut tx, certificate.id).await?
+            {
+                retired += 1;
+            }
+        }
+        if retired > 0 {
+            served::raise_revision(&mut tx).await?;
+        }
+        attempts::prune(&mut tx, now.minus(HISTORY)).await?;
+        tx.commit().await?;
+        self.wake();
+        Ok(retired)
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<CertificateId>, StoreFailure> {
+        Ok(certificates::due(&mut self.store.read().await?, now, limit).await?)
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreFailure> {
+        Ok(certificates::next_due(&mut self.store.read().await?).await?)
+    }
+
+    async fn lease(&self, id: CertificateId, span: Duration) -> Result<Option<Leased>, StoreFailure> {
+        let lease = LeaseId::generate(self.clock.now());
+        let mut tx = self.store.begin().await?;
+        let row = certificates::lease(&mut tx, id, lease, span).await?;
+        tx.commit().await?;
+        let Some(row) = row else { return Ok(None) };
+        // An order that does not open is as good as none: another is placed.
+        let order = row.order_sealed.as_deref().and_then(|sealed| self.open_order(&row.record, sealed));
+        Ok(Some(Leased { lease, record: row.record, order }))
+    }
+
+    async fn prolong(&self, id: CertificateId, lease: LeaseId, span: Duration) -> Result<(), SaveError> {
+        let mut tx = self.store.begin().await?;
+        let stands = certificates::prolong(&mut tx, id, lease, span).await?;
+        tx.commit().await?;
+        if stands { Ok(()) } else { Err(LostLease.into()) }
+    }
+
+    async fn save(
+        &self,
+        lease: LeaseId,
+        record: &CertificateRecord,
+        order: Option<&OrderProgress>,
+        issued: Option<&Issued>,
+    ) -> Result<(), SaveError> {
+        let order = order.map(|order| self.seal_order(record, order));
+        let mut tx = self.store.begin().await?;
+        let mut stands = certificates::save(&mut tx, lease, record, order.as_deref()).await?;
+        if let Some(Issued { chain, key, facts }) = issued.filter(|_| stands) {
+            let key = self.seal_key(record.id, record.app, key);
+            let revision = served::raise_revision(&mut tx).await?;
+            stands = served::set_served(&mut tx, record.id, lease, chain, &key, facts, revision).await?;
+        }
+        if !stands {
+            return Err(LostLease.into());
+        }
+        tx.commit().await?;
+        if issued.is_some() {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    async fn release(&self, id: CertificateId, lease: LeaseId) -> Result<(), StoreFailure> {
+        let mut tx = self.store.begin().await?;
+        certificates::release(&mut tx, id, lease).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn begin_attempt(&self, attempt: &Attempt, limits: &AttemptLimits) -> Result<Admission, StoreFailure> {
+        let now = attempt.started_at;
+        // Units of work follow one another over all nodes, so that the count holds until the attempt is among them.
+        let mut tx = self.store.begin().await?;
+        let failed = attempts::failed_validations(&mut tx, &attempt.name, now.minus(HOUR)).await?;
+        if failed.count >= limits.failed_validations_an_hour {
+            return Ok(Admission::TooManyFailedValidations(failed.first.unwrap_or(now).plus(HOUR)));
+        }
+        if let Some(app) = attempt.app.filter(|_| !attempt.is_renewal) {
+            let ordered = attempts::new_orders(&mut tx, app, now.minus(DAY)).await?;
+            if ordered.count >= limits.new_orders_a_day {
+                return Ok(Admission::TooManyNewOrders(ordered.first.unwrap_or(now).plus(DAY)));
+            }
+        }
+        attempts::note(&mut tx, attempt).await?;
+        tx.commit().await?;
+        Ok(Admission::Admitted)
+    }
+
+    async fn end_attempt(&self, attempt: &Attempt) -> Result<(), StoreFailure> {
+        let mut tx = self.store.begin().await?;
+        attempts::note(&mut tx, attempt).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn account(&self, directory: &str) -> Result<Option<String>, StoreFailure> {
+        let sealed = accounts::find(&mut self.store.read().await?, directory).await?;
+        sealed.map(|sealed| self.open_account(directory, &sealed)).transpose()
+    }
+
+    async fn save_account(&self, directory: &str, account: &str, replace: bool) -> Result<String, StoreFailure> {
+        let sealed = self.seal_account(directory, account);
+        let mut tx = self.store.begin().await?;
+        accounts::save(&mut tx, directory, &sealed, replace, self.clock.now()).await?;
+        let counts = accounts::find(&mut tx, directory).await?;
+        tx.commit().await?;
+        counts.map_or_else(|| Ok(account.to_owned()), |sealed| self.open_account(directory, &sealed))
+    }
+
+    async fn set_challenges(&self, id: CertificateId, challenges: &[Challenge]) -> Result<u64, StoreFailure> {
+        let mut tx = self.store.begin().await?;
+        served::set_challenges(&mut tx, id, challenges).await?;
+        let revision = served::raise_revision(&mut tx).await?;
+        tx.commit().await?;
+        self.wake();
+        Ok(revision)
+    }
+
+    async fn challenges(&self) -> Result<Vec<Challenge>, StoreFailure> {
+        Ok(served::challenges(&mut self.store.read().await?).await?)
+    }
+
+    async fn revision(&self) -> Result<u64, StoreFailure> {
+        Ok(served::revision(&mut self.store.read().await?).await?)
+    }
+
+    async fn served_revisions(&self) -> Result<Vec<(CertificateId, u64)>, StoreFailure> {
+        let rows = served::served_revisions(&mut self.store.read().await?).await?;
+        Ok(rows.into_iter().map(|row| (row.id, row.served_revision)).collect())
+    }
+
+    async fn served(&self, id: CertificateId) -> Result<Option<Served>, StoreFailure> {
+        let Some(row) = served::served(&mut self.store.read().await?, id).await? else { return Ok(None) };
+        let key = self.open_key(row.id, row.app_id, &row.key_sealed)?;
+        let issued = Issued { chain: row.chain, key, facts: row.facts };
+        Ok(Some(Served { id: row.id, source: row.source, revision: row.served_revision, issued }))
+    }
+
+    async fn acknowledge(&self, node: NodeId, revision: u64, now: Timestamp) -> Result<(), StoreFailure> {
+        let mut tx = self.store.begin().await?;
+        nodes::acknowledge(&mut tx, node, revision, now, now.minus(FORGOTTEN)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn nodes_behind(&self, node: NodeId, revision: u64, since: Timestamp) -> Result<u64, StoreFailure> {
+        Ok(nodes::behind(&mut self.store.read().await?, node, revision, since).await?)
+    }
+
+    async fn internal_authority(&self) -> Result<Option<InternalAuthority>, StoreFailure> {
+        let row = accounts::internal_authority(&mut self.store.read().await?).await?;
+        row.map(|row| self.open_authority(row)).transpose()
+    }
+
+    async fn save_internal_authority(
+        &self,
+        authority: &InternalAuthority,
+        in_place_of: Option<Timestamp>,
+    ) -> Result<InternalAuthority, StoreFailure> {
+        let row = self.seal_authority(authority);
+        let mut tx = self.store.begin().await?;
+        accounts::save_internal_authority(&mut tx, &row, in_place_of).await?;
+        let counts = accounts::internal_authority(&mut tx).await?;
+        tx.commit().await?;
+        counts.map_or_else(|| Ok(authority.clone()), |row| self.open_authority(row))
+    }
+
+    fn is_shared(&self) -> bool {
+        !self.store.is_sqlite()
+    }
+
+    async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}

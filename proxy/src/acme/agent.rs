@@ -1,0 +1,305 @@
+//! The agent: which certificates are managed, which have their turn, and the tasks that do the work. It decides nothing about
+//! one certificate; that is [`super::round`]'s.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use picloud_shared::certificate::{CertificateStore, ChallengeKind, SaveError, StoreFailure};
+use picloud_shared::clock::Clock;
+use picloud_shared::domain_pattern::{DomainPattern, Host};
+use picloud_shared::id::{CertificateId, LeaseId, NodeId};
+use picloud_shared::snapshot::SnapshotCell;
+use tokio::sync::{Notify, watch};
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::AcmeSettings;
+use super::dns::Dns;
+use super::follow::Follower;
+use super::names::source_of;
+use super::round::Work;
+use crate::tls::Certificates;
+
+/// Claims that are taken up in one go.
+const CLAIMS_AT_ONCE: u32 = 200;
+/// How often it is looked for other nodes that do not answer a challenge yet.
+const PROPAGATION_POLL: Duration = Duration::from_millis(100);
+/// A node that has not been seen for so long does not count.
+const NODE_GONE: Duration = Duration::from_secs(30);
+
+/// What the agent works with.
+pub struct AgentParts {
+    /// Where certificates are kept.
+    pub store: Arc<dyn CertificateStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is published: claims among it.
+    pub snapshot: Arc<SnapshotCell>,
+    /// What handshakes choose from.
+    pub certificates: Arc<Certificates>,
+    /// The hosts of the dashboard, which want certificates too.
+    pub admin_hosts: Vec<Host<'static>>,
+    /// What the operator says.
+    pub settings: AcmeSettings,
+    /// How this instance can show that a name is its own, the likeliest first.
+    pub challenges: Vec<ChallengeKind>,
+}
+
+/// What all work shares.
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn CertificateStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) certificates: Arc<Certificates>,
+    pub(super) settings: AcmeSettings,
+    pub(super) challenges: Vec<ChallengeKind>,
+    pub(super) dns: Dns,
+    pub(super) node: NodeId,
+    snapshot: Arc<SnapshotCell>,
+    admin_hosts: Vec<DomainPattern>,
+    /// Up to which revision this node serves and answers.
+    followed: watch::Sender<u64>,
+    /// That there may be something to do.
+    wish: Notify,
+    /// What this node works on.
+    leases: Mutex<HashMap<CertificateId, LeaseId>>,
+}
+
+/// Gets certificates and keeps them.
+#[derive(Clone)]
+pub struct Agent {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// The agent at work.
+pub struct RunningAgent {
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Agent {
+    /// An agent that does nothing yet but look when it is asked to. Must be made within the runtime.
+    ///
+    /// # Errors
+    /// The machine's settings of the DNS cannot be read.
+    pub fn new(parts: AgentParts) -> Result<Self, String> {
+        let AgentParts { store, clock, snapshot, certificates, admin_hosts, settings, challenges } = parts;
+        let dns = Dns::new(settings.resolver)?;
+        let node = NodeId::generate(clock.now());
+        let shared = Arc::new(Shared {
+            store,
+            clock,
+            certificates,
+            settings,
+            challenges,
+            dns,
+            node,
+            snapshot,
+            admin_hosts: admin_hosts.into_iter().map(DomainPattern::Exact).collect(),
+            followed: watch::Sender::new(0),
+            wish: Notify::new(),
+            leases: Mutex::default(),
+        });
+        Ok(Self { shared })
+    }
+
+    /// Serves what there is, then goes on in tasks of its own. Where no authority is named, nothing is obtained.
+    pub async fn start(&self) -> RunningAgent {
+        let shared = Arc::clone(&self.shared);
+        let mut follower = Follower::new(Arc::clone(&shared));
+        follower.look().await;
+        let mut tasks = vec![tokio::spawn(follower.run())];
+        if !shared.settings.authorities.is_empty() {
+            let manager = Manager { shared: Arc::clone(&shared), running: JoinSet::new(), ids: HashMap::new() };
+            tasks.push(tokio::spawn(manager.run()));
+        }
+        RunningAgent { shared, tasks }
+    }
+}
+
+impl RunningAgent {
+    /// Ends all work, and lets other nodes go on with it at once.
+    pub async fn shutdown(self) {
+        for task in self.tasks {
+            task.abort();
+            // Aborted on purpose: there is nothing to learn from how it ended.
+            let _ = task.await;
+        }
+        let leases = std::mem::take(&mut *self.shared.leases());
+        for (id, lease) in leases {
+            // What is not given back ends by itself.
+            let _ = self.shared.store.release(id, lease).await;
+        }
+    }
+}
+
+impl Shared {
+    fn leases(&self) -> std::sync::MutexGuard<'_, HashMap<CertificateId, LeaseId>> {
+        // The map is whole after every step.
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells that this node serves and answers by that revision.
+    pub(super) fn has_followed(&self, revision: u64) {
+        self.followed.send_replace(revision);
+    }
+
+    /// Has it looked whether there is something to do.
+    pub(super) fn wish(&self) {
+        self.wish.notify_one();
+    }
+
+    /// Whether the name is one of the dashboard's.
+    pub(super) fn is_admin(&self, name: &DomainPattern) -> bool {
+        self.admin_hosts.contains(name)
+    }
+
+    /// Returns once every node answers by that revision, or does not show that it does for too long: an authority that is
+    /// then sent to that one is told so by what it finds.
+    pub(super) async fn until_answered(&self, revision: u64) -> Result<(), StoreFailure> {
+        let mut followed = self.followed.subscribe();
+        let here = followed.wait_for(|current| *current >= revision);
+        if timeout(self.settings.timing.propagation, here).await.is_err() {
+            tracing::warn!("this node does not answer a challenge in time; the authority is let look all the same");
+        }
+        let deadline = Instant::now() + self.settings.timing.propagation;
+        while self.store.is_shared() && Instant::now() < deadline {
+            let since = self.clock.now().minus(NODE_GONE);
+            if self.store.nodes_behind(self.node, revision, since).await? == 0 {
+                break;
+            }
+            sleep(PROPAGATION_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Manages a certificate for every claimed name and every admin host, and for nothing else.
+    async fn manage_what_is_claimed(&self) -> Result<(), StoreFailure> {
+        let now = self.clock.now();
+        for name in &self.admin_hosts {
+            self.store.manage(name, None, source_of(name), Some(now)).await?;
+        }
+        loop {
+            let claims = self.store.unmanaged(CLAIMS_AT_ONCE).await?;
+            let some_are_left = claims.len() >= CLAIMS_AT_ONCE as usize;
+            for claim in claims {
+                self.store.manage(&claim.name, Some(claim.app), source_of(&claim.name), Some(now)).await?;
+            }
+            if !some_are_left {
+                break;
+            }
+        }
+        let kept: Vec<String> = self.admin_hosts.iter().map(DomainPattern::shape_key).collect();
+        self.store.retire_unclaimed(&kept).await?;
+        Ok(())
+    }
+}
+
+/// Gives certificates their turn.
+struct Manager {
+    shared: Arc<Shared>,
+    running: JoinSet<()>,
+    ids: HashMap<Id, CertificateId>,
+}
+
+impl Manager {
+    async fn run(mut self) {
+        let poll = self.shared.settings.timing.poll;
+        let (mut managed_by, mut told) = (None, false);
+        loop {
+            let version = self.shared.snapshot.load().version();
+            let looked = async {
+                if managed_by != Some(version) {
+                    self.shared.manage_what_is_claimed().await?;
+                    managed_by = Some(version);
+                }
+                self.start_what_is_due().await
+            };
+            match looked.await {
+                Ok(()) => told = false,
+                Err(error) if !std::mem::replace(&mut told, true) => {
+                    tracing::warn!(%error, "certificates wait until the store answers");
+                }
+                Err(error) => tracing::debug!(%error, "certificates still wait"),
+            }
+            tokio::select! {
+                () = self.shared.wish.notified() => {}
+                Some(ended) = self.running.join_next_with_id() => self.end(ended).await,
+                () = sleep(poll) => {}
+            }
+        }
+    }
+
+    async fn start_what_is_due(&mut self) -> Result<(), StoreFailure> {
+        let timing = &self.shared.settings.timing;
+        let free = timing.at_once.saturating_sub(self.running.len());
+        if free == 0 {
+            return Ok(());
+        }
+        let limit = u32::try_from(free).unwrap_or(u32::MAX);
+        for id in self.shared.store.due(self.shared.clock.now(), limit).await? {
+            let Some(leased) = self.shared.store.lease(id, timing.lease).await? else { continue };
+            self.shared.leases().insert(id, leased.lease);
+            let work = Work::new(Arc::clone(&self.shared), leased);
+            let task = self.running.spawn(under_lease(work));
+            self.ids.insert(task.id(), id);
+        }
+        Ok(())
+    }
+
+    /// Takes note of the end of a piece of work. One that broke down counts as failed, and has its turn again later.
+    async fn end(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let (task, panic) = match ended {
+            Ok((task, ())) => (task, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        let Some(id) = self.ids.remove(&task) else { return };
+        let lease = self.shared.leases().remove(&id);
+        let Some(lease) = lease else { return };
+        if let Some(panic) = panic {
+            tracing::error!(certificate_id = %id, %panic, "work on a certificate broke down, which is a defect of PiCloud");
+            let _ = self.shared.store.release(id, lease).await;
+            self.note_breakdown(id).await;
+            return;
+        }
+        // What is not given back ends by itself.
+        let _ = self.shared.store.release(id, lease).await;
+    }
+
+    async fn note_breakdown(&self, id: CertificateId) {
+        let timing = &self.shared.settings.timing;
+        let Ok(Some(leased)) = self.shared.store.lease(id, timing.lease).await else { return };
+        let lease = leased.lease;
+        let mut work = Work::new(Arc::clone(&self.shared), leased);
+        let noted = work.fail("the work on it broke down, which is a defect of PiCloud".to_owned(), None).await;
+        if let Err(error) = noted {
+            tracing::warn!(certificate_id = %id, %error, "the breakdown is not written down");
+        }
+        let _ = self.shared.store.release(id, lease).await;
+    }
+}
+
+/// Does the work, and keeps its lease meanwhile. Without the lease it ends: somebody else is at it.
+async fn under_lease(mut work: Work) {
+    let (shared, id, lease) = (Arc::clone(&work.shared), work.record.id, work.lease);
+    let span = shared.settings.timing.lease;
+    let kept = async {
+        loop {
+            sleep(span / 3).await;
+            if let Err(SaveError::Lost(lost)) = shared.store.prolong(id, lease, span).await {
+                break lost;
+            }
+        }
+    };
+    tokio::select! {
+        done = work.run() => if let Err(error) = done {
+            tracing::warn!(certificate_id = %id, %error, "work on a certificate ended early");
+        },
+        lost = kept => tracing::info!(certificate_id = %id, %lost, "work on a certificate ended"),
+    }
+}
+
+/// What a certificate's place among others depends on: those of admin hosts first, for clients that name no host.
+pub(super) fn comes_first(shared: &Shared, names: &[String]) -> bool {
+    names.iter().filter_map(|name| name.parse().ok()).any(|name| shared.is_admin(&name))
+}

@@ -1,0 +1,362 @@
+//! One order, step by step (RFC 8555, 7.4). After each step what is needed to go on is in the store, so that an order that a
+//! crash broke off is taken up where it was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use instant_acme::{
+    AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Error, Identifier, NewOrder, Order,
+    OrderStatus, Problem, RetryPolicy,
+};
+use picloud_shared::certificate::{
+    Challenge, ChallengeKind, Issued, LostLease, SaveError, StoreFailure, read_facts, topmost_issuer,
+};
+use picloud_shared::domain_pattern::{DomainPattern, Host};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use sha2::{Digest, Sha256};
+
+use super::account::Session;
+use super::authority::Authority;
+use super::round::Work;
+use super::wire::{Wire, causes};
+use crate::tls::Certificate;
+
+/// Why an order led to no certificate.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The authority looked for the challenge's answer in vain.
+    Validation(String),
+    /// The authority did not do its part.
+    Refused { reason: String, retry_after: Option<Duration> },
+    /// The authority does not know the account any more.
+    AccountGone(String),
+    /// What was done cannot be kept.
+    Unkept(SaveError),
+}
+
+impl Failure {
+    pub(super) fn refused(reason: String) -> Self {
+        Self::Refused { reason, retry_after: None }
+    }
+
+    /// What an error of the protocol comes to.
+    pub(super) fn of(error: Error, wire: &Wire) -> Self {
+        match error {
+            Error::Api(problem)
+                if is_of_kind(&problem, "accountDoesNotExist") || is_of_kind(&problem, "unauthorized") =>
+            {
+                Self::AccountGone(words(&problem))
+            }
+            Error::Api(problem) => Self::Refused { reason: words(&problem), retry_after: wire.seen().retry_after },
+            Error::Json(error) => {
+                let seen = wire.seen();
+                let reason = || format!("the authority's answer is not understood: {error}");
+                let retry_after = seen.refusal.as_ref().and(seen.retry_after);
+                Self::Refused { reason: seen.refusal.clone().unwrap_or_else(reason), retry_after }
+            }
+            error => Self::refused(causes(&error)),
+        }
+    }
+}
+
+impl From<StoreFailure> for Failure {
+    fn from(error: StoreFailure) -> Self {
+        Self::Unkept(error.into())
+    }
+}
+
+impl From<LostLease> for Failure {
+    fn from(error: LostLease) -> Self {
+        Self::Unkept(error.into())
+    }
+}
+
+impl From<SaveError> for Failure {
+    fn from(error: SaveError) -> Self {
+        Self::Unkept(error)
+    }
+}
+
+/// Repeats a call whose nonce was refused, which says nothing of the call (RFC 8555, 6.5). The library gives up after three.
+macro_rules! patiently {
+    ($call:expr) => {{
+        let mut refused = 0;
+        loop {
+            match $call.await {
+                Err(instant_acme::Error::Api(problem))
+                    if refused < 10 && $crate::acme::order::is_of_kind(&problem, "badNonce") =>
+                {
+                    refused += 1;
+                }
+                done => break done,
+            }
+        }
+    }};
+}
+pub(super) use patiently;
+
+pub(super) fn is_of_kind(problem: &Problem, kind: &str) -> bool {
+    problem.r#type.as_deref().and_then(|full| full.strip_prefix("urn:ietf:params:acme:error:")) == Some(kind)
+}
+
+/// What an authority says, without the library's own words.
+fn words(problem: &Problem) -> String {
+    let kind = problem.r#type.as_deref().filter(|kind| *kind != "about:blank");
+    let mut text = match (&problem.detail, kind) {
+        (Some(detail), Some(kind)) => format!("{detail} ({})", kind.rsplit(':').next().unwrap_or(kind)),
+        (Some(detail), None) => detail.clone(),
+        (None, kind) => kind.unwrap_or("the authority refused without saying why").to_owned(),
+    };
+    for subproblem in &problem.subproblems {
+        text = format!("{text}; {subproblem}");
+    }
+    text
+}
+
+fn challenge_type(kind: ChallengeKind) -> ChallengeType {
+    match kind {
+        ChallengeKind::Http01 => ChallengeType::Http01,
+        ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        ChallengeKind::Dns01 => ChallengeType::Dns01,
+    }
+}
+
+fn identifier(name: &DomainPattern) -> Identifier {
+    Identifier::Dns(name.shape_key())
+}
+
+impl Work {
+    /// Gets a certificate by the order under way, or by a new one.
+    pub(super) async fn obtain(&mut self, session: &Session, authority: &Authority) -> Result<Issued, Failure> {
+        let failed = |error| Failure::of(error, &session.wire);
+        let mut order = self.place(session, authority).await?;
+        let policy = RetryPolicy::new().backoff(1.5).timeout(self.shared.settings.timing.order);
+        if order.state().status == OrderStatus::Pending {
+            self.answer(&mut order, session).await?;
+            match patiently!(order.poll_ready(&policy)) {
+                Ok(OrderStatus::Invalid) | Err(Error::Api(_)) => {
+                    return Err(self.why_invalid(&mut order, session).await);
+                }
+                ready => ready.map_err(failed)?,
+            };
+        }
+        if order.state().status == OrderStatus::Ready {
+            let csr = self.signing_request()?;
+            patiently!(order.finalize_csr(&csr)).map_err(failed)?;
+        }
+        if order.state().status == OrderStatus::Invalid {
+            return Err(self.why_invalid(&mut order, session).await);
+        }
+        let chain = patiently!(order.poll_certificate(&policy)).map_err(failed)?;
+        let chain = preferred_chain(chain, session, authority).await;
+        self.check(chain, authority)
+    }
+
+    /// The order under way if the authority still knows it, else a new one.
+    async fn place(&mut self, session: &Session, authority: &Authority) -> Result<Order, Failure> {
+        let failed = |error| Failure::of(error, &session.wire);
+        if let Some(url) = self.progress().url.clone() {
+            match patiently!(session.account.order(url.clone())) {
+                Ok(mut order) => {
+                    if order.state().status != OrderStatus::Invalid {
+                        return Ok(order);
+                    }
+                }
+                // Expired, or forgotten there.
+                Err(Error::Api(problem)) if problem.status.is_none_or(|status| status < 500 && status != 429) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let identifiers: Vec<Identifier> = self.record.names.iter().map(identifier).collect();
+        let mut wanted = NewOrder::new(&identifiers);
+        if let Some(profile) = &authority.profile {
+            wanted = wanted.profile(profile);
+        }
+        let replaced = self.replaced(authority);
+        let order = match replaced {
+            None => patiently!(session.account.new_order(&wanted)),
+            Some(replaced) => {
+                let replacing = NewOrder::new(&identifiers).replaces(replaced);
+                let replacing = match &authority.profile {
+                    Some(profile) => replacing.profile(profile),
+                    None => replacing,
+                };
+                // That it replaces another only helps; an authority that does not take it takes the order without.
+                match patiently!(session.account.new_order(&replacing)) {
+                    Err(Error::Api(problem))
+                        if is_of_kind(&problem, "alreadyReplaced") || is_of_kind(&problem, "malformed") =>
+                    {
+                        patiently!(session.account.new_order(&wanted))
+                    }
+                    done => done,
+                }
+            }
+        };
+        let order = order.map_err(failed)?;
+        self.progress().url = Some(order.url().to_owned());
+        self.save(None).await?;
+        Ok(order)
+    }
+
+    /// What the authority knows the certificate by that is to be replaced, if it is its own and it keeps such books.
+    fn replaced(&self, authority: &Authority) -> Option<CertificateIdentifier<'static>> {
+        self.record.renewal.as_ref()?.window?;
+        let facts = self.record.facts.as_ref()?;
+        let (key, serial) = facts.renewal_id.as_deref()?.split_once('.')?;
+        (facts.authority.as_deref() == Some(authority.directory.as_str())).then(|| CertificateIdentifier {
+            authority_key_identifier: key.to_owned().into(),
+            serial: serial.to_owned().into(),
+        })
+    }
+
+    /// Has every node answer the challenges, and then has the authority look.
+    async fn answer(&mut self, order: &mut Order, session: &Session) -> Result<(), Failure> {
+        let failed = |error| Failure::of(error, &session.wire);
+        let kind = self.progress().challenge;
+        let challenges = loop {
+            // A nonce that is refused half-way loses one; what was fetched before is there the next time.
+            match self.pending(order, kind).await {
+                Ok(challenges) => break challenges?,
+                Err(Error::Api(problem)) if is_of_kind(&problem, "badNonce") => {}
+                Err(error) => return Err(failed(error)),
+            }
+        };
+        if kind == ChallengeKind::Dns01 {
+            self.set_records(&challenges).await?;
+        } else {
+            let revision = self.shared.store.set_challenges(self.record.id, &challenges).await?;
+            self.shared.until_answered(revision).await?;
+        }
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization.map_err(failed)?;
+            if authorization.status != AuthorizationStatus::Pending {
+                continue;
+            }
+            if let Some(mut challenge) = authorization.challenge(challenge_type(kind))
+                && challenge.status == ChallengeStatus::Pending
+            {
+                patiently!(challenge.set_ready()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The challenges of that kind that are still to be answered.
+    async fn pending(&self, order: &mut Order, kind: ChallengeKind) -> Result<Result<Vec<Challenge>, Failure>, Error> {
+        let mut pending = Vec::new();
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            let name = authorization.identifier().identifier.authorized(false).to_string();
+            match authorization.status {
+                AuthorizationStatus::Pending => {}
+                AuthorizationStatus::Valid => continue,
+                _ => return Ok(Err(Failure::Validation(format!("the authority is done with {name} already")))),
+            }
+            let Some(challenge) = authorization.challenge(challenge_type(kind)) else {
+                return Ok(Err(Failure::Validation(format!("the authority offers no {kind} for {name}"))));
+            };
+            pending.push(Challenge {
+                certificate: self.record.id,
+                kind,
+                name,
+                token: challenge.token.clone(),
+                key_authorization: challenge.key_authorization().as_str().to_owned(),
+            });
+        }
+        Ok(Ok(pending))
+    }
+
+    /// Sets the records that show names to be ours: the digest of each key authorization (RFC 8555, 8.4).
+    async fn set_records(&mut self, challenges: &[Challenge]) -> Result<(), Failure> {
+        let shared = Arc::clone(&self.shared);
+        let Some(provider) = &shared.settings.dns else {
+            return Err(Failure::Validation("no way to set a DNS record is configured ([acme.dns])".to_owned()));
+        };
+        for challenge in challenges {
+            let value = URL_SAFE_NO_PAD.encode(Sha256::digest(challenge.key_authorization.as_bytes()));
+            let record = provider.set(&shared.dns, &challenge.name, value).await.map_err(Failure::Validation)?;
+            self.records.push(record);
+        }
+        Ok(())
+    }
+
+    /// What the authority says of the names that it could not validate.
+    async fn why_invalid(&self, order: &mut Order, session: &Session) -> Failure {
+        let mut reasons = Vec::new();
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let Ok(mut authorization) = authorization else { continue };
+            if patiently!(authorization.refresh()).is_err() {
+                continue;
+            }
+            reasons.extend(authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref()).map(words));
+        }
+        if reasons.is_empty() {
+            // No name was at fault.
+            let error = order.state().error.as_ref().map(words);
+            let reason = error.unwrap_or_else(|| "the authority gave the order up without saying why".to_owned());
+            return Failure::Refused { reason, retry_after: session.wire.seen().retry_after };
+        }
+        Failure::Validation(reasons.join("; "))
+    }
+
+    /// The request to sign: names and key alone.
+    fn signing_request(&mut self) -> Result<Vec<u8>, Failure> {
+        let broken = |error: rcgen::Error| Failure::refused(format!("no request could be made: {error}"));
+        let names: Vec<String> = self.record.names.iter().map(DomainPattern::shape_key).collect();
+        let mut params = CertificateParams::new(names).map_err(broken)?;
+        params.distinguished_name = DistinguishedName::new();
+        let key = KeyPair::from_pem(self.progress().key.reveal()).map_err(broken)?;
+        Ok(params.serialize_request(&key).map_err(broken)?.der().to_vec())
+    }
+
+    /// Nothing is served that does not fit the key and every name.
+    fn check(&mut self, chain: String, authority: &Authority) -> Result<Issued, Failure> {
+        let key = self.progress().key.clone();
+        let unusable =
+            |reason: String| Failure::refused(format!("the authority gave a certificate of no use: {reason}"));
+        let provider = self.shared.certificates.provider();
+        let certificate =
+            Certificate::from_pem(&chain, key.reveal(), &provider).map_err(|error| unusable(error.to_string()))?;
+        for name in &self.record.names {
+            let host = match name {
+                DomainPattern::Exact(host) => Some(host.clone()),
+                DomainPattern::Wildcard { parent, .. } => {
+                    Host::parse(&format!("any.{parent}")).ok().map(Host::into_owned)
+                }
+            };
+            if !host.is_some_and(|host| certificate.covers(&host)) {
+                return Err(unusable(format!("it is not for {}", name.shape_key())));
+            }
+        }
+        let facts =
+            read_facts(&chain, Some(authority.directory.as_str())).map_err(|error| unusable(error.to_string()))?;
+        Ok(Issued { chain, key, facts })
+    }
+}
+
+/// The chain that leads to the root which the operator prefers, of those that the authority has; else the usual one.
+async fn preferred_chain(usual: String, session: &Session, authority: &Authority) -> String {
+    let Some(preferred) = &authority.preferred_chain else { return usual };
+    let leads_there = |chain: &str| topmost_issuer(chain).as_deref() == Some(preferred);
+    if leads_there(&usual) {
+        return usual;
+    }
+    let alternates = std::mem::take(&mut session.wire.seen().alternates);
+    for address in alternates {
+        session.wire.seen().chain = None;
+        // The library reads no chain but an order's own. Asked for this address as for an order, it fetches what is there,
+        // signed as it must be, and fails to read it as an order; the chain is seen on the wire.
+        let _ = patiently!(session.account.order(address.clone()));
+        let seen = session.wire.seen().chain.take();
+        if let Some(chain) = seen.filter(|chain| leads_there(chain)) {
+            return chain;
+        }
+    }
+    tracing::warn!(preferred, "the authority has no chain that leads to the preferred root; the usual one is taken");
+    usual
+}

@@ -1,0 +1,243 @@
+//! The preflight: before an authority is asked, what it would find is looked at from here, and told in plain words.
+//!
+//! What would surely fail fails here, and costs no order. What cannot be told from here is told as doubtful: many routers do not
+//! lead a machine back to itself by its public address.
+
+mod reach;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use picloud_shared::certificate::{CertificateSource, ChallengeKind, Check, Finding, Preflight, Verdict};
+use picloud_shared::domain_pattern::DomainPattern;
+
+use super::agent::{Agent, Shared};
+use super::dns::Unanswered;
+use super::names::source_of;
+use super::wire::Wire;
+
+#[async_trait]
+impl Preflight for Agent {
+    async fn preflight(&self, name: &DomainPattern) -> Vec<Finding> {
+        look(&self.shared, name).await
+    }
+}
+
+fn finding(check: Check, verdict: Verdict, detail: impl Into<String>) -> Finding {
+    Finding { check, verdict, detail: detail.into() }
+}
+
+/// What stands in the way of an order, if something surely does.
+pub(super) fn obstacle(findings: &[Finding]) -> Option<String> {
+    let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Failed);
+    let texts: Vec<&str> = failed.map(|finding| finding.detail.as_str()).collect();
+    (!texts.is_empty()).then(|| texts.join(" "))
+}
+
+/// Looks at everything that an authority would.
+pub(super) async fn look(shared: &Shared, name: &DomainPattern) -> Vec<Finding> {
+    if source_of(name) == CertificateSource::Internal {
+        let text = format!(
+            "No public authority signs for {}; the instance's own does, whose root devices must be told to trust.",
+            name.shape_key()
+        );
+        return vec![finding(Check::Name, Verdict::Passed, text)];
+    }
+    let (base, is_wildcard) = match name {
+        DomainPattern::Exact(host) => (host.as_str(), false),
+        DomainPattern::Wildcard { parent, .. } => (parent.as_str(), true),
+    };
+    let mut findings = vec![caa(shared, base, is_wildcard).await];
+    let can = |kind| shared.challenges.contains(&kind);
+    if is_wildcard {
+        findings.push(match can(ChallengeKind::Dns01) {
+            true => finding(Check::Dns, Verdict::Passed, "The DNS record that a wildcard needs can be set."),
+            false => finding(
+                Check::Dns,
+                Verdict::Failed,
+                "A wildcard is shown to be yours by a DNS record alone, and no way to set one is configured: see [acme.dns].",
+            ),
+        });
+        return findings;
+    }
+    let addresses = match shared.dns.addresses(base).await {
+        Ok(addresses) => addresses,
+        Err(unanswered) => {
+            findings.insert(0, unresolved(shared, base, unanswered));
+            return findings;
+        }
+    };
+    findings.insert(0, resolved(shared, base, &addresses));
+    let ways = reach::look(shared, base, &addresses, can(ChallengeKind::Http01), can(ChallengeKind::TlsAlpn01)).await;
+    // One way is enough, and by DNS nobody needs to get here at all.
+    let is_enough = can(ChallengeKind::Dns01) || ways.iter().any(|way| way.verdict == Verdict::Passed);
+    findings.extend(ways.into_iter().map(|way| match way.verdict {
+        Verdict::Failed if is_enough => Finding { verdict: Verdict::Doubtful, ..way },
+        _ => way,
+    }));
+    findings
+}
+
+fn unresolved(shared: &Shared, name: &str, unanswered: Unanswered) -> Finding {
+    match unanswered {
+        // By a record the name can be shown to be ours before it leads anywhere.
+        Unanswered::None if shared.challenges.contains(&ChallengeKind::Dns01) => finding(
+            Check::Resolution,
+            Verdict::Doubtful,
+            format!("{name} leads nowhere yet: it has no A or AAAA record."),
+        ),
+        Unanswered::None => finding(
+            Check::Resolution,
+            Verdict::Failed,
+            format!(
+                "{name} leads nowhere: make an A record (or AAAA, for IPv6) for it at your DNS provider, with your public address."
+            ),
+        ),
+        Unanswered::Failed(reason) => finding(
+            Check::Resolution,
+            Verdict::Doubtful,
+            format!("Where {name} leads cannot be told, since the DNS server did not answer: {reason}."),
+        ),
+    }
+}
+
+fn resolved(shared: &Shared, name: &str, addresses: &[IpAddr]) -> Finding {
+    let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let private: Vec<String> =
+        addresses.iter().filter(|address| !is_public(address)).map(ToString::to_string).collect();
+    // An authority of one's own may well be within the same network.
+    let public_authorities = shared.settings.authorities.iter().all(|authority| authority.trust.is_public());
+    if private.is_empty() || !public_authorities || shared.challenges.contains(&ChallengeKind::Dns01) {
+        return finding(Check::Resolution, Verdict::Passed, format!("{name} leads to {list}."));
+    }
+    finding(
+        Check::Resolution,
+        Verdict::Failed,
+        format!(
+            "{name} leads to {}, which nobody outside of your network can reach: its record must have your public address.",
+            private.join(", ")
+        ),
+    )
+}
+
+/// Whether anybody can reach an address (RFC 6890).
+fn is_public(address: &IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(four) => {
+            let [a, b, ..] = four.octets();
+            let shared_by_carriers = a == 100 && (64..128).contains(&b);
+            !(four.is_private()
+                || four.is_loopback()
+                || four.is_link_local()
+                || four.is_unspecified()
+                || four.is_documentation()
+                || four.is_broadcast()
+                || four.is_multicast()
+                || shared_by_carriers)
+        }
+        IpAddr::V6(six) => {
+            let unique_local = six.segments()[0] & 0xfe00 == 0xfc00;
+            let link_local = six.segments()[0] & 0xffc0 == 0xfe80;
+            !(unique_local || link_local || six.is_loopback() || six.is_unspecified() || six.is_multicast())
+        }
+    }
+}
+
+/// Whether the name's owner lets one of the authorities sign (RFC 8659).
+async fn caa(shared: &Shared, name: &str, is_wildcard: bool) -> Finding {
+    let records = match shared.dns.caa(name).await {
+        Ok(records) => records,
+        Err(Unanswered::None) => {
+            return finding(Check::Caa, Verdict::Passed, "No CAA record restricts which authority may sign.");
+        }
+        Err(Unanswered::Failed(reason)) => {
+            let text = format!(
+                "Whether a CAA record forbids it cannot be told, since the DNS server did not answer: {reason}."
+            );
+            return finding(Check::Caa, Verdict::Doubtful, text);
+        }
+    };
+    let Some(allowed) = issuers(&records, is_wildcard) else {
+        return finding(Check::Caa, Verdict::Passed, "The CAA records do not restrict which authority may sign.");
+    };
+    let mut identities = Vec::new();
+    for authority in &shared.settings.authorities {
+        let wire = Wire::new(&authority.trust, Arc::clone(&shared.clock));
+        identities.extend(wire.caa_identities(&authority.directory).await);
+    }
+    let list = if allowed.is_empty() { "nobody".to_owned() } else { allowed.join(", ") };
+    if identities.is_empty() {
+        let text = format!("CAA records let {list} sign for {name}; whether that is your authority cannot be told.");
+        return finding(Check::Caa, Verdict::Doubtful, text);
+    }
+    if identities.iter().any(|identity| allowed.contains(identity)) {
+        return finding(Check::Caa, Verdict::Passed, format!("A CAA record lets {list} sign."));
+    }
+    let text = format!(
+        "CAA records let {list} sign for {name}, and not {}: add a record `0 issue \"{}\"` at your DNS provider, or remove those.",
+        identities.join(", "),
+        identities[0]
+    );
+    finding(Check::Caa, Verdict::Failed, text)
+}
+
+/// Who may sign, by the records that count; `None` where none restricts it.
+fn issuers(records: &[(String, String)], is_wildcard: bool) -> Option<Vec<String>> {
+    let of_tag = |tag: &str| {
+        let values = records.iter().filter(|(found, _)| found == tag).map(|(_, value)| value);
+        values.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()).collect::<Vec<_>>()
+    };
+    let (issue, issuewild) = (of_tag("issue"), of_tag("issuewild"));
+    let counting = if is_wildcard && !issuewild.is_empty() { issuewild } else { issue };
+    (!counting.is_empty()).then(|| counting.into_iter().filter(|issuer| !issuer.is_empty()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_public_where_everybody_can_reach_it() {
+        for public in ["93.184.216.34", "2606:2800:220:1::1", "100.128.0.1"] {
+            assert!(is_public(&public.parse().unwrap()), "{public}");
+        }
+        for not in [
+            "10.0.0.1",
+            "192.168.1.2",
+            "172.16.0.1",
+            "127.0.0.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "0.0.0.0",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert!(!is_public(&not.parse().unwrap()), "{not}");
+        }
+    }
+
+    #[test]
+    fn records_say_who_may_sign_and_wildcards_have_their_own() {
+        let records = |list: &[(&str, &str)]| {
+            list.iter().map(|(tag, value)| ((*tag).to_owned(), (*value).to_owned())).collect::<Vec<_>>()
+        };
+        let some = |list: &[&str]| Some(list.iter().map(ToString::to_string).collect::<Vec<_>>());
+        for (list, exact, wildcard) in [
+            (records(&[("iodef", "mailto:a@example.com")]), None, None),
+            (
+                records(&[("issue", "LetsEncrypt.org; validationmethods=dns-01")]),
+                some(&["letsencrypt.org"]),
+                some(&["letsencrypt.org"]),
+            ),
+            (records(&[("issue", ";")]), some(&[]), some(&[])),
+            (records(&[("issue", "a.test"), ("issuewild", "b.test")]), some(&["a.test"]), some(&["b.test"])),
+            (records(&[("issuewild", ";")]), None, some(&[])),
+        ] {
+            assert_eq!(issuers(&list, false), exact, "{list:?}");
+            assert_eq!(issuers(&list, true), wildcard, "{list:?}");
+        }
+    }
+}
