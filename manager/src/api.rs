@@ -9,14 +9,18 @@ mod auth;
 mod certificate;
 mod credential;
 mod dashboard;
+mod deployment;
 mod domain;
 mod execution;
 mod extract;
+mod idempotency;
 mod invoke;
 mod member;
+mod moved;
 mod openapi;
 mod precondition;
 mod problem;
+mod reference;
 mod route;
 mod route_body;
 mod route_check;
@@ -24,6 +28,8 @@ mod schema;
 mod script;
 mod script_body;
 mod script_version;
+mod settings;
+mod stats;
 mod user;
 mod wording;
 
@@ -32,7 +38,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
@@ -61,6 +67,7 @@ fn operations() -> OpenApiRouter<ApiState> {
         .merge(user::operations())
         .merge(api_key::operations())
         .merge(app::operations())
+        .merge(deployment::operations())
         .merge(member::operations())
         .merge(domain::operations())
         .merge(script::operations())
@@ -69,18 +76,22 @@ fn operations() -> OpenApiRouter<ApiState> {
         .merge(route::operations())
         .merge(route_check::operations())
         .merge(execution::operations())
+        .merge(stats::operations())
+        .merge(settings::operations())
         .merge(audit::operations())
         .merge(certificate::operations());
     OpenApiRouter::with_openapi(openapi::preamble()).nest("/api/v1/admin", resources)
 }
 
 impl Manager {
-    /// What answers `/api/v1/admin`, `/api/v1/openapi.json` and `/admin/`. Each request carries a
+    /// What answers `/api/v1/admin`, `/api/v1/openapi.json`, `/api/v1/reference` and `/admin/`. Each request carries a
     /// [`picloud_shared::request::AdminPeer`] as an extension.
     pub fn router(&self) -> Router {
         let (operations, _) = operations().split_for_parts();
         operations
+            .layer(from_fn_with_state(self.api_state().clone(), idempotency::honour))
             .merge(openapi::routes())
+            .merge(reference::routes())
             .merge(dashboard::routes())
             .fallback(async || ApiError::not_found("page or call"))
             .method_not_allowed_fallback(async || ApiError::method_not_allowed())
@@ -89,10 +100,12 @@ impl Manager {
     }
 }
 
-/// Turns a panic into an answer, and keeps answers out of caches and out of the browser's guesses.
+/// Turns a panic into an answer, says where a renamed app is, and keeps answers out of caches and out of the browser's guesses.
 async fn contain(request: Request, next: Next) -> Response {
+    let called = request.uri().clone();
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| ApiError::internal("a handler panicked").into_response());
+    moved::add_location(&mut response, &called);
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));

@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 
 use picloud_shared::clock::Clock;
 use picloud_shared::execution::ExecutionSink;
-use picloud_shared::id::ScriptId;
+use picloud_shared::id::{AppId, ScriptId};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::repo::RepoError;
+use crate::repo::executions::insert::NewExecution;
 use crate::store::Store;
 
 mod buffer;
@@ -17,6 +19,7 @@ mod ledger;
 mod policy;
 mod render;
 mod retention;
+mod tail;
 mod task;
 
 use buffer::Buffer;
@@ -72,6 +75,11 @@ impl ExecutionWriter {
     /// Forgets, of scripts that are gone, for how many executions a later row would have stood. To be called now and then.
     pub fn retain_scripts(&self, exists: impl Fn(ScriptId) -> bool) {
         self.buffer.ledger.retain_scripts(exists);
+    }
+
+    /// The rows of an app that are kept from now on, but for those that come faster than they are taken.
+    pub(crate) fn watch(&self, app: AppId) -> Receiver<Arc<NewExecution>> {
+        self.buffer.tails.watch(app)
     }
 
     /// Waits until so much was written that [`ExecutionWriter::prune`] is wanted before its time.

@@ -36,9 +36,11 @@ use crate::service::authorize::Capability;
 use crate::service::certificate::CertificateService;
 use crate::service::change::{AuditedStore, Desk};
 use crate::service::credential::Proof;
+use crate::service::deployment::DeploymentService;
 use crate::service::domain::DomainService;
 use crate::service::error::ServiceError;
 use crate::service::execution::ExecutionService;
+use crate::service::idempotency::IdempotencyService;
 use crate::service::invoke::InvokeService;
 use crate::service::last_use::LastUse;
 use crate::service::login_throttle::LoginThrottle;
@@ -48,7 +50,10 @@ use crate::service::route::RouteService;
 use crate::service::route_url::{InvalidBaseUrl, UrlStyle};
 use crate::service::script::{ScriptService, find_meta};
 use crate::service::script_check::Checker;
+use crate::service::settings::SettingsService;
 use crate::service::setup::prepare_first_owner;
+use crate::service::stats::StatsService;
+use crate::service::tail::TailService;
 use crate::service::user::UserService;
 use crate::store::Store;
 
@@ -183,7 +188,7 @@ impl Manager {
         let admin_hosts = AdminHosts::new(config.admin_hosts.into_iter().chain([base_host]));
         let services = Services {
             auth: AuthService::new(
-                audited,
+                audited.clone(),
                 config.session_ttl,
                 last_use.clone(),
                 passwords.clone(),
@@ -195,10 +200,15 @@ impl Manager {
             apps: AppService::new(desk.clone(), purge.clone()),
             members: MemberService::new(desk.clone()),
             audit: AuditService::new(store.clone()),
+            idempotency: IdempotencyService::new(desk.clone()),
+            deployments: DeploymentService::new(desk.clone(), checker.clone()),
             domains: DomainService::new(desk.clone(), admin_hosts.clone(), urls.clone()),
             scripts: ScriptService::new(desk.clone(), checker.clone(), urls.clone(), Arc::clone(&snapshot)),
-            routes: RouteService::new(desk, urls, Arc::clone(&snapshot), admin_hosts),
-            executions: ExecutionService::new(store.clone(), execution_log),
+            routes: RouteService::new(desk.clone(), urls, Arc::clone(&snapshot), admin_hosts),
+            executions: ExecutionService::new(store.clone(), execution_log.clone()),
+            tails: TailService::new(audited.clone(), execution_log.clone()),
+            settings: SettingsService::new(desk.clone(), config.limits),
+            stats: StatsService::new(audited.clone(), execution_log),
             invoke: InvokeService::new(store.clone(), clock, snapshot, executor, checker),
         };
         let max_request_body_bytes = config.max_request_body_bytes;
@@ -261,6 +271,11 @@ impl Manager {
     /// The number of the store's newest migration.
     pub fn schema_version(&self) -> i64 {
         self.store.schema_version()
+    }
+
+    /// Ends the answers that never end by themselves, so that others can come to their end.
+    pub fn end_streams(&self) {
+        self.state.services.tails.end();
     }
 
     /// Ends the background tasks. The store and the execution log stay open: the data plane still writes to them.

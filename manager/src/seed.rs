@@ -11,7 +11,7 @@ use crate::repo::apps;
 use crate::repo::config::{self, InstanceFlag, Part};
 use crate::repo::domains;
 use crate::repo::scripts::Script;
-use crate::service::app::insert_app;
+use crate::service::app::{blank, insert_app};
 use crate::service::change::{AuditedStore, Author, Change};
 use crate::service::domain::{DEFAULT_APP_HOST, DEFAULT_APP_SLUG, insert_domain};
 use crate::service::error::ServiceError;
@@ -32,7 +32,11 @@ pub(crate) async fn seed(audited: &AuditedStore) -> Result<(), ServiceError> {
     let slug = DEFAULT_APP_SLUG.parse().expect("the default slug is a slug");
     let app_id = match apps::find_by_slug(&mut change, &slug).await? {
         Some(app) => app.id,
-        None => insert_app(&mut change, slug, "Default".parse().expect("it is a name")).await?.id,
+        None => {
+            let app = blank(AppId::generate(change.at), slug, "Default".parse().expect("it is a name"), change.at);
+            insert_app(&mut change, &app).await?;
+            app.id
+        }
     };
     claim_localhost(&mut change, app_id).await?;
     if apps::count_scripts(&mut change, app_id).await? == 0 {

@@ -10,9 +10,11 @@ pub(crate) mod authorize;
 pub(crate) mod certificate;
 pub(crate) mod change;
 pub(crate) mod credential;
+pub(crate) mod deployment;
 pub(crate) mod domain;
 pub(crate) mod error;
 pub(crate) mod execution;
+pub(crate) mod idempotency;
 pub(crate) mod invoke;
 pub(crate) mod last_use;
 pub(crate) mod login_throttle;
@@ -26,7 +28,10 @@ pub(crate) mod route_url;
 pub(crate) mod script;
 pub(crate) mod script_check;
 pub(crate) mod script_version;
+pub(crate) mod settings;
 pub(crate) mod setup;
+pub(crate) mod stats;
+pub(crate) mod tail;
 pub(crate) mod user;
 
 use api_key::ApiKeyService;
@@ -34,12 +39,17 @@ use app::AppService;
 use audit::AuditService;
 use auth::AuthService;
 use certificate::CertificateService;
+use deployment::DeploymentService;
 use domain::DomainService;
 use execution::ExecutionService;
+use idempotency::IdempotencyService;
 use invoke::InvokeService;
 use member::MemberService;
 use route::RouteService;
 use script::ScriptService;
+use settings::SettingsService;
+use stats::StatsService;
+use tail::TailService;
 use user::UserService;
 
 /// One of each service; what a handler picks its own from.
@@ -50,10 +60,15 @@ pub(crate) struct Services {
     pub api_keys: ApiKeyService,
     pub apps: AppService,
     pub members: MemberService,
+    pub deployments: DeploymentService,
     pub domains: DomainService,
     pub scripts: ScriptService,
     pub routes: RouteService,
     pub executions: ExecutionService,
+    pub tails: TailService,
+    pub stats: StatsService,
+    pub settings: SettingsService,
     pub invoke: InvokeService,
     pub audit: AuditService,
+    pub idempotency: IdempotencyService,
 }

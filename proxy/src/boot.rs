@@ -174,6 +174,7 @@ impl Node {
     async fn drain(self) {
         tracing::info!(grace_ms = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX), "draining");
         let end = Instant::now() + self.grace;
+        self.manager.end_streams();
         if !self.server.drain(self.grace).await {
             tracing::warn!("some requests were cut off at the end of the grace");
         }

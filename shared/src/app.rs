@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::id::AppId;
 use crate::name::AppSlug;
 
+/// Bytes of the longest document of a whole app that is taken: 16 MiB of source, in which every third character is one that
+/// JSON writes as two.
+pub const MAX_DOCUMENT_BYTES: usize = 24 * 1024 * 1024;
+
 /// What a request needs to know of the app that it reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {

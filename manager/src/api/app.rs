@@ -8,7 +8,7 @@ use picloud_shared::app::HstsMaxAge;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::RedactedHeaders;
 use picloud_shared::id::AppId;
-use picloud_shared::name::{AppName, AppSlug};
+use picloud_shared::name::{AppName as Name, AppSlug};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -19,18 +19,21 @@ use crate::api::extract::{Body, Caller, PageQuery, Path, Query, app_ref, page_si
 use crate::api::openapi::problems;
 use crate::api::precondition::{IfMatch, etag};
 use crate::api::problem::ApiError;
-use crate::api::schema;
+use crate::api::schema::{self, AppName};
 use crate::repo::role::AppRole;
-use crate::service::app::{AppPatch, NewApp, revision};
+use crate::service::app::{AppPatch, NewApp, SlugState, revision};
 use crate::service::authorize::Access;
 
 pub(crate) fn operations() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::default().routes(routes!(list_apps, create_app)).routes(routes!(get_app, update_app, delete_app))
+    OpenApiRouter::default()
+        .routes(routes!(list_apps, create_app))
+        .routes(routes!(check_slug))
+        .routes(routes!(get_app, update_app, delete_app))
 }
 
 /// An app, with what the caller is and may do there.
 #[derive(Serialize, ToSchema)]
-struct AppView {
+pub(crate) struct AppView {
     #[schema(value_type = Uuid)]
     id: AppId,
     /// The unique short name in addresses.
@@ -91,7 +94,7 @@ struct CreateApp {
     slug: AppSlug,
     /// 1 to 100 characters.
     #[schema(value_type = String, min_length = 1, max_length = 100)]
-    name: AppName,
+    name: Name,
     /// Whether a former slug of another app may be taken, which ends its redirect.
     #[serde(default)]
     takeover: bool,
@@ -101,10 +104,17 @@ struct CreateApp {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UpdateApp {
+    /// 1 to 63 of a-z, 0-9 and -. Calls by the old slug get 308 to the new one, until another app takes it over.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 63)]
+    slug: Option<AppSlug>,
+    /// Whether the slug may be a former one of another app, whose redirect ends then.
+    #[serde(default)]
+    takeover: bool,
     /// 1 to 100 characters.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 100)]
-    name: Option<AppName>,
+    name: Option<Name>,
     /// Headers that the execution records to come are to leave out, in place of those before.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Vec<String>, required = false, max_items = 64)]
@@ -119,6 +129,34 @@ struct UpdateApp {
     hsts_max_age_s: Option<HstsMaxAge>,
 }
 
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CheckSlug {
+    slug: String,
+    /// The id or slug of the app that is to be renamed; absent for a new one.
+    app: Option<String>,
+}
+
+/// What a slug would be to the app that wants it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum SlugResult {
+    Available,
+    Taken,
+    /// It still leads to another app, which `takeover` would end.
+    Historical,
+    Invalid,
+}
+
+#[derive(Serialize, ToSchema)]
+struct SlugCheck {
+    result: SlugResult,
+    /// Of `historical`: the app that it leads to, if the caller may see it.
+    app: Option<AppName>,
+    /// Of `invalid`: why.
+    detail: Option<String>,
+}
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -130,9 +168,15 @@ struct DeleteApp {
 
 problems! {
     PageProblems { "422": "`invalid`" }
-    CreateProblems { "409": "`slug_taken`, `slug_historical`" }
+    CreateProblems { "409": "`slug_taken`, `slug_historical` (with `app`)" }
     AppProblems { "404": "`not_found`" }
-    UpdateProblems { "404": "`not_found`", "412": "`precondition_failed`" }
+    CheckSlugProblems { "404": "`not_found`" }
+    UpdateProblems {
+        "404": "`not_found`",
+        "409": "`slug_taken`, `slug_historical` (with `app`)",
+        "412": "`precondition_failed`",
+        "422": "`invalid`, `app_limit_reached` (with `limit` and `ceiling`)",
+    }
     DeleteProblems { "404": "`not_found`", "409": "`has_scripts`", "412": "`precondition_failed`" }
 }
 
@@ -166,6 +210,30 @@ async fn create_app(
     Ok((StatusCode::CREATED, etag(&revision(&access.app)), Json(AppView::from(access))))
 }
 
+/// Check a slug.
+///
+/// For those who may create apps, or rename the one given.
+#[utoipa::path(post, path = "/apps/slug:check", tag = "apps", request_body = CheckSlug,
+    responses((status = 200, description = "What the slug would be.", body = SlugCheck), CheckSlugProblems))]
+async fn check_slug(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Body(CheckSlug { slug, app }): Body<CheckSlug>,
+) -> Result<Json<SlugCheck>, ApiError> {
+    let app = app.as_deref().map(app_ref).transpose()?;
+    let slug: Result<AppSlug, _> = slug.parse();
+    // What is no slug is looked up as well, by another name, so that whoever may not ask learns nothing.
+    let asked = slug.clone().unwrap_or_else(|_| "x".parse().expect("it is a slug"));
+    let state = state.services.apps.check_slug(&actor, &asked, app.as_ref()).await?;
+    let (result, app, detail) = match (slug, state) {
+        (Err(invalid), _) => (SlugResult::Invalid, None, Some(invalid.to_string())),
+        (Ok(_), SlugState::Available) => (SlugResult::Available, None, None),
+        (Ok(_), SlugState::Taken) => (SlugResult::Taken, None, None),
+        (Ok(_), SlugState::Historical(app)) => (SlugResult::Historical, app.as_ref().map(AppName::from), None),
+    };
+    Ok(Json(SlugCheck { result, app, detail }))
+}
+
 /// Get an app.
 #[utoipa::path(get, path = "/apps/{app}", tag = "apps",
     params(("app" = String, Path, description = "The app's id or slug.")),
@@ -193,9 +261,9 @@ async fn update_app(
     Caller(actor): Caller,
     Path(app): Path<String>,
     IfMatch(precondition): IfMatch,
-    Body(UpdateApp { name, redacted_headers, record_bodies, hsts_max_age_s }): Body<UpdateApp>,
+    Body(UpdateApp { slug, takeover, name, redacted_headers, record_bodies, hsts_max_age_s }): Body<UpdateApp>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let patch = AppPatch { name, redacted_headers, record_bodies, hsts_max_age_s };
+    let patch = AppPatch { slug, takeover, name, redacted_headers, record_bodies, hsts_max_age_s };
     let access = state.services.apps.update(&actor, &app_ref(&app)?, patch, &precondition).await?;
     Ok((etag(&revision(&access.app)), Json(AppView::from(access))))
 }

@@ -1,7 +1,14 @@
 //! The execution log of a script and of an app.
 
+use std::convert::Infallible;
+
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::header::CONTENT_TYPE;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::{Origin, Outcome};
 use picloud_shared::id::{AppId, ExecutionId, ScriptId};
@@ -17,9 +24,13 @@ use crate::api::problem::{ApiError, FieldError};
 use crate::api::schema::{self, FailureView, LogLineView};
 use crate::repo::executions::Execution;
 use crate::service::execution::{LogPage, LogQuery, MAX_COUNTED};
+use crate::service::tail::Seen;
 
 pub(crate) fn operations() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::default().routes(routes!(list_executions_of_script)).routes(routes!(list_executions_of_app))
+    OpenApiRouter::default()
+        .routes(routes!(list_executions_of_script))
+        .routes(routes!(list_executions_of_app))
+        .routes(routes!(watch_executions))
 }
 
 /// An execution as it was kept.
@@ -139,8 +150,40 @@ impl TryFrom<ExecutionQuery> for LogQuery {
     }
 }
 
+/// Which executions of an app.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AppExecutionQuery {
+    /// Records to list: 50 if absent, 200 at most.
+    #[serde(default)]
+    #[param(minimum = 1)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    cursor: Option<ExecutionId>,
+    /// Records to leave out, from the newest on, in place of `cursor`: 10,000 at most.
+    #[serde(default)]
+    #[param(maximum = 10_000)]
+    offset: u32,
+    /// Only of this script of the app.
+    #[serde(default)]
+    #[param(value_type = Option<Uuid>)]
+    script_id: Option<ScriptId>,
+    /// Only with this outcome.
+    #[serde(default)]
+    #[param(value_type = Option<schema::Outcome>)]
+    outcome: Option<Outcome>,
+    /// Only those that started then or later, as RFC 3339.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    since: Option<Timestamp>,
+}
+
 problems! {
     LogProblems { "404": "`not_found`", "422": "`invalid`" }
+    WatchProblems { "404": "`not_found`", "429": "`too_many_streams` (with `most`)" }
 }
 
 /// List the executions of a script.
@@ -162,13 +205,55 @@ async fn list_executions_of_script(
 ///
 /// What was run before the call is in it.
 #[utoipa::path(get, path = "/apps/{app}/logs", tag = "logs",
-    params(("app" = String, Path, description = "The app's id or slug."), ExecutionQuery),
+    params(("app" = String, Path, description = "The app's id or slug."), AppExecutionQuery),
     responses((status = 200, description = "The kept executions.", body = ExecutionList), LogProblems))]
 async fn list_executions_of_app(
     State(state): State<ApiState>,
     Caller(actor): Caller,
     Path(app): Path<String>,
-    Query(query): Query<ExecutionQuery>,
+    Query(query): Query<AppExecutionQuery>,
 ) -> Result<Json<ExecutionList>, ApiError> {
-    Ok(Json(state.services.executions.of_app(&actor, &app_ref(&app)?, query.try_into()?).await?.into()))
+    let AppExecutionQuery { limit, cursor, offset, script_id, outcome, since } = query;
+    let query = ExecutionQuery { limit, cursor, offset, outcome, since }.try_into()?;
+    Ok(Json(state.services.executions.of_app(&actor, &app_ref(&app)?, script_id, query).await?.into()))
+}
+
+/// Watch the executions of an app.
+///
+/// A stream of server-sent events. `execution`: one that was kept by this node, as in the list of executions, with its id as
+/// the event's. `missed`: how many were kept that came too fast for this stream. It ends after an hour, and within
+/// seconds of the end of the caller's session, key or right.
+#[utoipa::path(get, path = "/apps/{app}/logs/tail", tag = "logs",
+    params(("app" = String, Path, description = "The app's id or slug.")),
+    responses((status = 200, description = "Events, as they come.", body = String, content_type = EVENT_STREAM), WatchProblems))]
+async fn watch_executions(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    let tail = state.services.tails.watch(actor, &app_ref(&app)?).await?;
+    // Something at once, so that whoever watches sees that it has begun.
+    let begun = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(b": watching\n\n")) });
+    let seen = stream::unfold(tail, async |mut tail| {
+        let seen = tail.next().await?;
+        Some((Ok(event(seen)), tail))
+    });
+    Ok(([(CONTENT_TYPE, EVENT_STREAM)], Body::from_stream(begun.chain(seen))))
+}
+
+/// The media type of server-sent events.
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// One event, in the form of <https://html.spec.whatwg.org/multipage/server-sent-events.html>. JSON has no line breaks.
+fn event(seen: Seen) -> Bytes {
+    match seen {
+        Seen::Execution(execution) => {
+            let id = execution.id;
+            let data = serde_json::to_string(&ExecutionView::from(*execution));
+            let data = data.expect("a view is plain values, which JSON can hold");
+            format!("event: execution\nid: {id}\ndata: {data}\n\n").into()
+        }
+        Seen::Missed(count) => format!("event: missed\ndata: {{\"count\":{count}}}\n\n").into(),
+        Seen::Quiet => Bytes::from_static(b": quiet\n\n"),
+    }
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use axum::body::Body as AxumBody;
 use axum::extract::{FromRequest, FromRequestParts, Path as AxumPath, Request};
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Method};
@@ -40,6 +42,10 @@ impl FromRequestParts<ApiState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        // Whoever came before may have asked already.
+        if let Some(actor) = parts.extensions.get::<Actor>() {
+            return Ok(Self(actor.clone()));
+        }
         let Peer(peer) = Peer::from_request_parts(parts, state).await?;
         let proof = credential(&parts.headers, &peer, &parts.method)?;
         Ok(Self(state.services.auth.authenticate(&proof, peer.remote_ip).await?))
@@ -119,14 +125,30 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
         if !is_json(request.headers()) {
             return Err(ApiError::unsupported_media_type());
         }
-        let max_bytes = state.max_request_body_bytes;
-        let body = Limited::new(request.into_body(), max_bytes).collect().await;
-        let bytes = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-            Some(_) => ApiError::body_too_large(max_bytes),
-            None => ApiError::malformed("the request's body could not be read to its end"),
-        })?;
-        parse_json(&bytes.to_bytes()).map(Self)
+        parse_json(&read_body(request.into_body(), state.max_request_body_bytes).await?).map(Self)
     }
+}
+
+/// A JSON body that may be longer than most.
+pub(crate) struct LongBody<T, const MAX_BYTES: usize>(pub T);
+
+impl<T: DeserializeOwned, const MAX_BYTES: usize> FromRequest<ApiState> for LongBody<T, MAX_BYTES> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
+        let state = ApiState { max_request_body_bytes: state.max_request_body_bytes.max(MAX_BYTES), ..state.clone() };
+        Body::from_request(request, &state).await.map(|Body(body)| Self(body))
+    }
+}
+
+/// The whole body.
+pub(crate) async fn read_body(body: AxumBody, max_bytes: usize) -> Result<Bytes, ApiError> {
+    let collected = Limited::new(body, max_bytes).collect().await;
+    let collected = collected.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+        Some(_) => ApiError::body_too_large(max_bytes),
+        None => ApiError::malformed("the request's body could not be read to its end"),
+    })?;
+    Ok(collected.to_bytes())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::routing::get;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, HeaderBuilder, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
-use utoipa::openapi::{OpenApiBuilder, SecurityRequirement};
+use utoipa::openapi::{OpenApiBuilder, Required, SecurityRequirement};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::ApiState;
+use crate::api::idempotency::{KEY, REPLAYED, SECRET_CALLS};
 use crate::api::problem::{FieldError, PROBLEM_JSON};
 use crate::api::route::RouteView;
 use crate::api::schema::{AppName, DomainHolder, ScriptName};
@@ -50,6 +51,8 @@ pub(crate) struct Problem {
     limit: Option<String>,
     /// Of `limit_over_ceiling`: the most that the operator allows. Of `app_limit_reached`: the most that an app may have.
     ceiling: Option<u64>,
+    /// Of `too_many_keys`, `too_many_streams` and `too_many_idempotency_keys`: how many one may have.
+    most: Option<u64>,
     /// Of `insufficient_scope`: the scope that the key lacks.
     scope: Option<String>,
     /// Of `has_scripts`: how many.
@@ -129,11 +132,14 @@ pub(crate) fn document() -> OpenApi {
     let mut schemas = vec![("Problem".to_owned(), Problem::schema())];
     Problem::schemas(&mut schemas);
     components.schemas.extend(schemas);
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
         if let Some(reading) = &mut item.get {
             complete(reading, "`store_unavailable`, `overloaded`");
         }
-        for changing in [&mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
+        if let Some(posting) = &mut item.post {
+            honour_keys(posting, SECRET_CALLS.contains(&path.as_str()));
+        }
+        for changing in [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten() {
             let codes = "`store_unavailable`, `overloaded`, `not_live_yet` (the change is kept; without Retry-After)";
             complete(changing, codes);
         }
@@ -151,6 +157,12 @@ fn complete(operation: &mut Operation, unavailable: &'static str) {
         responses.insert("403", "`forbidden`, `insufficient_scope`, `session_required`, `cross_origin`");
     }
     let parameters: Vec<&Parameter> = operation.parameters.iter().flatten().filter_map(inlined).collect();
+    if parameters.iter().any(|parameter| parameter.name == "app") {
+        let moved = ResponseBuilder::new()
+            .description("The app has another slug now: make the same call there.")
+            .header(LOCATION.as_str(), HeaderBuilder::new().schema(Some(String::schema())).build());
+        operation.responses.responses.insert("308".to_owned(), moved.build().into());
+    }
     let has_body = operation.request_body.is_some();
     if has_body || parameters.iter().any(|parameter| parameter.parameter_in == ParameterIn::Header) {
         responses.insert("400", "`malformed`");
@@ -165,6 +177,41 @@ fn complete(operation: &mut Operation, unavailable: &'static str) {
     for (status, codes) in responses {
         operation.responses.responses.entry(status.to_owned()).or_insert_with(|| problem_response(status, codes));
     }
+}
+
+/// Adds what `Idempotency-Key` does to a POST.
+fn honour_keys(operation: &mut Operation, is_secret: bool) {
+    if is_secret {
+        return add_codes(operation, "400", "`malformed`", "`idempotency_not_supported`");
+    }
+    let parameter =
+        ParameterBuilder::new().name(KEY.as_str()).parameter_in(ParameterIn::Header).required(Required::False);
+    let parameter = parameter.description(Some(
+        "Makes it safe to send the call again: for 24 hours it is done once and answered alike. 1 to 255 visible characters.",
+    ));
+    operation.parameters.get_or_insert_default().push(parameter.schema(Some(String::schema())).build().into());
+    for response in operation.responses.responses.iter_mut().filter(|(status, _)| status.starts_with('2')) {
+        if let (_, RefOr::T(response)) = response {
+            let header = HeaderBuilder::new().schema(Some(String::schema()));
+            let header =
+                header.description(Some("`true`, where the answer was given before by the same Idempotency-Key."));
+            response.headers.insert(REPLAYED.as_str().to_owned(), header.build().into());
+        }
+    }
+    add_codes(operation, "400", "`malformed`", "");
+    add_codes(operation, "409", "", "`idempotency_key_running`");
+    add_codes(operation, "422", "`invalid`", "`idempotency_key_reused`");
+    add_codes(operation, "429", "", "`too_many_idempotency_keys`");
+}
+
+/// Adds codes to those that a status may have, which are `usual` where the call does not say.
+fn add_codes(operation: &mut Operation, status: &str, usual: &str, codes: &str) {
+    let told = match operation.responses.responses.get(status) {
+        Some(RefOr::T(response)) => response.description.trim_start_matches("Codes: ").trim_end_matches('.').to_owned(),
+        _ => usual.to_owned(),
+    };
+    let all: Vec<&str> = [told.as_str(), codes].into_iter().filter(|codes| !codes.is_empty()).collect();
+    operation.responses.responses.insert(status.to_owned(), problem_response(status, &all.join(", ")));
 }
 
 /// No parameter of this document is a reference.

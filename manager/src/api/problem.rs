@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tracing::{error, warn};
 
+use crate::api::moved::MovedTo;
 use crate::api::route::RouteView;
 use crate::api::schema::{AppName, DomainHolder, ScriptName};
 use crate::repo::RepoError;
@@ -59,11 +60,13 @@ pub(crate) struct ApiError {
     retry_after: Option<Duration>,
     /// What the operator reads of it, who gets what the client must not.
     logged: Option<String>,
+    /// The one answer that is no problem: the app is elsewhere.
+    moved: Option<Box<MovedTo>>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), members: Map::new(), retry_after: None, logged: None }
+        Self { status, code, detail: detail.into(), members: Map::new(), retry_after: None, logged: None, moved: None }
     }
 
     fn with(mut self, member: &str, value: impl Serialize) -> Self {
@@ -108,6 +111,12 @@ impl ApiError {
     pub(crate) fn unsupported_media_type() -> Self {
         let detail = "send the body as JSON, with content-type: application/json";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+    }
+
+    pub(crate) fn idempotency_not_supported() -> Self {
+        let detail =
+            "this call answers a secret, which is not kept to be answered again; send it without Idempotency-Key";
+        Self::new(StatusCode::BAD_REQUEST, "idempotency_not_supported", detail)
     }
 
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
@@ -158,7 +167,10 @@ impl IntoResponse for ApiError {
             Some(cause) => error!(code = self.code, "{cause}"),
             None => {}
         }
-        (self.status, self.headers(), axum::Json(self.document())).into_response()
+        match self.moved {
+            Some(moved) => moved.into_response(),
+            None => (self.status, self.headers(), axum::Json(self.document())).into_response(),
+        }
     }
 }
 
@@ -233,6 +245,10 @@ impl From<ServiceError> for ApiError {
             E::AboveOwnRole => {
                 let detail = "nobody makes or changes a user above their own role";
                 Self::new(StatusCode::FORBIDDEN, "above_own_role", detail)
+            }
+            E::Moved { to } => {
+                let moved = Self::new(StatusCode::PERMANENT_REDIRECT, "moved", "the app has another slug now");
+                Self { moved: Some(Box::new(MovedTo(to))), ..moved }
             }
             E::NotFound(what) => Self::not_found(what),
             E::Invalid(fields) => Self::invalid(fields.into_iter().map(FieldError::from).collect()),
@@ -324,6 +340,24 @@ impl From<ServiceError> for ApiError {
             E::PreconditionFailed => {
                 let detail = "it has changed since you read it; read it again and repeat your change";
                 Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)
+            }
+            E::TooManyStreams { most } => {
+                let detail = format!("{most} streams are open already; close one");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail).with("most", most)
+            }
+            E::KeyRunning => conflict(
+                "idempotency_key_running",
+                "the same call is running; its answer is kept, ask again in a moment",
+            ),
+            E::KeyReused => {
+                let detail = "this key was given to a call with another body; use a key of its own for each call";
+                unprocessable("idempotency_key_reused", detail.to_owned())
+                    .with("errors", [FieldError::new("idempotency-key", detail)])
+            }
+            E::TooManyIdempotencyKeys { most } => {
+                let detail =
+                    format!("{most} answers to your calls of the last 24 hours are kept; send calls without a key");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_idempotency_keys", detail).with("most", most)
             }
             // Without Retry-After: what was asked for is done.
             E::NotLiveYet => {

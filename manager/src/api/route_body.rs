@@ -72,7 +72,7 @@ pub(crate) enum HostKind {
 }
 
 impl HostKind {
-    fn of(selector: &HostSelector) -> Self {
+    pub(crate) fn of(selector: &HostSelector) -> Self {
         match selector {
             HostSelector::Any => Self::Any,
             HostSelector::Strict(_) => Self::Strict,
@@ -81,7 +81,7 @@ impl HostKind {
     }
 }
 
-fn host_text(selector: &HostSelector) -> Option<String> {
+pub(crate) fn host_text(selector: &HostSelector) -> Option<String> {
     match selector {
         HostSelector::Any => None,
         selector => Some(selector.shape_key()),

@@ -120,6 +120,12 @@ impl TryFrom<String> for Description {
     }
 }
 
+impl From<Description> for String {
+    fn from(Description(text): Description) -> Self {
+        text
+    }
+}
+
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateScript {
@@ -140,6 +146,7 @@ pub(crate) struct CreateScript {
     timeout_ms: Option<u64>,
     #[schema(value_type = Option<SandboxView>)]
     sandbox: Option<Object<SandboxView>>,
+    /// The instance's default, if absent.
     #[schema(value_type = Option<schema::ExecuteAccess>)]
     execute_access: Option<ExecuteAccess>,
 }
@@ -154,7 +161,7 @@ impl From<CreateScript> for NewScript {
             description: body.description.map(|text| text.0).unwrap_or_default(),
             timeout_ms: body.timeout_ms,
             sandbox: body.sandbox.unwrap_or_default().0.into(),
-            execute_access: body.execute_access.unwrap_or(ExecuteAccess::Open),
+            execute_access: body.execute_access,
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::execution_writer::ledger::Ledger;
 use crate::execution_writer::policy::LogPolicy;
+use crate::execution_writer::tail::Tails;
 
 /// Records that may wait.
 const CAPACITY: usize = 32_768;
@@ -23,6 +24,7 @@ pub(super) struct Buffer {
     pub policy: LogPolicy,
     pub clock: Arc<dyn Clock>,
     pub ledger: Ledger,
+    pub tails: Tails,
     /// Executions whose row was wanted and lost.
     pub dropped: AtomicU64,
     /// Rung when there is something to write.
@@ -47,6 +49,7 @@ impl Buffer {
         let (sender, receiver) = mpsc::channel(CAPACITY);
         let buffer = Self {
             ledger: Ledger::new(&policy, clock.now()),
+            tails: Tails::default(),
             policy,
             clock,
             dropped: AtomicU64::new(0),

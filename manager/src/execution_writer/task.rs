@@ -186,8 +186,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Asks for a prune after so many bytes.
+    /// Shows what was written to those who watch, and asks for a prune after so many bytes.
     fn note_written(&mut self, rows: &[NewExecution]) {
+        self.buffer.tails.show(rows);
         self.unpruned += rows.iter().map(NewExecution::bytes).sum::<u64>();
         if self.unpruned >= self.buffer.policy.prune_step() {
             self.unpruned = 0;

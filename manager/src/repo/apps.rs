@@ -62,6 +62,7 @@ statements! {
     COUNT_SCRIPTS = "SELECT COUNT(*) AS count FROM scripts WHERE app_id = $1";
     FIND_BY_HISTORICAL_SLUG = select!("slug_history h JOIN apps a ON a.id = h.app_id WHERE h.slug = $1");
     INSERT_HISTORICAL_SLUG = "INSERT INTO slug_history (slug, app_id) VALUES ($1, $2)";
+    COUNT_HISTORICAL_SLUGS = "SELECT COUNT(*) AS count FROM slug_history WHERE app_id = $1";
     DELETE_HISTORICAL_SLUG = "DELETE FROM slug_history WHERE slug = $1";
 }
 
@@ -142,6 +143,11 @@ pub async fn find_by_historical_slug(conn: &mut Conn, slug: &AppSlug) -> Result<
 /// [`RepoError::Conflict`] when the slug stands in the history already.
 pub async fn insert_historical_slug(conn: &mut Conn, slug: &AppSlug, id: AppId) -> Result<(), RepoError> {
     on_db!(conn, db => { sqlx::query(INSERT_HISTORICAL_SLUG.on(db)).bind(slug.as_str()).bind(id.as_uuid()).execute(db).await?; Ok(()) })
+}
+
+/// How many former slugs lead to the app.
+pub async fn count_historical_slugs(conn: &mut Conn, id: AppId) -> Result<u64, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as::<_, Count>(COUNT_HISTORICAL_SLUGS.on(db)).bind(id.as_uuid()).fetch_one(db).await?.count))
 }
 
 /// Ends the redirect of a former slug; whether there was one.

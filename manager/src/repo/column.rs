@@ -27,6 +27,7 @@ use uuid::Uuid;
 use crate::repo::error::Cause;
 use crate::repo::role::{AppRole, InstanceRole};
 use crate::repo::scope::Scope;
+use crate::repo::settings::Settings;
 
 /// A type that is stored in one column.
 pub(super) trait Column: Sized {
@@ -229,6 +230,7 @@ stored_as_json!(
     RedactedHeaders,
     Renewal,
     Sandbox,
+    Settings,
     Vec<DomainPattern>,
     Vec<LogLine>,
     Vec<Scope>,

@@ -41,13 +41,16 @@ pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
         config::CATALOGUE,
         deleted_apps::CATALOGUE,
         domains::CATALOGUE,
+        idempotency::CATALOGUE,
         members::CATALOGUE,
         probe::CATALOGUE,
         routes::CATALOGUE,
         scripts::CATALOGUE,
         sessions::CATALOGUE,
+        settings::CATALOGUE,
         setup_tokens::CATALOGUE,
         snapshot::CATALOGUE,
+        stats::CATALOGUE,
         users::CATALOGUE,
     ]
     .into_iter()

@@ -1,6 +1,7 @@
 //! Apps: who sees which, and how one begins, is renamed and ends.
 
 use picloud_shared::app::HstsMaxAge;
+use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::RedactedHeaders;
 use picloud_shared::id::AppId;
 use picloud_shared::name::{AppName, AppSlug};
@@ -14,6 +15,7 @@ use crate::repo::config::Part;
 use crate::repo::deleted_apps::{self, DeletedApp};
 use crate::repo::members::{self, Member};
 use crate::repo::role::{AppRole, InstanceRole};
+use crate::service::app_limit::admit_former_slug;
 use crate::service::authorize::{Access, Actor, AppRef, Capability};
 use crate::service::change::{Change, Desk, Event};
 use crate::service::error::ServiceError;
@@ -25,6 +27,14 @@ pub(crate) struct AppService {
     purge: Purge,
 }
 
+/// What a slug would be to an app that wants it.
+pub(crate) enum SlugState {
+    Available,
+    Taken,
+    /// It leads to an app that had it before, which is named to whoever may see it.
+    Historical(Option<App>),
+}
+
 /// What a new app begins with.
 pub(crate) struct NewApp {
     pub slug: AppSlug,
@@ -34,11 +44,32 @@ pub(crate) struct NewApp {
 }
 
 /// What is to change of an app; absent is unchanged.
+#[derive(Default)]
 pub(crate) struct AppPatch {
+    pub slug: Option<AppSlug>,
+    /// Whether the new slug may be a former one of another app, whose redirect ends then.
+    pub takeover: bool,
     pub name: Option<AppName>,
     pub redacted_headers: Option<RedactedHeaders>,
     pub record_bodies: Option<bool>,
     pub hsts_max_age_s: Option<HstsMaxAge>,
+}
+
+impl AppPatch {
+    pub(crate) fn apply(&self, app: &App) -> App {
+        let mut new = app.clone();
+        fn set<T: Clone>(field: &mut T, value: &Option<T>) {
+            if let Some(value) = value {
+                field.clone_from(value);
+            }
+        }
+        set(&mut new.slug, &self.slug);
+        set(&mut new.name, &self.name);
+        set(&mut new.redacted_headers, &self.redacted_headers);
+        set(&mut new.record_bodies, &self.record_bodies);
+        new.hsts_max_age_s = self.hsts_max_age_s.or(app.hsts_max_age_s);
+        new
+    }
 }
 
 pub(crate) fn revision(app: &App) -> Revision {
@@ -90,27 +121,41 @@ impl AppService {
         Ok(access)
     }
 
+    /// Whether a new app could have the slug or, given one, that app.
+    pub(crate) async fn check_slug(
+        &self,
+        actor: &Actor,
+        slug: &AppSlug,
+        app: Option<&AppRef>,
+    ) -> Result<SlugState, ServiceError> {
+        let mut read = self.desk.store.begin_read().await?;
+        let own = match app {
+            None => {
+                actor.require(Capability::AppCreate)?;
+                None
+            }
+            Some(app) => {
+                let access = actor.access(&mut read, app).await?;
+                access.require(Capability::AppManageSettings)?;
+                Some(access.app.id)
+            }
+        };
+        if let Some(app) = apps::find_by_slug(&mut read, slug).await? {
+            return Ok(if own == Some(app.id) { SlugState::Available } else { SlugState::Taken });
+        }
+        match apps::find_by_historical_slug(&mut read, slug).await?.filter(|app| own != Some(app.id)) {
+            None => Ok(SlugState::Available),
+            Some(app) => Ok(SlugState::Historical(actor.access_to(&mut read, app).await?.map(|access| access.app))),
+        }
+    }
+
     pub(crate) async fn create(&self, actor: &Actor, new: NewApp) -> Result<Access, ServiceError> {
         let (mut change, actor) = self.desk.begin(actor).await?;
         actor.require(Capability::AppCreate)?;
-        self.free_slug(&actor, &mut change, &new).await?;
-        let app = insert_app(&mut change, new.slug, new.name).await?;
-        let member = Member { app_id: app.id, user_id: actor.user.id, role: AppRole::AppAdmin, joined_at: change.at };
-        members::insert(&mut change, &member).await?;
-        let access = actor.access(&mut change, &AppRef::Id(app.id)).await?;
-        self.desk.publish(change, app.id, Part::App).await?;
+        let id = AppId::generate(change.at);
+        let access = found(&mut change, &actor, new, id).await?;
+        self.desk.publish(change, id, Part::App).await?;
         Ok(access)
-    }
-
-    /// Refuses a former slug of another app, unless it is to be taken over.
-    async fn free_slug(&self, actor: &Actor, change: &mut Change, new: &NewApp) -> Result<(), ServiceError> {
-        if new.takeover {
-            apps::delete_historical_slug(change, &new.slug).await?;
-        } else if let Some(app) = apps::find_by_historical_slug(change, &new.slug).await? {
-            let app = actor.access_to(change, app).await?.map(|access| Box::new(access.app));
-            return Err(ServiceError::SlugHistorical { app });
-        }
-        Ok(())
     }
 
     pub(crate) async fn update(
@@ -125,19 +170,21 @@ impl AppService {
         access.require(Capability::AppManageSettings)?;
         precondition.check(&revision(&access.app))?;
         let old = access.app.clone();
-        let AppPatch { name, redacted_headers, record_bodies, hsts_max_age_s } = patch;
-        access.app.name = name.unwrap_or(access.app.name);
-        access.app.redacted_headers = redacted_headers.unwrap_or(access.app.redacted_headers);
-        access.app.record_bodies = record_bodies.unwrap_or(access.app.record_bodies);
-        access.app.hsts_max_age_s = hsts_max_age_s.or(access.app.hsts_max_age_s);
+        let id = old.id;
+        access.app = patch.apply(&old);
         if access.app == old {
             return Ok(access);
         }
         access.app.updated_at = change.at;
-        apps::update(&mut change, &access.app).await?;
-        let id = access.app.id;
-        let event = Event::new("app.update", AuditObject::App(id)).in_app(id);
-        change.record(event.before(audited(&old)).after(audited(&access.app))).await?;
+        let is_renamed = access.app.slug != old.slug;
+        if is_renamed {
+            free_slug(&actor, &mut change, &access.app.slug, Some(id), patch.takeover).await?;
+        }
+        store(&mut change, &old, &access.app).await?;
+        if is_renamed {
+            admit_former_slug(&mut change, id).await?;
+            apps::insert_historical_slug(&mut change, &old.slug, id).await?;
+        }
         self.desk.publish(change, id, Part::App).await?;
         Ok(access)
     }
@@ -182,20 +229,57 @@ impl AppService {
     }
 }
 
-/// Stores a new app with its audit row.
-pub(crate) async fn insert_app(change: &mut Change, slug: AppSlug, name: AppName) -> Result<App, ServiceError> {
-    let app = App {
-        id: AppId::generate(change.at),
-        slug,
-        name,
-        redacted_headers: RedactedHeaders::default(),
-        record_bodies: true,
-        hsts_max_age_s: None,
-        created_at: change.at,
-        updated_at: change.at,
+/// Makes a slug free of what leads by it to where it was before. What leads to another app than `own` stays, and the slug is
+/// refused, unless it is to be taken over.
+async fn free_slug(
+    actor: &Actor,
+    change: &mut Change,
+    slug: &AppSlug,
+    own: Option<AppId>,
+    takeover: bool,
+) -> Result<(), ServiceError> {
+    let Some(former) = apps::find_by_historical_slug(change, slug).await? else {
+        return Ok(());
     };
-    apps::insert(change, &app).await?;
+    if own != Some(former.id) {
+        if !takeover {
+            let app = actor.access_to(change, former).await?.map(|access| Box::new(access.app));
+            return Err(ServiceError::SlugHistorical { app });
+        }
+        let lost = Event::new("app.slug_taken_over", AuditObject::App(former.id)).in_app(former.id);
+        change.record(lost.before(json!({ "former_slug": slug }))).await?;
+    }
+    apps::delete_historical_slug(change, slug).await?;
+    Ok(())
+}
+
+/// Makes an app of that id, whose app_admin is whoever makes it.
+pub(crate) async fn found(change: &mut Change, actor: &Actor, new: NewApp, id: AppId) -> Result<Access, ServiceError> {
+    let at = change.at;
+    free_slug(actor, change, &new.slug, None, new.takeover).await?;
+    insert_app(change, &blank(id, new.slug, new.name, at)).await?;
+    let member = Member { app_id: id, user_id: actor.user.id, role: AppRole::AppAdmin, joined_at: at };
+    members::insert(change, &member).await?;
+    actor.access(change, &AppRef::Id(id)).await
+}
+
+/// An app with everything optional left out.
+pub(crate) fn blank(id: AppId, slug: AppSlug, name: AppName, at: Timestamp) -> App {
+    let redacted_headers = RedactedHeaders::default();
+    let (record_bodies, hsts_max_age_s) = (true, None);
+    App { id, slug, name, redacted_headers, record_bodies, hsts_max_age_s, created_at: at, updated_at: at }
+}
+
+/// Stores a new app with its audit row.
+pub(crate) async fn insert_app(change: &mut Change, app: &App) -> Result<(), ServiceError> {
+    apps::insert(change, app).await?;
     let event = Event::new("app.create", AuditObject::App(app.id)).in_app(app.id);
-    change.record(event.after(audited(&app))).await?;
-    Ok(app)
+    change.record(event.after(audited(app))).await
+}
+
+/// Stores what changed of an app with its audit row.
+pub(crate) async fn store(change: &mut Change, old: &App, new: &App) -> Result<(), ServiceError> {
+    apps::update(change, new).await?;
+    let event = Event::new("app.update", AuditObject::App(new.id)).in_app(new.id);
+    change.record(event.before(audited(old)).after(audited(new))).await
 }

@@ -4,7 +4,7 @@
 use picloud_shared::id::AppId;
 use picloud_shared::script::ScriptSource;
 
-use crate::repo::{domains, routes, scripts};
+use crate::repo::{apps, domains, routes, scripts};
 use crate::service::error::ServiceError;
 use crate::store::Conn;
 
@@ -17,6 +17,8 @@ pub(crate) enum AppLimit {
     SourceBytes,
     /// A change of a route arranges all of its app's anew.
     Routes,
+    /// Addresses that lead to the app for ever; nobody has renamed an app a hundred times by hand.
+    FormerSlugs,
     /// Each claim wants a certificate, of which an authority gives out a few hundred a week.
     Domains,
 }
@@ -28,6 +30,7 @@ impl AppLimit {
             Self::Scripts => "scripts",
             Self::SourceBytes => "source_bytes",
             Self::Routes => "routes",
+            Self::FormerSlugs => "former_slugs",
             Self::Domains => "domains",
         }
     }
@@ -38,6 +41,7 @@ impl AppLimit {
             Self::Scripts => 1_000,
             Self::SourceBytes => 16 * 1024 * 1024,
             Self::Routes => 10_000,
+            Self::FormerSlugs => 100,
             Self::Domains => 1_000,
         }
     }
@@ -48,11 +52,12 @@ impl AppLimit {
             Self::Scripts => "name",
             Self::SourceBytes => "source",
             Self::Routes => "path",
+            Self::FormerSlugs => "slug",
             Self::Domains => "pattern",
         }
     }
 
-    fn admit(self, count: u64) -> Result<(), ServiceError> {
+    pub(crate) fn admit(self, count: u64) -> Result<(), ServiceError> {
         if count <= self.ceiling() { Ok(()) } else { Err(ServiceError::AppLimit(self)) }
     }
 }
@@ -81,6 +86,11 @@ pub(crate) async fn admit_source(
 /// Refuses one route more where the app is full.
 pub(crate) async fn admit_route(conn: &mut Conn, app: AppId) -> Result<(), ServiceError> {
     AppLimit::Routes.admit(routes::count(conn, app).await? + 1)
+}
+
+/// Refuses one former slug more where the app has enough of them.
+pub(crate) async fn admit_former_slug(conn: &mut Conn, app: AppId) -> Result<(), ServiceError> {
+    AppLimit::FormerSlugs.admit(apps::count_historical_slugs(conn, app).await? + 1)
 }
 
 /// Refuses one claim more where the app is full.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use picloud_shared::id::{AppId, SessionId};
 use picloud_shared::name::AppSlug;
@@ -15,6 +16,7 @@ use crate::repo::scope::Scope;
 use crate::repo::users::User;
 use crate::service::credential::Credential;
 use crate::service::error::ServiceError;
+use crate::service::idempotency::Deferral;
 use crate::store::Conn;
 
 /// Who makes a call, and by what.
@@ -23,6 +25,8 @@ pub(crate) struct Actor {
     pub user: User,
     pub credential: Credential,
     pub remote_ip: IpAddr,
+    /// Where the call's change waits for its answer, if that is to be kept.
+    pub deferral: Option<Arc<Deferral>>,
 }
 
 macro_rules! capabilities {
@@ -252,17 +256,24 @@ impl Actor {
     /// The caller's access to the app that an address names.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`] when there is none, or none for this caller.
+    /// [`ServiceError::NotFound`] when there is none, or none for this caller; [`ServiceError::Moved`] for a slug that it had
+    /// before.
     pub(crate) async fn access(&self, conn: &mut Conn, app: &AppRef) -> Result<Access, ServiceError> {
-        let app = match app {
-            AppRef::Id(id) => apps::find(conn, *id).await?,
-            AppRef::Slug(slug) => apps::find_by_slug(conn, slug).await?,
+        let (found, is_former) = match app {
+            AppRef::Id(id) => (apps::find(conn, *id).await?, false),
+            AppRef::Slug(slug) => match apps::find_by_slug(conn, slug).await? {
+                Some(app) => (Some(app), false),
+                None => (apps::find_by_historical_slug(conn, slug).await?, true),
+            },
         };
-        let access = match app {
+        let access = match found {
             Some(app) => self.access_to(conn, app).await?,
             None => None,
         };
-        access.ok_or(ServiceError::NotFound("app"))
+        match access.ok_or(ServiceError::NotFound("app"))? {
+            Access { app, .. } if is_former => Err(ServiceError::Moved { to: app.slug }),
+            access => Ok(access),
+        }
     }
 }
 

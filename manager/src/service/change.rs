@@ -21,6 +21,7 @@ use crate::secret::key_file::SecretKey;
 use crate::service::authorize::Actor;
 use crate::service::credential::{Credential, is_unexpired};
 use crate::service::error::ServiceError;
+use crate::service::idempotency::Deferral;
 use crate::store::{Conn, Store, Tx};
 
 /// Who a change is written down for.
@@ -55,7 +56,7 @@ impl From<&Actor> for Author {
 
 /// The user, if what the call came with still stands for that user. The sliding end of a session is not looked at again:
 /// its row tells of its last use a moment late.
-async fn still_standing(
+pub(crate) async fn still_standing(
     conn: &mut Conn,
     credential: &Credential,
     now: Timestamp,
@@ -117,7 +118,7 @@ impl AuditedStore {
     /// Begins a change. Changes follow one another: what this one reads stays true until it commits.
     pub(crate) async fn begin_as(&self, author: Author) -> Result<Change, ServiceError> {
         let tx = self.store.begin().await?;
-        Ok(Change { tx, author, chain: Arc::clone(&self.chain), at: self.clock.now() })
+        Ok(Change { tx, author, chain: Arc::clone(&self.chain), deferral: None, at: self.clock.now() })
     }
 }
 
@@ -126,6 +127,7 @@ pub(crate) struct Change {
     tx: Tx,
     author: Author,
     chain: Arc<AuditChain>,
+    deferral: Option<Arc<Deferral>>,
     /// The moment of the change, one for all that it writes.
     pub at: Timestamp,
 }
@@ -157,9 +159,13 @@ impl Change {
         Ok(self.chain.append(&mut self.tx, entry).await?)
     }
 
-    /// Commits a change of something that is not published.
-    pub(crate) async fn commit(self) -> Result<(), ServiceError> {
-        Ok(self.tx.commit().await?)
+    /// Commits a change of something that is not published, or lets it wait for the answer of its call.
+    pub(crate) async fn commit(mut self) -> Result<(), ServiceError> {
+        match self.deferral.take() {
+            Some(deferral) => deferral.put(self, None),
+            None => self.tx.commit().await?,
+        }
+        Ok(())
     }
 
     /// Commits a change of a part of an app; the version that it led to.
@@ -207,14 +213,20 @@ impl Desk {
         let at = change.at;
         let standing = still_standing(&mut change, &actor.credential, at).await?;
         let (user, credential) = standing.ok_or(ServiceError::Unauthenticated)?;
-        Ok((change, Actor { user, credential, remote_ip: actor.remote_ip }))
+        change.deferral.clone_from(&actor.deferral);
+        Ok((change, Actor { user, credential, ..actor.clone() }))
     }
 
-    /// Commits a change of a part of an app and returns once requests are answered by it.
+    /// Commits a change of a part of an app and returns once requests are answered by it; or lets it wait for the answer of
+    /// its call.
     ///
     /// # Errors
     /// Beside those of committing, [`ServiceError::NotLiveYet`], with the change kept.
-    pub(crate) async fn publish(&self, change: Change, app: AppId, part: Part) -> Result<(), ServiceError> {
+    pub(crate) async fn publish(&self, mut change: Change, app: AppId, part: Part) -> Result<(), ServiceError> {
+        if let Some(deferral) = change.deferral.take() {
+            deferral.put(change, Some((app, part)));
+            return Ok(());
+        }
         let version = change.commit_part(app, part).await?;
         Ok(self.publisher.publish(version).await?)
     }

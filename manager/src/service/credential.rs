@@ -63,7 +63,7 @@ impl AuthService {
             let expires_at = now.plus(self.session_ttl).min(session.absolute_expires_at);
             self.last_use.note(UsedBy::Session(session.id), Use { seen_at: now, expires_at });
         }
-        Ok(Actor { user, credential: Credential::Session(session.id), remote_ip })
+        Ok(Actor { user, credential: Credential::Session(session.id), remote_ip, deferral: None })
     }
 
     /// The session of a token with its user and its last use, as written or, where that waits to be written, as noted.
@@ -86,6 +86,6 @@ impl AuthService {
             let expires_at = key.expires_at.unwrap_or(now);
             self.last_use.note(UsedBy::Key(key.id), Use { seen_at: now, expires_at });
         }
-        Ok(Actor { user, credential: Credential::Key(Arc::new(key)), remote_ip })
+        Ok(Actor { user, credential: Credential::Key(Arc::new(key)), remote_ip, deferral: None })
     }
 }

@@ -7,7 +7,7 @@ use picloud_shared::certificate::CertificateRecord;
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::id::{AppId, DomainId};
 use picloud_shared::route::HostSelector;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::repo::Listed;
 use crate::repo::apps;
@@ -71,16 +71,26 @@ impl DomainService {
         let (mut change, actor) = self.desk.begin(actor).await?;
         let access = actor.access(&mut change, app).await?;
         access.require(Capability::AppManageDomains)?;
-        pattern.refuse_public_suffix()?;
-        self.refuse_reserved(&access, &pattern)?;
-        for other in readable("domain", domains::list_overlapping(&mut change, &pattern).await?) {
-            self.refuse_foreign(&actor, &mut change, &access, &pattern, other).await?;
-        }
-        let app_id = access.app.id;
-        admit_domain(&mut change, app_id).await?;
-        let domain = insert_domain(&mut change, app_id, pattern).await?;
-        self.desk.publish(change, app_id, Part::Domain(domain.id)).await?;
+        let domain = self.take(&mut change, &actor, &access, pattern).await?;
+        self.desk.publish(change, domain.app_id, Part::Domain(domain.id)).await?;
         Ok(domain)
+    }
+
+    /// Claims within a change, unless the host is not to be had.
+    pub(crate) async fn take(
+        &self,
+        change: &mut Change,
+        actor: &Actor,
+        access: &Access,
+        pattern: DomainPattern,
+    ) -> Result<Domain, ServiceError> {
+        pattern.refuse_public_suffix()?;
+        self.refuse_reserved(access, &pattern)?;
+        for other in readable("domain", domains::list_overlapping(change, &pattern).await?) {
+            self.refuse_foreign(actor, change, access, &pattern, other).await?;
+        }
+        admit_domain(change, access.app.id).await?;
+        insert_domain(change, access.app.id, pattern).await
     }
 
     /// An admin host can be claimed by nobody, but for the one that the default app shares. A wildcard may cover one: the
@@ -139,9 +149,7 @@ impl DomainService {
             }
             Err(error) => json!({ "unreadable": error.detail }),
         };
-        domains::delete(&mut change, id).await?;
-        let event = Event::new("domain.delete", AuditObject::Domain(id)).in_app(app_id);
-        change.record(event.before(before)).await?;
+        give_up(&mut change, app_id, id, before).await?;
         self.desk.publish(change, app_id, Part::Domain(id)).await
     }
 
@@ -160,6 +168,18 @@ impl DomainService {
         let routes = stranded.into_iter().map(|stored| self.urls.locate(stored, &claims)).collect();
         Err(ServiceError::DomainInUse { routes })
     }
+}
+
+/// Removes a claim with its audit row.
+pub(crate) async fn give_up(
+    change: &mut Change,
+    app_id: AppId,
+    id: DomainId,
+    before: Value,
+) -> Result<(), ServiceError> {
+    domains::delete(change, id).await?;
+    let event = Event::new("domain.delete", AuditObject::Domain(id)).in_app(app_id);
+    change.record(event.before(before)).await
 }
 
 /// The hosts that an app claims.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use picloud_shared::domain_pattern::{DomainPattern, PublicSuffix};
+use picloud_shared::name::AppSlug;
 use picloud_shared::script::LimitOverCeiling;
 
 use crate::publish::NotLiveYet;
@@ -56,6 +57,8 @@ pub(crate) enum ServiceError {
     TooManyKeys { most: u64 },
     #[error("there is no such {0}, or the caller may not see it")]
     NotFound(&'static str),
+    #[error("the app has the slug {to} now")]
+    Moved { to: AppSlug },
     #[error("fields of the request are not valid")]
     Invalid(Vec<InvalidField>),
     #[error("the username is taken")]
@@ -106,6 +109,14 @@ pub(crate) enum ServiceError {
     PreconditionFailed,
     #[error("the change is kept, and requests are not answered by it yet")]
     NotLiveYet,
+    #[error("{most} streams are open already")]
+    TooManyStreams { most: u64 },
+    #[error("the same call is running at this moment")]
+    KeyRunning,
+    #[error("the idempotency key was given to another call")]
+    KeyReused,
+    #[error("the user has {most} idempotency keys that are still kept")]
+    TooManyIdempotencyKeys { most: u64 },
     #[error("the store failed")]
     Store(#[source] RepoError),
 }

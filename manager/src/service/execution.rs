@@ -6,6 +6,7 @@ use picloud_shared::id::{ExecutionId, ScriptId};
 
 use crate::execution_writer::ExecutionWriter;
 use crate::repo::executions::{self, Execution, ExecutionFilter, ExecutionsOf};
+use crate::repo::scripts;
 use crate::service::authorize::{Actor, AppRef, Capability};
 use crate::service::error::ServiceError;
 use crate::service::page::{Page, PageSize};
@@ -51,10 +52,27 @@ impl ExecutionService {
         self.read(ExecutionsOf::Script(script), query).await
     }
 
-    pub(crate) async fn of_app(&self, actor: &Actor, app: &AppRef, query: LogQuery) -> Result<LogPage, ServiceError> {
-        let access = actor.access(&mut self.store.read().await?, app).await?;
+    /// Of all scripts of the app, or of one.
+    pub(crate) async fn of_app(
+        &self,
+        actor: &Actor,
+        app: &AppRef,
+        script: Option<ScriptId>,
+        query: LogQuery,
+    ) -> Result<LogPage, ServiceError> {
+        let mut conn = self.store.read().await?;
+        let access = actor.access(&mut conn, app).await?;
         access.require(Capability::LogRead)?;
-        self.read(ExecutionsOf::App(access.app.id), query).await
+        let of = match script {
+            None => ExecutionsOf::App(access.app.id),
+            Some(script) => {
+                let meta = scripts::find_meta(&mut conn, script).await?.filter(|meta| meta.app_id == access.app.id);
+                meta.ok_or_else(|| ServiceError::invalid("script_id", "the app has no such script"))?;
+                ExecutionsOf::Script(script)
+            }
+        };
+        drop(conn);
+        self.read(of, query).await
     }
 
     /// Reads the log after writing what waits, so that one sees the request that one just made.

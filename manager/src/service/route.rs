@@ -154,9 +154,7 @@ impl RouteService {
         if route == old.route {
             return Ok(self.urls.locate(old, &claims));
         }
-        routes::update(&mut change, &route).await?;
-        let event = Event::new("route.update", AuditObject::Route(id)).in_app(route.app_id);
-        change.record(event.before(audited(&old.route)).after(audited(&route))).await?;
+        store(&mut change, &old.route, &route).await?;
         self.desk.publish(change, route.app_id, Part::Route(id)).await?;
         Ok(self.urls.locate(StoredRoute { route, created_at: old.created_at }, &claims))
     }
@@ -181,9 +179,7 @@ impl RouteService {
                 audited(&route)
             }
         };
-        routes::delete(&mut change, id).await?;
-        let event = Event::new("route.delete", AuditObject::Route(id)).in_app(app_id);
-        change.record(event.before(before)).await?;
+        delete_route(&mut change, app_id, id, before).await?;
         self.desk.publish(change, app_id, Part::Route(id)).await
     }
 
@@ -230,6 +226,30 @@ pub(crate) async fn spreads_within_bounds(
 /// Whether the hosts of the pattern lie within the app's claims.
 pub(crate) fn is_claimed(pattern: &RoutePattern, claims: &[DomainPattern]) -> bool {
     pattern.host.kind() == "any" || claims.iter().any(|claim| pattern.host.lies_within(claim))
+}
+
+/// Stores what changed of a route with its audit row.
+pub(crate) async fn store(change: &mut Change, old: &Route, new: &Route) -> Result<(), ServiceError> {
+    routes::update(change, new).await?;
+    let event = Event::new("route.update", AuditObject::Route(new.id)).in_app(new.app_id);
+    change.record(event.before(audited(old)).after(audited(new))).await
+}
+
+/// Removes a route, which may be one that cannot be read, with its audit row.
+pub(crate) async fn forget(
+    change: &mut Change,
+    app_id: AppId,
+    id: RouteId,
+    route: Option<&Route>,
+) -> Result<(), ServiceError> {
+    let before = route.map_or_else(|| json!({ "unreadable": true }), audited);
+    delete_route(change, app_id, id, before).await
+}
+
+async fn delete_route(change: &mut Change, app_id: AppId, id: RouteId, before: Value) -> Result<(), ServiceError> {
+    routes::delete(change, id).await?;
+    let event = Event::new("route.delete", AuditObject::Route(id)).in_app(app_id);
+    change.record(event.before(before)).await
 }
 
 /// Stores a new route with its audit row.

@@ -1,22 +1,23 @@
 //! Scripts: saving, changing and deleting them, by the rules of what depends on what.
 
+mod written;
+
 use std::sync::Arc;
 
-use picloud_shared::clock::Timestamp;
 use picloud_shared::id::{AppId, ScriptId};
 use picloud_shared::name::ScriptName;
 use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
 use picloud_shared::snapshot::SnapshotCell;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::repo::RepoError;
-use crate::repo::audit::AuditObject;
 use crate::repo::config::Part;
 use crate::repo::routes;
 use crate::repo::scripts::{self, Script, ScriptMeta};
+use crate::repo::settings;
 use crate::service::app_limit::{admit_script, admit_source};
 use crate::service::authorize::{Access, Actor, AppRef, Capability};
-use crate::service::change::{Change, Desk, Event};
+use crate::service::change::{Change, Desk};
 use crate::service::domain::claims_of;
 use crate::service::error::ServiceError;
 use crate::service::page::{Page, PageSize, readable};
@@ -24,6 +25,8 @@ use crate::service::revision::{Precondition, Revision};
 use crate::service::route_url::UrlStyle;
 use crate::service::script_check::{Checker, Family, SourceProblem};
 use crate::store::Conn;
+use written::{audited, delete_script};
+pub(crate) use written::{blank_meta, forget, insert_script, store};
 
 /// How often a change is checked anew because others changed what it depends on meanwhile.
 const ATTEMPTS: u32 = 8;
@@ -44,7 +47,8 @@ pub(crate) struct NewScript {
     pub description: String,
     pub timeout_ms: Option<u64>,
     pub sandbox: Sandbox,
-    pub execute_access: ExecuteAccess,
+    /// The instance's default, if absent.
+    pub execute_access: Option<ExecuteAccess>,
 }
 
 /// What is to change of a script; absent is unchanged.
@@ -73,14 +77,6 @@ pub(crate) struct SourceDraft {
 pub(crate) fn revision(meta: &ScriptMeta) -> Revision {
     let ScriptMeta { id, name, kind, description, version, timeout_ms, sandbox, execute_access, .. } = meta;
     Revision::of(&(id, name, kind, description, version, timeout_ms, sandbox, execute_access))
-}
-
-fn audited(meta: &ScriptMeta) -> Value {
-    let ScriptMeta { name, kind, description, version, timeout_ms, sandbox, execute_access, .. } = meta;
-    json!({
-        "name": name, "kind": kind, "description": description, "version": version, "timeout_ms": timeout_ms,
-        "sandbox": sandbox, "execute_access": execute_access,
-    })
 }
 
 /// A script that the caller may see, with the access to its app.
@@ -128,7 +124,7 @@ impl ScriptPatch {
 }
 
 /// Whether the change touches what a check looks at.
-fn needs_check(old: &Script, new: &Script) -> bool {
+pub(crate) fn needs_check(old: &Script, new: &Script) -> bool {
     old.source != new.source
         || old.meta.name != new.meta.name
         || old.meta.kind != new.meta.kind
@@ -238,7 +234,7 @@ impl ScriptService {
         let NewScript { app_id, name, kind, source, description, timeout_ms, sandbox, execute_access } = new;
         let at = self.desk.clock.now();
         let blank = blank_meta(ScriptId::generate(at), app_id, name, kind, at);
-        let meta = ScriptMeta { description, timeout_ms, sandbox, execute_access, ..blank };
+        let meta = ScriptMeta { description, timeout_ms, sandbox, ..blank };
         let mut script = Script { meta, source };
         // Checked before the change begins, so that no other change waits for a compilation; again where somebody was
         // quicker meanwhile.
@@ -249,6 +245,10 @@ impl ScriptService {
             actor.access(&mut change, &AppRef::Id(app_id)).await?.require(Capability::ScriptWrite)?;
             if family.is_current(&mut change, script.meta.id, kind == ScriptKind::Module).await? {
                 admit_script(&mut change, app_id, &script.source).await?;
+                script.meta.execute_access = match execute_access {
+                    Some(access) => access,
+                    None => settings::find(&mut change).await?.execute_access,
+                };
                 insert_script(&mut change, &script, Some(&actor)).await?;
                 self.desk.publish(change, app_id, Part::Script(script.meta.id)).await?;
                 return Ok(script);
@@ -320,22 +320,14 @@ impl ScriptService {
         actor: &Actor,
         mut change: Change,
         old: &Script,
-        mut new: Script,
+        new: Script,
     ) -> Result<Script, ServiceError> {
-        let (id, app_id, at) = (new.meta.id, new.meta.app_id, change.at);
+        let (id, app_id) = (new.meta.id, new.meta.app_id);
         if old.meta.kind == ScriptKind::Endpoint && new.meta.kind == ScriptKind::Module {
             self.refuse_routes(&mut change, &old.meta).await?;
         }
-        if new.source != old.source {
-            admit_source(&mut change, app_id, &old.source, &new.source).await?;
-            let by = Some(actor.user.id);
-            let saved = scripts::update_source(&mut change, id, &new.source, &new.meta.imports, by, at).await?;
-            new.meta.version = saved.ok_or(ServiceError::NotFound("script"))?;
-        }
-        new.meta.updated_at = at;
-        scripts::update(&mut change, &new.meta).await?;
-        let event = Event::new("script.update", AuditObject::Script(id)).in_app(app_id);
-        change.record(event.before(audited(&old.meta)).after(audited(&new.meta))).await?;
+        admit_source(&mut change, app_id, &old.source, &new.source).await?;
+        let new = store(&mut change, actor, old, new).await?;
         self.desk.publish(change, app_id, Part::Script(id)).await?;
         Ok(new)
     }
@@ -373,9 +365,7 @@ impl ScriptService {
                 audited(&meta)
             }
         };
-        scripts::delete(&mut change, id).await?;
-        let event = Event::new("script.delete", AuditObject::Script(id)).in_app(app_id);
-        change.record(event.before(before)).await?;
+        delete_script(&mut change, app_id, id, before).await?;
         self.desk.publish(change, app_id, Part::Script(id)).await
     }
 }
@@ -400,33 +390,4 @@ fn refuse_importers(family: &Family, old: &Script, new: &Script) -> Result<(), S
         true => Err(ServiceError::ScriptInUse { routes: Vec::new(), importers }),
         false => Ok(()),
     }
-}
-
-/// A script of version 1 with everything optional left out.
-pub(crate) fn blank_meta(id: ScriptId, app_id: AppId, name: ScriptName, kind: ScriptKind, at: Timestamp) -> ScriptMeta {
-    ScriptMeta {
-        id,
-        app_id,
-        name,
-        kind,
-        description: String::new(),
-        version: 1,
-        imports: Vec::new(),
-        timeout_ms: None,
-        sandbox: Sandbox::default(),
-        execute_access: ExecuteAccess::Open,
-        created_at: at,
-        updated_at: at,
-    }
-}
-
-/// Stores a new script with its audit row.
-pub(crate) async fn insert_script(
-    change: &mut Change,
-    script: &Script,
-    by: Option<&Actor>,
-) -> Result<(), ServiceError> {
-    scripts::insert(change, script, by.map(|actor| actor.user.id)).await?;
-    let event = Event::new("script.create", AuditObject::Script(script.meta.id)).in_app(script.meta.app_id);
-    change.record(event.after(audited(&script.meta))).await
 }

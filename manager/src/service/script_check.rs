@@ -156,6 +156,16 @@ impl Checker {
         Ok(imports)
     }
 
+    /// Checks a source as one of those that are saved, and no other; the names that it imports.
+    pub(crate) async fn check_alone(
+        &self,
+        checked: &Script,
+        limits: Limits,
+        saved: &Arc<ModuleSources>,
+    ) -> Result<Vec<ScriptName>, ServiceError> {
+        self.check_one(checked, limits, saved).await.map_err(|error| refused(error, None))
+    }
+
     async fn check_importer(&self, importer: &Script, saved: &Arc<ModuleSources>) -> Result<(), ServiceError> {
         // A ceiling that was lowered since must not keep the module from being changed.
         let limits = self.limits.resolve(&importer.meta.sandbox, importer.meta.timeout_ms);

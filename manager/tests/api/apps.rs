@@ -45,7 +45,7 @@ async fn bad_apps_are_refused_by_field(store: &Store) {
     for (body, field) in fields {
         assert_eq!(owner.post("/apps", body.clone()).await.invalid_fields(), [field], "{body}");
     }
-    assert_eq!(owner.patch("/apps/default", json!({ "slug": "other" })).await.invalid_fields(), ["slug"]);
+    assert_eq!(owner.patch("/apps/default", json!({ "slug": "Other" })).await.invalid_fields(), ["slug"]);
     owner.post("/apps", json!({ "slug": "default", "name": "x" })).await.problem(409, "slug_taken");
     assert_eq!(owner.get("/apps").await.is(200)["items"].as_array().unwrap().len(), 1);
 }

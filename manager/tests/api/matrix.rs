@@ -59,9 +59,13 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("delete_certificate", "yfffffu", Needs::Scope(S::InstanceWrite)),
     ("list_apps", "yyyyyyu", Needs::Scope(S::AppsRead)),
     ("create_app", "yyffffu", Needs::Scope(S::AppsWrite)),
+    ("check_slug", "yyffffu", Needs::Scope(S::AppsWrite)),
     ("get_app", "yyyyynu", Needs::Scope(S::AppsRead)),
     ("update_app", "yfyffnu", Needs::Scope(S::AppsWrite)),
     ("delete_app", "yfyffnu", Needs::Scope(S::AppsWrite)),
+    ("export_app", "yyyyynu", Needs::Scope(S::ScriptsRead)),
+    ("deploy_app", "yyyyfnu", Needs::Scope(S::ScriptsWrite)),
+    ("import_app", "yyffffu", Needs::Scope(S::AppsWrite)),
     ("list_members", "yfyffnu", Needs::Scope(S::MembersWrite)),
     ("add_member", "yfyffnu", Needs::Scope(S::MembersWrite)),
     ("update_member", "yfyffnu", Needs::Scope(S::MembersWrite)),
@@ -90,6 +94,12 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("match_request", "yyyyyyu", Nothing),
     ("list_executions_of_script", "yyyyynu", Needs::Scope(S::LogsRead)),
     ("list_executions_of_app", "yyyyynu", Needs::Scope(S::LogsRead)),
+    ("watch_executions", "yyyyynu", Needs::Scope(S::LogsRead)),
+    ("app_stats", "yyyyynu", Needs::Scope(S::LogsRead)),
+    ("get_settings", "yyffffu", Needs::Scope(S::InstanceRead)),
+    ("update_settings", "yfffffu", Needs::Scope(S::InstanceWrite)),
+    ("get_limits", "yyyyyyu", Nothing),
+    ("instance_stats", "yyffffu", Needs::Scope(S::InstanceRead)),
 ];
 
 /// Each call of the document: its method, and its path below the API's root.
@@ -219,6 +229,7 @@ impl Stage {
             "GET" => client.get(&path).await,
             "DELETE" => client.delete(&path).await,
             "POST" => client.post(&path, self.body(operation, target)).await,
+            "PUT" => client.send_json("PUT", &path, self.body(operation, target).to_string()).await,
             _ => client.patch(&path, self.body(operation, target)).await,
         }
     }
@@ -236,7 +247,15 @@ impl Stage {
             "create_api_key" => json!({ "name": "ci", "scopes": ["apps:read"] }),
             "upload_certificate" => uploadable(&target.slug),
             "preflight_certificate" => json!({ "name": format!("{}.example.com", target.slug) }),
+            "deploy_app" => {
+                let route = json!({ "host_kind": "any", "path_kind": "exact", "path": "/", "method": "GET" });
+                let page = json!({ "name": "page", "kind": "endpoint", "source": "1", "routes": [route] });
+                json!({ "format": 1, "scripts": [page] })
+            }
+            "import_app" => json!({ "format": 1, "app": { "slug": unused, "name": "New" }, "scripts": [] }),
+            "update_settings" => json!({ "execute_access": "restricted" }),
             "create_app" => json!({ "slug": unused, "name": "New" }),
+            "check_slug" => json!({ "slug": unused }),
             "update_app" => json!({ "name": "New" }),
             "add_member" => json!({ "username": "joiner", "role": "viewer" }),
             "update_member" => json!({ "role": "editor" }),
@@ -348,7 +367,8 @@ async fn each_key_gets_what_its_scopes_and_its_app_say(store: &Store) {
 }
 
 /// Calls that ask, though by POST.
-const ASKING: [&str; 5] = ["check_script", "check_route", "match_request", "invoke_script", "preflight_certificate"];
+const ASKING: [&str; 6] =
+    ["check_slug", "check_script", "check_route", "match_request", "invoke_script", "preflight_certificate"];
 
 #[test]
 fn where_the_store_cannot_be_written_each_change_is_503_and_each_question_is_answered() {
@@ -375,7 +395,7 @@ fn where_the_store_cannot_be_written_each_change_is_503_and_each_question_is_ans
             let answer = stage.make_with(operation, &caller, &path, &target).await;
             match is_change {
                 true => drop(answer.problem(503, "store_unavailable")),
-                false => drop(answer.is(200)),
+                false => assert_eq!(answer.status, 200, "{operation}: {}", answer.text()),
             }
         }
     });

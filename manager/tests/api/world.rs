@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use picloud_executor::{Completion, Executor, ExecutorConfig, Invocation};
 use picloud_manager::certificate_store::Certificates;
@@ -247,6 +247,12 @@ impl Client {
         self.send(self.request("GET", path).body(Body::empty()).unwrap()).await
     }
 
+    /// GET without reading the answer's body, which may never end.
+    pub async fn open(&self, path: &str) -> Response<Body> {
+        let request = self.request("GET", path).body(Body::empty()).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
     pub async fn delete(&self, path: &str) -> Answer {
         self.send(self.request("DELETE", path).body(Body::empty()).unwrap()).await
     }
@@ -278,8 +284,12 @@ impl Client {
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
+        let (parts, mut body) = response.into_parts();
+        let bytes = match parts.headers.get(CONTENT_TYPE).is_some_and(|media_type| media_type == "text/event-stream") {
+            // Of what never ends by itself, the beginning.
+            true => body.frame().await.unwrap().unwrap().into_data().unwrap(),
+            false => body.collect().await.unwrap().to_bytes(),
+        };
         // Things made one after the other are listed so: ids sort by the millisecond.
         self.clock.advance(Duration::from_millis(1));
         let answer = Answer { status: parts.status, headers: parts.headers, bytes };

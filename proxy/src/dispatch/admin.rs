@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
+use picloud_shared::app::MAX_DOCUMENT_BYTES;
 use picloud_shared::path_pattern::RequestPath;
 use picloud_shared::request::AdminPeer;
 use picloud_shared::version;
@@ -43,6 +44,8 @@ enum Resource {
     Version,
     Execute(Box<str>),
     Manager,
+    /// The manager as well, which takes whole apps here.
+    ManagerDocument,
     OtherApiVersion,
 }
 
@@ -77,7 +80,7 @@ struct Readiness {
 
 /// What an admin path names, compared decoded, as routes are.
 fn resource(path: &RequestPath<'_>) -> Resource {
-    let mut segments = [""; 5];
+    let mut segments = [""; 7];
     let mut count = 0;
     for (place, segment) in segments.iter_mut().zip(path.segments()) {
         *place = segment;
@@ -88,6 +91,9 @@ fn resource(path: &RequestPath<'_>) -> Resource {
         ["readyz"] => Resource::Readiness,
         ["version"] => Resource::Version,
         ["api", "v1", "execute", id] => Resource::Execute(id.into()),
+        ["api", "v1", "admin", "apps:import"] | ["api", "v1", "admin", "apps", _, "deployment"] => {
+            Resource::ManagerDocument
+        }
         ["api", "v1", ..] | ["admin", ..] => Resource::Manager,
         _ => Resource::OtherApiVersion,
     }
@@ -134,13 +140,15 @@ impl Gateway {
             Resource::Version => Some(read_only(&head.method, || json(self.parts.version_document.clone()))),
             Resource::OtherApiVersion => Some(other_api_version()),
             Resource::Execute(id) => Some(self.execute_by_id(&id, place, head, exchange).await),
-            Resource::Manager => {
+            resource @ (Resource::Manager | Resource::ManagerDocument) => {
+                let is_document = resource == Resource::ManagerDocument;
+                let most = if is_document { MAX_DOCUMENT_BYTES } else { 0 };
                 let request = AdminRequest {
                     method: head.method,
                     path_and_query: place.path_and_query,
                     headers: head.headers,
                     peer: place.peer,
-                    body_limit: self.parts.body_limit,
+                    body_limit: self.parts.body_limit.max(most),
                 };
                 forward(&self.parts.control, request, exchange).await
             }

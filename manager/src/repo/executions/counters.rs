@@ -30,7 +30,46 @@ pub struct Counter {
 
 from_row!(Counter { app_id, script_id, minute, outcome, count, duration_us_sum });
 
+/// Of what to add counters up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CountersOf {
+    /// Of everything.
+    All,
+    /// Of one app, or of one script of it.
+    App(AppId, Option<ScriptId>),
+}
+
+/// Executions of one outcome from one moment to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CounterSum {
+    /// From when.
+    pub at: Timestamp,
+    /// How they ended.
+    pub outcome: Outcome,
+    /// How many.
+    pub count: u64,
+    /// The sum of their durations in microseconds.
+    pub duration_us_sum: u64,
+}
+
+from_row!(CounterSum { at, outcome, count, duration_us_sum });
+
+macro_rules! sum {
+    ($of:literal) => {
+        concat!(
+            "SELECT minute - minute % $3 AS at, outcome, CAST(SUM(count) AS BIGINT) AS count, \
+             CAST(SUM(duration_us_sum) AS BIGINT) AS duration_us_sum FROM execution_counters \
+             WHERE minute >= $1 AND minute < $2",
+            $of,
+            " GROUP BY minute - minute % $3, outcome ORDER BY 1"
+        )
+    };
+}
+
 statements! {
+    SUM = sum!("");
+    SUM_OF_APP = sum!(" AND app_id = $4");
+    SUM_OF_SCRIPT = sum!(" AND app_id = $4 AND script_id = $5");
     ADD_COUNTER = "INSERT INTO execution_counters (app_id, script_id, minute, outcome, count, duration_us_sum) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (app_id, script_id, minute, outcome) DO UPDATE \
         SET count = execution_counters.count + excluded.count, \
@@ -85,6 +124,34 @@ async fn add_counters_postgres(db: &mut PgConnection, counters: &[&Counter]) -> 
         .bind(column(counters, |counter| integer(counter.duration_us_sum)));
     query.execute(db).await?;
     Ok(())
+}
+
+/// Adds the counters of the minutes from `since` to before `until` up, in steps of so many milliseconds, in order of time.
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn sum(
+    conn: &mut Conn,
+    of: CountersOf,
+    since: Timestamp,
+    until: Timestamp,
+    step_ms: i64,
+) -> Result<Vec<CounterSum>, RepoError> {
+    let statement = match of {
+        CountersOf::All => SUM,
+        CountersOf::App(_, None) => SUM_OF_APP,
+        CountersOf::App(_, Some(_)) => SUM_OF_SCRIPT,
+    };
+    on_db!(conn, db => {
+        let query = sqlx::query_as(statement.on(db)).bind(since.as_millis()).bind(until.as_millis()).bind(step_ms);
+        Ok(match of {
+            CountersOf::All => query.fetch_all(db).await?,
+            CountersOf::App(app, None) => query.bind(app.as_uuid()).fetch_all(db).await?,
+            CountersOf::App(app, Some(script)) => {
+                query.bind(app.as_uuid()).bind(script.as_uuid()).fetch_all(db).await?
+            }
+        })
+    })
 }
 
 /// The app's counters from that minute on, in order of time.

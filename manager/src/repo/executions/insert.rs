@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::repo::RepoError;
 use crate::repo::column::integer;
-use crate::repo::executions::columns;
+use crate::repo::executions::{Execution, columns};
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
@@ -58,6 +58,32 @@ impl NewExecution {
     pub fn bytes(&self) -> u64 {
         let documents = [Some(&self.request), self.response.as_ref(), self.error.as_ref(), Some(&self.logs)];
         ROW_BYTES + documents.into_iter().flatten().map(|text| text.len() as u64).sum::<u64>()
+    }
+}
+
+impl From<&NewExecution> for Execution {
+    /// The row as it would be read.
+    fn from(row: &NewExecution) -> Self {
+        // What was written as JSON can be read as JSON.
+        fn read<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+            serde_json::from_str(text).ok()
+        }
+        Self {
+            id: row.id,
+            app_id: row.app_id,
+            script_id: row.script_id,
+            version: row.version,
+            origin: row.origin,
+            started_at: row.started_at,
+            duration: row.duration,
+            outcome: row.outcome,
+            status: row.status,
+            sample_weight: row.sample_weight,
+            request: read(&row.request).unwrap_or_default(),
+            response: row.response.as_deref().and_then(read),
+            error: row.error.as_deref().and_then(read),
+            logs: read(&row.logs).unwrap_or_default(),
+        }
     }
 }
 

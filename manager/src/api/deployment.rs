@@ -1,0 +1,405 @@
+//! Whole apps: `apps/{app}/export`, `apps/{app}/deployment` and `apps:import`.
+
+use axum::Json;
+use axum::extract::State as Held;
+use axum::response::IntoResponse;
+use http::StatusCode;
+use http::header::{CONTENT_DISPOSITION, HeaderValue};
+use picloud_shared::app::{HstsMaxAge, MAX_DOCUMENT_BYTES};
+use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::execution::RedactedHeaders;
+use picloud_shared::name::{AppName, AppSlug, ScriptName};
+use picloud_shared::path_pattern::PathKind;
+use picloud_shared::route::{Route, RouteMethod, RoutePattern};
+use picloud_shared::script::{ExecuteAccess, ScriptKind, ScriptSource};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::ApiState;
+use crate::api::app::AppView;
+use crate::api::extract::{Caller, LongBody, Object, Path, Query, app_ref};
+use crate::api::openapi::problems;
+use crate::api::precondition::{IfMatch, etag};
+use crate::api::problem::{ApiError, FieldError};
+use crate::api::route_body::{HostKind, PatternBody, host_text};
+use crate::api::schema;
+use crate::api::script_body::{Description, SandboxView};
+use crate::service::app::{AppPatch, NewApp};
+use crate::service::deployment::plan::{State, Step, Wanted, WantedScript};
+use crate::service::deployment::revision;
+
+pub(crate) fn operations() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default().routes(routes!(export_app)).routes(routes!(deploy_app)).routes(routes!(import_app))
+}
+
+/// The form of documents that this version writes and reads.
+const FORMAT: u32 = 1;
+
+/// An app as one document.
+#[derive(Serialize, ToSchema)]
+struct AppDocument {
+    /// 1.
+    format: u32,
+    app: SettingsDocument,
+    /// The claims, as they are written.
+    domains: Vec<String>,
+    scripts: Vec<ScriptDocument>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct SettingsDocument {
+    slug: String,
+    name: String,
+    redacted_headers: Vec<String>,
+    record_bodies: bool,
+    #[schema(value_type = Option<u32>)]
+    hsts_max_age_s: Option<HstsMaxAge>,
+}
+
+/// A script with its routes.
+#[derive(Serialize, ToSchema)]
+struct ScriptDocument {
+    name: String,
+    #[schema(value_type = schema::ScriptKind)]
+    kind: ScriptKind,
+    description: String,
+    timeout_ms: Option<u64>,
+    sandbox: SandboxView,
+    #[schema(value_type = schema::ExecuteAccess)]
+    execute_access: ExecuteAccess,
+    routes: Vec<RouteDocument>,
+    source: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct RouteDocument {
+    #[schema(value_type = schema::HostKind)]
+    host_kind: HostKind,
+    host: Option<String>,
+    #[schema(value_type = schema::PathKind)]
+    path_kind: PathKind,
+    path: String,
+    #[schema(value_type = schema::RouteMethod)]
+    method: RouteMethod,
+}
+
+impl From<&RoutePattern> for RouteDocument {
+    fn from(RoutePattern { host, path, method }: &RoutePattern) -> Self {
+        Self {
+            host_kind: HostKind::of(host),
+            host: host_text(host),
+            path_kind: path.kind(),
+            path: path.as_str().to_owned(),
+            method: *method,
+        }
+    }
+}
+
+impl From<State> for AppDocument {
+    fn from(State { app, domains, scripts, routes, .. }: State) -> Self {
+        let scripts = scripts.into_iter().map(|script| {
+            let routes = routes.iter().filter(|route| route.script_id == script.meta.id);
+            ScriptDocument {
+                routes: routes.map(|route| RouteDocument::from(&route.pattern)).collect(),
+                name: script.meta.name.to_string(),
+                kind: script.meta.kind,
+                description: script.meta.description,
+                timeout_ms: script.meta.timeout_ms,
+                sandbox: script.meta.sandbox.into(),
+                execute_access: script.meta.execute_access,
+                source: script.source.into(),
+            }
+        });
+        Self {
+            format: FORMAT,
+            app: SettingsDocument {
+                slug: app.slug.to_string(),
+                name: app.name.to_string(),
+                redacted_headers: app.redacted_headers.into(),
+                record_bodies: app.record_bodies,
+                hsts_max_age_s: app.hsts_max_age_s,
+            },
+            domains: domains.into_iter().map(|domain| domain.pattern.to_string()).collect(),
+            scripts: scripts.collect(),
+        }
+    }
+}
+
+/// An app as it is to be, in the form that an export has.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct WantedApp {
+    /// 1.
+    #[schema(minimum = 1, maximum = 1)]
+    format: u32,
+    /// Settings; what is absent stays.
+    #[serde(default)]
+    #[schema(value_type = Option<WantedSettings>)]
+    app: Object<WantedSettings>,
+    /// All claims; absent, they stay as they are.
+    domains: Option<Vec<String>>,
+    /// All scripts, each with all of its routes.
+    #[schema(value_type = Vec<WantedScriptBody>)]
+    scripts: Vec<Object<WantedScriptBody>>,
+}
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct WantedSettings {
+    /// What an import calls the app; a deployment takes no notice of it.
+    #[schema(value_type = Option<String>)]
+    slug: Option<AppSlug>,
+    #[schema(value_type = Option<String>)]
+    name: Option<AppName>,
+    #[schema(value_type = Option<Vec<String>>)]
+    redacted_headers: Option<RedactedHeaders>,
+    record_bodies: Option<bool>,
+    #[schema(value_type = Option<u32>, maximum = 63_072_000)]
+    hsts_max_age_s: Option<HstsMaxAge>,
+}
+
+/// A script as it is to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct WantedScriptBody {
+    #[schema(value_type = String, min_length = 1, max_length = 63)]
+    name: ScriptName,
+    #[schema(value_type = schema::ScriptKind)]
+    kind: ScriptKind,
+    /// Rhai source of at most 128 KiB.
+    #[schema(value_type = String)]
+    source: ScriptSource,
+    #[schema(value_type = Option<String>, max_length = 2000)]
+    description: Option<Description>,
+    timeout_ms: Option<u64>,
+    #[schema(value_type = Option<SandboxView>)]
+    sandbox: Option<Object<SandboxView>>,
+    /// Absent, a script keeps what it has, and a new one has the instance's default.
+    #[schema(value_type = Option<schema::ExecuteAccess>)]
+    execute_access: Option<ExecuteAccess>,
+    #[serde(default)]
+    #[schema(value_type = Vec<PatternBody>, required = false)]
+    routes: Vec<Object<PatternBody>>,
+}
+
+/// What can be wrong with a document beyond its form.
+fn parse(wanted: WantedApp, errors: &mut Vec<FieldError>) -> (WantedSettings, Wanted) {
+    let WantedApp { format, app: Object(settings), domains, scripts } = wanted;
+    if format != FORMAT {
+        errors.push(FieldError::new("format", "this version reads format 1"));
+    }
+    let domains = domains.map(|domains| {
+        let parsed = domains.iter().enumerate().filter_map(|(place, text)| {
+            let parsed = text.parse::<DomainPattern>();
+            parsed.map_err(|error| errors.push(FieldError::new(&format!("domains[{place}]"), error))).ok()
+        });
+        parsed.collect()
+    });
+    let scripts = scripts.into_iter().enumerate().map(|(place, Object(script))| {
+        let routes = script.routes.iter().enumerate().filter_map(|(route, Object(body))| {
+            let parsed = body.parse().map_err(|wrong| {
+                let field = |name: &str| format!("scripts[{place}].routes[{route}].{name}");
+                errors.extend(wrong.into_iter().map(|wrong| FieldError::new(&field(&wrong.field), wrong.detail)));
+            });
+            parsed.ok()
+        });
+        WantedScript {
+            routes: routes.collect(),
+            name: script.name,
+            kind: script.kind,
+            source: script.source,
+            description: script.description.map(String::from).unwrap_or_default(),
+            timeout_ms: script.timeout_ms,
+            sandbox: script.sandbox.unwrap_or_default().0.into(),
+            execute_access: script.execute_access,
+        }
+    });
+    let scripts = scripts.collect();
+    (settings, Wanted { settings: AppPatch::default(), domains, scripts })
+}
+
+/// What is done to a thing.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Action {
+    Create,
+    Update,
+    Delete,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum ThingKind {
+    App,
+    Domain,
+    Script,
+    Route,
+}
+
+/// One thing that a deployment changed, or would change.
+#[derive(Serialize, ToSchema)]
+struct ChangeView {
+    action: Action,
+    kind: ThingKind,
+    /// A script's name, a route's method and path, a domain, or an app's slug; the id of what cannot be read.
+    name: String,
+}
+
+impl From<&Step> for ChangeView {
+    fn from(step: &Step) -> Self {
+        let of_route = |route: &Route| {
+            let RoutePattern { host, path, method } = &route.pattern;
+            format!("{method} {}{path}", host.shape_key())
+        };
+        let (action, kind, name) = match step {
+            Step::ForgetRoute(id) => (Action::Delete, ThingKind::Route, id.to_string()),
+            Step::ForgetScript(id) => (Action::Delete, ThingKind::Script, id.to_string()),
+            Step::DeleteRoute(route) => (Action::Delete, ThingKind::Route, of_route(route)),
+            Step::DeleteScript(script) => (Action::Delete, ThingKind::Script, script.meta.name.to_string()),
+            Step::ReleaseDomain(domain) => (Action::Delete, ThingKind::Domain, domain.pattern.to_string()),
+            Step::UpdateApp { new, .. } => (Action::Update, ThingKind::App, new.slug.to_string()),
+            Step::ClaimDomain(pattern) => (Action::Create, ThingKind::Domain, pattern.to_string()),
+            Step::CreateScript { script, .. } => (Action::Create, ThingKind::Script, script.meta.name.to_string()),
+            Step::UpdateScript { new, .. } => (Action::Update, ThingKind::Script, new.meta.name.to_string()),
+            Step::UpdateRoute { new, .. } => (Action::Update, ThingKind::Route, of_route(new)),
+            Step::CreateRoute(route) => (Action::Create, ThingKind::Route, of_route(route)),
+        };
+        Self { action, kind, name }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+struct DeploymentView {
+    /// Whether the changes are made; not so in a trial, and where there are none.
+    applied: bool,
+    changes: Vec<ChangeView>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DeployQuery {
+    /// Tell what would change, and change nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ImportQuery {
+    /// The new app's slug, in place of the document's.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    slug: Option<AppSlug>,
+    /// Whether a former slug of another app may be taken, which ends its redirect.
+    #[serde(default)]
+    takeover: bool,
+    /// Claim none of the document's domains.
+    #[serde(default)]
+    without_domains: bool,
+}
+
+problems! {
+    ExportProblems { "404": "`not_found`" }
+    DeployProblems {
+        "404": "`not_found`",
+        "409": "`domain_claimed`, `host_reserved`, `route_conflict`, `script_name_taken`",
+        "412": "`precondition_failed`",
+        "422": "`invalid` (with the place of each error in the document), `public_suffix`, `app_limit_reached`",
+    }
+    ImportProblems {
+        "409": "`slug_taken`, `slug_historical`, `domain_claimed`, `host_reserved`",
+        "422": "`invalid` (with the place of each error in the document), `public_suffix`, `app_limit_reached`",
+    }
+}
+
+/// Export an app.
+///
+/// As one document, which `deployment` and `apps:import` take.
+#[utoipa::path(get, path = "/apps/{app}/export", tag = "apps",
+    params(("app" = String, Path, description = "The app's id or slug.")),
+    responses((status = 200, description = "The app.", body = AppDocument,
+        headers(
+            ("etag" = String, description = "What `If-Match` of a deployment takes."),
+            ("content-disposition" = String, description = "A name for the file."),
+        )), ExportProblems))]
+async fn export_app(
+    Held(state): Held<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    let found = state.services.deployments.export(&actor, &app_ref(&app)?).await?;
+    let file = format!("attachment; filename=\"{}.json\"", found.app.slug);
+    let file = HeaderValue::from_str(&file).expect("a slug is visible ASCII without quotation marks");
+    Ok((etag(&revision(&found)), [(CONTENT_DISPOSITION, file)], Json(AppDocument::from(found))))
+}
+
+/// Make an app what it is to be.
+///
+/// All scripts, routes and, where told, domains are as in the document then: what it does not tell is deleted. Scripts keep
+/// their ids and versions by their names. All of it is live with the next request, or nothing has changed.
+#[utoipa::path(put, path = "/apps/{app}/deployment", tag = "apps", request_body = WantedApp,
+    params(("app" = String, Path, description = "The app's id or slug."), DeployQuery, IfMatch),
+    responses((status = 200, description = "What was changed, or would be.", body = DeploymentView,
+        headers(("etag" = String, description = "What `If-Match` of a deployment takes."))), DeployProblems))]
+async fn deploy_app(
+    Held(state): Held<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+    Query(DeployQuery { dry_run }): Query<DeployQuery>,
+    IfMatch(precondition): IfMatch,
+    LongBody(body): LongBody<WantedApp, MAX_DOCUMENT_BYTES>,
+) -> Result<impl IntoResponse, ApiError> {
+    let mut errors = Vec::new();
+    let (WantedSettings { name, redacted_headers, record_bodies, hsts_max_age_s, .. }, mut wanted) =
+        parse(body, &mut errors);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(errors));
+    }
+    wanted.settings = AppPatch { name, redacted_headers, record_bodies, hsts_max_age_s, ..AppPatch::default() };
+    let (services, app) = (&state.services, app_ref(&app)?);
+    let done = services.deployments.deploy(&actor, &app, &wanted, dry_run, &precondition, &services.domains).await?;
+    let changes: Vec<_> = done.steps.iter().map(ChangeView::from).collect();
+    let view = DeploymentView { applied: !dry_run && !changes.is_empty(), changes };
+    Ok((etag(&revision(&done.state)), Json(view)))
+}
+
+/// Import an app.
+///
+/// Makes a new one out of an exported document. Whoever imports it is its app_admin.
+#[utoipa::path(post, path = "/apps:import", tag = "apps", request_body = WantedApp, params(ImportQuery),
+    responses((status = 201, description = "The app.", body = AppView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), ImportProblems))]
+async fn import_app(
+    Held(state): Held<ApiState>,
+    Caller(actor): Caller,
+    Query(ImportQuery { slug, takeover, without_domains }): Query<ImportQuery>,
+    LongBody(body): LongBody<WantedApp, MAX_DOCUMENT_BYTES>,
+) -> Result<impl IntoResponse, ApiError> {
+    let mut errors = Vec::new();
+    let (settings, mut wanted) = parse(body, &mut errors);
+    if without_domains {
+        wanted.domains = None;
+        errors.retain(|error| !error.field.starts_with("domains["));
+    }
+    let WantedSettings { slug: told, name, redacted_headers, record_bodies, hsts_max_age_s } = settings;
+    let slug = slug.or(told);
+    if slug.is_none() {
+        errors.push(FieldError::new("app.slug", "a new app needs a slug"));
+    }
+    if name.is_none() {
+        errors.push(FieldError::new("app.name", "a new app needs a name"));
+    }
+    let (Some(slug), Some(name), true) = (slug, name, errors.is_empty()) else {
+        return Err(ApiError::invalid(errors));
+    };
+    wanted.settings = AppPatch { redacted_headers, record_bodies, hsts_max_age_s, ..AppPatch::default() };
+    let services = &state.services;
+    let new = NewApp { slug, name, takeover };
+    let access = services.deployments.import(&actor, new, &wanted, &services.domains).await?;
+    let tag = etag(&crate::service::app::revision(&access.app));
+    Ok((StatusCode::CREATED, tag, Json(AppView::from(access))))
+}

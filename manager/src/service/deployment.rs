@@ -1,0 +1,341 @@
+//! Whole apps at once: told as they are, made as they are to be, or made anew from what was told. All of a deployment is live
+//! with the next request, or nothing has changed.
+
+pub(crate) mod plan;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use picloud_executor::ModuleSources;
+use picloud_shared::clock::Timestamp;
+use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::id::{AppId, RouteId, ScriptId};
+use picloud_shared::name::ScriptName;
+use picloud_shared::routing::Spread;
+use picloud_shared::script::ScriptKind;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::repo::config::Part;
+use crate::repo::scripts::Script;
+use crate::repo::{RepoError, domains, routes, scripts, settings};
+use crate::service::app::{self, NewApp};
+use crate::service::app_limit::AppLimit;
+use crate::service::authorize::{Access, Actor, AppRef, Capability};
+use crate::service::change::{Change, Desk};
+use crate::service::domain::{self, DomainService};
+use crate::service::error::{InvalidField, ServiceError};
+use crate::service::revision::{Precondition, Revision};
+use crate::service::route::{self, insert_route, is_claimed};
+use crate::service::script::{self, insert_script};
+use crate::service::script_check::Checker;
+use crate::store::Conn;
+use plan::{SameRoute, State, Step, Unreadable, Wanted, steps};
+
+/// How often a deployment is planned anew because others changed the app meanwhile.
+const ATTEMPTS: u32 = 4;
+/// Errors that are told of one deployment.
+const MOST_ERRORS: usize = 20;
+/// Deployments that are under way at once: each holds an app twice, as it is and as it is to be.
+const AT_ONCE: usize = 2;
+
+pub(crate) struct DeploymentService {
+    desk: Desk,
+    checker: Checker,
+    places: Semaphore,
+}
+
+/// What a deployment did, or would do.
+pub(crate) struct Deployed {
+    pub steps: Vec<Step>,
+    pub state: State,
+}
+
+pub(crate) fn revision(state: &State) -> Revision {
+    let scripts: Vec<_> =
+        state.scripts.iter().map(|script| script::revision(&script.meta).as_str().to_owned()).collect();
+    let routes: Vec<_> = state.routes.iter().map(|route| route::revision(route).as_str().to_owned()).collect();
+    let domains: Vec<_> = state.domains.iter().map(|domain| domain.pattern.to_string()).collect();
+    Revision::of(&(app::revision(&state.app).as_str(), scripts, routes, domains))
+}
+
+impl DeploymentService {
+    pub(crate) fn new(desk: Desk, checker: Checker) -> Self {
+        Self { desk, checker, places: Semaphore::new(AT_ONCE) }
+    }
+
+    /// An app with all that it is made of.
+    pub(crate) async fn export(&self, actor: &Actor, app: &AppRef) -> Result<State, ServiceError> {
+        let mut read = self.desk.store.begin_read().await?;
+        let access = actor.access(&mut read, app).await?;
+        access.require(Capability::ScriptRead)?;
+        load(&mut read, &access).await
+    }
+
+    /// Makes an app what it is to be. A trial tells the steps and does none.
+    pub(crate) async fn deploy(
+        &self,
+        actor: &Actor,
+        app: &AppRef,
+        wanted: &Wanted,
+        is_trial: bool,
+        precondition: &Precondition,
+        domains: &DomainService,
+    ) -> Result<Deployed, ServiceError> {
+        let _place = self.places.try_acquire().map_err(|_| ServiceError::CheckingBusy)?;
+        for _ in 0..ATTEMPTS {
+            let mut read = self.desk.store.begin_read().await?;
+            let access = actor.access(&mut read, app).await?;
+            access.require(Capability::ScriptWrite)?;
+            let state = load(&mut read, &access).await?;
+            drop(read);
+            precondition.check(&revision(&state))?;
+            let mut steps = self.plan(&state, wanted, self.desk.clock.now())?;
+            authorize(&access, &steps)?;
+            self.check(&state, wanted, &mut steps).await?;
+            if is_trial || steps.is_empty() {
+                return Ok(Deployed { steps, state });
+            }
+            let (mut change, actor) = self.desk.begin(actor).await?;
+            let access = actor.access(&mut change, &AppRef::Id(state.app.id)).await?;
+            authorize(&access, &steps)?;
+            if load(&mut change, &access).await? != state {
+                continue;
+            }
+            apply(&mut change, &actor, &access, &steps, domains).await?;
+            let access = actor.access(&mut change, &AppRef::Id(state.app.id)).await?;
+            let state = load(&mut change, &access).await?;
+            self.desk.publish(change, state.app.id, Part::App).await?;
+            return Ok(Deployed { steps, state });
+        }
+        Err(ServiceError::Overtaken)
+    }
+
+    /// Makes a new app out of what another was told to be.
+    pub(crate) async fn import(
+        &self,
+        actor: &Actor,
+        new: NewApp,
+        wanted: &Wanted,
+        domains: &DomainService,
+    ) -> Result<Access, ServiceError> {
+        let _place = self.places.try_acquire().map_err(|_| ServiceError::CheckingBusy)?;
+        actor.require(Capability::AppCreate)?;
+        // Checked against an app that is not there yet, so that nobody waits for a compilation.
+        let at = self.desk.clock.now();
+        let empty = State {
+            app: app::blank(AppId::generate(at), new.slug.clone(), new.name.clone(), at),
+            domains: Vec::new(),
+            scripts: Vec::new(),
+            routes: Vec::new(),
+            execute_access: settings::find(&mut self.desk.store.read().await?).await?.execute_access,
+            unreadable: Unreadable::default(),
+        };
+        let mut steps = self.plan(&empty, wanted, at)?;
+        self.check(&empty, wanted, &mut steps).await?;
+        let (mut change, actor) = self.desk.begin(actor).await?;
+        actor.require(Capability::AppCreate)?;
+        let access = app::found(&mut change, &actor, new, empty.app.id).await?;
+        authorize(&access, &steps)?;
+        apply(&mut change, &actor, &access, &steps, domains).await?;
+        let access = actor.access(&mut change, &AppRef::Id(empty.app.id)).await?;
+        self.desk.publish(change, empty.app.id, Part::App).await?;
+        Ok(access)
+    }
+
+    /// The steps, once all that can be told without compiling is as it should be.
+    fn plan(&self, state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec<Step>, ServiceError> {
+        let mut errors = Errors::default();
+        refuse_excess(wanted)?;
+        let mut names = HashSet::new();
+        let claims: Vec<DomainPattern> = match &wanted.domains {
+            Some(domains) => domains.clone(),
+            None => state.domains.iter().map(|domain| domain.pattern.clone()).collect(),
+        };
+        let mut spread = Spread::default();
+        for (place, script) in wanted.scripts.iter().enumerate() {
+            if !names.insert(&script.name) {
+                errors.add(format!("scripts[{place}].name"), "another script has this name");
+            }
+            if let Err(ServiceError::LimitOverCeiling(limit)) = self.checker.limits(&script.sandbox, script.timeout_ms)
+            {
+                let knob = if limit.limit == "timeout_ms" {
+                    "timeout_ms".to_owned()
+                } else {
+                    format!("sandbox.{}", limit.limit)
+                };
+                errors.add(format!("scripts[{place}].{knob}"), limit);
+            }
+            if script.kind == ScriptKind::Module && !script.routes.is_empty() {
+                errors.add(format!("scripts[{place}].routes"), "a module cannot answer requests");
+            }
+            for (route, pattern) in script.routes.iter().enumerate() {
+                let field = |name: &str| format!("scripts[{place}].routes[{route}].{name}");
+                if !is_claimed(pattern, &claims) {
+                    errors.add(field("host"), "it lies in no domain of the app");
+                }
+                if !spread.admit(&pattern.path.param_shape()) {
+                    errors.add(
+                        field("path"),
+                        "the app's routes would have their parameters in too many different places",
+                    );
+                }
+            }
+        }
+        errors.refuse()?;
+        steps(state, wanted, at).map_err(|SameRoute { script, route }| {
+            let field = format!("scripts[{script}].routes[{route}].path");
+            ServiceError::Invalid(vec![InvalidField {
+                field,
+                detail: "another route takes the same requests".to_owned(),
+            }])
+        })
+    }
+
+    /// Compiles each script that changes or reaches one that does, and notes what the changed ones import.
+    async fn check(&self, state: &State, wanted: &Wanted, steps: &mut [Step]) -> Result<(), ServiceError> {
+        let saved = wanted.scripts.iter().map(|script| (script.name.clone(), (script.kind, script.source.clone())));
+        let saved: Arc<ModuleSources> = Arc::new(saved.collect());
+        let changed: HashSet<ScriptName> = steps.iter().filter_map(Step::changes_program_of).cloned().collect();
+        let unchanged: Vec<&Script> =
+            state.scripts.iter().filter(|script| !changed.contains(&script.meta.name)).collect();
+        let mut errors = Errors::default();
+        let mut imports: HashMap<ScriptName, Vec<ScriptName>> = HashMap::new();
+        for (place, script) in wanted.scripts.iter().enumerate() {
+            if !changed.contains(&script.name) && !reaches(&script.name, &unchanged, &changed) {
+                continue;
+            }
+            let limits = self.checker.limits(&script.sandbox, script.timeout_ms)?;
+            let draft = script.as_new(state.app.id, state.execute_access, self.desk.clock.now());
+            match self.checker.check_alone(&draft, limits, &saved).await {
+                Ok(found) => drop(imports.insert(script.name.clone(), found)),
+                Err(ServiceError::InvalidSource(problem)) => {
+                    let line = problem.error.line.map(|line| format!("line {line}: ")).unwrap_or_default();
+                    errors.add(format!("scripts[{place}].source"), format!("{line}{}", problem.error.message));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        errors.refuse()?;
+        for step in steps {
+            if let Step::CreateScript { script, .. } | Step::UpdateScript { new: script, .. } = step
+                && let Some(found) = imports.remove(&script.meta.name)
+            {
+                script.meta.imports = found;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether an unchanged script imports a changed one, itself or through others.
+fn reaches(name: &ScriptName, unchanged: &[&Script], changed: &HashSet<ScriptName>) -> bool {
+    let imports = |name: &ScriptName| {
+        let script = unchanged.iter().find(|script| script.meta.name == *name);
+        script.map(|script| script.meta.imports.as_slice()).unwrap_or_default()
+    };
+    let (mut seen, mut open) = (HashSet::new(), imports(name).to_vec());
+    while let Some(next) = open.pop() {
+        if changed.contains(&next) {
+            return true;
+        }
+        if seen.insert(next.clone()) {
+            open.extend_from_slice(imports(&next));
+        }
+    }
+    false
+}
+
+fn refuse_excess(wanted: &Wanted) -> Result<(), ServiceError> {
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    AppLimit::Scripts.admit(count(wanted.scripts.len()))?;
+    AppLimit::SourceBytes.admit(count(wanted.scripts.iter().map(|script| script.source.as_str().len()).sum()))?;
+    AppLimit::Routes.admit(count(wanted.scripts.iter().map(|script| script.routes.len()).sum()))?;
+    AppLimit::Domains.admit(count(wanted.domains.as_ref().map_or(0, Vec::len)))
+}
+
+/// Each kind of step needs what doing it alone would need.
+fn authorize(access: &Access, steps: &[Step]) -> Result<(), ServiceError> {
+    steps.iter().try_for_each(|step| access.require(step.capability()))
+}
+
+async fn load(conn: &mut Conn, access: &Access) -> Result<State, ServiceError> {
+    let id = access.app.id;
+    let mut state = State {
+        app: access.app.clone(),
+        domains: Vec::new(),
+        scripts: Vec::new(),
+        routes: Vec::new(),
+        execute_access: settings::find(conn).await?.execute_access,
+        unreadable: Unreadable::default(),
+    };
+    state.domains.extend(domains::list(conn, id, u32::MAX, None).await?.into_iter().flatten());
+    for listed in scripts::list(conn, id, u32::MAX, None).await? {
+        match listed {
+            Ok(meta) => match scripts::find(conn, meta.id).await {
+                Ok(found) => state.scripts.extend(found),
+                Err(RepoError::Corrupt { .. }) => state.unreadable.scripts.push(meta.id),
+                Err(error) => return Err(error.into()),
+            },
+            Err(unreadable) => state.unreadable.scripts.push(ScriptId::from_uuid(unreadable.id)),
+        }
+    }
+    for listed in routes::list_of_app(conn, id, u32::MAX, None).await? {
+        match listed {
+            Ok(stored) => state.routes.push(stored.route),
+            Err(unreadable) => state.unreadable.routes.push(RouteId::from_uuid(unreadable.id)),
+        }
+    }
+    // In an order that tells nothing of when things were made, so that two exports differ in nothing but what differs.
+    state.domains.sort_by_cached_key(|domain| domain.pattern.to_string());
+    state.scripts.sort_by(|one, other| one.meta.name.as_str().cmp(other.meta.name.as_str()));
+    state.routes.sort_by_cached_key(|route| plan::route_key(&route.pattern));
+    Ok(state)
+}
+
+/// Does the steps, each with the audit row that it would have alone.
+async fn apply(
+    change: &mut Change,
+    actor: &Actor,
+    access: &Access,
+    steps: &[Step],
+    domains: &DomainService,
+) -> Result<(), ServiceError> {
+    for step in steps {
+        match step {
+            Step::ForgetRoute(id) => route::forget(change, access.app.id, *id, None).await?,
+            Step::DeleteRoute(route) => route::forget(change, access.app.id, route.id, Some(route)).await?,
+            Step::ForgetScript(id) => script::forget(change, access.app.id, *id, None).await?,
+            Step::DeleteScript(old) => script::forget(change, access.app.id, old.meta.id, Some(&old.meta)).await?,
+            Step::ReleaseDomain(domain) => {
+                let before = json!({ "pattern": domain.pattern });
+                domain::give_up(change, domain.app_id, domain.id, before).await?;
+            }
+            Step::ClaimDomain(pattern) => drop(domains.take(change, actor, access, pattern.clone()).await?),
+            Step::UpdateApp { old, new } => app::store(change, old, new).await?,
+            Step::CreateScript { script, .. } => insert_script(change, script, Some(actor)).await?,
+            Step::UpdateScript { old, new, .. } => {
+                script::store(change, actor, old, new.clone()).await?;
+            }
+            Step::UpdateRoute { old, new } => route::store(change, old, new).await?,
+            Step::CreateRoute(route) => drop(insert_route(change, route.clone()).await?),
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a wanted app, up to so much.
+#[derive(Default)]
+struct Errors(Vec<InvalidField>);
+
+impl Errors {
+    fn add(&mut self, field: String, detail: impl ToString) {
+        if self.0.len() < MOST_ERRORS {
+            self.0.push(InvalidField { field, detail: detail.to_string() });
+        }
+    }
+
+    fn refuse(self) -> Result<(), ServiceError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(self.0)) }
+    }
+}

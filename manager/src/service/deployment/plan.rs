@@ -1,0 +1,373 @@
+//! What there is of an app, what there should be, and the steps from the one to the other. Pure: it asks nobody.
+
+use std::collections::{HashMap, HashSet};
+
+use picloud_shared::clock::Timestamp;
+use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::id::{AppId, RouteId, ScriptId};
+use picloud_shared::name::ScriptName;
+use picloud_shared::route::{Route, RoutePattern};
+use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
+
+use crate::repo::apps::App;
+use crate::repo::domains::Domain;
+use crate::repo::scripts::{Script, ScriptMeta};
+use crate::service::app::AppPatch;
+use crate::service::authorize::Capability;
+use crate::service::script::{blank_meta, needs_check};
+
+/// What an app is to be.
+pub(crate) struct Wanted {
+    /// Settings; what is absent stays.
+    pub settings: AppPatch,
+    /// All of its claims; absent, they stay as they are.
+    pub domains: Option<Vec<DomainPattern>>,
+    /// All of its scripts.
+    pub scripts: Vec<WantedScript>,
+}
+
+/// A script as it is to be, with all routes that lead to it.
+pub(crate) struct WantedScript {
+    pub name: ScriptName,
+    pub kind: ScriptKind,
+    pub source: ScriptSource,
+    pub description: String,
+    pub timeout_ms: Option<u64>,
+    pub sandbox: Sandbox,
+    /// Absent, a script keeps what it has, and a new one has the instance's default.
+    pub execute_access: Option<ExecuteAccess>,
+    pub routes: Vec<RoutePattern>,
+}
+
+/// What an app is at one moment.
+#[derive(Clone, PartialEq)]
+pub(crate) struct State {
+    pub app: App,
+    pub domains: Vec<Domain>,
+    pub scripts: Vec<Script>,
+    pub routes: Vec<Route>,
+    /// What a new script has that does not say.
+    pub execute_access: ExecuteAccess,
+    /// Rows that cannot be read, and so are part of nothing.
+    pub unreadable: Unreadable,
+}
+
+/// Rows of a state that cannot be read.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub scripts: Vec<ScriptId>,
+    pub routes: Vec<RouteId>,
+}
+
+/// One thing to be done. They are done in the order of these kinds, in which none stands in the way of a later one.
+#[derive(Clone, PartialEq)]
+pub(crate) enum Step {
+    ForgetRoute(RouteId),
+    ForgetScript(ScriptId),
+    DeleteRoute(Route),
+    DeleteScript(Script),
+    ReleaseDomain(Domain),
+    UpdateApp { old: App, new: App },
+    ClaimDomain(DomainPattern),
+    CreateScript { place: usize, script: Script },
+    UpdateScript { place: usize, old: Box<Script>, new: Script },
+    UpdateRoute { old: Route, new: Route },
+    CreateRoute(Route),
+}
+
+/// Two routes of a wanted app that take the same requests: the script's place, and the second route's within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SameRoute {
+    pub script: usize,
+    pub route: usize,
+}
+
+/// What tells routes of one app apart.
+pub(crate) type RouteKey = (String, String, &'static str);
+
+pub(crate) fn route_key(pattern: &RoutePattern) -> RouteKey {
+    (pattern.host.shape_key(), pattern.path.shape_key(), pattern.method.as_str())
+}
+
+impl WantedScript {
+    /// The script as a new one.
+    pub(crate) fn as_new(&self, app: AppId, execute_access: ExecuteAccess, at: Timestamp) -> Script {
+        let blank = blank_meta(ScriptId::generate(at), app, self.name.clone(), self.kind, at);
+        self.over(ScriptMeta { execute_access, ..blank })
+    }
+
+    /// The script in the place of another of its name.
+    fn over(&self, mut meta: ScriptMeta) -> Script {
+        meta.kind = self.kind;
+        meta.description.clone_from(&self.description);
+        meta.timeout_ms = self.timeout_ms;
+        meta.sandbox = self.sandbox;
+        meta.execute_access = self.execute_access.unwrap_or(meta.execute_access);
+        Script { meta, source: self.source.clone() }
+    }
+}
+
+/// The steps from a state to what is wanted. Scripts are told apart by their names, routes by what they take.
+///
+/// # Errors
+/// Two wanted routes that take the same requests.
+pub(crate) fn steps(state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec<Step>, SameRoute> {
+    let mut steps: Vec<Step> = state.unreadable.routes.iter().map(|id| Step::ForgetRoute(*id)).collect();
+    steps.extend(state.unreadable.scripts.iter().map(|id| Step::ForgetScript(*id)));
+
+    let old_scripts: HashMap<&ScriptName, &Script> = state.scripts.iter().map(|s| (&s.meta.name, s)).collect();
+    let scripts: Vec<Script> = wanted
+        .scripts
+        .iter()
+        .map(|script| match old_scripts.get(&script.name) {
+            Some(old) => script.over(old.meta.clone()),
+            None => script.as_new(state.app.id, state.execute_access, at),
+        })
+        .collect();
+    let mut wanted_routes: HashMap<RouteKey, (ScriptId, &RoutePattern)> = HashMap::new();
+    let mut keys = Vec::new();
+    for (script, of) in wanted.scripts.iter().enumerate() {
+        for (route, pattern) in of.routes.iter().enumerate() {
+            let key = route_key(pattern);
+            if wanted_routes.insert(key.clone(), (scripts[script].meta.id, pattern)).is_some() {
+                return Err(SameRoute { script, route });
+            }
+            keys.push(key);
+        }
+    }
+
+    let mut kept: HashSet<RouteKey> = HashSet::new();
+    let mut changed_routes = Vec::new();
+    for old in &state.routes {
+        let key = route_key(&old.pattern);
+        match wanted_routes.get(&key) {
+            None => steps.push(Step::DeleteRoute(old.clone())),
+            Some((script_id, pattern)) => {
+                let new = Route { script_id: *script_id, pattern: (*pattern).clone(), ..old.clone() };
+                if new != *old {
+                    changed_routes.push(Step::UpdateRoute { old: old.clone(), new });
+                }
+                kept.insert(key);
+            }
+        }
+    }
+    let names: HashSet<&ScriptName> = wanted.scripts.iter().map(|script| &script.name).collect();
+    let gone = state.scripts.iter().filter(|script| !names.contains(&script.meta.name));
+    steps.extend(gone.map(|script| Step::DeleteScript(script.clone())));
+
+    let wanted_domains = wanted.domains.as_deref();
+    let surplus = |domain: &&Domain| wanted_domains.is_some_and(|wanted| !wanted.contains(&domain.pattern));
+    steps.extend(state.domains.iter().filter(surplus).map(|domain| Step::ReleaseDomain(domain.clone())));
+    let new = wanted.settings.apply(&state.app);
+    if new != state.app {
+        steps.push(Step::UpdateApp { old: state.app.clone(), new });
+    }
+    let claimed = |pattern: &&DomainPattern| !state.domains.iter().any(|domain| domain.pattern == **pattern);
+    steps.extend(wanted_domains.into_iter().flatten().filter(claimed).map(|new| Step::ClaimDomain(new.clone())));
+
+    for (place, new) in scripts.into_iter().enumerate() {
+        match old_scripts.get(&new.meta.name) {
+            None => steps.push(Step::CreateScript { place, script: new }),
+            Some(old) if **old != new => steps.push(Step::UpdateScript { place, old: Box::new((*old).clone()), new }),
+            Some(_) => {}
+        }
+    }
+    steps.extend(changed_routes);
+    let added = keys.iter().filter(|key| !kept.contains(*key)).map(|key| {
+        let (script_id, pattern) = wanted_routes[key];
+        Step::CreateRoute(Route {
+            id: RouteId::generate(at),
+            app_id: state.app.id,
+            script_id,
+            pattern: pattern.clone(),
+        })
+    });
+    steps.extend(added.collect::<Vec<_>>());
+    // In the order of kinds, and within one kind as they came.
+    steps.sort_by_key(Step::rank);
+    Ok(steps)
+}
+
+impl Step {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::ForgetRoute(_) => 0,
+            Self::ForgetScript(_) => 1,
+            Self::DeleteRoute(_) => 2,
+            Self::DeleteScript(_) => 3,
+            Self::ReleaseDomain(_) => 4,
+            Self::UpdateApp { .. } => 5,
+            Self::ClaimDomain(_) => 6,
+            Self::CreateScript { .. } => 7,
+            Self::UpdateScript { .. } => 8,
+            Self::UpdateRoute { .. } => 9,
+            Self::CreateRoute(_) => 10,
+        }
+    }
+
+    /// What it takes to do it.
+    pub(crate) fn capability(&self) -> Capability {
+        match self {
+            Self::ForgetScript(_) | Self::DeleteScript(_) | Self::CreateScript { .. } | Self::UpdateScript { .. } => {
+                Capability::ScriptWrite
+            }
+            Self::ForgetRoute(_) | Self::DeleteRoute(_) | Self::UpdateRoute { .. } | Self::CreateRoute(_) => {
+                Capability::RouteWrite
+            }
+            Self::ClaimDomain(_) | Self::ReleaseDomain(_) => Capability::AppManageDomains,
+            Self::UpdateApp { .. } => Capability::AppManageSettings,
+        }
+    }
+
+    /// The script whose other state others may have to be checked against, if this step changes one.
+    pub(crate) fn changes_program_of(&self) -> Option<&ScriptName> {
+        match self {
+            Self::DeleteScript(script) | Self::CreateScript { script, .. } => Some(&script.meta.name),
+            Self::UpdateScript { old, new, .. } if needs_check(old, new) => Some(&new.meta.name),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use picloud_shared::execution::RedactedHeaders;
+    use picloud_shared::path_pattern::{PathKind, PathPattern};
+    use picloud_shared::route::{HostSelector, RouteMethod};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_123);
+
+    fn app() -> App {
+        App {
+            id: AppId::generate(NOW),
+            slug: "shop".parse().unwrap(),
+            name: "Shop".parse().unwrap(),
+            redacted_headers: RedactedHeaders::default(),
+            record_bodies: true,
+            hsts_max_age_s: None,
+            created_at: NOW,
+            updated_at: NOW,
+        }
+    }
+
+    fn empty() -> State {
+        let (domains, scripts, routes) = (Vec::new(), Vec::new(), Vec::new());
+        let (execute_access, unreadable) = (ExecuteAccess::Open, Unreadable::default());
+        State { app: app(), domains, scripts, routes, execute_access, unreadable }
+    }
+
+    fn script(name: &str, source: &str, routes: &[&str]) -> WantedScript {
+        let pattern = |path: &&str| RoutePattern {
+            host: HostSelector::Any,
+            path: PathPattern::parse(PathKind::Param, path).unwrap(),
+            method: RouteMethod::Get,
+        };
+        WantedScript {
+            name: name.parse().unwrap(),
+            kind: ScriptKind::Endpoint,
+            source: source.parse().unwrap(),
+            description: String::new(),
+            timeout_ms: None,
+            sandbox: Sandbox::default(),
+            execute_access: None,
+            routes: routes.iter().map(pattern).collect(),
+        }
+    }
+
+    fn wanted(scripts: Vec<WantedScript>, domains: Option<&[&str]>) -> Wanted {
+        let domains = domains.map(|domains| domains.iter().map(|text| text.parse().unwrap()).collect());
+        Wanted { settings: AppPatch::default(), domains, scripts }
+    }
+
+    fn told(steps: &[Step]) -> Vec<String> {
+        let tell = |step: &Step| match step {
+            Step::ForgetRoute(_) => "forget route".to_owned(),
+            Step::ForgetScript(_) => "forget script".to_owned(),
+            Step::DeleteRoute(route) => format!("- {}", route.pattern.path),
+            Step::DeleteScript(script) => format!("- {}", script.meta.name),
+            Step::ReleaseDomain(domain) => format!("- {}", domain.pattern),
+            Step::UpdateApp { new, .. } => format!("~ {}", new.name),
+            Step::ClaimDomain(pattern) => format!("+ {pattern}"),
+            Step::CreateScript { script, .. } => format!("+ {}", script.meta.name),
+            Step::UpdateScript { new, .. } => format!("~ {}", new.meta.name),
+            Step::UpdateRoute { new, .. } => format!("~ {}", new.pattern.path),
+            Step::CreateRoute(route) => format!("+ {}", route.pattern.path),
+        };
+        steps.iter().map(tell).collect()
+    }
+
+    /// The state once the steps are done.
+    fn after(mut state: State, steps: &[Step]) -> State {
+        for step in steps.iter().cloned() {
+            match step {
+                Step::DeleteRoute(gone) => state.routes.retain(|route| route.id != gone.id),
+                Step::DeleteScript(gone) => state.scripts.retain(|script| script.meta.id != gone.meta.id),
+                Step::ReleaseDomain(gone) => state.domains.retain(|domain| domain.id != gone.id),
+                Step::UpdateApp { new, .. } => state.app = new,
+                Step::ClaimDomain(pattern) => {
+                    let id = picloud_shared::id::DomainId::generate(NOW);
+                    state.domains.push(Domain { id, app_id: state.app.id, pattern, created_at: NOW });
+                }
+                Step::CreateScript { script, .. } => state.scripts.push(script),
+                Step::UpdateScript { old, new, .. } => {
+                    *state.scripts.iter_mut().find(|script| **script == *old).unwrap() = new;
+                }
+                Step::UpdateRoute { old, new } => *state.routes.iter_mut().find(|route| **route == old).unwrap() = new,
+                Step::CreateRoute(route) => state.routes.push(route),
+                Step::ForgetRoute(id) => state.unreadable.routes.retain(|route| *route != id),
+                Step::ForgetScript(id) => state.unreadable.scripts.retain(|script| *script != id),
+            }
+        }
+        state
+    }
+
+    #[test]
+    fn steps_lead_to_what_is_wanted_and_then_there_are_none() {
+        let first =
+            wanted(vec![script("a", "1", &["/a", "/x/:id"]), script("b", "2", &["/b"])], Some(&["a.example.com"]));
+        let start = empty();
+        let built = steps(&start, &first, NOW).unwrap();
+        assert_eq!(told(&built), ["+ a.example.com", "+ a", "+ b", "+ /a", "+ /x/:id", "+ /b"]);
+        let state = after(start, &built);
+        assert_eq!(told(&steps(&state, &first, NOW).unwrap()), [""; 0]);
+
+        // `/x/:id` goes to another script under another name of its parameter, `a` changes, `b` goes, `c` comes.
+        let second =
+            wanted(vec![script("a", "3", &["/a"]), script("c", "4", &["/x/:key", "/c"])], Some(&["b.example.com"]));
+        let changed = steps(&state, &second, NOW).unwrap();
+        let expected = ["- /b", "- b", "- a.example.com", "+ b.example.com", "+ c", "~ a", "~ /x/:key", "+ /c"];
+        assert_eq!(told(&changed), expected);
+        let state = after(state, &changed);
+        assert_eq!(told(&steps(&state, &second, NOW).unwrap()), [""; 0]);
+        let without_domains = wanted(second.scripts, None);
+        assert_eq!(told(&steps(&state, &without_domains, NOW).unwrap()), [""; 0], "claims stay where none are told");
+    }
+
+    #[test]
+    fn an_updated_script_stays_the_same_script() {
+        let state = after(empty(), &steps(&empty(), &wanted(vec![script("a", "1", &[])], None), NOW).unwrap());
+        let found = steps(&state, &wanted(vec![script("a", "2", &[])], None), NOW).unwrap();
+        let [Step::UpdateScript { place: 0, old, new }] = &found[..] else { panic!("{:?}", told(&found)) };
+        assert_eq!((old.meta.id, old.meta.version), (new.meta.id, new.meta.version));
+        assert_eq!(found[0].changes_program_of(), Some(&"a".parse().unwrap()));
+        let described = WantedScript { description: "A.".to_owned(), ..script("a", "1", &[]) };
+        let found = steps(&state, &wanted(vec![described], None), NOW).unwrap();
+        assert_eq!((told(&found), found[0].changes_program_of()), (vec!["~ a".to_owned()], None));
+    }
+
+    #[test]
+    fn two_routes_that_take_the_same_are_told_by_place() {
+        let same = wanted(vec![script("a", "1", &["/u/:id"]), script("b", "1", &["/b", "/u/:name"])], None);
+        assert_eq!(steps(&empty(), &same, NOW).err(), Some(SameRoute { script: 1, route: 1 }));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_cleared_away() {
+        let mut state = empty();
+        state.unreadable = Unreadable { scripts: vec![ScriptId::generate(NOW)], routes: vec![RouteId::generate(NOW)] };
+        let found = steps(&state, &wanted(Vec::new(), None), NOW).unwrap();
+        assert_eq!(told(&found), ["forget route", "forget script"]);
+    }
+}

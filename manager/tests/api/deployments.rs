@@ -1,0 +1,304 @@
+//! Whole apps: exported, deployed and imported.
+
+use picloud_manager::repo::role::{AppRole, InstanceRole};
+use picloud_manager::store::Store;
+use picloud_shared::app::MAX_DOCUMENT_BYTES;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, Client, MAX_BODY, World, id};
+
+fn script(name: &str, source: &str, paths: &[&str]) -> Value {
+    let routes: Vec<_> = paths
+        .iter()
+        .map(|path| {
+            let kind = if path.contains("/:") { "param" } else { "exact" };
+            json!({ "host_kind": "any", "path_kind": kind, "path": path, "method": "GET" })
+        })
+        .collect();
+    json!({ "name": name, "kind": "endpoint", "source": source, "routes": routes })
+}
+
+fn module(name: &str, source: &str) -> Value {
+    json!({ "name": name, "kind": "module", "source": source })
+}
+
+fn document(scripts: &[Value]) -> Value {
+    json!({ "format": 1, "scripts": scripts })
+}
+
+async fn deploy(client: &Client, app: &str, document: &Value) -> Answer {
+    client.send_json("PUT", &format!("/apps/{app}/deployment"), document.to_string()).await
+}
+
+/// The changes that an answer tells, such as `create script page`.
+fn changes(answer: &Value) -> Vec<String> {
+    let told =
+        |change: &Value| ["action", "kind", "name"].map(|part| change[part].as_str().unwrap().to_owned()).join(" ");
+    answer["changes"].as_array().unwrap().iter().map(told).collect()
+}
+
+async fn shop(world: &World) -> (Client, Value) {
+    let owner = world.owner().await;
+    let app = owner.make_app("shop").await;
+    owner.make_domain(&app, "shop.example.com").await;
+    (owner, app)
+}
+
+async fn ten_scripts_and_their_routes_are_live_at_once(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, _) = shop(&world).await;
+    let mut scripts: Vec<Value> = (0..9)
+        .map(|n| script(&format!("page-{n}"), &format!("import \"lib\" as l; l::say({n})"), &[&format!("/{n}")]))
+        .collect();
+    scripts.push(module("lib", "fn say(n) { `one ${n}` }"));
+    let trial =
+        owner.send_json("PUT", "/apps/shop/deployment?dry_run=true", document(&scripts).to_string()).await.is(200);
+    assert_eq!((&trial["applied"], changes(&trial).len()), (&json!(false), 19));
+    assert_eq!(world.fetch("GET", "http://shop.example.com/3").await, "no_route");
+    let done = deploy(&owner, "shop", &document(&scripts)).await.is(200);
+    assert_eq!((&done["applied"], &done["changes"]), (&json!(true), &trial["changes"]), "as the trial said");
+    assert_eq!(world.fetch("GET", "http://shop.example.com/3").await, "one 3");
+    let again = deploy(&owner, "shop", &document(&scripts)).await.is(200);
+    assert_eq!(again, json!({ "applied": false, "changes": [] }));
+
+    // Another module, another route for a script, one script less.
+    let before = owner.get("/scripts?app=shop&limit=200").await.is(200);
+    scripts[9] = module("lib", "fn say(n) { `two ${n}` }");
+    scripts[0] = script("page-0", "import \"lib\" as l; l::say(0)", &["/zero/:x"]);
+    scripts.remove(8);
+    let done = deploy(&owner, "shop", &document(&scripts)).await.is(200);
+    let expected = [
+        "delete route GET /0",
+        "delete route GET /8",
+        "delete script page-8",
+        "update script lib",
+        "create route GET /zero/:x",
+    ];
+    assert_eq!(changes(&done), expected);
+    for (path, answer) in [("/zero/1", "two 0"), ("/3", "two 3"), ("/0", "no_route"), ("/8", "no_route")] {
+        assert_eq!(world.fetch("GET", &format!("http://shop.example.com{path}")).await, answer, "{path}");
+    }
+    let after = owner.get("/scripts?app=shop&limit=200").await.is(200);
+    let find = |list: &Value, name: &str| {
+        list["items"].as_array().unwrap().iter().find(|script| script["name"] == name).unwrap().clone()
+    };
+    assert_eq!(find(&before, "page-3"), find(&after, "page-3"), "what did not change is not touched");
+    assert_eq!(find(&before, "lib")["id"], find(&after, "lib")["id"]);
+    assert_eq!(find(&after, "lib")["version"], 2);
+    let audit = owner.get("/audit?action=script.&limit=200").await.is(200);
+    assert_eq!(audit["items"][0]["action"], "script.update", "each change has its own row");
+}
+
+async fn a_document_with_one_error_changes_nothing_and_names_its_place(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, _) = shop(&world).await;
+    let good = document(&[script("page", "\"old\"", &["/"]), module("lib", "fn f() { 1 }")]);
+    deploy(&owner, "shop", &good).await.is(200);
+    let exported = owner.get("/apps/shop/export").await.is(200);
+    let strict =
+        |host: &str| json!({ "host_kind": "strict", "host": host, "path_kind": "exact", "path": "/", "method": "GET" });
+    let with_routes = |routes: Value| {
+        let mut with = script("b", "1", &[]);
+        with["routes"] = routes;
+        with
+    };
+    let cases = [
+        (vec![script("page", "\"new\"", &["/"]), script("b", "let x = ;", &[])], "scripts[1].source"),
+        (vec![script("page", "import \"gone\" as g; 1", &["/"])], "scripts[0].source"),
+        (
+            vec![module("lib", "fn g() { 1 }"), script("b", "1", &["/u/:a"]), script("c", "1", &["/u/:b"])],
+            "scripts[2].routes[0].path",
+        ),
+        (vec![script("a", "1", &[]), script("a", "2", &[])], "scripts[1].name"),
+        (vec![script("a", "1", &[]), with_routes(json!([strict("other.example.com")]))], "scripts[1].routes[0].host"),
+        (
+            vec![script("a", "1", &[]), with_routes(json!([strict("shop.example.com"), strict("*.x")]))],
+            "scripts[1].routes[1].host",
+        ),
+        (
+            vec![
+                json!({ "name": "m", "kind": "module", "source": "fn f() { 1 }", "routes": [strict("shop.example.com")] }),
+            ],
+            "scripts[0].routes",
+        ),
+        (
+            vec![json!({ "name": "a", "kind": "endpoint", "source": "1", "timeout_ms": 999_999 })],
+            "scripts[0].timeout_ms",
+        ),
+        (
+            vec![json!({ "name": "a", "kind": "endpoint", "source": "1", "sandbox": { "max_operations": 0 } })],
+            "scripts[0].sandbox.max_operations",
+        ),
+        (vec![json!({ "name": "Not A Name", "kind": "endpoint", "source": "1" })], "scripts[0].name"),
+        (vec![json!({ "name": "a", "kind": "endpoint", "source": "1", "color": "red" })], "scripts[0].color"),
+        (vec![json!({ "name": "a", "kind": "endpoint" })], "scripts[0].source"),
+    ];
+    for (scripts, field) in cases {
+        let answer = deploy(&owner, "shop", &document(&scripts)).await;
+        assert_eq!(answer.invalid_fields(), [field], "{scripts:?}");
+    }
+    for (mut wrong, field) in [
+        (json!({ "format": 2 }), "format"),
+        (json!({ "domains": ["not a host"] }), "domains[0]"),
+        (json!({ "app": { "name": "" } }), "app.name"),
+        (json!({ "extra": 1 }), "extra"),
+    ] {
+        let mut document = good.clone();
+        document.as_object_mut().unwrap().append(wrong.as_object_mut().unwrap());
+        assert_eq!(deploy(&owner, "shop", &document).await.invalid_fields(), [field], "{document}");
+    }
+    let broken = document(&(0..30).map(|n| script(&format!("s{n}"), "let", &[])).collect::<Vec<_>>());
+    assert_eq!(deploy(&owner, "shop", &broken).await.invalid_fields().len(), 20, "so many are told");
+    let two = document(&[script("page", "\"old\"", &["/"]), script("more", "1", &[])]);
+    let claimed = |domains: Value| {
+        let mut document = two.clone();
+        document["domains"] = domains;
+        document
+    };
+    let other = owner.make_app("blog").await;
+    owner.make_domain(&other, "blog.example.com").await;
+    deploy(&owner, "shop", &claimed(json!(["shop.example.com", "blog.example.com"])))
+        .await
+        .problem(409, "domain_claimed");
+    deploy(&owner, "shop", &claimed(json!(["co.uk"]))).await.problem(422, "public_suffix");
+    deploy(&owner, "shop", &claimed(json!(["pi.example.com"]))).await.problem(409, "host_reserved");
+    assert_eq!(owner.get("/apps/shop/export").await.is(200), exported, "nothing has changed");
+    assert_eq!(world.fetch("GET", "http://shop.example.com/").await, "old");
+}
+
+async fn an_exported_app_is_imported_as_another(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, app) = shop(&world).await;
+    let body = json!({
+        "app_id": id(&app), "name": "page", "kind": "endpoint", "source": "import \"lib\" as l; `${l::f()} ${ctx.app.slug}`",
+        "description": "The page.", "timeout_ms": 250, "sandbox": { "max_operations": 5000 }, "execute_access": "restricted",
+    });
+    owner.make_module(&app, "lib", "fn f() { 1 }").await;
+    let page = owner.post("/scripts", body).await.is(201);
+    owner.make_route(&page, "/").await;
+    let strict = json!({ "host_kind": "strict", "host": "shop.example.com", "path_kind": "prefix", "path": "/f/:x/*", "method": "ANY" });
+    owner.post(&format!("/scripts/{}/routes", id(&page)), strict).await.is(201);
+    owner
+        .patch("/apps/shop", json!({ "name": "My shop", "redacted_headers": ["x-token"], "record_bodies": false }))
+        .await
+        .is(200);
+    let exported = owner.get("/apps/shop/export").await;
+    assert_eq!(exported.header("content-disposition"), "attachment; filename=\"shop.json\"");
+    let etag = exported.etag();
+    let exported = exported.is(200);
+    owner.post("/apps:import", exported.clone()).await.problem(409, "slug_taken");
+    owner.post("/apps:import?slug=copy", exported.clone()).await.problem(409, "domain_claimed");
+    owner.get("/apps/copy").await.problem(404, "not_found");
+    // Without its domains the strict route has no host to answer on.
+    let refused = owner.post("/apps:import?slug=copy&without_domains=true", exported.clone()).await;
+    assert_eq!(refused.invalid_fields(), ["scripts[1].routes[1].host"]);
+    let mut moved = exported.clone();
+    moved["domains"] = json!(["copy.example.com"]);
+    moved["scripts"][1]["routes"][1]["host"] = json!("copy.example.com");
+    let copy = owner.post("/apps:import?slug=copy", moved.clone()).await.is(201);
+    assert_eq!((&copy["slug"], &copy["my_role"]), (&json!("copy"), &json!("app_admin")));
+    assert_eq!(world.fetch("GET", "http://copy.example.com/").await, "1 copy");
+    let mut again = owner.get("/apps/copy/export").await.is(200);
+    again["app"]["slug"] = json!("shop");
+    assert_eq!(again, moved, "what is exported of it is what was imported");
+
+    // A deployment of what was exported changes nothing, and one by an old reading is refused.
+    let by_etag = |etag: &str| owner.if_match(etag);
+    assert_eq!(deploy(&by_etag(&etag), "shop", &exported).await.is(200)["changes"], json!([]));
+    owner.patch(&format!("/scripts/{}", id(&page)), json!({ "source": "2" })).await.is(200);
+    deploy(&by_etag(&etag), "shop", &exported).await.problem(412, "precondition_failed");
+    let done = deploy(&owner, "shop", &exported).await;
+    let new_etag = done.etag();
+    assert_eq!(changes(&done.is(200)), ["update script page"]);
+    assert_eq!(owner.get("/apps/shop/export").await.etag(), new_etag);
+    assert_eq!(world.fetch("GET", "http://shop.example.com/").await, "1 shop");
+}
+
+async fn a_deployment_needs_the_right_to_each_of_its_changes(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, app) = shop(&world).await;
+    let [viewer, editor, app_admin] = [AppRole::Viewer, AppRole::Editor, AppRole::AppAdmin];
+    let viewer = world.member("vi", &app, viewer).await;
+    let editor = world.member("ed", &app, editor).await;
+    let app_admin = world.member("ann", &app, app_admin).await;
+    let outsider = world.user("out", InstanceRole::Member).await;
+    let scripts = document(&[script("page", "1", &["/"])]);
+    let mut renamed = scripts.clone();
+    renamed["app"] = json!({ "name": "Mine" });
+    let mut moved = scripts.clone();
+    moved["domains"] = json!(["a.example.com"]);
+    deploy(&viewer, "shop", &scripts).await.problem(403, "forbidden");
+    deploy(&outsider, "shop", &scripts).await.problem(404, "not_found");
+    outsider.get("/apps/shop/export").await.problem(404, "not_found");
+    outsider.post("/apps:import?slug=x", renamed.clone()).await.problem(403, "forbidden");
+    viewer.get("/apps/shop/export").await.is(200);
+    deploy(&editor, "shop", &scripts).await.is(200);
+    assert_eq!(deploy(&editor, "shop", &renamed).await.problem(403, "forbidden")["capability"], "AppManageSettings");
+    assert_eq!(deploy(&editor, "shop", &moved).await.problem(403, "forbidden")["capability"], "AppManageDomains");
+    deploy(&app_admin, "shop", &renamed).await.is(200);
+    deploy(&app_admin, "shop", &moved).await.is(200);
+    assert_eq!(world.fetch("GET", "http://a.example.com/").await, "1");
+    assert_eq!(world.fetch("GET", "http://shop.example.com/").await, "unknown_host");
+    let key = json!({ "name": "ci", "scopes": ["scripts:write", "apps:read"], "app_id": id(&app) });
+    let key = owner.post("/api-keys", key).await.is(201);
+    let ci = world.stranger().bearer(key["key"].as_str().unwrap());
+    deploy(&ci, "shop", &document(&[script("page", "2", &["/"])])).await.is(200);
+    deploy(&ci, "shop", &scripts).await.is(200);
+    assert_eq!(deploy(&ci, "shop", &renamed_again()).await.problem(403, "insufficient_scope")["scope"], "apps:write");
+}
+
+fn renamed_again() -> Value {
+    let mut document = document(&[script("page", "1", &["/"])]);
+    document["app"] = json!({ "name": "Another" });
+    document
+}
+
+async fn documents_may_be_longer_than_other_bodies_and_no_longer_than_their_bound(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, _) = shop(&world).await;
+    let long = " ".repeat(120_000);
+    let scripts: Vec<_> = (0..6).map(|n| script(&format!("s{n}"), &format!("{n}{long}"), &[])).collect();
+    let document = document(&scripts);
+    assert!(document.to_string().len() > MAX_BODY);
+    deploy(&owner, "shop", &document).await.is(200);
+    let mut import = document.clone();
+    import["app"] = json!({ "slug": "copy", "name": "Copy" });
+    let keyed = owner.clone().header("idempotency-key", "k");
+    let made = keyed.post("/apps:import", import.clone()).await.is(201);
+    assert_eq!(keyed.post("/apps:import", import).await.is(201), made);
+    let endless = format!("{{\"format\": 1, \"scripts\": [{}]}}", " ".repeat(MAX_DOCUMENT_BYTES));
+    owner.send_json("PUT", "/apps/shop/deployment", endless).await.problem(413, "body_too_large");
+    let too_much: Vec<_> = (0..1_001).map(|n| script(&format!("s{n}"), "1", &[])).collect();
+    deploy(&owner, "shop", &json!({ "format": 1, "scripts": too_much })).await.problem(422, "app_limit_reached");
+}
+
+async fn of_deployments_at_once_each_is_whole(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, _) = shop(&world).await;
+    let version = |n: usize| {
+        let source = format!("import \"lib\" as l; `{n} ${{l::n()}}`");
+        document(&[script("page", &source, &["/"]), module("lib", &format!("fn n() {{ {n} }}"))])
+    };
+    let deployments = (0..6).map(|n| {
+        let (owner, document) = (owner.clone(), version(n));
+        async move { deploy(&owner, "shop", &document).await }
+    });
+    for answer in futures_util::future::join_all(deployments).await {
+        match answer.status.as_u16() {
+            200 => {}
+            _ => drop(answer.problem(503, "overloaded")),
+        }
+    }
+    let answer = world.fetch("GET", "http://shop.example.com/").await;
+    let (page, lib) = answer.split_once(' ').unwrap();
+    assert_eq!(page, lib, "no mixture");
+}
+
+on_both! {
+    ten_scripts_and_their_routes_are_live_at_once,
+    a_document_with_one_error_changes_nothing_and_names_its_place,
+    an_exported_app_is_imported_as_another,
+    a_deployment_needs_the_right_to_each_of_its_changes,
+    documents_may_be_longer_than_other_bodies_and_no_longer_than_their_bound,
+    of_deployments_at_once_each_is_whole,
+}

@@ -1,0 +1,141 @@
+//! Calls that are sent again by the same key: done once, and answered alike.
+
+use std::time::Duration;
+
+use picloud_manager::repo::role::InstanceRole;
+use picloud_manager::store::Store;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, Client, World, id};
+
+fn with_key(client: &Client, key: &str) -> Client {
+    client.clone().header("idempotency-key", key)
+}
+
+fn shop() -> Value {
+    json!({ "slug": "shop", "name": "Shop" })
+}
+
+#[track_caller]
+fn is_replay(answer: &Answer) -> bool {
+    answer.headers.get("idempotency-replayed").is_some_and(|value| value == "true")
+}
+
+async fn apps(owner: &Client) -> usize {
+    owner.get("/apps").await.is(200)["items"].as_array().unwrap().len()
+}
+
+async fn a_call_of_one_key_is_done_once_and_answered_alike(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    let keyed = with_key(&owner, "a7f3");
+    let first = keyed.post("/apps", shop()).await;
+    assert!(!is_replay(&first));
+    world.clock.advance(Duration::from_secs(23 * 60 * 60));
+    let owner = world.owner().await;
+    let keyed = with_key(&owner, "a7f3");
+    let again = keyed.post("/apps", shop()).await;
+    assert!(is_replay(&again));
+    assert_eq!((again.status, again.etag(), again.json()), (first.status, first.etag(), first.json()));
+    assert_eq!(apps(&owner).await, 2);
+    // The script and its version: nothing was made twice.
+    let app = first.is(201);
+    let body = json!({ "app_id": id(&app), "name": "page", "kind": "endpoint", "source": "1" });
+    let script = keyed.post("/scripts", body.clone()).await.is(201);
+    assert_eq!(keyed.post("/scripts", body).await.is(201), script);
+    let invoke = format!("/scripts/{}/invoke", id(&script));
+    let run = keyed.post(&invoke, json!({})).await.is(200);
+    assert_eq!(keyed.post(&invoke, json!({})).await.is(200), run, "it ran once");
+    assert_ne!(owner.post(&invoke, json!({})).await.is(200)["execution_id"], run["execution_id"]);
+    // A day later the key is as good as another.
+    world.clock.advance(Duration::from_secs(25 * 60 * 60));
+    let owner = world.owner().await;
+    with_key(&owner, "a7f3").post("/apps", shop()).await.problem(409, "slug_taken");
+}
+
+async fn a_key_stands_for_one_caller_one_call_and_one_body(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    let admin = world.user("ada", InstanceRole::Admin).await;
+    let keyed = with_key(&owner, "k");
+    keyed.post("/apps", shop()).await.is(201);
+    let other = keyed.post("/apps", json!({ "slug": "blog", "name": "Blog" })).await;
+    assert_eq!(other.problem(422, "idempotency_key_reused")["errors"][0]["field"], "idempotency-key");
+    // Another call, another user, and a key of the same user are others.
+    keyed.post("/routes:match", json!({ "url": "http://localhost/", "method": "GET" })).await.is(200);
+    with_key(&admin, "k").post("/apps", shop()).await.problem(409, "slug_taken");
+    let key = json!({ "name": "ci", "scopes": ["apps:write", "apps:read"] });
+    let key = owner.post("/api-keys", key).await.is(201);
+    let ci = world.stranger().bearer(key["key"].as_str().unwrap());
+    with_key(&ci, "k").post("/apps", shop()).await.problem(409, "slug_taken");
+    // What was refused is not kept.
+    let fresh = with_key(&owner, "fresh");
+    assert_eq!(fresh.post("/apps", json!({ "slug": "Bad", "name": "x" })).await.invalid_fields(), ["slug"]);
+    fresh.post("/apps", json!({ "slug": "good", "name": "x" })).await.is(201);
+    with_key(&world.stranger(), "k").post("/apps", shop()).await.problem(401, "unauthenticated");
+}
+
+async fn a_key_is_refused_where_a_secret_is_answered_and_where_it_is_none(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    let user = owner.post("/admins", json!({ "username": "bob", "instance_role": "member" })).await.is(201);
+    let keyed = with_key(&owner, "k");
+    for (path, body) in [
+        ("/api-keys".to_owned(), json!({ "name": "ci", "scopes": ["apps:read"] })),
+        ("/admins".to_owned(), json!({ "username": "eve", "instance_role": "member" })),
+        (format!("/admins/{}/reset-password", id(&user)), json!({})),
+        ("/auth/login".to_owned(), json!({ "username": "olive", "password": "x" })),
+        ("/auth/setup".to_owned(), json!({ "token": "x", "username": "eve", "password": "x" })),
+    ] {
+        keyed.post(&path, body).await.problem(400, "idempotency_not_supported");
+    }
+    assert_eq!(owner.get("/api-keys").await.is(200)["items"], json!([]));
+    for bad in ["", "two words", &"x".repeat(256)] {
+        with_key(&owner, bad).post("/apps", shop()).await.problem(400, "malformed");
+    }
+    with_key(&keyed, "second").post("/apps", shop()).await.problem(400, "malformed");
+    with_key(&owner, &"x".repeat(255)).post("/apps", shop()).await.is(201);
+    // What cannot be repeated by mistake pays no heed.
+    keyed.patch("/apps/shop", json!({ "name": "A" })).await.is(200);
+    keyed.patch("/apps/shop", json!({ "name": "B" })).await.is(200);
+}
+
+async fn of_many_calls_of_one_key_at_once_on_two_nodes_one_is_done(store: &Store) {
+    let nodes = [World::start(store).await, World::start(store).await];
+    let owners = [nodes[0].owner().await, nodes[1].owner().await];
+    let calls = (0..8).map(|n| {
+        let keyed = with_key(&owners[n % 2], "same");
+        async move { keyed.post("/apps", shop()).await }
+    });
+    let mut made = Vec::new();
+    for answer in futures_util::future::join_all(calls).await {
+        match answer.status.as_u16() {
+            201 => made.push(answer.json()),
+            _ => drop(answer.problem(409, "idempotency_key_running")),
+        }
+    }
+    assert!(!made.is_empty() && made.iter().all(|app| *app == made[0]), "{made:?}");
+    assert_eq!(apps(&owners[0]).await, 2);
+    let actions = owners[0].get("/audit?action=app.create").await.is(200);
+    assert_eq!(actions["items"].as_array().unwrap().iter().filter(|row| row["after"]["slug"] == "shop").count(), 1);
+    assert_eq!(with_key(&owners[1], "same").post("/apps", shop()).await.is(201), made[0]);
+}
+
+async fn a_change_that_is_not_live_yet_is_kept_with_its_answer(store: &Store) {
+    let (mut world, spare) = (World::start(store).await, World::start(store).await);
+    let owner = world.owner().await;
+    std::mem::replace(&mut world.manager, spare.manager).shutdown().await;
+    let keyed = with_key(&owner, "k");
+    keyed.post("/apps", shop()).await.problem(503, "not_live_yet");
+    let again = keyed.post("/apps", shop()).await;
+    assert!(is_replay(&again));
+    assert_eq!(again.is(201), owner.get("/apps/shop").await.is(200));
+}
+
+on_both! {
+    a_call_of_one_key_is_done_once_and_answered_alike,
+    a_key_stands_for_one_caller_one_call_and_one_body,
+    a_key_is_refused_where_a_secret_is_answered_and_where_it_is_none,
+    of_many_calls_of_one_key_at_once_on_two_nodes_one_is_done,
+    a_change_that_is_not_live_yet_is_kept_with_its_answer,
+}

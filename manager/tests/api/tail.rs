@@ -1,0 +1,162 @@
+//! Watching executions as they are kept.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http_body_util::BodyExt;
+use picloud_manager::repo::role::AppRole;
+use picloud_manager::store::Store;
+use serde_json::{Value, json};
+
+use crate::world::{Client, World, id};
+
+/// Longer than anything takes on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An open stream of events.
+struct Events {
+    body: Body,
+    text: String,
+}
+
+impl Events {
+    async fn open(client: &Client, path: &str) -> Self {
+        let response = client.open(path).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut events = Self { body: response.into_body(), text: String::new() };
+        assert_eq!(events.block().await.as_deref(), Some(": watching"));
+        events
+    }
+
+    /// What stands before the next empty line; `None` at the end.
+    async fn block(&mut self) -> Option<String> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let block = block.to_owned();
+                self.text = rest.to_owned();
+                return Some(block);
+            }
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("something comes")?;
+            self.text += std::str::from_utf8(&frame.unwrap().into_data().unwrap()).unwrap();
+        }
+    }
+
+    /// The next event but for comments: its name, its id and its data.
+    async fn next(&mut self) -> Option<(String, String, Value)> {
+        loop {
+            let block = self.block().await?;
+            if block.starts_with(':') {
+                continue;
+            }
+            let field = |name: &str| {
+                let line = block.lines().find_map(|line| line.strip_prefix(name));
+                line.unwrap_or_default().trim_start().to_owned()
+            };
+            return Some((field("event:"), field("id:"), serde_json::from_str(&field("data:")).unwrap()));
+        }
+    }
+}
+
+async fn site(owner: &Client, slug: &str) -> (Value, Value) {
+    let app = owner.make_app(slug).await;
+    owner.make_domain(&app, &format!("{slug}.example.com")).await;
+    let script = owner.make_endpoint(&app, "page", "log::info(\"seen\"); ctx.request.path").await;
+    let route = json!({ "host_kind": "any", "path_kind": "prefix", "path": "/*", "method": "ANY" });
+    owner.post(&format!("/scripts/{}/routes", id(&script)), route).await.is(201);
+    (app, script)
+}
+
+async fn executions_are_seen_as_they_are_kept_and_those_of_other_apps_are_not(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    site(&owner, "shop").await;
+    let (_, foreign) = site(&owner, "blog").await;
+    let mut events = Events::open(&owner, "/apps/shop/logs/tail").await;
+    for path in ["/one", "/two"] {
+        assert_eq!(world.fetch("GET", &format!("http://blog.example.com{path}")).await, path);
+        assert_eq!(world.fetch("GET", &format!("http://shop.example.com{path}")).await, path);
+    }
+    let mut seen = Vec::new();
+    for path in ["/one", "/two"] {
+        let (event, event_id, data) = events.next().await.unwrap();
+        assert_eq!((event.as_str(), event_id.as_str()), ("execution", data["id"].as_str().unwrap()));
+        assert_eq!(data["request"]["url"], format!("http://shop.example.com{path}"));
+        assert_ne!(data["script_id"], foreign["id"]);
+        seen.push(data);
+    }
+    seen.reverse();
+    assert_eq!(owner.get("/apps/shop/logs").await.is(200)["items"], json!(seen), "as the list tells of them");
+}
+
+async fn a_stream_ends_when_its_watcher_may_not_watch_any_longer(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    let (app, _) = site(&owner, "shop").await;
+    let ada = world.member("ada", &app, AppRole::Viewer).await;
+    let bob = world.member("bob", &app, AppRole::Viewer).await;
+    let key = json!({ "name": "tail", "scopes": ["logs:read"] });
+    let key = owner.post("/api-keys", key).await.is(201);
+    let by_key = world.stranger().bearer(key["key"].as_str().unwrap());
+    let open = async |client: &Client| Events::open(client, "/apps/shop/logs/tail").await;
+    let (mut signed_out, mut removed, mut revoked) = (open(&ada).await, open(&bob).await, open(&by_key).await);
+    let mut stays = open(&owner).await;
+    ada.post("/auth/logout", json!({})).await.is(204);
+    let bob_id = bob.get("/auth/me").await.is(200);
+    owner.delete(&format!("/apps/shop/members/{}", id(&bob_id))).await.is(204);
+    owner.delete(&format!("/api-keys/{}", id(&key))).await.is(204);
+    for ended in [&mut signed_out, &mut removed, &mut revoked] {
+        assert_eq!(ended.next().await, None);
+    }
+    assert_eq!(world.fetch("GET", "http://shop.example.com/still").await, "/still");
+    assert_eq!(stays.next().await.unwrap().2["request"]["url"], "http://shop.example.com/still");
+    owner.delete("/apps/shop?force=true").await.is(204);
+    assert_eq!(stays.next().await, None, "with the app it ends, too");
+}
+
+async fn streams_are_few_and_their_places_come_free(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    site(&owner, "shop").await;
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        open.push(Events::open(&owner, "/apps/shop/logs/tail").await);
+    }
+    let refused = owner.get("/apps/shop/logs/tail").await.problem(429, "too_many_streams");
+    assert_eq!(refused["most"], 8);
+    open.pop();
+    open.push(Events::open(&owner, "/apps/shop/logs/tail").await);
+    world.manager.end_streams();
+    for events in &mut open {
+        assert_eq!(events.next().await, None, "a process that is to end waits for none");
+    }
+}
+
+async fn who_watches_too_slowly_is_told_how_much_was_missed(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    site(&owner, "shop").await;
+    let mut events = Events::open(&owner, "/apps/shop/logs/tail").await;
+    for _ in 0..100 {
+        world.fetch("GET", "http://shop.example.com/").await;
+    }
+    owner.get("/apps/shop/logs").await.is(200);
+    let (mut seen, mut missed) = (0, 0);
+    while seen + missed < 100 {
+        match events.next().await.unwrap() {
+            (event, _, _) if event == "execution" => seen += 1,
+            (event, _, data) => {
+                assert_eq!(event, "missed");
+                missed += data["count"].as_u64().unwrap();
+            }
+        }
+    }
+    assert!(missed > 0 && seen >= 64, "{seen} {missed}");
+}
+
+on_both! {
+    executions_are_seen_as_they_are_kept_and_those_of_other_apps_are_not,
+    a_stream_ends_when_its_watcher_may_not_watch_any_longer,
+    streams_are_few_and_their_places_come_free,
+    who_watches_too_slowly_is_told_how_much_was_missed,
+}
