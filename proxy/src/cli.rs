@@ -1,11 +1,13 @@
 //! The command line.
 
+pub mod remote;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::certs::CertsCommand;
 use crate::config::Settings;
+use remote::RemoteCommand;
 
 /// PiCloud: serverless for your own domains, on one small computer.
 #[derive(Debug, Parser)]
@@ -28,6 +30,17 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// What is done with this machine's settings.
+    #[command(flatten)]
+    Local(LocalCommand),
+    /// What asks a running PiCloud, and may be far from it.
+    #[command(flatten)]
+    Remote(Box<RemoteCommand>),
+}
+
+/// What to do with this machine's settings.
+#[derive(Debug, Subcommand)]
+pub enum LocalCommand {
     /// Serve apps, the API and the dashboard
     Serve,
     /// Bring the store's schema to the newest one, and stop
@@ -47,9 +60,6 @@ pub enum Command {
         #[arg(long)]
         install: bool,
     },
-    /// Look at certificates by the API
-    #[command(subcommand)]
-    Certs(CertsCommand),
 }
 
 /// What to do with the audit log.

@@ -31,9 +31,12 @@ pub use settings::{LogFormat, Settings};
 
 /// The name and the password of the first owner.
 const FIRST_OWNER: [&str; 2] = ["PICLOUD_ADMIN_USERNAME", "PICLOUD_ADMIN_PASSWORD"];
-/// What the command line takes from the environment beside the settings.
-const OTHER_VARIABLES: [&str; 5] =
-    ["PICLOUD_CONFIG", "PICLOUD_DEV", "PICLOUD_SERVER", "PICLOUD_API_KEY", "PICLOUD_SERVER_ROOT"];
+/// The API key of the commands that ask a running PiCloud.
+const KEY: &str = "PICLOUD_KEY";
+/// What the command line takes from the environment beside the settings. The later ones are of no use to a server, and do it
+/// no harm.
+const OTHER_VARIABLES: [&str; 7] =
+    ["PICLOUD_CONFIG", "PICLOUD_DEV", "PICLOUD_SERVER", KEY, "PICLOUD_KEY_FILE", "PICLOUD_CA_FILE", "PICLOUD_USERNAME"];
 
 /// Everything that can be set, with its defaults filled in.
 #[derive(Debug)]
@@ -236,6 +239,12 @@ pub fn first_owner() -> anyhow::Result<Option<(String, String)>> {
         [None, None] => Ok(None),
         _ => bail!("{} and {} belong together; only one of them can be read", FIRST_OWNER[0], FIRST_OWNER[1]),
     }
+}
+
+/// The API key, which no flag gives for the same reason.
+#[expect(clippy::disallowed_methods, reason = "this is the one module that reads the environment")]
+pub fn api_key() -> Option<String> {
+    std::env::var(KEY).ok().filter(|key| !key.is_empty())
 }
 
 fn environment_names() -> impl Iterator<Item = String> {

@@ -1,13 +1,12 @@
 //! The `picloud` binary: the one place where all parts are joined.
 
 mod admin;
-mod api_client;
 mod audit;
 mod boot;
-mod certs;
 mod cli;
 mod config;
 mod control;
+mod remote;
 mod trust;
 
 use std::process::ExitCode;
@@ -17,7 +16,7 @@ use clap::Parser;
 use picloud_executor::THREAD_STACK_BYTES;
 use picloud_manager::store::Store;
 
-use crate::cli::{Cli, Command, ConfigCommand};
+use crate::cli::{Cli, Command, ConfigCommand, LocalCommand};
 use crate::config::Config;
 
 fn main() -> ExitCode {
@@ -43,31 +42,44 @@ fn explain(error: &anyhow::Error) -> String {
     text
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
-    let config = Config::load(cli.settings, cli.config.as_deref(), cli.dev)?;
+fn run(Cli { command, config, dev, settings }: Cli) -> anyhow::Result<()> {
+    match command.unwrap_or(Command::Local(LocalCommand::Serve)) {
+        Command::Local(command) => {
+            let config = Config::load(settings, config.as_deref(), dev)?;
+            block_on(config.executor.inline_threads, execute(command, config))
+        }
+        // It knows nothing of the server's settings.
+        Command::Remote(command) => block_on(1, remote::run(*command, config::api_key())),
+    }
+}
+
+fn block_on(
+    worker_threads: usize,
+    work: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) -> anyhow::Result<()> {
     // Scripts begin on these threads; only what a script touches of its stack is ever real memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .worker_threads(config.executor.inline_threads)
+        .worker_threads(worker_threads)
         .thread_stack_size(THREAD_STACK_BYTES)
         .build()
         .context("cannot start the runtime")?;
     // Even the one future that is blocked on runs where stacks are large.
-    let done = runtime.block_on(async { tokio::spawn(execute(cli.command, config)).await });
+    let done = runtime.block_on(async { tokio::spawn(work).await });
     runtime.shutdown_background();
     done.context("the program broke down")?
 }
 
-async fn execute(command: Option<Command>, config: Config) -> anyhow::Result<()> {
-    match command.unwrap_or(Command::Serve) {
-        Command::Serve => boot::serve(config).await,
-        Command::Migrate => {
+async fn execute(command: LocalCommand, config: Config) -> anyhow::Result<()> {
+    match command {
+        LocalCommand::Serve => boot::serve(config).await,
+        LocalCommand::Migrate => {
             let store = Store::open(&config.database).await?;
             println!("the store has schema {}", store.schema_version());
             store.close().await;
             Ok(())
         }
-        Command::Config(ConfigCommand::Check) => {
+        LocalCommand::Config(ConfigCommand::Check) => {
             let notes = boot::check(&config)?;
             println!("the configuration can be used");
             for note in notes {
@@ -75,14 +87,13 @@ async fn execute(command: Option<Command>, config: Config) -> anyhow::Result<()>
             }
             Ok(())
         }
-        Command::Config(ConfigCommand::Show) => {
+        LocalCommand::Config(ConfigCommand::Show) => {
             print!("{config}");
             Ok(())
         }
-        Command::Admin(command) => admin::run(command, &config).await,
-        Command::Audit(command) => audit::run(command, &config).await,
-        Command::Trust { install } => trust::run(install, &config).await,
-        Command::Certs(command) => certs::run(command, &config).await,
+        LocalCommand::Admin(command) => admin::run(command, &config).await,
+        LocalCommand::Audit(command) => audit::run(command, &config).await,
+        LocalCommand::Trust { install } => trust::run(install, &config).await,
     }
 }
 

@@ -19,3 +19,4 @@ mod publish;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 mod raw;
 mod relay;
+mod remote;

@@ -1,0 +1,64 @@
+//! `picloud deploy`: an app becomes what a directory says, all at once.
+
+use anyhow::Context;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::api::{Api, CallError, Refusal};
+use super::app_folder::{APP_FILE, AppFolder};
+use super::apps::create;
+use super::output::{Output, cell};
+use crate::cli::remote::Deploy;
+
+pub async fn run(
+    Deploy { dir, app, dry_run, create: may_create }: Deploy,
+    api: &Api,
+    output: Output,
+) -> anyhow::Result<()> {
+    let folder = AppFolder::read(&dir)?;
+    let app =
+        app.as_deref().or(folder.slug()).with_context(|| format!("say which app: --app, or slug in {APP_FILE}"))?;
+    let query = if dry_run { &[("dry_run", "true")][..] } else { &[] };
+    match api.call(Method::PUT, &["apps", app, "deployment"], query, Some(&folder.document)).await {
+        Ok(done) => output.print(&done, summary)?,
+        Err(CallError::Refused(Refusal { status: StatusCode::NOT_FOUND, .. })) if may_create && dry_run => {
+            output
+                .print(&json!({ "applied": false, "creates": app }), |_| vec![format!("would make the app {app}")])?;
+        }
+        Err(CallError::Refused(Refusal { status: StatusCode::NOT_FOUND, .. })) if may_create => {
+            let made = create(api, &folder.document, Some(app), false).await.map_err(|error| placed(error, &folder))?;
+            output.print(&made, |made| vec![format!("made the app {}", cell(&made["slug"]))])?;
+        }
+        Err(error) => return Err(placed(error, &folder)),
+    }
+    Ok(())
+}
+
+/// The refusal, with the places of its errors in the files.
+fn placed(error: CallError, folder: &AppFolder) -> anyhow::Error {
+    let CallError::Refused(refusal) = error else { return error.into() };
+    if refusal.errors.is_empty() {
+        return CallError::Refused(refusal).into();
+    }
+    let lines = refusal.errors.iter().map(|(field, detail)| format!("\n  {}: {detail}", folder.place_of(field)));
+    anyhow::anyhow!("nothing is changed ({}){}", refusal.code, lines.collect::<String>())
+}
+
+fn summary(done: &Value) -> Vec<String> {
+    let changes = done["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let sign = |action: &Value| match action.as_str() {
+        Some("create") => "+",
+        Some("delete") => "-",
+        _ => "~",
+    };
+    let mut lines: Vec<_> = changes
+        .iter()
+        .map(|change| format!("{} {} {}", sign(&change["action"]), cell(&change["kind"]), cell(&change["name"])))
+        .collect();
+    lines.push(match (changes.len(), done["applied"] == true) {
+        (0, _) => "the app is as the files say already".to_owned(),
+        (count, true) => format!("{count} changes, live now"),
+        (count, false) => format!("{count} changes would be made"),
+    });
+    lines
+}

@@ -1,0 +1,282 @@
+//! The commands that work on a running cloud by its API, as an operator at another machine runs them.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::cloud::{OWNER, PATIENCE, TestCloud, on_both_databases, picloud, run, text};
+
+/// Somebody with a key, away from the cloud's own directory.
+struct Remote {
+    server: String,
+    key: String,
+    dir: tempfile::TempDir,
+}
+
+impl Remote {
+    /// One with a key that may do all of this.
+    fn of(cloud: &TestCloud) -> Self {
+        let mut remote = Self {
+            server: format!("http://{}", cloud.address("http")),
+            key: String::new(),
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let scopes = "apps:read,apps:write,scripts:read,scripts:write,scripts:execute,logs:read";
+        let create = ["keys", "create", "laptop", "--scope", scopes, "--username", OWNER.0];
+        let (good, key) = remote.run(&create, &format!("{}\n", OWNER.1));
+        assert!(good && key.starts_with("pck_"), "{key}");
+        key.trim().clone_into(&mut remote.key);
+        remote
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = picloud();
+        command.args(arguments).current_dir(self.dir.path()).env("PICLOUD_SERVER", &self.server);
+        if !self.key.is_empty() {
+            command.env("PICLOUD_KEY", &self.key);
+        }
+        command
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> (bool, String) {
+        run(&mut self.command(arguments), input)
+    }
+
+    fn must(&self, arguments: &[&str]) -> String {
+        let (good, said) = self.run(arguments, "");
+        assert!(good, "{arguments:?}: {said}");
+        said
+    }
+
+    fn refused(&self, arguments: &[&str]) -> String {
+        let (good, said) = self.run(arguments, "");
+        assert!(!good, "{arguments:?}: {said}");
+        said
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+/// An app of ten scripts, each of which answers its number and the deployment's.
+fn write_ten(dir: &Path, deployment: u32) {
+    fs::create_dir_all(dir.join("scripts")).unwrap();
+    let mut file = "slug = \"shop\"\nname = \"Shop\"\ndomains = [\"shop.test\"]\n".to_owned();
+    for number in 0..10 {
+        file += &format!("[scripts.s{number}]\nroutes = [{{ method = \"GET\", path = \"/{number}\" }}]\n");
+        fs::write(dir.join(format!("scripts/s{number}.rhai")), format!("\"{number} of {deployment}\"")).unwrap();
+    }
+    fs::write(dir.join("picloud.app.toml"), file).unwrap();
+}
+
+on_both_databases! {
+    async fn ten_scripts_are_deployed_as_one_or_not_at_all(database: Database) {
+        let cloud = TestCloud::start(database).await;
+        let remote = Remote::of(&cloud);
+        let dir = remote.path("shop");
+        write_ten(&dir, 1);
+        assert!(remote.refused(&["deploy", "shop"]).contains("not_found"), "there is no such app");
+        let said = remote.must(&["deploy", "shop", "--create", "--dry-run"]);
+        assert!(said.contains("would make"), "{said}");
+        remote.must(&["deploy", "shop", "--create"]);
+        for number in 0..10 {
+            assert_eq!(cloud.visit("shop.test", &format!("/{number}")).await, (200, format!("{number} of 1")));
+        }
+        assert!(remote.must(&["deploy", "shop"]).contains("as the files say already"));
+
+        // A mistake in one of them, and none is changed.
+        write_ten(&dir, 2);
+        fs::write(dir.join("scripts/s7.rhai"), "let x = ;").unwrap();
+        let said = remote.refused(&["deploy", "shop"]);
+        assert!(said.contains("scripts/s7.rhai: line 1") && said.contains("nothing is changed"), "{said}");
+        fs::write(dir.join("scripts/s7.rhai"), "\"7 of 2\"").unwrap();
+        let said = remote.must(&["deploy", "shop", "--dry-run"]);
+        assert!(said.contains("~ script s7") && said.contains("10 changes would be made"), "{said}");
+        for number in 0..10 {
+            assert_eq!(cloud.visit("shop.test", &format!("/{number}")).await.1, format!("{number} of 1"));
+        }
+        remote.must(&["deploy", "shop"]);
+        for number in 0..10 {
+            assert_eq!(cloud.visit("shop.test", &format!("/{number}")).await.1, format!("{number} of 2"));
+        }
+
+        // What is no longer in the directory is no longer there.
+        write_ten(&dir, 2);
+        let file = fs::read_to_string(dir.join("picloud.app.toml")).unwrap();
+        let (before, _) = file.split_once("[scripts.s9]").unwrap();
+        fs::write(dir.join("picloud.app.toml"), before).unwrap();
+        fs::remove_file(dir.join("scripts/s9.rhai")).unwrap();
+        let said = remote.must(&["deploy", "shop"]);
+        assert!(said.contains("- script s9") && said.contains("- route GET /9"), "{said}");
+        assert_eq!(cloud.visit("shop.test", "/9").await.0, 404);
+        assert_eq!(cloud.visit("shop.test", "/8").await.0, 200);
+    }
+
+    async fn an_app_goes_out_as_files_and_comes_back_as_itself(database: Database) {
+        let cloud = TestCloud::start(database).await;
+        let remote = Remote::of(&cloud);
+        write_ten(&remote.path("shop"), 1);
+        remote.must(&["deploy", "shop", "--create"]);
+        remote.must(&["export", "shop", "copy"]);
+        assert!(remote.must(&["deploy", "copy", "--app", "shop"]).contains("as the files say already"));
+        assert!(remote.refused(&["export", "shop", "copy"]).contains("--overwrite"));
+        remote.must(&["export", "shop", "copy", "--overwrite"]);
+
+        let document = remote.must(&["export", "shop"]);
+        fs::write(remote.path("shop.json"), &document).unwrap();
+        assert!(remote.refused(&["import", "shop.json"]).contains("slug_taken"));
+        assert!(remote.refused(&["import", "shop.json", "--slug", "shop2"]).contains("domain_claimed"));
+        remote.must(&["import", "shop.json", "--slug", "shop2", "--without-domains"]);
+        let copy: Value = serde_json::from_str(&remote.must(&["export", "shop2"])).unwrap();
+        let mut wanted: Value = serde_json::from_str(&document).unwrap();
+        wanted["app"]["slug"] = json!("shop2");
+        wanted["domains"] = json!([]);
+        assert_eq!(copy, wanted);
+        let (good, said) = remote.run(&["import", "-", "--slug", "shop3", "--without-domains"], &document);
+        assert!(good, "{said}");
+        let listed = remote.must(&["apps"]);
+        assert!(["shop ", "shop2 ", "shop3 "].iter().all(|slug| listed.contains(slug)), "{listed}");
+        assert!(remote.refused(&["apps", "delete", "shop3"]).contains("force"), "it is not empty");
+        remote.must(&["apps", "delete", "shop3", "--force"]);
+    }
+
+    async fn scripts_are_pulled_pushed_and_tried(database: Database) {
+        let cloud = TestCloud::start(database).await;
+        let remote = Remote::of(&cloud);
+        remote.must(&["apps", "create", "shop"]);
+        fs::write(remote.path("hello.rhai"), "log::info(\"by \" + ctx.request.method); #{ status: 201, body: \"made\" }\n").unwrap();
+        assert!(remote.must(&["scripts", "push", "shop", "hello.rhai"]).contains("made hello, version 1"));
+        let said = remote.must(&["scripts", "invoke", "shop", "hello", "--method", "POST", "--header", "x-a: b"]);
+        assert!(said.contains("201 success") && said.contains("by POST") && said.ends_with("made\n"), "{said}");
+        assert_eq!(remote.must(&["scripts", "pull", "shop", "hello"]), fs::read_to_string(remote.path("hello.rhai")).unwrap());
+        fs::write(remote.path("hello.rhai"), "throw \"no\"").unwrap();
+        assert!(remote.must(&["scripts", "push", "shop", "hello.rhai"]).contains("version 2"));
+        let said = remote.refused(&["scripts", "invoke", "shop", "hello"]);
+        assert!(said.contains("line 1: ") && said.contains("did not succeed"), "{said}");
+        fs::write(remote.path("broken.rhai"), "let = 1").unwrap();
+        assert!(remote.refused(&["scripts", "push", "shop", "broken.rhai"]).contains("invalid_source"));
+        assert!(remote.refused(&["scripts", "pull", "shop", "gone"]).contains("no script gone"));
+        let scripts: Value = serde_json::from_str(&remote.must(&["scripts", "list", "shop", "--json"])).unwrap();
+        assert_eq!(scripts[0]["name"], "hello");
+        let said = remote.must(&["logs", "shop", "--script", "hello"]);
+        assert!(said.contains("201 success") && said.contains("info by POST") && said.contains("error"), "{said}");
+    }
+
+    async fn logs_are_followed_as_they_come(database: Database) {
+        let mut cloud = TestCloud::start(database).await;
+        let script = cloud.publish("log::info(\"seen \" + ctx.request.query.n); 1").await;
+        let remote = Remote::of(&cloud);
+        cloud.visit("shop.test", "/?n=before").await;
+        let mut child = remote
+            .command(&["logs", "shop", "--follow"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (lines, seen) = mpsc::channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || output.lines().map_while(Result::ok).all(|line| lines.send(line).is_ok()));
+        let see = |wanted: &str| {
+            let line = std::iter::repeat_with(|| seen.recv_timeout(PATIENCE).expect("it goes on")).find(|line| line.contains(wanted));
+            line.expect("it repeats for ever")
+        };
+        see("seen before");
+        cloud.visit("shop.test", "/?n=during").await;
+        see("seen during");
+        // Another app's executions, and nothing that moves the terminal.
+        let other = cloud.app("other", "other.test").await;
+        let stranger = cloud.script(&other, "main", "endpoint", "log::info(\"stranger\"); 1").await;
+        cloud.route(&stranger, "exact", "/", "GET").await;
+        cloud.visit("other.test", "/").await;
+        cloud.edit(&script, "log::info(\"\\x1b[2J\" + ctx.request.query.n); 1").await;
+        cloud.visit("shop.test", "/?n=escape").await;
+        let line = see("escape");
+        assert!(!line.contains('\u{1b}'), "{line:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let rest: Vec<String> = seen.iter().collect();
+        assert!(!rest.iter().any(|line| line.contains("stranger")), "{rest:?}");
+        cloud.signal("-TERM");
+        assert!(cloud.ended().success(), "watchers keep no process");
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_does_not_keep_a_process_that_is_to_end() {
+    let mut cloud = TestCloud::start(crate::cloud::Database::Sqlite).await;
+    cloud.publish("1").await;
+    let mut stream = cloud.call(Method::GET, "apps/shop/logs/tail", None).await;
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    assert!(stream.chunk().await.unwrap().is_some_and(|begun| begun.starts_with(b": watching")));
+    cloud.visit("shop.test", "/").await;
+    let event = stream.chunk().await.unwrap().unwrap();
+    assert!(event.starts_with(b"event: execution"), "{event:?}");
+    cloud.signal("-TERM");
+    assert!(stream.chunk().await.unwrap().is_none(), "the answer ends as an answer does");
+    assert!(cloud.ended().success());
+}
+
+#[tokio::test]
+async fn what_is_missing_or_wrong_is_said() {
+    let cloud = TestCloud::start(crate::cloud::Database::Sqlite).await;
+    let mut remote = Remote::of(&cloud);
+    let (good, said) = run(picloud().args(["apps"]), "");
+    assert!(!good && said.contains("--server"), "{said}");
+    let key = std::mem::take(&mut remote.key);
+    assert!(remote.refused(&["apps"]).contains("PICLOUD_KEY"));
+    fs::write(remote.path("key"), format!("{key}\n")).unwrap();
+    remote.must(&["apps", "--key-file", "key"]);
+    fs::write(remote.path("key"), "pck_no\nkey").unwrap();
+    let said = remote.refused(&["apps", "--key-file", "key"]);
+    assert!(said.contains("is no key") && !said.contains("pck_no"), "{said}");
+    fs::write(remote.path("key"), "pck_none").unwrap();
+    assert!(remote.refused(&["apps", "--key-file", "key"]).contains("unauthenticated"));
+    let (good, said) = remote.run(&["keys", "list", "--username", OWNER.0], "not the password\n");
+    assert!(!good && said.contains("wrong_credentials"), "{said}");
+    let (good, said) = remote.run(&["keys", "list", "--username", OWNER.0, "--json"], &format!("{}\n", OWNER.1));
+    let keys: Value = serde_json::from_str(&said).unwrap();
+    assert!(good && keys[0]["name"] == "laptop", "{said}");
+    let id = text(&keys[0]["id"]);
+    let (good, said) = remote.run(&["keys", "revoke", &id, "--username", OWNER.0], OWNER.1);
+    assert!(good, "{said}");
+    remote.key = key;
+    assert!(remote.refused(&["apps"]).contains("unauthenticated"), "a revoked key");
+    let sessions = cloud.must(Method::GET, "auth/me/sessions", None).await;
+    assert_eq!(sessions["items"].as_array().map(Vec::len), Some(1), "commands leave no session behind: {sessions}");
+
+    // What answers is no PiCloud: the data plane's host of an app, and nobody.
+    cloud.publish("1").await;
+    remote.server = "http://127.0.0.1:9".to_owned();
+    assert!(remote.refused(&["apps"]).contains("cannot be reached"));
+    remote.server = format!("http://ada:hunter2@{}", cloud.address("http"));
+    let said = remote.refused(&["apps"]);
+    assert!(said.contains("without a path or a user") && !said.contains("hunter2"), "{said}");
+}
+
+/// Whoever answers in a PiCloud's place, and sends elsewhere, does not get the key sent there.
+#[tokio::test]
+async fn the_key_goes_to_no_other_server() {
+    use std::io::Write as _;
+    let (thief, bait) =
+        (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let elsewhere = format!("http://{}/", thief.local_addr().unwrap());
+    let server = format!("http://{}", bait.local_addr().unwrap());
+    let sent = elsewhere.clone();
+    std::thread::spawn(move || {
+        let (mut client, _) = bait.accept().unwrap();
+        let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
+        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        write!(client, "HTTP/1.1 308 Moved\r\nlocation: {sent}\r\ncontent-length: 0\r\n\r\n").unwrap();
+    });
+    let (good, said) =
+        run(picloud().args(["apps"]).env("PICLOUD_SERVER", &server).env("PICLOUD_KEY", "pck_secret"), "");
+    assert!(!good && said.contains(&elsewhere) && said.contains("--server"), "{said}");
+    thief.set_nonblocking(true).unwrap();
+    assert_eq!(thief.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody came");
+}
