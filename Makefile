@@ -8,7 +8,7 @@ say = @echo '--- $(1)' >&2
 # What `make check` runs of the tests: those that hold the shape of the code and of the API.
 SHAPE_TESTS = binary(layering) + test(openapi)
 
-.PHONY: help run test test-dashboard check dashboard bench soak
+.PHONY: help run test test-dashboard check dashboard bench soak fuzz
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo 'make test   every test, on SQLite and on a throw-away PostgreSQL'
 	@echo 'make check  formatting, lints, documentation, layering, dependencies: what CI asks for before the tests'
 	@echo 'make soak   hostile scripts beside good ones for ten minutes'
+	@echo 'make fuzz   all that the API document allows, and more, asked of a running binary'
 	@echo 'make bench  PiCloud against bare Pingora and bare hyper (deploy/loadtest/README.md)'
 
 run: dashboard
@@ -62,6 +63,12 @@ check: dashboard
 soak:
 	@.ci/ensure cargo cc cmake
 	cargo run --locked --release --package picloud-executor --example soak
+
+# Schemathesis over the API document: no answer is a 5xx, and each is in the document. FUZZ_EXAMPLES (100) calls of each kind.
+fuzz:
+	@.ci/ensure cargo cc cmake python3 $(if $(shell command -v schemathesis),,python3-venv)
+	cargo build --locked --package picloud-proxy --bin picloud
+	.ci/fuzz-api
 
 bench:
 	@.ci/ensure cargo cc cmake openssl python3 taskset wrk h2load
