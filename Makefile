@@ -73,4 +73,5 @@ fuzz:
 bench:
 	@.ci/ensure cargo cc cmake openssl python3 taskset wrk h2load
 	cargo build --locked --release --package picloud-proxy --bin picloud --example bare_pingora --example bare_hyper
+	cargo build --locked --release --package picloud-executor --example engine_alone
 	deploy/loadtest/run

@@ -28,18 +28,25 @@ class Work:
     method: str
     path: str
     expected: object
+    # Who answers it: a constant is no match for a parameter, nor for what has to be computed.
+    servers: tuple = ("picloud", "ProxyHttp", "HttpServerApp", "hyper")
+    # Fewer than an app may have running and waiting, where it matters.
+    most_connections: int = 1_000_000
 
     @property
     def body(self):
         return ECHO if self.method == "POST" else None
 
 
+COMPUTE = ("picloud", "engine alone")
 WORKS = [
     Work("P1", "hello", "http", "h1", "GET", "/hello", "Hello, World!"),
     Work("P2", "echo 1 KB JSON", "http", "h1", "POST", "/echo", json.loads(ECHO)),
-    Work("P3", "hello with a parameter", "http", "h1", "GET", "/hello/pi", {"hello": "pi"}),
+    Work("P3", "hello with a parameter", "http", "h1", "GET", "/hello/pi", {"hello": "pi"}, ("picloud",)),
     Work("P4 h1", "hello, TLS", "https", "h1", "GET", "/hello", "Hello, World!"),
     Work("P4 h2", "hello, TLS and HTTP/2", "https", "h2", "GET", "/hello", "Hello, World!"),
+    Work("P6 loop", "10,000 additions", "http", "h1", "GET", "/additions", 49995000, COMPUTE, 32),
+    Work("P6 fib", "fib(20)", "http", "h1", "GET", "/fib", 6765, COMPUTE, 32),
 ]
 
 
@@ -67,7 +74,7 @@ def measure(server, work, seconds, connections, core):
     body = check_answer(server, work)
     before = server.cpu_us()
     if work.protocol == "h1":
-        figures = run_wrk(server, work, seconds, connections, core, body)
+        figures = run_wrk(server, work, seconds, min(connections, work.most_connections), core, body)
     else:
         figures = run_h2load(server, work, seconds, core, body)
     if server.process.poll() is not None:

@@ -12,11 +12,20 @@ from pathlib import Path
 
 HOST = "bench.localhost"
 ECHO = json.dumps({f"field_{n:02}": "x" * 34 for n in range(20)} | {"id": 7}, sort_keys=True, separators=(",", ":"))
+# Scripts that only compute, by path; what runs Rhai alone is given the same.
+COMPUTING = {
+    "/additions": "let n = 0; for i in 0..10000 { n += i; } n",
+    "/fib": "fn fib(n) { if n < 2 { n } else { fib(n - 1) + fib(n - 2) } } fib(20)",
+}
 SCRIPTS = [
     ("hello", "GET", "exact", "/hello", '"Hello, World!"'),
     ("echo", "POST", "exact", "/echo", "ctx.request.body"),
     ("greet", "GET", "param", "/hello/:name", "#{ hello: ctx.request.params.name }"),
+    *((path[1:], "GET", "exact", path, source) for path, source in COMPUTING.items()),
 ]
+# The neighbour that floods: its script runs for two seconds, whatever share of a core it gets.
+NEIGHBOUR = "neighbour.localhost"
+SPIN = "let end = time::now() + 2000; while time::now() < end { } \"done\""
 
 
 class BenchError(Exception):
@@ -82,7 +91,7 @@ class Server:
 
     def ask(self, scheme, method, path, host=HOST, body=None, headers=()):
         """One HTTP/1.1 exchange on a connection of its own: status, body and the size of the whole answer."""
-        with socket.create_connection(("127.0.0.1", self.ports[scheme]), timeout=10) as plain:
+        with socket.create_connection(("127.0.0.1", self.ports[scheme]), timeout=30) as plain:
             connection = plain
             if scheme == "https":
                 context = ssl.create_default_context()
@@ -129,10 +138,15 @@ class PiCloud(Server):
 
     def publish(self):
         token = self._admin("auth/login", {"username": self.USERNAME, "password": self.PASSWORD}, 200)["token"]
-        app = self._admin("apps", {"slug": "bench", "name": "Bench"}, 201, token)["id"]
-        self._admin(f"apps/{app}/domains", {"pattern": HOST}, 201, token)
-        for name, method, path_kind, path, source in SCRIPTS:
-            script = {"app_id": app, "name": name, "kind": "endpoint", "source": source}
+        self._publish_app(token, "bench", HOST, SCRIPTS)
+        limits = {"timeout_ms": 10_000, "sandbox": {"max_operations": 50_000_000}}
+        self._publish_app(token, "neighbour", NEIGHBOUR, [("spin", "GET", "exact", "/spin", SPIN)], limits)
+
+    def _publish_app(self, token, slug, host, scripts, limits=None):
+        app = self._admin("apps", {"slug": slug, "name": slug}, 201, token)["id"]
+        self._admin(f"apps/{app}/domains", {"pattern": host}, 201, token)
+        for name, method, path_kind, path, source in scripts:
+            script = {"app_id": app, "name": name, "kind": "endpoint", "source": source, **(limits or {})}
             script_id = self._admin("scripts", script, 201, token)["id"]
             route = {"host_kind": "any", "path_kind": path_kind, "path": path, "method": method}
             self._admin(f"scripts/{script_id}/routes", route, 201, token)
