@@ -71,17 +71,6 @@ impl Program {
         Ok(Self { engine, ast, modules, captures, history: History::default(), source_bytes: bytes })
     }
 
-    /// Whether its next run starts on the calling thread. With closures that capture variables it never does: one of their
-    /// operations can wait 50 ms for a lock that the script itself holds.
-    pub fn starts_inline(&self) -> bool {
-        !self.captures && self.history.is_short()
-    }
-
-    /// Whether a run may be tried on the calling thread when no worker is to be had.
-    pub fn may_run_inline(&self) -> bool {
-        !self.captures && self.history.may_be_short()
-    }
-
     /// About how many bytes it takes in memory.
     pub fn weight(&self) -> usize {
         weight(self.modules.len(), self.source_bytes)

@@ -20,6 +20,7 @@ use crate::epoch;
 use crate::failure::Failed;
 use crate::invocation::{Completion, Invocation};
 use crate::limits::INLINE_MEMORY;
+use crate::lock_waits::LockWaits;
 use crate::panics;
 use crate::pool::{Length, Pool, PoolSize, Refused};
 use crate::programs::{COMPILERS, Programs};
@@ -45,7 +46,8 @@ pub struct ExecutorConfig {
     /// Bytes that all executions may take, those of one app half of them; what would take more is rejected. One execution
     /// always has room.
     pub total_memory_bytes: usize,
-    /// Threads that poll [`Executor::run`]. Each runs a short script at a time, for which 4 MiB of the total are kept.
+    /// Threads that poll [`Executor::run`]. Each runs a short script at a time, for which 4 MiB of the total are kept; with none,
+    /// every script runs on a worker.
     pub inline_threads: usize,
 }
 
@@ -109,6 +111,8 @@ impl Executor {
                 memory_bytes,
                 room: Arc::new(Room::new(room, memory_bytes)),
                 residues: Residues::new(memory_bytes),
+                lock_waits: LockWaits::default(),
+                inline: inline_threads > 0,
             }),
             sink,
             running: TaskTracker::new(),
@@ -183,7 +187,7 @@ impl Executor {
             return inner.finish(&admitted, Ended::before_start(Failed::rejected(SHUTTING_DOWN)));
         }
         let program = inner.programs.get(&admitted.invocation.script).and_then(Result::ok);
-        let tried = program.as_ref().filter(|program| program.starts_inline());
+        let tried = program.as_ref().filter(|program| inner.starts_inline(program, &admitted));
         if let Some(ended) = tried.and_then(|program| inner.inline(program, &admitted, admitted.instant)) {
             return inner.finish(&admitted, ended);
         }
@@ -222,6 +226,14 @@ fn broken() -> Failed {
 }
 
 impl Inner {
+    fn starts_inline(&self, program: &Program, admitted: &Admitted) -> bool {
+        program.history.is_short() && self.allows_inline(program, admitted)
+    }
+
+    fn allows_inline(&self, program: &Program, Admitted { invocation, instant, .. }: &Admitted) -> bool {
+        self.surroundings.allows_inline(program, invocation.app.app().id, *instant)
+    }
+
     fn inline(&self, program: &Arc<Program>, admitted: &Admitted, begun: Instant) -> Option<Ended> {
         let deadline = begun + admitted.invocation.script.row.limits.timeout;
         self.surroundings.attempt(Tier::Inline, program, &admitted.invocation, begun, deadline)
@@ -237,7 +249,7 @@ impl Inner {
             Err(_) => return Ended::before_start(Failed::rejected("the script is not compiled yet; try again")),
         };
         let begun = Instant::now();
-        let untried = !program.starts_inline();
+        let untried = !self.starts_inline(&program, admitted);
         if !untried && let Some(ended) = self.inline(&program, admitted, begun) {
             return ended;
         }
@@ -261,8 +273,8 @@ impl Inner {
             Ok(ticket) => ticket,
             Err(refused) => {
                 // A script that is short as a rule is rather tried here, however busy its long runs keep the workers.
-                let last =
-                    (untried && program.may_run_inline()).then(|| self.inline(&program, admitted, Instant::now()));
+                let last = untried && program.history.may_be_short() && self.allows_inline(&program, admitted);
+                let last = last.then(|| self.inline(&program, admitted, Instant::now()));
                 return last.flatten().unwrap_or_else(|| Ended::before_start(no_capacity(refused)));
             }
         };

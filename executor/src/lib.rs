@@ -13,6 +13,7 @@ mod fuel;
 mod invocation;
 mod json;
 mod limits;
+mod lock_waits;
 mod memory;
 mod panics;
 mod pool;

@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn the_inline_allowance_ends_as_a_move_whatever_ran_out() {
-        let meter = Metered::start(Allowance::inline(u64::MAX, far()), None);
+        let meter = Metered::start(Allowance::inline(u64::MAX, far(), false), None);
         assert!(charge_bytes(usize::MAX).is_err());
         assert_eq!(meter.stop(), Some(Stop::Inline));
     }
@@ -324,7 +324,8 @@ mod tests {
     #[test]
     fn the_epoch_alone_moves_no_inline_run() {
         crate::epoch::start().unwrap();
-        let meter = Metered::start(Allowance { deadline: Instant::now(), ..Allowance::inline(u64::MAX, far()) }, None);
+        let meter =
+            Metered::start(Allowance { deadline: Instant::now(), ..Allowance::inline(u64::MAX, far(), false) }, None);
         let _advancing = Advancing::begin();
         let epoch = crate::epoch::now();
         while crate::epoch::now() == epoch {
@@ -336,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_native_that_takes_long_leaves_the_inline_tier_and_goes_on_elsewhere() {
-        let meter = Metered::start(Allowance::inline(u64::MAX, far()), None);
+        let meter = Metered::start(Allowance::inline(u64::MAX, far(), false), None);
         assert!(leave_inline().is_err());
         assert!(catch_unwind(|| on_operation(0)).is_err());
         assert_eq!(meter.stop(), Some(Stop::Inline));

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use picloud_shared::clock::Clock;
 use picloud_shared::execution::LogLine;
+use picloud_shared::id::AppId;
 use rhai::{Dynamic, Scope};
 
 use crate::compiled::Program;
@@ -15,6 +16,7 @@ use crate::context::Context;
 use crate::failure::{self, Failed};
 use crate::invocation::{Invocation, ScriptResponse};
 use crate::limits::{Allowance, Metered, Stop};
+use crate::lock_waits::LockWaits;
 use crate::panics;
 use crate::residue::{self, Residues};
 use crate::response;
@@ -62,9 +64,18 @@ pub struct Surroundings {
     pub room: Arc<Room>,
     /// What runs left behind.
     pub residues: Residues,
+    /// Whose runs waited where they must not.
+    pub lock_waits: LockWaits,
+    /// Whether there is an inline tier.
+    pub inline: bool,
 }
 
 impl Surroundings {
+    /// Whether a run of an app's program can start on an I/O thread, if it is short.
+    pub fn allows_inline(&self, program: &Program, app: AppId, now: Instant) -> bool {
+        self.inline && !(program.captures && self.lock_waits.keep_off(app, now))
+    }
+
     /// Runs a program on this thread until its end, or gives nothing when it is too long for the inline tier; then nothing
     /// that it did is left, and it can be run again. `begun` is now.
     pub fn attempt(
@@ -83,7 +94,7 @@ impl Surroundings {
             return Some(Ended::before_start(failed));
         }
         let (allowance, share) = match tier {
-            Tier::Inline => (Allowance::inline(limits.max_operations, begun), None),
+            Tier::Inline => (Allowance::inline(limits.max_operations, begun, program.captures), None),
             Tier::Worker => match self.room.enter(app) {
                 Ok(share) => (Allowance::worker(limits.max_operations, deadline, self.memory_bytes), Some(share)),
                 Err(full) => return Some(Ended::before_start(failure::of_stop(Stop::Full(full), None))),
@@ -99,6 +110,9 @@ impl Surroundings {
             let left;
             (result, logs, left) = residue::of_run(account, result, logs);
             self.residues.add(app, left);
+            if tier == Tier::Inline {
+                self.lock_waits.note(app, elapsed, at);
+            }
         }
         if stop == Some(Stop::Inline) {
             program.history.moved();

@@ -26,6 +26,8 @@ impl Pace {
     const WORKER: Self = Self { stride: 1..=512, slow: Duration::from_millis(2) };
     /// On an I/O thread others wait for what the epoch is too coarse to see.
     const INLINE: Self = Self { stride: 8..=32, slow: Duration::from_micros(20) };
+    /// Where a single operation can wait 50 ms for a lock, not two may.
+    const INLINE_WITH_LOCKS: Self = Self { stride: 1..=1, slow: Duration::MAX };
 
     /// The stride after one that took `elapsed`.
     pub fn next(&self, stride: u64, elapsed: Duration) -> u64 {
@@ -44,6 +46,8 @@ pub struct Allowance {
     pub memory: usize,
     /// Whether reaching any of these only means that it is too long for the inline tier.
     pub inline: bool,
+    /// Whether its operations may wait for locks.
+    pub locks: bool,
     /// How long it may go on, once, from when it is first seen to be late.
     pub grace: Duration,
 }
@@ -51,20 +55,25 @@ pub struct Allowance {
 impl Allowance {
     /// What a run gets on a worker.
     pub fn worker(operations: u64, deadline: Instant, memory: usize) -> Self {
-        Self { operations, deadline, memory, inline: false, grace: Duration::ZERO }
+        Self { operations, deadline, memory, inline: false, locks: false, grace: Duration::ZERO }
     }
 
-    /// What a run gets on an I/O thread.
-    pub fn inline(max_operations: u64, now: Instant) -> Self {
+    /// What a run gets on an I/O thread; `locks` says whether its operations may wait for some.
+    pub fn inline(max_operations: u64, now: Instant, locks: bool) -> Self {
         // A script whose own limit is smaller is stopped by the worker, which tells it by its name.
         let operations = max_operations.min(INLINE_OPERATIONS);
-        // Most that are late were preempted, and did not have their time.
-        Self { operations, deadline: now + INLINE_TIME, memory: INLINE_MEMORY, inline: true, grace: INLINE_TIME }
+        // Most that are late were preempted, and did not have their time; where it can be a lock, the next may be one as well.
+        let grace = if locks { Duration::ZERO } else { INLINE_TIME };
+        Self { operations, deadline: now + INLINE_TIME, memory: INLINE_MEMORY, inline: true, locks, grace }
     }
 
     /// When the meter looks at the clock.
     pub fn pace(&self) -> &'static Pace {
-        if self.inline { &Pace::INLINE } else { &Pace::WORKER }
+        match (self.inline, self.locks) {
+            (false, _) => &Pace::WORKER,
+            (true, false) => &Pace::INLINE,
+            (true, true) => &Pace::INLINE_WITH_LOCKS,
+        }
     }
 }
 

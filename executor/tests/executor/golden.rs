@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use picloud_executor::Completion;
+use picloud_executor::{Completion, ExecutorConfig};
 use picloud_shared::execution::{LogLevel, Outcome};
 use picloud_shared::request::{Params, RequestHead, ScriptRequest};
 use picloud_shared::script::{LimitPolicy, Limits, Sandbox};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::world::{Published, World, publish, request};
+use crate::world::{Published, World, config, publish, request};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -187,21 +187,9 @@ fn read_case(text: &str) -> serde_json::Result<Case> {
     json.end().map(|()| case)
 }
 
-/// Where a script is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum On {
-    /// As it comes: short ones on the calling thread.
-    AnyThread,
-    /// On a worker.
-    Worker,
-}
-
-/// What sends a script to the workers from the first, put before it: a closure that captures a variable.
-const MOVES: &str = "fn moves_to_a_worker() { let n = 0; || n }\n";
-
-fn run(world: &World, script: &Path, on: On) -> Vec<String> {
+fn run(world: &World, script: &Path) -> Vec<String> {
     let source = fs::read_to_string(script).unwrap();
-    let mut case = match fs::read_to_string(script.with_extension("json")) {
+    let case = match fs::read_to_string(script.with_extension("json")) {
         Ok(text) => match read_case(&text) {
             Ok(case) => case,
             Err(error) => return vec![format!("the .json cannot be read: {error}")],
@@ -209,15 +197,6 @@ fn run(world: &World, script: &Path, on: On) -> Vec<String> {
         Err(error) => return vec![format!("the .json is missing: {error}")],
     };
     let limits = limits(&case.sandbox, case.timeout_ms);
-    let source = match on {
-        On::AnyThread => source,
-        On::Worker if case.sandbox.max_expr_depth.is_none() => {
-            case.expect.line = case.expect.line.map(|line| line + 1);
-            format!("{MOVES}{source}")
-        }
-        // What is put before it would be too deep itself.
-        On::Worker => return Vec::new(),
-    };
     let mut scripts = vec![("main", source.as_str())];
     scripts.extend(case.modules.iter().map(|(name, source)| (name.as_str(), source.as_str())));
     let published: Published = publish(&scripts, limits);
@@ -234,15 +213,15 @@ fn run(world: &World, script: &Path, on: On) -> Vec<String> {
 
 #[test]
 fn every_script_of_the_corpus_gives_what_stands_beside_it() {
-    check_all(On::AnyThread);
+    check_all(&World::new());
 }
 
 #[test]
 fn every_script_of_the_corpus_gives_the_same_on_a_worker() {
-    check_all(On::Worker);
+    check_all(&World::with(ExecutorConfig { inline_threads: 0, ..config() }));
 }
 
-fn check_all(on: On) {
+fn check_all(world: &World) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let list = |folder: &Path| -> Vec<PathBuf> {
         let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -255,10 +234,9 @@ fn check_all(on: On) {
         .filter(|path| path.extension().is_some_and(|extension| extension == "rhai"))
         .collect();
     assert!(scripts.len() > 40, "the corpus is missing: {}", root.display());
-    let world = World::new();
     let mut failures = String::new();
     for script in &scripts {
-        for difference in run(&world, script, on) {
+        for difference in run(world, script) {
             failures.push_str(&format!("{}\n    {difference}\n", script.strip_prefix(&root).unwrap().display()));
         }
     }

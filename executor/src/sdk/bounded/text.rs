@@ -96,6 +96,13 @@ impl<'c, 'n> Text<'c, 'n> {
         if crate::limits::on_operation(0).is_some() {
             return Err(Ended);
         }
+        if value.is_shared() {
+            // Asked for once: each time takes 50 ms where the script itself holds the lock.
+            return match value.read_lock::<Dynamic>() {
+                Some(inner) => self.value(&inner),
+                None => self.push("<shared>"),
+            };
+        }
         if let Ok(array) = value.as_array_ref() {
             return self.array(&array);
         }
