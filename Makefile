@@ -8,7 +8,7 @@ say = @echo '--- $(1)' >&2
 # What `make check` runs of the tests: those that hold the shape of the code and of the API.
 SHAPE_TESTS = binary(layering) + test(openapi)
 
-.PHONY: help run test test-dashboard check dashboard bench soak fuzz
+.PHONY: help run test test-dashboard check dashboard bench soak fuzz fuzz-api fuzz-scripts
 .DEFAULT_GOAL := help
 
 help:
@@ -18,7 +18,9 @@ help:
 	@echo 'make test   every test, on SQLite and on a throw-away PostgreSQL'
 	@echo 'make check  formatting, lints, documentation, layering, dependencies: what CI asks for before the tests'
 	@echo 'make soak   hostile scripts beside good ones for ten minutes'
-	@echo 'make fuzz   all that the API document allows, and more, asked of a running binary'
+	@echo 'make fuzz   fuzz-api, then fuzz-scripts'
+	@echo 'make fuzz-api        all that the API document allows, and more, asked of a running binary'
+	@echo 'make fuzz-scripts    random input for executor, parsers and router, three minutes each'
 	@echo 'make bench  PiCloud against bare Pingora and bare hyper (deploy/loadtest/README.md)'
 
 run: dashboard
@@ -64,11 +66,18 @@ soak:
 	@.ci/ensure cargo cc cmake
 	cargo run --locked --release --package picloud-executor --example soak
 
+fuzz: fuzz-api fuzz-scripts
+
 # Schemathesis over the API document: no answer is a 5xx, and each is in the document. FUZZ_EXAMPLES (100) calls of each kind.
-fuzz:
+fuzz-api:
 	@.ci/ensure cargo cc cmake python3 $(if $(shell command -v schemathesis),,python3-venv)
 	cargo build --locked --package picloud-proxy --bin picloud
 	.ci/fuzz-api
+
+# libFuzzer, FUZZ_SECONDS (180) for each target of executor/fuzz; what it finds is left in executor/fuzz/artifacts.
+fuzz-scripts:
+	@.ci/ensure cargo cc
+	.ci/fuzz-scripts
 
 bench:
 	@.ci/ensure cargo cc cmake openssl python3 taskset wrk h2load
