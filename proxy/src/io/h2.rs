@@ -1,8 +1,12 @@
-//! HTTP/2 connections: one task for the connection, one for each request.
+//! HTTP/2 connections: one task for the connection, in which requests begin, and one for each that is not answered at once.
 
+use std::future::ready;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant as Moment};
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
@@ -26,6 +30,9 @@ const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Answers that a client may give up in excess of those that it takes. A browser that searches while its user types gives
 /// up some; a rapid reset gives up all.
 const MAX_GIVEN_UP: i32 = 100;
+/// For how long requests that came together are begun one after another where they came. Those of short scripts are answered
+/// by then, and their answers leave in one write. Longer, and one connection would be bound to one core.
+const TOGETHER: Duration = Duration::from_micros(50);
 /// Once we leave, what a client gets that was told and has nothing more to receive.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
@@ -52,11 +59,17 @@ pub(super) async fn serve<H: Handler>(transport: Transport, peer: Peer, service:
     let tally = Arc::new(Tally::default());
     let mut watch = shared.draining.watch();
     let mut idle = Alarm::new(shared.limits.idle_timeout);
+    let mut come = Vec::new();
     loop {
         let accepted = tokio::select! {
             biased;
             () = watch.begins() => break,
             accepted = connection.accept() => accepted,
+            // All that has come so far is here.
+            () = ready(()), if !come.is_empty() => {
+                begin(&mut come);
+                continue;
+            }
             () = flooded.becomes_true() => {
                 tracing::debug!(remote_ip = %peer.client.remote_ip, "a flood of frames");
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -71,6 +84,7 @@ pub(super) async fn serve<H: Handler>(transport: Transport, peer: Peer, service:
             }
         };
         let Some(Ok(request)) = accepted else {
+            begin(&mut come);
             return;
         };
         idle.set(shared.limits.idle_timeout);
@@ -78,8 +92,9 @@ pub(super) async fn serve<H: Handler>(transport: Transport, peer: Peer, service:
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             break;
         }
-        begin(request, &tally, peer, service);
+        come.push(answered(request, &tally, peer, service));
     }
+    begin(&mut come);
     leave(connection, &tally, peer, service).await;
 }
 
@@ -128,23 +143,42 @@ async fn leave<H: Handler>(
             }
         };
         match accepted {
-            Some(Ok(request)) => begin(request, tally, peer, service),
+            Some(Ok(request)) => drop(tokio::spawn(answered(request, tally, peer, service))),
             Some(Err(_)) | None => return,
         }
     }
 }
 
-fn begin<H: Handler>(
+type Answered = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn answered<H: Handler>(
     (request, respond): (Request<RecvStream>, SendResponse<Bytes>),
     tally: &Arc<Tally>,
     peer: &Arc<Peer>,
     service: &Arc<Service<H>>,
-) {
+) -> Answered {
     let (tally, peer, service) = (Arc::clone(tally), Arc::clone(peer), Arc::clone(service));
-    tokio::spawn(async move {
+    Box::pin(async move {
         let taken = answer(request, respond, &peer, &service).await;
         tally.count(taken);
-    });
+    })
+}
+
+/// Begins requests. What has to wait, and what would wait for others too long, goes on in a task of its own.
+fn begin(come: &mut Vec<Answered>) {
+    let begun = Moment::now();
+    for mut request in come.drain(..) {
+        if begun.elapsed() < TOGETHER {
+            // Whatever wakes it up until it is a task is not lost: a task is looked at once.
+            let mut nobody = Context::from_waker(Waker::noop());
+            // A panic ends the request alone, as it does in a task.
+            match catch_unwind(AssertUnwindSafe(|| request.as_mut().poll(&mut nobody))) {
+                Ok(Poll::Pending) => {}
+                Ok(Poll::Ready(())) | Err(_) => continue,
+            }
+        }
+        tokio::spawn(request);
+    }
 }
 
 /// Tells whether the client took the answer.
@@ -203,5 +237,35 @@ impl Tally {
         let change = if taken { -1 } else { 1 };
         // Answers that were taken long ago are no credit.
         let _ = self.given_up.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| Some((count + change).max(0)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    #[tokio::test]
+    async fn what_waits_goes_on_elsewhere_and_a_panic_ends_its_request_alone() {
+        let (tell, mut told) = unbounded_channel();
+        let (lead, follow) = tokio::sync::oneshot::channel::<()>();
+        let (last, first) = (tell.clone(), tell.clone());
+        let mut come: Vec<Answered> = vec![
+            Box::pin(async move {
+                let _ = follow.await;
+                last.send("the one that waited").unwrap();
+            }),
+            Box::pin(async move { first.send("the one that did not").unwrap() }),
+            Box::pin(async move {
+                let _untold = tell;
+                panic!("as a defect would");
+            }),
+        ];
+        begin(&mut come);
+        assert!(come.is_empty());
+        assert_eq!(told.recv().await, Some("the one that did not"));
+        lead.send(()).unwrap();
+        assert_eq!(told.recv().await, Some("the one that waited"));
+        assert_eq!(told.recv().await, None, "what broke down holds nothing");
     }
 }
