@@ -2,6 +2,8 @@
 
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
 const absolute = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+const clock = new Intl.DateTimeFormat(undefined, { weekday: 'short', hour: '2-digit', minute: '2-digit' });
+const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
 const integer = new Intl.NumberFormat();
 const plurals = new Intl.PluralRules('en');
 
@@ -28,6 +30,11 @@ export function absoluteTime(iso: string): string {
   return absolute.format(new Date(iso));
 }
 
+/** When a point of a chart begins, as exactly as its length asks for. */
+export function moment(iso: string, resolution: 'minute' | 'hour' | 'day'): string {
+  return (resolution === 'day' ? day : clock).format(new Date(iso));
+}
+
 /** "840 µs", "12.4 ms", "1.2 s". */
 export function duration(microseconds: number): string {
   const unit = (value: number, unit: string, digits: number) =>
@@ -46,11 +53,14 @@ export function count(value: number, one: string, many = `${one}s`): string {
   return `${integer.format(value)} ${plurals.select(value) === 'one' ? one : many}`;
 }
 
-/** "4 KiB": sizes of what was sent. */
+const SIZES = ['KiB', 'MiB', 'GiB', 'TiB'];
+
+/** "4 KiB": sizes of what was sent or is stored. */
 export function bytes(value: number): string {
   if (value < 1024) return count(value, 'byte');
-  const size = value < 1024 * 1024 ? value / 1024 : value / (1024 * 1024);
-  return `${new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 }).format(size)} ${value < 1024 * 1024 ? 'KiB' : 'MiB'}`;
+  const power = Math.min(Math.floor(Math.log2(value) / 10), SIZES.length);
+  const size = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 }).format(value / 1024 ** power);
+  return `${size} ${SIZES[power - 1]}`;
 }
 
 /** A text of the API as a sentence: it begins in lower case, for it may follow a field's name. */

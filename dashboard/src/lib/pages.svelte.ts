@@ -23,18 +23,15 @@ export class Pages<T> {
     return this.#next !== null;
   }
 
-  /** Takes in the list's first page as it is now; what is new goes before what is known. */
-  refresh(first: Page<T>, idOf: (item: T) => string): void {
-    const known = new Set(this.items.map(idOf));
-    const fresh = first.items.filter((item) => !known.has(idOf(item)));
-    if (fresh.length === 0) return;
-    if (fresh.length === first.items.length) {
-      // Nothing joins it to what is known: there may be more in between.
-      this.items = first.items;
-      this.#next = first.next_cursor ?? null;
-    } else {
-      this.items = [...fresh, ...this.items];
-    }
+  /** Begins again with the first page as it is now. */
+  restart(first: Page<T>): void {
+    this.items = first.items;
+    this.#next = first.next_cursor ?? null;
+  }
+
+  /** The next page is that after this cursor. */
+  protected continueAfter(cursor: string | null): void {
+    this.#next = cursor;
   }
 
   async more(): Promise<void> {

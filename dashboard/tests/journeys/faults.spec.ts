@@ -15,7 +15,6 @@ test('nothing that people or scripts write is taken for HTML', async ({ page, ap
   await api.call('POST', 'api-keys', { name: HOSTILE, scopes: ['apps:read'] });
   await enter();
   const looks = async () => {
-    await page.waitForLoadState('networkidle');
     expect(await page.evaluate(() => 'broken' in window)).toBe(false);
     expect(await page.locator('main img, main script, main iframe').count()).toBe(0);
   };

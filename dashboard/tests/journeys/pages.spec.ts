@@ -18,6 +18,8 @@ interface View {
   /** Brings the page to the state that is looked at. */
   prepare?: (page: Page) => Promise<void>;
   signedOut?: boolean;
+  /** Whether it watches a stream. */
+  isLive?: boolean;
 }
 
 interface World {
@@ -81,8 +83,8 @@ const VIEWS: View[] = [
     path: () => '/apps/empty/domains',
     prepare: (page) => page.getByLabel('Claim a domain').fill('www.shop.example.com'),
   },
-  { name: 'app-logs', path: () => '/apps/shop/logs', prepare: press(/^POST/) },
-  { name: 'app-logs-empty', path: () => '/apps/empty/logs' },
+  { name: 'app-logs', path: () => '/apps/shop/logs', prepare: press(/^POST/), isLive: true },
+  { name: 'app-logs-empty', path: () => '/apps/empty/logs', isLive: true },
   { name: 'app-members', path: () => '/apps/shop/members', prepare: press('Actions for grace') },
   { name: 'app-settings', path: () => '/apps/shop/settings' },
   { name: 'app-delete', path: () => '/apps/shop/settings', prepare: press('Delete app…') },
@@ -143,6 +145,7 @@ const VIEWS: View[] = [
     name: 'script-executions',
     path: ({ script }) => `/scripts/${script}/executions`,
     prepare: press(/^GET \/greet/),
+    isLive: true,
   },
   { name: 'users', path: () => '/users' },
   { name: 'users-new', path: () => '/users', prepare: press('New user') },
@@ -178,7 +181,9 @@ for (const [width, viewport] of Object.entries(WIDTHS)) {
         await open(view.path(world));
         await expect(page.getByRole('heading', { level: 1 })).toBeVisible();
         await view.prepare?.(page);
-        await page.waitForLoadState('networkidle');
+        // A stream is never idle.
+        if (view.isLive) await expect(page.getByText('Live', { exact: true })).toBeVisible();
+        else await page.waitForLoadState('networkidle');
         for (const colorScheme of ['light', 'dark'] as const) {
           const looked = `${view.name}-${colorScheme}-${width}`;
           await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });

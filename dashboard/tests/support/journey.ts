@@ -16,7 +16,8 @@ interface Fixtures {
 
 /** The browser's own line for an answer that is an error; what it means is the page's to tell. */
 const REFUSED = /^Failed to load resource: the server responded with a status of (4\d\d|503)/;
-const UNREACHABLE = /^Failed to load resource: net::ERR_CONNECTION_REFUSED/;
+const UNREACHABLE =
+  /^Failed to load resource: net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|INCOMPLETE_CHUNKED_ENCODING)/;
 
 /** Fails the test for anything that the console complains of (a policy that was broken, an exception), and for any request
  * that leaves the instance. */

@@ -116,7 +116,7 @@ struct ExecutionQuery {
     #[serde(default)]
     #[param(minimum = 1)]
     limit: Option<u32>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the page before, or the id of a record: what is older follows.
     #[serde(default)]
     #[param(value_type = Option<String>)]
     cursor: Option<ExecutionId>,
@@ -159,7 +159,7 @@ struct AppExecutionQuery {
     #[serde(default)]
     #[param(minimum = 1)]
     limit: Option<u32>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the page before, or the id of a record: what is older follows.
     #[serde(default)]
     #[param(value_type = Option<String>)]
     cursor: Option<ExecutionId>,

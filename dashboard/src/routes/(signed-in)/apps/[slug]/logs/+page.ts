@@ -5,7 +5,7 @@ import { all } from '$lib/pages.svelte';
 import type { PageLoad } from './$types';
 
 export const load: PageLoad = async ({ parent, url }) => {
-  const filter = logFilterOf(url.searchParams);
+  const filter = { ...logFilterOf(url.searchParams), script_id: url.searchParams.get('script') ?? undefined };
   const { app } = await parent();
   const [logs, every] = await Promise.all([
     apps.logs(app.id, filter),
