@@ -36,7 +36,7 @@ dashboard:
 	@.ci/dashboard
 
 test: dashboard
-	@.ci/ensure cargo cc cmake cargo-nextest named pebble chromium $(if $(TEST_PG_URL),psql,postgresql)
+	@.ci/ensure cargo cc cmake cargo-nextest named openssl pebble chromium $(if $(TEST_PG_URL),psql,postgresql)
 	$(call say,examples in the documentation)
 	cargo test --locked --workspace --doc
 	$(call say,the dashboard in a browser)
@@ -47,7 +47,7 @@ test: dashboard
 
 # Without the rest: on the binary as `cargo build` makes it.
 test-dashboard: dashboard
-	@.ci/ensure cargo cc cmake chromium
+	@.ci/ensure cargo cc cmake chromium openssl pebble
 	cargo build --locked --package picloud-proxy --bin picloud
 	cd dashboard && npx playwright test
 

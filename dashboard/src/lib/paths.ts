@@ -14,6 +14,10 @@ export type ScriptTab = 'routing' | 'settings' | 'executions';
 export const users = `${base}/users`;
 export const profile = `${base}/profile`;
 export const instance = `${base}/instance`;
+export const certificates = `${instance}/certificates`;
+export const certificate = (id: string) => `${certificates}/${id}`;
+export const instanceSettings = `${instance}/settings`;
+export const audit = `${instance}/audit`;
 
 /** Where to go after signing in: a page of the dashboard, whatever the address says. */
 export function after(next: string | null): string {

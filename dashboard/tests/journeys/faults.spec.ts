@@ -35,7 +35,7 @@ test('nothing that people or scripts write is taken for HTML', async ({ page, ap
     .click();
   await expect(page.getByLabel('Log lines')).toContainText(HOSTILE);
   await looks();
-  for (const path of ['/profile', '/instance']) {
+  for (const path of ['/profile', '/instance/audit']) {
     await open(path);
     await expect(page.getByText('onerror').first()).toBeVisible();
     await looks();

@@ -151,7 +151,8 @@ const VIEWS: View[] = [
   { name: 'users-new', path: () => '/users', prepare: press('New user') },
   { name: 'profile', path: () => '/profile' },
   { name: 'profile-new-key', path: () => '/profile', prepare: press('New key') },
-  { name: 'instance', path: () => '/instance', prepare: press(/^script\.update/) },
+  { name: 'instance', path: () => '/instance' },
+  { name: 'audit', path: () => '/instance/audit', prepare: press(/^script\.update/) },
   { name: 'not-found', path: () => '/apps/nothing' },
 ];
 

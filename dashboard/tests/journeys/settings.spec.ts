@@ -115,7 +115,7 @@ test('what was done stands in the audit log, with before and after', async ({ pa
   const script = await api.script(await api.app('shop'), 'greet', '1');
   await api.call('PATCH', `scripts/${script}`, { description: 'says hello' });
   await enter();
-  await open('/instance');
+  await open('/instance/audit');
   await page.getByLabel('Kind of thing').selectOption('script');
   await expect(page.getByRole('button', { name: /app\.create/ })).toHaveCount(0);
   await page

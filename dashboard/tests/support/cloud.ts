@@ -66,24 +66,29 @@ export class Cloud {
   private constructor(
     private readonly home: string,
     private readonly environment: Record<string, string>,
+    private readonly http: string,
   ) {}
 
   /** Starts one that has an owner; or, with `owner` false, one whose first owner is still to be made. */
-  static async start({ owner = true, environment = {} as Record<string, string> } = {}): Promise<Cloud> {
+  static async start({
+    owner = true,
+    environment = {} as Record<string, string>,
+    http = '127.0.0.1:0',
+  } = {}): Promise<Cloud> {
     const home = await mkdtemp(join(tmpdir(), 'picloud-dashboard-'));
     const first = { PICLOUD_ADMIN_USERNAME: OWNER.username, PICLOUD_ADMIN_PASSWORD: OWNER.password };
-    const cloud = new Cloud(home, { ...(owner ? first : {}), ...environment });
+    const cloud = new Cloud(home, { ...(owner ? first : {}), ...environment }, http);
     await cloud.run();
     return cloud;
   }
 
   /** Starts it again on its data, where it listened before. */
   async restart(): Promise<void> {
-    await this.run(this.port);
+    await this.run(new URL(this.origin).host);
   }
 
-  private async run(port = '0'): Promise<void> {
-    const child = spawn(BINARY, ['serve', '--dev', '--http', `127.0.0.1:${port}`], {
+  private async run(http = this.http): Promise<void> {
+    const child = spawn(BINARY, ['serve', '--dev', '--http', http], {
       env: { PICLOUD_DATA_DIR: join(this.home, 'data'), ...this.environment },
       stdio: ['ignore', 'pipe', 'ignore'],
     });

@@ -1,10 +1,8 @@
 /** What people read and type, between the page and the API. */
-import { readFileSync } from 'node:fs';
 import { expect, test } from '@playwright/test';
 import { browserName } from '../../src/lib/browser-name';
 import { addressOf, dnsHint } from '../../src/lib/dns';
 import { duration, relativeTime } from '../../src/lib/format';
-import { LIMITS, TIMEOUT } from '../../src/lib/limits';
 import { readableBody } from '../../src/lib/message';
 import { expiryOf, mayBeOfApp } from '../../src/lib/scopes';
 import { slugOf } from '../../src/lib/slug';
@@ -98,16 +96,4 @@ test('browsers are told by name', () => {
   expect(browserName(`${chrome} Edg/126.0`)).toBe('Edge on Linux');
   expect(browserName('curl/8.5.0')).toBe('curl');
   expect(browserName(null)).toBe('A program');
-});
-
-test('the limits are those of the SDK’s page', () => {
-  const page = readFileSync(new URL('../../../docs/SDK.md', import.meta.url), 'utf8');
-  const fallbacks = [...page.matchAll(/^\| `(\w+)`[^|]*\| ([\d,]+) \|/gm)].map(([, name, value]) => [
-    name,
-    Number(value?.replaceAll(',', '')),
-  ]);
-  expect(fallbacks).toEqual([
-    ['timeout_ms', TIMEOUT.fallback],
-    ...LIMITS.map(({ name, fallback }) => [name, fallback]),
-  ]);
 });

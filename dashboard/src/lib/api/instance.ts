@@ -1,6 +1,8 @@
 /** What is the instance's as a whole. */
-import { api, ok } from './client';
+import { api, ifMatch, ok, revised } from './client';
+import type { ChartFilter } from './executions';
 import { ApiProblem } from './problem';
+import type { UpdateSettings } from './schema';
 
 export interface AuditFilter {
   limit?: number;
@@ -14,6 +16,17 @@ export interface AuditFilter {
 }
 
 export const audit = (query: AuditFilter) => ok(api.GET('/audit', { params: { query } }));
+
+export const stats = ({ resolution }: ChartFilter) =>
+  ok(api.GET('/stats', { params: { query: { resolution } } }));
+
+export const settings = () => revised(api.GET('/settings'));
+
+export const updateSettings = (body: UpdateSettings, etag: string) =>
+  revised(api.PATCH('/settings', { params: { header: ifMatch(etag) }, body }));
+
+/** What scripts and apps may have; for everybody. */
+export const limits = () => ok(api.GET('/limits'));
 
 /** The versioned surfaces, as `GET /version` tells them. */
 export interface Version {

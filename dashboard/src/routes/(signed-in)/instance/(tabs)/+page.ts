@@ -1,0 +1,7 @@
+import * as instance from '$lib/api/instance';
+import type { PageLoad } from './$types';
+
+export const load: PageLoad = async () => {
+  const [version, stats] = await Promise.all([instance.version(), instance.stats({})]);
+  return { version, stats };
+};
