@@ -1,30 +1,28 @@
 /** Every page, in both themes and at two widths: axe finds nothing, nothing is wider than the window, and it is pictured. */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import type { Page } from '@playwright/test';
-import type { AxeResults } from 'axe-core';
+import { type Authority, selfSigned } from '../support/authority';
+import { test } from '../support/certified';
 import type { Api } from '../support/cloud';
-import { expect, test } from '../support/journey';
-
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-/** Where pictures go, if they are wanted. */
-const PICTURES = process.env.SCREENSHOTS;
-
-const WIDTHS = { wide: { width: 1440, height: 900 }, narrow: { width: 360, height: 740 } };
+import { expect } from '../support/journey';
+import { lookAt, WIDTHS } from '../support/looks';
 
 interface View {
   name: string;
   path: (world: World) => string;
   /** Brings the page to the state that is looked at. */
-  prepare?: (page: Page) => Promise<void>;
+  prepare?: (page: Page, world: World) => Promise<void>;
   signedOut?: boolean;
   /** Whether it watches a stream. */
   isLive?: boolean;
 }
 
 interface World {
+  /** Certificates: of a name that leads nowhere, and of one that is served. */
+  pending: string;
+  served: string;
   script: string;
   module: string;
+  exported: Record<string, unknown>;
 }
 
 const GREET = `// Says hello to whoever asks.
@@ -39,7 +37,7 @@ log::info("greeting", #{ name: name });
 `;
 
 /** An instance as one looks at it after some weeks. */
-async function furnish(api: Api): Promise<World> {
+async function furnish(api: Api, authority: Authority): Promise<World> {
   const app = await api.app('shop', 'Corner Shop');
   const long = 'shop-with-a-rather-long-name.example.com';
   await api.call('POST', `apps/${app}/domains`, { pattern: long });
@@ -53,7 +51,8 @@ async function furnish(api: Api): Promise<World> {
   await api.call('POST', `scripts/${script}/invoke`, { path: '/greet', query: 'name=ada' });
   await api.call('POST', `scripts/${script}/invoke`, { path: '/greet' });
   await api.call('POST', `scripts/${failing}/invoke`, { method: 'POST', path: '/stock', body: 'a=1' });
-  await api.call('POST', 'apps', { slug: 'empty', name: 'Empty' });
+  await api.call('POST', 'apps', { slug: 'vacant', name: 'Empty' });
+  await api.call('PATCH', 'apps/vacant', { slug: 'empty' });
   const grace = await api.user('grace', 'admin');
   await api.call('PATCH', `admins/${grace.id}`, { email: 'grace.hopper@navy.example.com' });
   const idle = await api.user('idle');
@@ -61,7 +60,41 @@ async function furnish(api: Api): Promise<World> {
   await api.call('POST', `apps/${app}/members`, { user_id: idle.id, role: 'viewer' });
   await api.call('PATCH', `admins/${idle.id}`, { is_active: false });
   await api.call('POST', 'api-keys', { name: 'deploy', scopes: ['apps:read', 'scripts:write'], app_id: app });
-  return { script, module };
+  await authority.lead('www.shop.example.com');
+  await api.call('POST', `apps/${app}/domains`, { pattern: 'www.shop.example.com' });
+  await api.call(
+    'POST',
+    'certificates',
+    selfSigned('DNS:elsewhere.example.com', 'DNS:*.elsewhere.example.com'),
+  );
+  const exported = await api.call<Record<string, unknown>>('GET', `apps/${app}/export`);
+  const certificate = async (name: string, state: string) => {
+    type List = { items: { id: string; names: string[]; state: string }[] };
+    let found: string | undefined;
+    await expect
+      .poll(async () => {
+        const { items } = await api.call<List>('GET', 'certificates');
+        found = items.find((one) => one.names.includes(name) && one.state === state)?.id;
+        return found;
+      })
+      .toBeDefined();
+    return found ?? '';
+  };
+  const served = await certificate('www.shop.example.com', 'valid');
+  const pending = await certificate(long, 'failing');
+  return { script, module, served, pending, exported };
+}
+
+/** Chooses an exported app that has another script and lacks some. */
+async function chooseFile(page: Page, exported: Record<string, unknown>): Promise<void> {
+  const scripts = [
+    { name: 'greet', kind: 'endpoint', source: '"Hello"' },
+    { name: 'new-one', kind: 'endpoint', source: '1' },
+  ];
+  const buffer = Buffer.from(JSON.stringify({ ...exported, scripts }));
+  await page
+    .getByLabel('An exported app')
+    .setInputFiles({ name: 'shop.json', mimeType: 'application/json', buffer });
 }
 
 const press = (name: string | RegExp) => (page: Page) => page.getByRole('button', { name }).first().click();
@@ -72,6 +105,15 @@ const VIEWS: View[] = [
   { name: 'setup-without-token', path: () => '/setup', signedOut: true },
   { name: 'apps', path: () => '/apps' },
   { name: 'apps-new', path: () => '/apps', prepare: press('New app') },
+  {
+    name: 'apps-import',
+    path: () => '/apps',
+    prepare: async (page, { exported }) => {
+      await page.getByRole('button', { name: 'Import' }).click();
+      await chooseFile(page, exported);
+      await expect(page.getByText('Another app has this slug.')).toBeVisible();
+    },
+  },
   { name: 'user-menu', path: () => '/apps', prepare: press(/^Your menu/) },
   { name: 'app-scripts', path: () => '/apps/shop' },
   { name: 'app-scripts-empty', path: () => '/apps/empty' },
@@ -84,9 +126,33 @@ const VIEWS: View[] = [
     prepare: (page) => page.getByLabel('Claim a domain').fill('www.shop.example.com'),
   },
   { name: 'app-logs', path: () => '/apps/shop/logs', prepare: press(/^POST/), isLive: true },
+  {
+    name: 'app-logs-table',
+    path: () => '/apps/shop/logs',
+    prepare: (page) => page.getByText('As a table').click(),
+    isLive: true,
+  },
   { name: 'app-logs-empty', path: () => '/apps/empty/logs', isLive: true },
   { name: 'app-members', path: () => '/apps/shop/members', prepare: press('Actions for grace') },
   { name: 'app-settings', path: () => '/apps/shop/settings' },
+  {
+    name: 'app-deploy',
+    path: () => '/apps/shop/settings',
+    prepare: async (page, { exported }) => {
+      await page.getByRole('button', { name: 'Bring to a file’s state…' }).click();
+      await chooseFile(page, exported);
+      await expect(page.getByRole('list', { name: 'Changes' })).toBeVisible();
+    },
+  },
+  {
+    name: 'app-take-over',
+    path: () => '/apps/shop/settings',
+    prepare: async (page) => {
+      await page.getByLabel('Slug').fill('vacant');
+      await page.getByRole('button', { name: 'Change the slug' }).click();
+      await expect(page.getByRole('button', { name: 'Take it over' })).toBeVisible();
+    },
+  },
   { name: 'app-delete', path: () => '/apps/shop/settings', prepare: press('Delete app…') },
   {
     name: 'script-edit',
@@ -152,28 +218,31 @@ const VIEWS: View[] = [
   { name: 'profile', path: () => '/profile' },
   { name: 'profile-new-key', path: () => '/profile', prepare: press('New key') },
   { name: 'instance', path: () => '/instance' },
+  { name: 'certificates', path: () => '/instance/certificates' },
+  {
+    name: 'certificates-upload',
+    path: () => '/instance/certificates',
+    prepare: press('Upload a certificate'),
+  },
+  {
+    name: 'certificate-pending',
+    path: ({ pending }) => `/instance/certificates/${pending}`,
+    prepare: async (page) => {
+      await page.getByRole('button', { name: 'Check the way here' }).click();
+      await expect(page.getByText('cannot be had yet')).toBeVisible();
+    },
+  },
+  { name: 'certificate-served', path: ({ served }) => `/instance/certificates/${served}` },
+  { name: 'instance-settings', path: () => '/instance/settings' },
   { name: 'audit', path: () => '/instance/audit', prepare: press(/^script\.update/) },
   { name: 'not-found', path: () => '/apps/nothing' },
 ];
 
-async function violations(page: Page): Promise<string[]> {
-  await page.evaluate(AXE);
-  const results = await page.evaluate(async () => {
-    const { axe } = window as unknown as { axe: { run: (context: Document) => Promise<AxeResults> } };
-    return axe.run(document);
-  });
-  return results.violations.flatMap((violation) =>
-    violation.nodes.map(
-      (node) => `${violation.id}: ${violation.help}: ${node.target.join(' ')}: ${node.failureSummary ?? ''}`,
-    ),
-  );
-}
-
-for (const [width, viewport] of Object.entries(WIDTHS)) {
-  test(`every page, ${width}`, async ({ page, api, enter, open, context }) => {
-    test.setTimeout(600_000);
-    const world = await furnish(api);
-    await page.setViewportSize(viewport);
+for (const width of WIDTHS) {
+  test(`every page, ${width.name}`, async ({ page, api, authority, enter, open, context }) => {
+    test.setTimeout(900_000);
+    const world = await furnish(api, authority);
+    await page.setViewportSize(width.viewport);
     // Those of who is not signed in come first.
     for (const view of VIEWS) {
       await test.step(view.name, async () => {
@@ -181,18 +250,11 @@ for (const [width, viewport] of Object.entries(WIDTHS)) {
         await page.goto('about:blank');
         await open(view.path(world));
         await expect(page.getByRole('heading', { level: 1 })).toBeVisible();
-        await view.prepare?.(page);
+        await view.prepare?.(page, world);
         // A stream is never idle.
         if (view.isLive) await expect(page.getByText('Live', { exact: true })).toBeVisible();
         else await page.waitForLoadState('networkidle');
-        for (const colorScheme of ['light', 'dark'] as const) {
-          const looked = `${view.name}-${colorScheme}-${width}`;
-          await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-          if (PICTURES) await page.screenshot({ path: `${PICTURES}/${looked}.png` });
-          expect.soft(await violations(page), looked).toEqual([]);
-        }
-        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-        expect.soft(overflow, `${view.name} is wider than the window`).toBeLessThanOrEqual(0);
+        await lookAt(page, view.name, width);
       });
     }
   });
