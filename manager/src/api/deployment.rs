@@ -28,7 +28,7 @@ use crate::api::schema;
 use crate::api::script_body::{Description, SandboxView};
 use crate::service::app::{AppPatch, NewApp};
 use crate::service::deployment::plan::{State, Step, Wanted, WantedScript};
-use crate::service::deployment::revision;
+use crate::service::deployment::{MOST_ERRORS, revision};
 
 pub(crate) fn operations() -> OpenApiRouter<ApiState> {
     OpenApiRouter::default().routes(routes!(export_app)).routes(routes!(deploy_app)).routes(routes!(import_app))
@@ -184,24 +184,32 @@ struct WantedScriptBody {
     routes: Vec<Object<PatternBody>>,
 }
 
+/// Adds to what is wrong with a document, as long as somebody may read it.
+fn add(errors: &mut Vec<FieldError>, field: &str, detail: impl ToString) {
+    if errors.len() < MOST_ERRORS {
+        errors.push(FieldError::new(field, detail));
+    }
+}
+
 /// What can be wrong with a document beyond its form.
 fn parse(wanted: WantedApp, errors: &mut Vec<FieldError>) -> (WantedSettings, Wanted) {
     let WantedApp { format, app: Object(settings), domains, scripts } = wanted;
     if format != FORMAT {
-        errors.push(FieldError::new("format", "this version reads format 1"));
+        add(errors, "format", "this version reads format 1");
     }
     let domains = domains.map(|domains| {
         let parsed = domains.iter().enumerate().filter_map(|(place, text)| {
             let parsed = text.parse::<DomainPattern>();
-            parsed.map_err(|error| errors.push(FieldError::new(&format!("domains[{place}]"), error))).ok()
+            parsed.map_err(|error| add(errors, &format!("domains[{place}]"), error)).ok()
         });
         parsed.collect()
     });
     let scripts = scripts.into_iter().enumerate().map(|(place, Object(script))| {
         let routes = script.routes.iter().enumerate().filter_map(|(route, Object(body))| {
             let parsed = body.parse().map_err(|wrong| {
-                let field = |name: &str| format!("scripts[{place}].routes[{route}].{name}");
-                errors.extend(wrong.into_iter().map(|wrong| FieldError::new(&field(&wrong.field), wrong.detail)));
+                for wrong in wrong {
+                    add(errors, &format!("scripts[{place}].routes[{route}].{}", wrong.field), wrong.detail);
+                }
             });
             parsed.ok()
         });
@@ -377,14 +385,13 @@ async fn import_app(
     Held(state): Held<ApiState>,
     Caller(actor): Caller,
     Query(ImportQuery { slug, takeover, without_domains }): Query<ImportQuery>,
-    LongBody(body): LongBody<WantedApp, MAX_DOCUMENT_BYTES>,
+    LongBody(mut body): LongBody<WantedApp, MAX_DOCUMENT_BYTES>,
 ) -> Result<impl IntoResponse, ApiError> {
+    if without_domains {
+        body.domains = None;
+    }
     let mut errors = Vec::new();
     let (settings, mut wanted) = parse(body, &mut errors);
-    if without_domains {
-        wanted.domains = None;
-        errors.retain(|error| !error.field.starts_with("domains["));
-    }
     let WantedSettings { slug: told, name, redacted_headers, record_bodies, hsts_max_age_s } = settings;
     let slug = slug.or(told);
     if slug.is_none() {

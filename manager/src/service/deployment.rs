@@ -35,7 +35,7 @@ use plan::{SameRoute, State, Step, Unreadable, Wanted, steps};
 /// How often a deployment is planned anew because others changed the app meanwhile.
 const ATTEMPTS: u32 = 4;
 /// Errors that are told of one deployment.
-const MOST_ERRORS: usize = 20;
+pub(crate) const MOST_ERRORS: usize = 20;
 /// Deployments that are under way at once: each holds an app twice, as it is and as it is to be.
 const AT_ONCE: usize = 2;
 

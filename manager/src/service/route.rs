@@ -230,7 +230,9 @@ pub(crate) fn is_claimed(pattern: &RoutePattern, claims: &[DomainPattern]) -> bo
 
 /// Stores what changed of a route with its audit row.
 pub(crate) async fn store(change: &mut Change, old: &Route, new: &Route) -> Result<(), ServiceError> {
-    routes::update(change, new).await?;
+    if !routes::update(change, new).await? {
+        return Err(ServiceError::NotFound("route"));
+    }
     let event = Event::new("route.update", AuditObject::Route(new.id)).in_app(new.app_id);
     change.record(event.before(audited(old)).after(audited(new))).await
 }

@@ -166,6 +166,23 @@ async fn a_document_with_one_error_changes_nothing_and_names_its_place(store: &S
     assert_eq!(world.fetch("GET", "http://shop.example.com/").await, "old");
 }
 
+async fn a_route_outlives_the_script_that_it_led_to(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, _) = shop(&world).await;
+    deploy(&owner, "shop", &document(&[script("old", "`old`", &["/"])])).await.is(200);
+    let done = deploy(&owner, "shop", &document(&[script("new", "`new`", &["/"])])).await.is(200);
+    assert_eq!(changes(&done).len(), 4, "{done}");
+    assert_eq!(world.fetch("GET", "http://shop.example.com/").await, "new");
+}
+
+async fn a_document_of_nothing_but_mistakes_is_told_some_of_them(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, _) = shop(&world).await;
+    let wrong = json!({ "format": 1, "scripts": [], "domains": vec![""; 5_000] });
+    let problem = deploy(&owner, "shop", &wrong).await.problem(422, "invalid");
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 20);
+}
+
 async fn an_exported_app_is_imported_as_another(store: &Store) {
     let world = World::start(store).await;
     let (owner, app) = shop(&world).await;
@@ -297,6 +314,8 @@ async fn of_deployments_at_once_each_is_whole(store: &Store) {
 on_both! {
     ten_scripts_and_their_routes_are_live_at_once,
     a_document_with_one_error_changes_nothing_and_names_its_place,
+    a_route_outlives_the_script_that_it_led_to,
+    a_document_of_nothing_but_mistakes_is_told_some_of_them,
     an_exported_app_is_imported_as_another,
     a_deployment_needs_the_right_to_each_of_its_changes,
     documents_may_be_longer_than_other_bodies_and_no_longer_than_their_bound,

@@ -136,11 +136,13 @@ pub(crate) fn steps(state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec
         }
     }
 
+    // A route goes with its script: one that is to lead to another then is made anew.
+    let staying: HashSet<ScriptId> = scripts.iter().map(|script| script.meta.id).collect();
     let mut kept: HashSet<RouteKey> = HashSet::new();
     let mut changed_routes = Vec::new();
     for old in &state.routes {
         let key = route_key(&old.pattern);
-        match wanted_routes.get(&key) {
+        match wanted_routes.get(&key).filter(|_| staying.contains(&old.script_id)) {
             None => steps.push(Step::DeleteRoute(old.clone())),
             Some((script_id, pattern)) => {
                 let new = Route { script_id: *script_id, pattern: (*pattern).clone(), ..old.clone() };
@@ -303,7 +305,10 @@ mod tests {
         for step in steps.iter().cloned() {
             match step {
                 Step::DeleteRoute(gone) => state.routes.retain(|route| route.id != gone.id),
-                Step::DeleteScript(gone) => state.scripts.retain(|script| script.meta.id != gone.meta.id),
+                Step::DeleteScript(gone) => {
+                    state.scripts.retain(|script| script.meta.id != gone.meta.id);
+                    state.routes.retain(|route| route.script_id != gone.meta.id);
+                }
                 Step::ReleaseDomain(gone) => state.domains.retain(|domain| domain.id != gone.id),
                 Step::UpdateApp { new, .. } => state.app = new,
                 Step::ClaimDomain(pattern) => {
@@ -333,11 +338,13 @@ mod tests {
         let state = after(start, &built);
         assert_eq!(told(&steps(&state, &first, NOW).unwrap()), [""; 0]);
 
-        // `/x/:id` goes to another script under another name of its parameter, `a` changes, `b` goes, `c` comes.
-        let second =
-            wanted(vec![script("a", "3", &["/a"]), script("c", "4", &["/x/:key", "/c"])], Some(&["b.example.com"]));
+        // `/x/:id` goes to another script under another name of its parameter, `a` changes, `b` goes, `c` comes and has its route.
+        let second = wanted(
+            vec![script("a", "3", &["/a"]), script("c", "4", &["/x/:key", "/c", "/b"])],
+            Some(&["b.example.com"]),
+        );
         let changed = steps(&state, &second, NOW).unwrap();
-        let expected = ["- /b", "- b", "- a.example.com", "+ b.example.com", "+ c", "~ a", "~ /x/:key", "+ /c"];
+        let expected = ["- /b", "- b", "- a.example.com", "+ b.example.com", "+ c", "~ a", "~ /x/:key", "+ /c", "+ /b"];
         assert_eq!(told(&changed), expected);
         let state = after(state, &changed);
         assert_eq!(told(&steps(&state, &second, NOW).unwrap()), [""; 0]);
