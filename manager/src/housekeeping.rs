@@ -9,7 +9,8 @@ use tokio::time::interval;
 use tracing::{debug, warn};
 
 use crate::execution_writer::ExecutionWriter;
-use crate::repo::{RepoError, sessions};
+use crate::repo::{RepoError, idempotency, sessions};
+use crate::service::idempotency::KEPT_FOR;
 use crate::service::last_use::LastUse;
 use crate::service::setup::SetupLink;
 use crate::store::Store;
@@ -43,6 +44,7 @@ impl Housekeeping {
 
     async fn turn(&self) {
         self.tell("deleting expired sessions", self.delete_expired_sessions()).await;
+        self.tell("deleting answers that were kept", self.delete_kept_answers()).await;
         self.tell("keeping the set-up link", self.keep_setup_link()).await;
         let snapshot = self.snapshot.load_full();
         self.execution_log.retain_scripts(|id| snapshot.script(id).is_some());
@@ -61,6 +63,13 @@ impl Housekeeping {
         let count = sessions::delete_expired(&mut tx, self.clock.now()).await?;
         tx.commit().await?;
         debug!(count, "expired sessions are deleted");
+        Ok(())
+    }
+
+    async fn delete_kept_answers(&self) -> Result<(), RepoError> {
+        let mut tx = self.store.begin().await?;
+        idempotency::delete_until(&mut tx, self.clock.now().minus(KEPT_FOR)).await?;
+        tx.commit().await?;
         Ok(())
     }
 

@@ -21,10 +21,12 @@ pub(crate) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The header of an answer that was given before.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// Calls whose answers hold a secret, which is shown once and stored as a digest at most.
-pub(crate) const SECRET_CALLS: [&str; 5] = [
+/// Calls whose answers hold a secret, which is shown once and stored as a digest at most, or whose body is little but
+/// passwords: what is kept of a body is a digest that is quickly guessed at.
+pub(crate) const SECRET_CALLS: [&str; 6] = [
     "/api/v1/admin/auth/login",
     "/api/v1/admin/auth/setup",
+    "/api/v1/admin/auth/me/password",
     "/api/v1/admin/api-keys",
     "/api/v1/admin/admins",
     "/api/v1/admin/admins/{user}/reset-password",

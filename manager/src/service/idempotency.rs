@@ -19,7 +19,7 @@ use crate::service::change::{Change, Desk};
 use crate::service::error::ServiceError;
 
 /// How long an answer is given again.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Answers kept for one user, each as long as a script at most: room for a program that makes a thing a minute.
 const ANSWERS_OF_A_USER: u64 = 1_500;

@@ -85,6 +85,7 @@ async fn a_key_is_refused_where_a_secret_is_answered_and_where_it_is_none(store:
         ("/admins".to_owned(), json!({ "username": "eve", "instance_role": "member" })),
         (format!("/admins/{}/reset-password", id(&user)), json!({})),
         ("/auth/login".to_owned(), json!({ "username": "olive", "password": "x" })),
+        ("/auth/me/password".to_owned(), json!({ "current_password": "x", "new_password": "y" })),
         ("/auth/setup".to_owned(), json!({ "token": "x", "username": "eve", "password": "x" })),
     ] {
         keyed.post(&path, body).await.problem(400, "idempotency_not_supported");
