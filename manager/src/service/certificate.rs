@@ -161,6 +161,11 @@ fn summary(record: &CertificateRecord) -> Value {
 /// What an uploaded chain says of itself, if it can be served with the key.
 fn inspect(chain: &str, key: &PrivateKey) -> Result<CertificateFacts, ServiceError> {
     let bad_chain = |detail: String| ServiceError::invalid("chain", detail);
+    // It is kept as it came, where all who read the store can read it.
+    let mut blocks = chain.split("-----BEGIN ").skip(1);
+    if blocks.any(|block| !block.starts_with("CERTIFICATE-----")) {
+        return Err(bad_chain("it holds more than certificates; a private key belongs in key".to_owned()));
+    }
     let facts = read_facts(chain, None).map_err(|error| bad_chain(error.to_string()))?;
     if facts.names.is_empty() {
         return Err(bad_chain("the certificate is for no name (a subject alternative name)".to_owned()));
@@ -214,6 +219,8 @@ mod tests {
         assert_eq!(refused(&chain, &PrivateKey::new(chain.clone())), "key: it is no private key in PEM");
         assert!(refused(key.reveal(), &key).starts_with("chain: "));
         assert!(refused("", &key).starts_with("chain: "));
+        let combined = format!("{chain}{}", key.reveal());
+        assert_eq!(refused(&combined, &key), "chain: it holds more than certificates; a private key belongs in key");
         let (nameless, its_key) = made(&[]);
         assert!(refused(&nameless, &its_key).starts_with("chain: the certificate is for no name"));
     }

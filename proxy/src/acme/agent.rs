@@ -209,11 +209,13 @@ impl Manager {
         loop {
             let version = self.shared.snapshot.load().version();
             let looked = async {
+                let mut managed = Ok(());
                 if managed_by != Some(version) {
-                    self.shared.manage_what_is_claimed().await?;
-                    managed_by = Some(version);
+                    managed = self.shared.manage_what_is_claimed().await;
+                    managed_by = managed.is_ok().then_some(version);
                 }
-                self.start_what_is_due().await
+                // A claim that cannot be read keeps nothing else from being renewed.
+                self.start_what_is_due().await.and(managed)
             };
             match looked.await {
                 Ok(()) => told = false,
@@ -236,15 +238,23 @@ impl Manager {
         if free == 0 {
             return Ok(());
         }
+        let mut all_read = Ok(());
         let limit = u32::try_from(free).unwrap_or(u32::MAX);
         for id in self.shared.store.due(self.shared.clock.now(), limit).await? {
-            let Some(leased) = self.shared.store.lease(id, timing.lease).await? else { continue };
+            let leased = match self.shared.store.lease(id, timing.lease).await {
+                Ok(Some(leased)) => leased,
+                Ok(None) => continue,
+                Err(error) => {
+                    all_read = Err(error);
+                    continue;
+                }
+            };
             self.shared.leases().insert(id, leased.lease);
             let work = Work::new(Arc::clone(&self.shared), leased);
             let task = self.running.spawn(under_lease(work));
             self.ids.insert(task.id(), id);
         }
-        Ok(())
+        all_read
     }
 
     /// Takes note of the end of a piece of work. One that broke down counts as failed, and has its turn again later.

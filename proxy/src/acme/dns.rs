@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
@@ -72,6 +72,8 @@ impl Dns {
         let mut builder = builder;
         let options = builder.options_mut();
         options.cache_size = 0;
+        // Who asks from outside does not read this machine's file.
+        options.use_hosts_file = ResolveHosts::Never;
         options.timeout = Duration::from_secs(3);
         options.attempts = 2;
         Ok(Self { resolver: builder.build().map_err(|error| error.to_string())? })

@@ -36,6 +36,8 @@ pub(super) struct Work {
     pub(super) order: Option<OrderProgress>,
     /// What was set in the DNS for it.
     pub(super) records: Vec<TxtRecord>,
+    /// Whether an authority was asked for something in this round.
+    asked: bool,
 }
 
 /// Why an attempt ended without a certificate.
@@ -54,7 +56,14 @@ impl<F: Into<Failure>> From<F> for Ended {
 
 impl Work {
     pub(super) fn new(shared: Arc<Shared>, leased: Leased) -> Self {
-        Self { shared, lease: leased.lease, record: leased.record, order: leased.order, records: Vec::new() }
+        Self {
+            shared,
+            lease: leased.lease,
+            record: leased.record,
+            order: leased.order,
+            records: Vec::new(),
+            asked: false,
+        }
     }
 
     /// Does what is due.
@@ -117,6 +126,12 @@ impl Work {
         for authority in &authorities[first..] {
             match self.ask_authority(authority, &challenges).await {
                 Ok(issued) => return self.finish(issued).await,
+                // What was tried in this round has failed, and counts.
+                Err(Ended::Postponed { reason, until }) if self.asked => {
+                    reasons.push(reason);
+                    let wait = until.since(self.now());
+                    return self.fail(reasons.join("; "), Some(wait)).await;
+                }
                 Err(Ended::Postponed { reason, until }) => {
                     let state = if renewing { CertificateState::Valid } else { CertificateState::Claimed };
                     return self.stand_by(state, reason, until).await;
@@ -184,6 +199,7 @@ impl Work {
         if !goes_on {
             self.begin(authority, kind).await?;
         }
+        self.asked = true;
         let obtained = self.obtain_with_account(authority).await;
         if let Err(Failure::Unkept(_)) = &obtained {
             return Ok(obtained?);
