@@ -187,7 +187,7 @@ async fn a_crash_between_any_two_steps_leads_to_no_second_order_but_one() {
         let orders = front.done("/order-plz") - before;
         assert!((1..=2).contains(&orders), "{orders} orders after a crash at {step} ({fate:?})");
         // What was placed and written down is gone on with, unless the authority looked while nobody was there.
-        let is_gone_on_with = matches!(*step, "/authZ/" | "/finalize-order/" | "/certZ/");
+        let is_gone_on_with = matches!(step, "/authZ/" | "/finalize-order/" | "/certZ/");
         assert!(!is_gone_on_with || orders == 1, "{orders} orders after a crash at {step} ({fate:?})");
     }
 }
