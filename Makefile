@@ -36,7 +36,7 @@ dashboard:
 	@.ci/dashboard
 
 test: dashboard
-	@.ci/ensure cargo cc cmake cargo-nextest named openssl pebble chromium $(if $(TEST_PG_URL),psql,postgresql)
+	@.ci/ensure cargo cc cmake cargo-nextest named openssl pebble faketime chromium $(if $(TEST_PG_URL),psql,postgresql)
 	$(call say,examples in the documentation)
 	cargo test --locked --workspace --doc
 	$(call say,the dashboard in a browser)

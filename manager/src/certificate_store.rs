@@ -27,6 +27,9 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long an attempt is remembered.
 const HISTORY: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How far the clocks of two nodes may differ. What was written later than that from now was written by a clock that stood
+/// wrong and has been set back since.
+const CLOCKS_DIFFER: Duration = HOUR;
 /// A node that was not seen for so long has gone.
 const FORGOTTEN: Duration = DAY;
 
@@ -167,6 +170,13 @@ impl CertificateStore for Certificates {
         Ok(certificates::due(&mut self.store.read().await?, now, limit).await?)
     }
 
+    async fn reschedule(&self, now: Timestamp) -> Result<u64, StoreFailure> {
+        let mut tx = self.store.begin().await?;
+        let made_due = certificates::reschedule(&mut tx, now, now.plus(CLOCKS_DIFFER)).await?;
+        tx.commit().await?;
+        Ok(made_due)
+    }
+
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreFailure> {
         Ok(certificates::next_due(&mut self.store.read().await?).await?)
     }
@@ -224,12 +234,13 @@ impl CertificateStore for Certificates {
         let now = attempt.started_at;
         // Units of work follow one another over all nodes, so that the count holds until the attempt is among them.
         let mut tx = self.store.begin().await?;
-        let failed = attempts::failed_validations(&mut tx, &attempt.name, now.minus(HOUR)).await?;
+        let latest = now.plus(CLOCKS_DIFFER);
+        let failed = attempts::failed_validations(&mut tx, &attempt.name, now.minus(HOUR), latest).await?;
         if failed.count >= limits.failed_validations_an_hour {
             return Ok(Admission::TooManyFailedValidations(failed.first.unwrap_or(now).plus(HOUR)));
         }
         if let Some(app) = attempt.app.filter(|_| !attempt.is_renewal) {
-            let ordered = attempts::new_orders(&mut tx, app, now.minus(DAY)).await?;
+            let ordered = attempts::new_orders(&mut tx, app, now.minus(DAY), latest).await?;
             if ordered.count >= limits.new_orders_a_day {
                 return Ok(Admission::TooManyNewOrders(ordered.first.unwrap_or(now).plus(DAY)));
             }

@@ -179,6 +179,7 @@ statements! {
     INSERT_UPLOADED = "INSERT INTO certificates (id, source, names, state, chain, key_sealed, facts, not_after, \
         served_revision, created_at, updated_at) VALUES ($1, 'manual', $2, 'valid', $3, $4, $5, $6, $7, $8, $8)";
     DELETE_UPLOADED = "DELETE FROM certificates WHERE id = $1 AND source = 'manual'";
+    RESCHEDULE = "UPDATE certificates SET next_attempt_at = $1 WHERE next_attempt_at > $1 AND updated_at > $2";
     MAKE_DUE = "UPDATE certificates SET next_attempt_at = $2, renewal = $3 WHERE id = $1";
     LIST = concat!("SELECT ", columns!(), " FROM certificates WHERE $1 IS NULL OR id > $1 ORDER BY id LIMIT $2"),
         concat!("SELECT ", columns!(), " FROM certificates WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2");
@@ -350,6 +351,14 @@ pub async fn make_due(conn: &mut Conn, record: &CertificateRecord) -> Result<(),
         let query = query.bind(record.next_attempt_at.map(Timestamp::as_millis)).bind(record.renewal.as_ref().map(Json));
         query.execute(db).await?;
         Ok(())
+    })
+}
+
+/// Has the turn come of whatever was written down after that moment, which is yet to come; how many.
+pub async fn reschedule(conn: &mut Conn, now: Timestamp, written_after: Timestamp) -> Result<u64, RepoError> {
+    on_db!(conn, db => {
+        let query = sqlx::query(RESCHEDULE.on(db)).bind(now.as_millis()).bind(written_after.as_millis());
+        Ok(query.execute(db).await?.rows_affected())
     })
 }
 

@@ -205,10 +205,16 @@ struct Manager {
 impl Manager {
     async fn run(mut self) {
         let poll = self.shared.settings.timing.poll;
-        let (mut managed_by, mut told) = (None, false);
+        let (mut managed_by, mut told, mut last_look) = (None, false, None);
         loop {
             let version = self.shared.snapshot.load().version();
+            let now = self.shared.clock.now();
             let looked = async {
+                if last_look.is_none_or(|last| now < last) {
+                    // What was scheduled by a clock that stood later would wait for too long.
+                    self.shared.store.reschedule(now).await?;
+                }
+                last_look = Some(now);
                 let mut managed = Ok(());
                 if managed_by != Some(version) {
                     managed = self.shared.manage_what_is_claimed().await;
@@ -241,6 +247,10 @@ impl Manager {
         let mut all_read = Ok(());
         let limit = u32::try_from(free).unwrap_or(u32::MAX);
         for id in self.shared.store.due(self.shared.clock.now(), limit).await? {
+            if self.shared.leases().contains_key(&id) {
+                // The clock was set forward, so that the lease seems to be over until it is prolonged.
+                continue;
+            }
             let leased = match self.shared.store.lease(id, timing.lease).await {
                 Ok(Some(leased)) => leased,
                 Ok(None) => continue,

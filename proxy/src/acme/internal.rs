@@ -16,6 +16,9 @@ use super::round::Work;
 
 const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 const INTERMEDIATE_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Since when a root is good, whatever the clock says that founds it: a small computer without a battery may not know the
+/// time yet, and a root is not renewed. This is 2025-01-01.
+const ROOT_BEGINS: Timestamp = Timestamp::from_millis(1_735_689_600_000);
 /// Renewed at half of it, by what an intermediate has left at least.
 const LEAF_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// What a device's clock may be behind.
@@ -44,7 +47,8 @@ fn found(now: Timestamp) -> Result<InternalAuthority, Failure> {
     let key = KeyPair::generate().map_err(broken)?;
     // So that the roots of two instances can be told apart in a list.
     let name = format!("PiCloud root {:08x}", rand::random::<u32>());
-    let mut params = params(&name, now, now.plus(ROOT_LIFE));
+    let mut params = params(&name, now, now.max(ROOT_BEGINS).plus(ROOT_LIFE));
+    params.not_before = moment(ROOT_BEGINS);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let root = params.self_signed(&key).map_err(broken)?.pem();
@@ -68,6 +72,12 @@ fn sign_intermediate(root: String, root_key: PrivateKey, now: Timestamp) -> Resu
         intermediate_key: PrivateKey::new(key.serialize_pem()),
         intermediate_not_after: not_after,
     })
+}
+
+/// One that has more than its whole life before it was signed by a clock that stood wrong: devices do not believe it yet.
+fn is_in_its_first_half(intermediate_not_after: Timestamp, now: Timestamp) -> bool {
+    let left = intermediate_not_after.since(now);
+    left > INTERMEDIATE_LIFE / 2 && left <= INTERMEDIATE_LIFE
 }
 
 /// A certificate for these names, with a key of its own.
@@ -113,7 +123,7 @@ impl Work {
         let (store, now) = (&self.shared.store, self.now());
         let authority = match store.internal_authority().await? {
             None => store.save_internal_authority(&found(now)?, None).await?,
-            Some(old) if old.intermediate_not_after <= now.plus(INTERMEDIATE_LIFE / 2) => {
+            Some(old) if !is_in_its_first_half(old.intermediate_not_after, now) => {
                 let ended = old.intermediate_not_after;
                 let new = sign_intermediate(old.root, old.root_key, now)?;
                 store.save_internal_authority(&new, Some(ended)).await?

@@ -22,8 +22,10 @@ impl Work {
             Some((window, explanation, asked)) => {
                 renew_by_window(&before, window, explanation, bounds(&facts, now), ask_again(now, Some(asked), life))
             }
-            None => Renewal { ask_at: ask_again(now, None, life), ..before },
+            // Not later than its age has it, which a clock that stood wrong may have got wrong.
+            None => Renewal { at: before.at.min(bounds(&facts, now).1), ask_at: ask_again(now, None, life), ..before },
         };
+        self.record.last_error = None;
         self.rest(renewal, None).await
     }
 

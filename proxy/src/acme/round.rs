@@ -327,9 +327,6 @@ impl Work {
 
     /// Serves a new certificate, and rests until it is to be renewed.
     pub(super) async fn finish(&mut self, issued: Issued) -> Result<(), SaveError> {
-        // What the authority wishes is asked at once.
-        let now = self.now();
-        let renewal = Renewal { ask_at: now, ..renew_by_age(&issued.facts, now) };
         tracing::info!(
             name = self.record.names.first().map(DomainPattern::shape_key),
             issuer = issued.facts.issuer,
@@ -338,7 +335,21 @@ impl Work {
         );
         self.record.facts = Some(issued.facts.clone());
         self.record.failures = 0;
-        self.record.last_error = None;
+        let now = self.now();
+        let by_age = renew_by_age(&issued.facts, now);
+        let renewal = if by_age.at > now {
+            self.record.last_error = None;
+            // What the authority wishes is asked at once.
+            Renewal { ask_at: now, ..by_age }
+        } else {
+            // The next one would be no younger, and so on without end.
+            let again = self.shared.settings.timing.retry_at(now, u32::MAX, None);
+            let reason =
+                "by the clock of this machine the new certificate is to be renewed already: the clock stands wrong";
+            tracing::error!(now = %now, not_before = %issued.facts.not_before, "{reason}");
+            self.record.last_error = Some(reason.to_owned());
+            Renewal { at: again, ask_at: again, ..by_age }
+        };
         self.rest(renewal, Some(&issued)).await
     }
 

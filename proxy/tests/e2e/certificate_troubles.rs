@@ -15,7 +15,7 @@ use crate::certificates::{start, start_by_file};
 use crate::cloud::{Database, Demands, Fate, Front, Home, OWNER, PATIENCE, Pebble, TestCloud, text};
 
 /// The certificate for a name, once it is as it should be.
-async fn until(cloud: &TestCloud, name: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub async fn until(cloud: &TestCloud, name: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
         let all = cloud.must(Method::GET, "certificates?limit=200", None).await;
@@ -28,7 +28,8 @@ async fn until(cloud: &TestCloud, name: &str, is_so: impl Fn(&Value) -> bool) ->
     }
 }
 
-fn says(certificate: &Value, words: &str) -> bool {
+/// Whether the last error tells of that.
+pub fn says(certificate: &Value, words: &str) -> bool {
     certificate["last_error"].as_str().is_some_and(|error| error.contains(words))
 }
 

@@ -1,16 +1,23 @@
 //! Certificates by themselves, from a real ACME server: by each challenge, through crashes and failures.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use picloud_shared::certificate::topmost_issuer;
 use reqwest::Method;
+use rustls::pki_types::CertificateDer;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::certificate::TlsClient;
-use crate::cloud::{Database, Demands, Fate, Front, Home, OWNER, PATIENCE, Pebble, TestCloud, on_both_databases};
+use crate::cloud::{
+    Database, Demands, Fate, Front, Home, OWNER, PATIENCE, Pebble, TestCloud, WallClock, on_both_databases, text,
+};
 use crate::raw::RawClient;
 
 /// A cloud that orders from that Pebble, with its owner signed in.
@@ -68,8 +75,20 @@ fn settings_file(home: &Home, pebble: &Pebble, directory: &str, more: &str) -> P
 
 /// A cloud that orders from the authority of a settings file.
 pub async fn start_by_file(home: Home, pebble: &Pebble, directory: &str, more: &str) -> TestCloud {
+    start_prepared(home, pebble, directory, more, |_| {}).await
+}
+
+/// The same with further settings.
+pub async fn start_prepared(
+    home: Home,
+    pebble: &Pebble,
+    directory: &str,
+    more: &str,
+    prepare: impl FnOnce(&mut Command),
+) -> TestCloud {
     let file = settings_file(&home, pebble, directory, more);
     let mut cloud = TestCloud::start_with(home, |command| {
+        prepare(command);
         command.env("PICLOUD_ADMIN_USERNAME", OWNER.0).env("PICLOUD_ADMIN_PASSWORD", OWNER.1);
         pebble.configure_without_authority(command);
         command.env("PICLOUD_CONFIG", file);
@@ -119,8 +138,39 @@ async fn the_preferred_chain_is_chosen() {
     );
 }
 
+/// Visits by clients of both kinds, one after the other until they are told to stop: on new connections, each of which looks at
+/// the certificate, and on one that stays. How many there were, all of them answered.
+async fn visit_until(
+    stop: Arc<AtomicBool>,
+    address: SocketAddr,
+    root: CertificateDer<'static>,
+    is_kept: bool,
+    shown: Arc<Mutex<HashSet<Vec<u8>>>>,
+) -> usize {
+    let mut visits = 0;
+    let mut kept = None;
+    while !stop.load(Ordering::Relaxed) {
+        let mut visitor = match kept.take() {
+            Some(visitor) => visitor,
+            None => {
+                // A new client each time: one that resumes a session is shown no certificate.
+                let client = TlsClient::new(&[&root], &[]);
+                let stream = client.connect(address, "shop.example.com").await.unwrap();
+                shown.lock().unwrap().insert(stream.get_ref().1.peer_certificates().unwrap()[0].to_vec());
+                RawClient::over(stream)
+            }
+        };
+        visitor.write_all(b"GET / HTTP/1.1\r\nhost: shop.example.com\r\n\r\n").await.unwrap();
+        let answer = visitor.read_answer().await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "sold"));
+        visits += 1;
+        kept = is_kept.then_some(visitor);
+    }
+    visits
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn short_lived_certificates_are_renewed_and_no_request_fails() {
+async fn short_lived_certificates_are_renewed_under_load_and_no_request_fails() {
     let settings = vec![("certificateValidityPeriod", json!(16))];
     let pebble = Pebble::start(Demands { settings, ..Demands::default() }).await;
     let cloud = start(Home::new(Database::Sqlite), &pebble).await;
@@ -129,21 +179,73 @@ async fn short_lived_certificates_are_renewed_and_no_request_fails() {
     cloud.route(&script, "exact", "/", "GET").await;
     let root = pebble.root(0).await;
     cloud.until_shown(&TlsClient::new(&[&root], &[]), "shop.example.com").await;
+    let (stop, shown) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(HashSet::new())));
+    let visitors: Vec<_> = [false, false, false, false, true, true]
+        .into_iter()
+        .map(|is_kept| {
+            let (stop, shown) = (Arc::clone(&stop), Arc::clone(&shown));
+            tokio::spawn(visit_until(stop, cloud.address("https"), root.clone(), is_kept, shown))
+        })
+        .collect();
     let begun = Instant::now();
-    let mut shown = HashSet::new();
-    let mut visits = 0;
     // The first, and two that came after it.
-    while shown.len() < 3 {
-        assert!(begun.elapsed() < PATIENCE, "it is renewed: {} of 3 after {visits} visits", shown.len());
-        // A new client each time: one that resumes a session is shown no certificate.
-        let client = TlsClient::new(&[&root], &[]);
-        let stream = client.connect(cloud.address("https"), "shop.example.com").await.unwrap();
-        shown.insert(stream.get_ref().1.peer_certificates().unwrap()[0].to_vec());
-        let mut visitor = RawClient::over(stream);
-        visitor.write_all(b"GET / HTTP/1.1\r\nhost: shop.example.com\r\nconnection: close\r\n\r\n").await.unwrap();
-        assert_eq!(visitor.read_answer().await.status, 200);
-        visits += 1;
+    while shown.lock().unwrap().len() < 3 {
+        assert!(begun.elapsed() < PATIENCE, "it is renewed: {} of 3", shown.lock().unwrap().len());
+        assert!(!visitors.iter().any(tokio::task::JoinHandle::is_finished), "a visit failed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    stop.store(true, Ordering::Relaxed);
+    for visitor in visitors {
+        assert!(visitor.await.unwrap() > 10, "there was load all the time");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_21_hosts_that_an_app_claims_at_once_20_are_ordered_few_at_a_time_and_the_last_has_its_day() {
+    let pebble = Pebble::start(Demands { environment: vec![("PEBBLE_VA_NOSLEEP", "1")], ..Demands::default() }).await;
+    let front = Front::open(&pebble).await;
+    let home = Home::new(Database::Sqlite);
+    let clock = WallClock::new(home.dir());
+    let mut cloud = start_prepared(home, &pebble, &front.directory(), "", |command| clock.configure(command)).await;
+    cloud.must(Method::POST, "apps", Some(json!({"slug": "shop", "name": "shop"}))).await;
+    for number in 0..21 {
+        let claim = json!({ "pattern": format!("host-{number}.example.com") });
+        cloud.must(Method::POST, "apps/shop/domains", Some(claim)).await;
+    }
+    let client = pebble.trusting().await;
+    let begun = Instant::now();
+    let waiting = loop {
+        let all = cloud.must(Method::GET, "certificates?limit=200", None).await;
+        let all: Vec<_> = all["items"].as_array().unwrap().iter().filter(|one| one["source"] == "automatic").collect();
+        let served = all.iter().filter(|one| one["state"] == "valid").count();
+        if let Some(waiting) = all.iter().find(|one| !one["last_error"].is_null())
+            && served == 20
+        {
+            break (*waiting).clone();
+        }
+        assert!(begun.elapsed() < PATIENCE, "{served} of 20 are there");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(waiting["last_error"], "the app had its 20 new certificates of one day");
+    assert_eq!((waiting["state"].as_str(), front.done("/order-plz")), (Some("claimed"), 20));
+    assert!(front.most_at_once() <= 4, "{} orders at once", front.most_at_once());
+    let name = text(&waiting["names"][0]);
+    cloud.shows(&client, &name).await.unwrap_err();
+    clock.ahead(Duration::from_secs(25 * 60 * 60));
+    cloud.until_shown(&client, &name).await;
+    cloud.sign_in(OWNER.1).await;
+    assert_eq!(front.done("/order-plz"), 21);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_kind_of_certificate_that_is_asked_for_is_ordered() {
+    let pebble = Pebble::start(Demands::default()).await;
+    let front = Front::open(&pebble).await;
+    let more = "profile = \"shortlived\"";
+    let cloud = start_by_file(Home::new(Database::Sqlite), &pebble, &front.directory(), more).await;
+    cloud.app("shop", "shop.example.com").await;
+    cloud.until_shown(&pebble.trusting().await, "shop.example.com").await;
+    assert_eq!(front.orders_said("profile"), ["shortlived"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -214,6 +316,29 @@ async fn two_nodes_order_each_name_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_was_at_when_it_died_another_goes_on_with() {
+    let pebble = Pebble::start(Demands::default()).await;
+    let front = Front::open(&pebble).await;
+    let mut cloud = start_by_file(Home::new(Database::postgres()), &pebble, &front.directory(), "").await;
+    front.rule(|path| if path.starts_with("/finalize-order/") { Fate::HeldBefore } else { Fate::Passes });
+    cloud.app("shop", "shop.example.com").await;
+    front.until_held(1).await;
+    let second = cloud.another_node(|command| {
+        command.env("PICLOUD_HTTP", "127.0.0.1:0").env("PICLOUD_HTTPS", "127.0.0.1:0");
+    });
+    cloud.signal("-KILL");
+    cloud.ended();
+    front.let_go();
+    // Once the lease of the dead is over.
+    let (client, begun) = (pebble.trusting().await, Instant::now());
+    while let Err(error) = client.connect(second.address("https"), "shop.example.com").await {
+        assert!(begun.elapsed() < PATIENCE, "the other node does not serve it: {error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(front.done("/order-plz"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_is_renewed_when_its_authority_wants_it_and_says_what_it_replaces() {
     let settings = vec![("certificateValidityPeriod", json!(600))];
     let pebble = Pebble::start(Demands { settings, ..Demands::default() }).await;
@@ -225,9 +350,10 @@ async fn a_certificate_is_renewed_when_its_authority_wants_it_and_says_what_it_r
     let begun = Instant::now();
     while front.done("/order-plz") < 2 {
         assert!(begun.elapsed() < PATIENCE, "it is renewed after 30 s, a twentieth of its life");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let (key, serial) = front.replaced()[0].split_once('.').map(|(key, serial)| (key.len(), serial.len())).unwrap();
-    assert!(key > 0 && serial > 0, "{:?}", front.replaced());
-    assert_eq!(front.replaced().len(), 1, "the first replaced nothing");
+    let replaced = front.orders_said("replaces");
+    assert_eq!(replaced.len(), 1, "the first replaced nothing");
+    let (key, serial) = replaced[0].split_once('.').unwrap();
+    assert!(!key.is_empty() && !serial.is_empty(), "{replaced:?}");
 }

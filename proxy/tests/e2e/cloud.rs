@@ -5,6 +5,7 @@ mod database;
 mod front;
 mod pebble;
 mod process;
+mod wall_clock;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,6 +20,7 @@ pub use database::{Database, PostgresDatabase};
 pub use front::{Fate, Front};
 pub use pebble::{Demands, Pebble};
 pub use process::{Process, picloud, run, with_open_files};
+pub use wall_clock::WallClock;
 
 /// The name and password of the owner.
 pub const OWNER: (&str, &str) = ("ada", "a cloud of one's own");

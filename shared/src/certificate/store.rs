@@ -121,6 +121,9 @@ pub trait CertificateStore: Send + Sync + 'static {
     /// admin hosts first.
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<CertificateId>, StoreFailure>;
 
+    /// Has the turn come of what was scheduled by a clock that stood later than `now`, and was set back since. Tells how many.
+    async fn reschedule(&self, now: Timestamp) -> Result<u64, StoreFailure>;
+
     /// When the next one is due; `None` where none ever will be.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreFailure>;
 

@@ -59,9 +59,9 @@ statements! {
     LIST = "SELECT id, certificate_id, name, app_id, is_renewal, authority, challenge, outcome, validation_failed, error, \
         started_at, ended_at FROM certificate_attempts WHERE certificate_id = $1 ORDER BY id DESC LIMIT $2";
     FAILED_VALIDATIONS = "SELECT COUNT(*) AS count, MIN(started_at) AS first FROM certificate_attempts \
-        WHERE name = $1 AND started_at >= $2 AND validation_failed";
+        WHERE name = $1 AND started_at BETWEEN $2 AND $3 AND validation_failed";
     NEW_ORDERS = "SELECT COUNT(*) AS count, MIN(started_at) AS first FROM certificate_attempts \
-        WHERE app_id = $1 AND started_at >= $2 AND NOT is_renewal";
+        WHERE app_id = $1 AND started_at BETWEEN $2 AND $3 AND NOT is_renewal";
     PRUNE = "DELETE FROM certificate_attempts WHERE started_at < $1";
 }
 
@@ -100,17 +100,24 @@ pub async fn list(conn: &mut Conn, id: CertificateId, limit: u32) -> Result<Vec<
     Ok(listed(rows).into_iter().map(|row| row.map(attempt)).collect())
 }
 
-/// The validations of a name that failed since then.
-pub async fn failed_validations(conn: &mut Conn, name: &str, since: Timestamp) -> Result<Counted, RepoError> {
+/// The validations of a name that failed between these moments.
+pub async fn failed_validations(
+    conn: &mut Conn,
+    name: &str,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<Counted, RepoError> {
     on_db!(conn, db => {
-        Ok(sqlx::query_as(FAILED_VALIDATIONS.on(db)).bind(name).bind(since.as_millis()).fetch_one(db).await?)
+        let query = sqlx::query_as(FAILED_VALIDATIONS.on(db)).bind(name).bind(since.as_millis());
+        Ok(query.bind(until.as_millis()).fetch_one(db).await?)
     })
 }
 
-/// The first certificates that were ordered for an app since then.
-pub async fn new_orders(conn: &mut Conn, app: AppId, since: Timestamp) -> Result<Counted, RepoError> {
+/// The first certificates that were ordered for an app between these moments.
+pub async fn new_orders(conn: &mut Conn, app: AppId, since: Timestamp, until: Timestamp) -> Result<Counted, RepoError> {
     on_db!(conn, db => {
-        Ok(sqlx::query_as(NEW_ORDERS.on(db)).bind(app.as_uuid()).bind(since.as_millis()).fetch_one(db).await?)
+        let query = sqlx::query_as(NEW_ORDERS.on(db)).bind(app.as_uuid()).bind(since.as_millis());
+        Ok(query.bind(until.as_millis()).fetch_one(db).await?)
     })
 }
 

@@ -30,6 +30,8 @@ pub enum Fate {
     Passes,
     /// It is answered so, and Pebble never sees it.
     Refused(u16, &'static str),
+    /// The connection ends without an answer.
+    CutOff,
     /// It waits, and Pebble does not see it before it is let go.
     HeldBefore,
     /// Pebble has done it, and the answer waits.
@@ -48,8 +50,8 @@ struct State {
     client: Client,
     /// What it says of renewal, where it says something: beginning and end of a window, as RFC 3339.
     window: Mutex<Option<(String, String)>>,
-    /// What orders were placed to replace.
-    replaced: Mutex<Vec<String>>,
+    /// The orders that were asked for, as they were put.
+    orders: Mutex<Vec<Value>>,
 }
 
 /// A front before Pebble; gone when dropped.
@@ -73,7 +75,7 @@ impl Front {
             authority,
             client,
             window: Mutex::default(),
-            replaced: Mutex::default(),
+            orders: Mutex::default(),
         });
         let chain = CertificateDer::from_pem_file(pebble.root_file()).expect("a certificate");
         let key = PrivateKeyDer::from_pem_file(pebble.root_file().with_extension("key")).expect("a key");
@@ -125,9 +127,25 @@ impl Front {
         *self.state.window.lock().expect("no test holds it while it panics") = Some((start.to_owned(), end.to_owned()));
     }
 
-    /// What orders were placed to replace.
-    pub fn replaced(&self) -> Vec<String> {
-        self.state.replaced.lock().expect("no test holds it while it panics").clone()
+    /// What the orders that were placed said of this, those that said something.
+    pub fn orders_said(&self, member: &str) -> Vec<String> {
+        let orders = self.state.orders.lock().expect("no test holds it while it panics");
+        orders.iter().filter_map(|order| order[member].as_str()).map(str::to_owned).collect()
+    }
+
+    /// How many orders were under way at once: placed, and the certificate not yet fetched.
+    pub fn most_at_once(&self) -> usize {
+        let seen = self.state.seen.lock().expect("no test holds it while it panics");
+        let (mut open, mut most) = (0_usize, 0);
+        for path in seen.iter() {
+            if path == "/order-plz" {
+                open += 1;
+            } else if path.starts_with("/certZ/") {
+                open = open.saturating_sub(1);
+            }
+            most = most.max(open);
+        }
+        most
     }
 
     /// How many requests to paths that begin so Pebble has done.
@@ -143,9 +161,9 @@ impl Drop for Front {
     }
 }
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> std::io::Result<Response<Full<Bytes>>> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await?.to_bytes();
+    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
     let path = head.uri.path().to_owned();
     let fate = state.rule.lock().expect("no test holds it while it panics")(&path);
     if let Fate::Refused(status, headers) = fate {
@@ -156,6 +174,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         }
         return Ok(refusal.body(Full::default()).expect("an answer"));
     }
+    if fate == Fate::CutOff {
+        return Err(std::io::ErrorKind::ConnectionReset.into());
+    }
     if fate == Fate::HeldBefore {
         hold(&state).await;
     }
@@ -165,7 +186,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         let answer = Response::builder().header("content-type", "application/json").header("retry-after", "21600");
         return Ok(answer.body(told.into()).expect("an answer"));
     }
-    let replaces = window.as_ref().filter(|_| path == "/order-plz").and_then(|_| replaces(&body));
+    let order = (path == "/order-plz").then(|| payload(&body)).flatten();
     let url = format!("{}{path}", state.pebble);
     let mut forwarded = state.client.request(head.method, url).body(body);
     for (name, value) in &head.headers {
@@ -190,13 +211,13 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         if path == "/dir" {
             told.insert("renewalInfo".to_owned(), format!("https://{}/renewal-info", state.authority).into());
         }
-        if let Some(replaces) = replaces {
-            state.replaced.lock().expect("no test holds it while it panics").push(replaces.clone());
-            told.insert("replaces".to_owned(), replaces.into());
+        if let Some(replaces) = order.as_ref().and_then(|order| order.get("replaces")) {
+            told.insert("replaces".to_owned(), replaces.clone());
         }
         body = Value::Object(told).to_string().into();
     }
     if is_done {
+        state.orders.lock().expect("no test holds it while it panics").extend(order);
         state.seen.lock().expect("no test holds it while it panics").push(path);
     }
     if fate == Fate::HeldAfter && is_done {
@@ -205,12 +226,11 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     Ok(answer.body(Full::new(body)).expect("an answer"))
 }
 
-/// What a request for an order says that it replaces: the payload of a JWS is no secret.
-fn replaces(body: &[u8]) -> Option<String> {
+/// What a request says, which a JWS signs and does not hide.
+fn payload(body: &[u8]) -> Option<Value> {
     let signed: Value = serde_json::from_slice(body).ok()?;
     let payload = URL_SAFE_NO_PAD.decode(signed["payload"].as_str()?).ok()?;
-    let order: Value = serde_json::from_slice(&payload).ok()?;
-    order["replaces"].as_str().map(str::to_owned)
+    serde_json::from_slice(&payload).ok()
 }
 
 async fn hold(state: &State) {

@@ -5,9 +5,13 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use instant_acme::{Account, AccountCredentials, BodyWrapper, BytesResponse, HttpClient};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use reqwest::{Client, ClientBuilder};
 use rustls::pki_types::CertificateDer;
@@ -97,6 +101,22 @@ impl Pebble {
         self.acme = start_acme(self.ip, &self.dir, &self.demands, resolver(self.ip, self.bind.as_ref()));
         self.until_listening(ACME).await;
         self.until_listening(MANAGEMENT).await;
+    }
+
+    /// Has a key of its settings be otherwise from its next start on.
+    pub fn demand(&mut self, key: &'static str, value: Value) {
+        self.demands.settings.push((key, value));
+    }
+
+    /// Deactivates an account, as its holder may (RFC 8555, 7.3.6).
+    pub async fn deactivate(&self, credentials: &str) {
+        let credentials: AccountCredentials = serde_json::from_str(credentials).expect("credentials");
+        let direct = Account::builder_with_http(Box::new(Direct(self.client.clone())));
+        let account = direct.from_credentials(credentials).await.expect("an account");
+        // Nonces are refused at random, and the library takes no notice of what is answered here.
+        for _ in 0..6 {
+            let _ = account.clone().deactivate().await;
+        }
     }
 
     /// Where its directory is.
@@ -189,6 +209,28 @@ grep -q '200 OK' <&3
     /// What becomes a client that trusts its address.
     pub fn trusted_client(&self) -> ClientBuilder {
         trusting(&self.certificate)
+    }
+}
+
+/// HTTP to it as an ACME client of a test speaks it.
+struct Direct(Client);
+
+impl HttpClient for Direct {
+    fn request(
+        &self,
+        request: http::Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
+        let client = self.0.clone();
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.expect("a body in memory").to_bytes();
+            let asked = client.request(head.method, head.uri.to_string()).headers(head.headers).body(body).send();
+            let answer = asked.await.expect("an answer");
+            let mut response = http::Response::builder().status(answer.status());
+            response.headers_mut().expect("a status").extend(answer.headers().clone());
+            let body = answer.bytes().await.expect("a body");
+            Ok(response.body(Full::new(body)).expect("an answer").into())
+        })
     }
 }
 
