@@ -11,14 +11,25 @@ use sha2::Sha256;
 use crate::hex::hex;
 use crate::repo::RepoError;
 use crate::repo::audit::{self, AuditEntry, AuditHead, SEAL_BYTES, SealedEntry};
-use crate::secret::key_file::{DerivedKey, Purpose, SecretKey};
+use crate::secret::key_file::{self, DerivedKey, Purpose, SecretKey};
 use crate::store::{Conn, Store};
 
 /// Rows that are looked at in one go.
 const BATCH: u32 = 500;
 
 /// Seals rows.
-pub struct AuditChain(DerivedKey);
+pub struct AuditChain {
+    key: DerivedKey,
+    /// Of the secret key that the other one comes from.
+    fingerprint: String,
+}
+
+/// A way through the chain from its beginning, on which each row proves to be as it was written.
+struct Walk<'c> {
+    chain: &'c AuditChain,
+    last: u64,
+    seal: Vec<u8>,
+}
 
 /// What a look at the whole chain found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,11 +74,11 @@ pub enum AuditViolation {
 impl AuditChain {
     /// The chain of the instance that has this key.
     pub fn new(key: &SecretKey) -> Self {
-        Self(key.derive(Purpose::AuditChain))
+        Self { key: key.derive(Purpose::AuditChain), fingerprint: key.fingerprint() }
     }
 
     fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_bytes()).expect("HMAC takes keys of any length");
         parts.iter().for_each(|part| mac.update(part));
         mac
     }
@@ -84,18 +95,46 @@ impl AuditChain {
     /// Adds a row, within the unit of work of the change that it tells of. These follow one another, and so do the places.
     ///
     /// # Errors
-    /// As [`audit::insert`].
+    /// As [`audit::insert`], and [`RepoError::KeyReplaced`].
     pub(crate) async fn append(&self, conn: &mut Conn, entry: AuditEntry) -> Result<(), RepoError> {
         let (seq, previous) = match audit::head(conn).await? {
-            Some(head) => (head.seq, head.seal),
+            Some(head) => {
+                if !self.has_sealed(&head) {
+                    // By another key, which is the store's now; or by somebody else, whom a verification will tell of.
+                    key_file::require(conn, &self.fingerprint).await?;
+                }
+                (head.seq, head.seal)
+            }
             None => (0, vec![0; SEAL_BYTES]),
         };
         let seq = seq + 1;
         let seal = tag(self.seal_row(&previous, seq, &entry));
         let sealed = SealedEntry { seq, seal, entry };
         audit::insert(conn, &sealed).await?;
-        let head_seal = tag(self.seal_head(seq, &sealed.seal));
-        audit::set_head(conn, &AuditHead { seq, seal: sealed.seal, head_seal }).await
+        self.end_at(conn, seq, sealed.seal).await
+    }
+
+    /// Seals every row anew that was sealed by another key, once it has proved to be as it was written. Gives the end.
+    pub(crate) async fn take_over(&self, conn: &mut Conn, from: &Self) -> Result<Verified, AuditViolation> {
+        let mut walk = Walk::new(from);
+        let mut seal = vec![0; SEAL_BYTES];
+        loop {
+            let rows = walk.next(conn).await?;
+            if rows.is_empty() {
+                break;
+            }
+            let mut seals = Vec::with_capacity(rows.len());
+            for row in rows {
+                seal = tag(self.seal_row(&seal, row.seq, &row.entry));
+                seals.push((row.seq, seal.clone()));
+            }
+            audit::set_seals(conn, &seals).await?;
+        }
+        let rows = walk.end(conn).await?.rows;
+        if rows > 0 {
+            self.end_at(conn, rows, seal.clone()).await?;
+        }
+        Ok(Verified { rows, end: end(rows, &seal) })
     }
 
     /// Looks at every row, and at the end. `noted` is an end that the operator noted earlier, which must be there.
@@ -105,48 +144,70 @@ impl AuditChain {
     pub async fn verify(&self, store: &Store, noted: Option<&str>) -> Result<Verified, AuditViolation> {
         // At one moment: rows that come meanwhile belong to the next look.
         let mut read = store.begin_read().await?;
-        let head = audit::head(&mut read).await?;
-        let (mut last, mut seal) = (0, vec![0; SEAL_BYTES]);
+        let mut walk = Walk::new(self);
         let mut found = noted.is_none();
         loop {
-            let rows = audit::list_chain(&mut read, last, BATCH).await?;
+            let rows = walk.next(&mut read).await?;
             if rows.is_empty() {
                 break;
             }
-            for row in rows {
-                if row.seq != last + 1 {
-                    return Err(AuditViolation::Missing(last + 1));
-                }
-                let expected = self.seal_row(&seal, row.seq, &row.entry);
-                if expected.verify_slice(&row.seal).is_err() {
-                    return Err(AuditViolation::Changed(row.seq));
-                }
-                (last, seal) = (row.seq, row.seal);
-                found |= noted.is_some_and(|noted| noted == end(last, &seal));
-            }
+            found |= noted.is_some_and(|noted| rows.iter().any(|row| noted == end(row.seq, &row.seal)));
         }
-        self.verify_end(head, last, &seal)?;
-        let unchained = audit::count_unchained(&mut read).await?;
-        if unchained > 0 {
-            return Err(AuditViolation::Unchained(unchained));
-        }
+        let verified = walk.end(&mut read).await?;
         match noted {
             Some(noted) if !found => Err(AuditViolation::NotThere(noted.to_owned())),
-            _ => Ok(Verified { rows: last, end: end(last, &seal) }),
+            _ => Ok(verified),
         }
     }
 
-    fn verify_end(&self, head: Option<AuditHead>, last: u64, seal: &[u8]) -> Result<(), AuditViolation> {
-        let Some(head) = head else {
-            return if last == 0 { Ok(()) } else { Err(AuditViolation::HeadChanged) };
-        };
-        if self.seal_head(head.seq, &head.seal).verify_slice(&head.head_seal).is_err() {
-            return Err(AuditViolation::HeadChanged);
+    fn has_sealed(&self, head: &AuditHead) -> bool {
+        self.seal_head(head.seq, &head.seal).verify_slice(&head.head_seal).is_ok()
+    }
+
+    /// Notes that the chain ends with that row.
+    async fn end_at(&self, conn: &mut Conn, seq: u64, seal: Vec<u8>) -> Result<(), RepoError> {
+        let head_seal = tag(self.seal_head(seq, &seal));
+        audit::set_head(conn, &AuditHead { seq, seal, head_seal }).await
+    }
+}
+
+impl<'c> Walk<'c> {
+    fn new(chain: &'c AuditChain) -> Self {
+        Self { chain, last: 0, seal: vec![0; SEAL_BYTES] }
+    }
+
+    /// The next rows; none after the last.
+    async fn next(&mut self, conn: &mut Conn) -> Result<Vec<SealedEntry>, AuditViolation> {
+        let rows = audit::list_chain(conn, self.last, BATCH).await?;
+        for row in &rows {
+            if row.seq != self.last + 1 {
+                return Err(AuditViolation::Missing(self.last + 1));
+            }
+            let expected = self.chain.seal_row(&self.seal, row.seq, &row.entry);
+            if expected.verify_slice(&row.seal).is_err() {
+                return Err(AuditViolation::Changed(row.seq));
+            }
+            (self.last, self.seal) = (row.seq, row.seal.clone());
         }
-        match head.seq == last && head.seal == seal {
-            true => Ok(()),
-            false => Err(AuditViolation::End { found: last, expected: head.seq }),
+        Ok(rows)
+    }
+
+    /// Looks at the end, after the last row.
+    async fn end(self, conn: &mut Conn) -> Result<Verified, AuditViolation> {
+        match audit::head(conn).await? {
+            None if self.last == 0 => {}
+            Some(head) if self.chain.has_sealed(&head) => {
+                if head.seq != self.last || head.seal != self.seal {
+                    return Err(AuditViolation::End { found: self.last, expected: head.seq });
+                }
+            }
+            _ => return Err(AuditViolation::HeadChanged),
         }
+        let unchained = audit::count_unchained(conn).await?;
+        if unchained > 0 {
+            return Err(AuditViolation::Unchained(unchained));
+        }
+        Ok(Verified { rows: self.last, end: end(self.last, &self.seal) })
     }
 }
 

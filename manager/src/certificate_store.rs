@@ -1,7 +1,11 @@
 //! The store of certificates as the data plane sees it: leases, state, sealed keys, and hints between nodes. It decides
 //! nothing about certificates, and never hands out a key unsealed but to who serves it or signs with it.
 
+mod reseal;
 mod sealed;
+
+pub use reseal::Resealed;
+pub(crate) use reseal::reseal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +23,9 @@ use tokio::task::JoinHandle;
 
 use crate::repo::RepoError;
 use crate::repo::certificates::{self, accounts, attempts, nodes, served};
-use crate::secret::key_file::{Purpose, SecretKey};
+use crate::secret::key_file::{self, Purpose, SecretKey};
 use crate::secret::seal::Sealer;
-use crate::store::{Conn, Store};
+use crate::store::{Conn, Store, Tx};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -38,6 +42,8 @@ pub struct Certificates {
     store: Store,
     clock: Arc<dyn Clock>,
     sealer: Sealer,
+    /// Of the secret key that is sealed by.
+    fingerprint: String,
     changed: Arc<Notify>,
     listening: JoinHandle<()>,
 }
@@ -54,7 +60,15 @@ impl Certificates {
         let changed = Arc::new(Notify::new());
         let (listened, wake) = (store.clone(), Arc::clone(&changed));
         let listening = tokio::spawn(async move { listened.listen(nodes::CHANNEL, || wake.notify_one()).await });
-        Self { store, clock, sealer: Sealer::new(&key.derive(Purpose::CertificateKeys)), changed, listening }
+        let sealer = Sealer::new(&key.derive(Purpose::CertificateKeys));
+        Self { store, clock, sealer, fingerprint: key.fingerprint(), changed, listening }
+    }
+
+    /// Begins what writes something sealed: nothing is to be sealed by a key that is the store's no more.
+    async fn begin_sealing(&self) -> Result<Tx, RepoError> {
+        let mut tx = self.store.begin().await?;
+        key_file::require(&mut tx, &self.fingerprint).await?;
+        Ok(tx)
     }
 
     /// Ends the leases of processes that are gone, where this one is the only that serves from the store: so that work which
@@ -183,7 +197,7 @@ impl CertificateStore for Certificates {
 
     async fn lease(&self, id: CertificateId, span: Duration) -> Result<Option<Leased>, StoreFailure> {
         let lease = LeaseId::generate(self.clock.now());
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin_sealing().await?;
         let row = certificates::lease(&mut tx, id, lease, span).await?;
         tx.commit().await?;
         let Some(row) = row else { return Ok(None) };
@@ -207,7 +221,7 @@ impl CertificateStore for Certificates {
         issued: Option<&Issued>,
     ) -> Result<(), SaveError> {
         let order = order.map(|order| self.seal_order(record, order));
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin_sealing().await?;
         let mut stands = certificates::save(&mut tx, lease, record, order.as_deref()).await?;
         if let Some(Issued { chain, key, facts }) = issued.filter(|_| stands) {
             let key = self.seal_key(record.id, record.app, key);
@@ -263,7 +277,7 @@ impl CertificateStore for Certificates {
 
     async fn save_account(&self, directory: &str, account: &str, replace: bool) -> Result<String, StoreFailure> {
         let sealed = self.seal_account(directory, account);
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin_sealing().await?;
         accounts::save(&mut tx, directory, &sealed, replace, self.clock.now()).await?;
         let counts = accounts::find(&mut tx, directory).await?;
         tx.commit().await?;
@@ -284,7 +298,10 @@ impl CertificateStore for Certificates {
     }
 
     async fn revision(&self) -> Result<u64, StoreFailure> {
-        Ok(served::revision(&mut self.store.read().await?).await?)
+        let mut conn = self.store.read().await?;
+        // Asked for every second, this is where a node learns that it has the key no more.
+        key_file::require(&mut conn, &self.fingerprint).await?;
+        Ok(served::revision(&mut conn).await?)
     }
 
     async fn served_revisions(&self) -> Result<Vec<(CertificateId, u64)>, StoreFailure> {
@@ -320,7 +337,7 @@ impl CertificateStore for Certificates {
         in_place_of: Option<Timestamp>,
     ) -> Result<InternalAuthority, StoreFailure> {
         let row = self.seal_authority(authority);
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin_sealing().await?;
         accounts::save_internal_authority(&mut tx, &row, in_place_of).await?;
         let counts = accounts::internal_authority(&mut tx).await?;
         tx.commit().await?;

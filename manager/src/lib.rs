@@ -10,6 +10,7 @@ mod dashboard_files;
 pub mod execution_writer;
 mod hex;
 mod housekeeping;
+pub mod key_rotation;
 mod manager;
 mod publish;
 mod purge;

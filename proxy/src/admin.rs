@@ -1,9 +1,11 @@
-//! `picloud admin`: users, on the store directly, for operators who cannot sign in.
+//! `picloud admin`: users and the secret key, on the store directly, for operators who cannot sign in.
 
 use std::io::Read as _;
 use std::sync::Arc;
 
 use anyhow::Context;
+use picloud_manager::audit_chain::AuditChain;
+use picloud_manager::key_rotation::Rotation;
 use picloud_manager::secret::key_file::SecretKey;
 use picloud_manager::store::Store;
 use picloud_manager::users::{InstanceRole, create_user, list_users, reset_password};
@@ -45,7 +47,28 @@ async fn on_store(command: AdminCommand, config: &Config, store: &Store) -> anyh
                 println!("{}\t{}\t{state}", user.username, user.instance_role.as_str());
             }
         }
+        AdminCommand::RotateKey => rotate_key(config, store).await?,
     }
+    Ok(())
+}
+
+async fn rotate_key(config: &Config, store: &Store) -> anyhow::Result<()> {
+    let path = &config.secret_key_file;
+    let rotation = Rotation::prepare(store, Arc::new(SystemClock), path).await?;
+    let rotated = rotation.commit().await?.put_in_place()?;
+    println!("the secret key in {} is a new one, {}", path.display(), rotated.fingerprint);
+    println!("{} keys and accounts are sealed by it, and the whole audit log", rotated.resealed.count);
+    for unopenable in &rotated.resealed.unopenable {
+        println!("note: {unopenable} does not open, and did not by the old key: it stays as it is");
+    }
+    let audit_log = AuditChain::new(&SecretKey::open(store, path).await?).verify(store, None).await?;
+    println!("the audit log's end is {} now; an end that was noted earlier is not found any more", audit_log.end);
+    if store.is_sqlite() {
+        println!("now restart PiCloud if it is running: it makes no changes until then");
+    } else {
+        println!("now copy the file to every other node, and restart all: they make no changes until then");
+    }
+    println!("copies of the store from before open by the old key alone");
     Ok(())
 }
 

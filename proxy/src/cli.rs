@@ -48,7 +48,7 @@ pub enum LocalCommand {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Manage users in the store directly
+    /// Manage users and the secret key in the store directly
     #[command(subcommand)]
     Admin(AdminCommand),
     /// Look at the audit log in the store directly
@@ -82,7 +82,7 @@ pub enum ConfigCommand {
     Show,
 }
 
-/// What to do with users.
+/// What to do with users and the secret key.
 #[derive(Debug, Subcommand)]
 pub enum AdminCommand {
     /// Create a user and print the password, or read one from standard input
@@ -106,6 +106,8 @@ pub enum AdminCommand {
     },
     /// List all users
     List,
+    /// Replace the instance's secret key, and seal by the new one what the old one has sealed
+    RotateKey,
 }
 
 /// What a user may do.

@@ -140,7 +140,7 @@ pub(crate) fn document() -> OpenApi {
             honour_keys(posting, SECRET_CALLS.contains(&path.as_str()));
         }
         for changing in [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten() {
-            let codes = "`store_unavailable`, `overloaded`, `not_live_yet` (the change is kept; without Retry-After)";
+            let codes = "`store_unavailable`, `overloaded`, `not_live_yet` (the change is kept; without Retry-After), `key_replaced` (the node must be started again)";
             complete(changing, codes);
         }
     }

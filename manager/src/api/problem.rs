@@ -183,6 +183,12 @@ impl From<RepoError> for ApiError {
                 let unavailable = Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail);
                 Self { logged: Some(logged), ..unavailable.retry_after(STORE_RETRY) }
             }
+            RepoError::KeyReplaced => {
+                let detail = "the instance's secret key was replaced, and this node must be started again with the new one; \
+                              published endpoints go on";
+                let outdated = Self::new(StatusCode::SERVICE_UNAVAILABLE, "key_replaced", detail);
+                Self { logged: Some(logged), ..outdated }
+            }
             _ => Self::internal(logged),
         }
     }

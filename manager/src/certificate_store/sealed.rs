@@ -7,8 +7,11 @@ use super::Certificates;
 use crate::repo::certificates::accounts::InternalAuthorityRow;
 use crate::secret::seal::{Place, Unopenable};
 
-const ROOT_KEY: Place<'static> = Place { table: "internal_authority.root_key", app: "", name: "root" };
-const INTERMEDIATE_KEY: Place<'static> =
+pub(super) const ORDER: &str = "certificates.order";
+pub(super) const KEY: &str = "certificates.key";
+pub(super) const ACCOUNT: &str = "acme_accounts.account";
+pub(super) const ROOT_KEY: Place<'static> = Place { table: "internal_authority.root_key", app: "", name: "root" };
+pub(super) const INTERMEDIATE_KEY: Place<'static> =
     Place { table: "internal_authority.intermediate_key", app: "", name: "intermediate" };
 
 fn unopenable(what: &str) -> impl Fn(Unopenable) -> StoreFailure {
@@ -19,12 +22,12 @@ impl Certificates {
     pub(super) fn seal_order(&self, record: &CertificateRecord, order: &OrderProgress) -> Vec<u8> {
         let text = serde_json::to_vec(order).expect("an order is made of plain values, which JSON can hold");
         let (app, name) = (app_text(record.app), record.id.to_string());
-        self.sealer.seal(Place { table: "certificates.order", app: &app, name: &name }, &text)
+        self.sealer.seal(Place { table: ORDER, app: &app, name: &name }, &text)
     }
 
     pub(super) fn open_order(&self, record: &CertificateRecord, sealed: &[u8]) -> Option<OrderProgress> {
         let (app, name) = (app_text(record.app), record.id.to_string());
-        let opened = self.sealer.open(Place { table: "certificates.order", app: &app, name: &name }, sealed);
+        let opened = self.sealer.open(Place { table: ORDER, app: &app, name: &name }, sealed);
         let order = opened.ok().and_then(|text| serde_json::from_slice(&text).ok());
         if order.is_none() {
             tracing::warn!(certificate_id = %record.id, "the order under way cannot be read; another will be placed");
@@ -34,7 +37,7 @@ impl Certificates {
 
     pub(super) fn seal_key(&self, id: CertificateId, app: Option<AppId>, key: &PrivateKey) -> Vec<u8> {
         let (app, name) = (app_text(app), id.to_string());
-        self.sealer.seal(Place { table: "certificates.key", app: &app, name: &name }, key.reveal().as_bytes())
+        self.sealer.seal(Place { table: KEY, app: &app, name: &name }, key.reveal().as_bytes())
     }
 
     pub(super) fn open_key(
@@ -44,15 +47,15 @@ impl Certificates {
         sealed: &[u8],
     ) -> Result<PrivateKey, StoreFailure> {
         let (app, name) = (app_text(app), id.to_string());
-        self.open_pem(Place { table: "certificates.key", app: &app, name: &name }, "the key of a certificate", sealed)
+        self.open_pem(Place { table: KEY, app: &app, name: &name }, "the key of a certificate", sealed)
     }
 
     pub(super) fn seal_account(&self, directory: &str, account: &str) -> Vec<u8> {
-        self.sealer.seal(Place { table: "acme_accounts.account", app: "", name: directory }, account.as_bytes())
+        self.sealer.seal(Place { table: ACCOUNT, app: "", name: directory }, account.as_bytes())
     }
 
     pub(super) fn open_account(&self, directory: &str, sealed: &[u8]) -> Result<String, StoreFailure> {
-        let place = Place { table: "acme_accounts.account", app: "", name: directory };
+        let place = Place { table: ACCOUNT, app: "", name: directory };
         let text = self.sealer.open(place, sealed).map_err(unopenable("an account with an authority"))?;
         String::from_utf8(text).map_err(|_| StoreFailure("an account with an authority is no text".to_owned()))
     }
@@ -84,6 +87,6 @@ impl Certificates {
     }
 }
 
-fn app_text(app: Option<AppId>) -> String {
+pub(super) fn app_text(app: Option<AppId>) -> String {
     app.map(|app| app.to_string()).unwrap_or_default()
 }

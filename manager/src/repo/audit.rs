@@ -187,6 +187,7 @@ statements! {
         AND ($3::text IS NULL OR action = $3 OR substr(action, 1, length($3)) = $4) \
         AND ($5::text IS NULL OR object_kind = $5) AND ($6::uuid IS NULL OR object_id = $6) \
         AND ($7::uuid IS NULL OR app_id = $7) AND at >= $8 AND at < $9 ORDER BY seq DESC LIMIT $10");
+    SET_SEAL = "UPDATE audit_log SET seal = $2 WHERE seq = $1";
     LIST_CHAIN = concat!("SELECT ", columns!(), " FROM audit_log WHERE seq > $1 ORDER BY seq LIMIT $2");
     COUNT_UNCHAINED = "SELECT COUNT(*) AS count FROM audit_log WHERE seq IS NULL";
 }
@@ -245,6 +246,16 @@ pub async fn list(
 pub async fn list_chain(conn: &mut Conn, after: u64, limit: u32) -> Result<Vec<SealedEntry>, RepoError> {
     on_db!(conn, db => {
         Ok(sqlx::query_as(LIST_CHAIN.on(db)).bind(integer(after)).bind(i64::from(limit)).fetch_all(db).await?)
+    })
+}
+
+/// Seals rows otherwise: the place of each, and its seal.
+pub async fn set_seals(conn: &mut Conn, seals: &[(u64, Vec<u8>)]) -> Result<(), RepoError> {
+    on_db!(conn, db => {
+        for (seq, seal) in seals {
+            sqlx::query(SET_SEAL.on(db)).bind(integer(*seq)).bind(seal).execute(&mut *db).await?;
+        }
+        Ok(())
     })
 }
 

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod attempts;
 pub mod nodes;
+pub mod sealed;
 pub mod served;
 
 use std::time::Duration;

@@ -143,6 +143,7 @@ statements! {
     FLAG = "SELECT COUNT(*) AS count FROM instance WHERE key = $1";
     SET_FLAG = "INSERT INTO instance (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
     KEY_FINGERPRINT = "SELECT value FROM instance WHERE key = 'secret_key'";
+    REPLACE_KEY_FINGERPRINT = "UPDATE instance SET value = $1 WHERE key = 'secret_key'";
     SET_KEY_FINGERPRINT = "INSERT INTO instance (key, value) VALUES ('secret_key', $1)";
 }
 
@@ -223,13 +224,21 @@ pub async fn key_fingerprint(conn: &mut Conn) -> Result<Option<String>, RepoErro
     }
 }
 
-/// Notes the fingerprint of the secret key, once and for all.
+/// Notes the fingerprint of the first secret key.
 ///
 /// # Errors
 /// [`RepoError::Conflict`] where one is noted.
 pub async fn set_key_fingerprint(conn: &mut Conn, fingerprint: &str) -> Result<(), RepoError> {
     on_db!(conn, db => {
         sqlx::query(SET_KEY_FINGERPRINT.on(db)).bind(Json(fingerprint)).execute(db).await?;
+        Ok(())
+    })
+}
+
+/// Notes that the store has another secret key from now on.
+pub async fn replace_key_fingerprint(conn: &mut Conn, fingerprint: &str) -> Result<(), RepoError> {
+    on_db!(conn, db => {
+        sqlx::query(REPLACE_KEY_FINGERPRINT.on(db)).bind(Json(fingerprint)).execute(db).await?;
         Ok(())
     })
 }

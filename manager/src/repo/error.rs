@@ -33,6 +33,9 @@ pub enum RepoError {
         #[source]
         source: Cause,
     },
+    /// The store has another secret key than this process.
+    #[error("the instance's secret key was replaced: give this node the new key file, and start it again")]
+    KeyReplaced,
     /// A text that no database can hold, since it has a NUL character.
     #[error("{0} holds a NUL character, which cannot be stored")]
     Unstorable(&'static str),

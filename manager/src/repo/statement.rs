@@ -37,6 +37,7 @@ pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
         certificates::accounts::CATALOGUE,
         certificates::attempts::CATALOGUE,
         certificates::nodes::CATALOGUE,
+        certificates::sealed::CATALOGUE,
         certificates::served::CATALOGUE,
         config::CATALOGUE,
         deleted_apps::CATALOGUE,

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -15,7 +15,7 @@ use sha2::Sha256;
 
 use crate::hex::hex;
 use crate::repo::{RepoError, config};
-use crate::store::Store;
+use crate::store::{Conn, Store};
 
 /// Longer than any key file; what goes on beyond is none.
 const MAX_FILE_BYTES: u64 = 4096;
@@ -68,10 +68,10 @@ pub enum KeyFileError {
         .0.display()
     )]
     Missing(PathBuf),
-    /// The store was made with another key.
+    /// The store has another key.
     #[error(
-        "the key in {} is not the one that this store was made with: put that one in its place, or name its place by \
-         PICLOUD_SECRET_KEY_FILE",
+        "the key in {} is not this store's: where it was replaced (picloud admin rotate-key), copy the file from the node that \
+         did so; else put the one in its place that the store was made with, or name its place by PICLOUD_SECRET_KEY_FILE",
         .0.display()
     )]
     Other(PathBuf),
@@ -92,6 +92,16 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
         /// Why.
+        source: io::Error,
+    },
+    /// The store has taken a new key, whose file cannot replace the old one.
+    #[error("the store has the key in {} now, but that file cannot replace {}: {source}; do so by hand", next.display(), path.display())]
+    NotInPlace {
+        /// Where the key is.
+        next: PathBuf,
+        /// Where it should be.
+        path: PathBuf,
+        /// Why it is not.
         source: io::Error,
     },
     /// The store does not say which key it was made with.
@@ -135,8 +145,54 @@ impl SecretKey {
     }
 
     fn matching(path: &Path, fingerprint: &str) -> Result<Self, KeyFileError> {
-        let key = Self::read(path)?.ok_or_else(|| KeyFileError::Missing(path.to_owned()))?;
-        if key.fingerprint() == fingerprint { Ok(key) } else { Err(KeyFileError::Other(path.to_owned())) }
+        let found = Self::read(path)?;
+        let refused = match &found {
+            Some(_) => KeyFileError::Other(path.to_owned()),
+            None => KeyFileError::Missing(path.to_owned()),
+        };
+        let is_it = |key: &Self| key.fingerprint() == fingerprint;
+        if let Some(key) = found.filter(is_it) {
+            return Ok(key);
+        }
+        let key = Self::read(&path_of_next(path, fingerprint))?.filter(is_it).ok_or(refused)?;
+        // The key was being replaced, and the store has taken the new one.
+        if let Err(error) = key.put_in_place(path) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the key is used from where it is");
+        }
+        Ok(key)
+    }
+
+    /// A fresh key in a file of its own beside that of the present one, with the same owner and permissions. It counts once
+    /// the store has its fingerprint: then [`SecretKey::open`] finds it there.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub(crate) fn make_next(path: &Path) -> Result<Self, KeyFileError> {
+        let key = Self::generate();
+        let next = path_of_next(path, &key.fingerprint());
+        let made = fs::metadata(path).and_then(|present| key.write(&next, Some(&present)));
+        made.map_err(|source| KeyFileError::Files { path: next, source })?;
+        Ok(key)
+    }
+
+    /// Has this key, made by [`SecretKey::make_next`] and taken by the store, replace the one before.
+    ///
+    /// # Errors
+    /// The file cannot be replaced; the key goes on to be found where it is.
+    pub(crate) fn put_in_place(&self, path: &Path) -> Result<(), KeyFileError> {
+        let next = path_of_next(path, &self.fingerprint());
+        match fs::rename(&next, path).and_then(|()| sync_dir(path)) {
+            // Another process was quicker.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !next.exists() => Ok(()),
+            Err(source) => Err(KeyFileError::NotInPlace { next, path: path.to_owned(), source }),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Forgets a key that was made to be the next and that no store has taken.
+    pub(crate) fn discard_next(&self, path: &Path) {
+        // It is of no use to anybody where it stays.
+        let _ = fs::remove_file(path_of_next(path, &self.fingerprint()));
     }
 
     /// The key in a file; `None` where there is no file.
@@ -158,20 +214,30 @@ impl SecretKey {
         key.map(Some).ok_or_else(|| KeyFileError::Malformed(path.to_owned()))
     }
 
-    /// Makes the file whole or not at all, and sees to it that it outlives a power cut: without it the store is lost.
+    /// Makes the first key.
     fn make(path: &Path) -> io::Result<Self> {
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir_of(path))?;
         let key = Self::generate();
+        key.write(path, None)?;
+        Ok(key)
+    }
+
+    /// Writes the file whole or not at all, for its owner only or for whom another is, and sees to it that it outlives a power
+    /// cut: without it the store is lost.
+    fn write(&self, path: &Path, like: Option<&fs::Metadata>) -> io::Result<()> {
         let unfinished = path.with_added_extension("new");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         // An attempt that was cut short may have left it with other permissions.
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        writeln!(file, "{}", URL_SAFE_NO_PAD.encode(key.0))?;
+        if let Some(like) = like {
+            // Whoever runs the command may be root, who does not serve.
+            fchown(&file, Some(like.uid()), Some(like.gid()))?;
+            file.set_permissions(fs::Permissions::from_mode(like.permissions().mode() & 0o770))?;
+        }
+        writeln!(file, "{}", URL_SAFE_NO_PAD.encode(self.0))?;
         file.sync_all()?;
         fs::rename(&unfinished, path)?;
-        File::open(dir)?.sync_all()?;
-        Ok(key)
+        sync_dir(path)
     }
 
     /// The key for a purpose (HKDF-SHA256, RFC 5869).
@@ -190,6 +256,30 @@ impl SecretKey {
         let hkdf = Hkdf::<Sha256>::new(None, &self.0);
         hkdf.expand(info.as_bytes(), &mut out).expect("HKDF gives up to 8,160 bytes");
         out
+    }
+}
+
+/// Where a key stands until it replaces the one in `path`. The name tells it from any other that was to do so.
+fn path_of_next(path: &Path, fingerprint: &str) -> PathBuf {
+    path.with_added_extension(fingerprint)
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(dir_of(path))?.sync_all()
+}
+
+/// That the store still has the key of this fingerprint, or has noted none: in a unit of work it stays so until the end.
+///
+/// # Errors
+/// [`RepoError::KeyReplaced`].
+pub(crate) async fn require(conn: &mut Conn, fingerprint: &str) -> Result<(), RepoError> {
+    match config::key_fingerprint(conn).await? {
+        Some(known) if known != fingerprint => Err(RepoError::KeyReplaced),
+        _ => Ok(()),
     }
 }
 
@@ -215,6 +305,36 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left");
         assert!(SecretKey::read(&path).unwrap().is_some_and(|read| read.0 == made.0));
+    }
+
+    #[test]
+    fn the_next_key_is_for_whom_the_present_one_is_and_takes_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret.key");
+        let present = SecretKey::make(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let next = SecretKey::make_next(&path).unwrap();
+        assert!(SecretKey::matching(&path, &present.fingerprint()).is_ok(), "it counts for nothing yet");
+        next.put_in_place(&path).unwrap();
+        assert!(SecretKey::read(&path).unwrap().is_some_and(|read| read.0 == next.0));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+        next.put_in_place(&path).unwrap();
+        assert!(matches!(SecretKey::matching(&path, &present.fingerprint()), Err(KeyFileError::Other(_))));
+    }
+
+    #[test]
+    fn a_key_that_cannot_take_its_place_is_used_from_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret.key");
+        SecretKey::make(&path).unwrap();
+        let next = SecretKey::make_next(&path).unwrap();
+        // As a file is that a container mounts: it can be read and not replaced. A directory cannot be replaced either.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let refused = next.put_in_place(&path).unwrap_err();
+        assert!(refused.to_string().contains(&next.fingerprint()), "{refused}");
+        assert!(path_of_next(&path, &next.fingerprint()).exists());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod apps;
 mod certificates;
 mod config;
 mod executions;
+mod key_rotation;
 mod migrations;
 mod outage;
 mod plans;

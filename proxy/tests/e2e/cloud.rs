@@ -215,12 +215,19 @@ impl Home {
         run(&mut self.command(arguments), input)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A command on this data.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = picloud();
         command.args(arguments).env("PICLOUD_DATA_DIR", self.dir.path().join("data"));
-        if let Database::Postgres(database) = &self.database {
-            command.env("PICLOUD_DATABASE_URL", database.url());
-        }
+        command.envs(self.database_url().map(|url| ("PICLOUD_DATABASE_URL", url)));
         command
+    }
+
+    /// The address of the database, where it is on a server.
+    pub fn database_url(&self) -> Option<&str> {
+        match &self.database {
+            Database::Sqlite => None,
+            Database::Postgres(database) => Some(database.url()),
+        }
     }
 }

@@ -14,6 +14,7 @@ mod connections;
 mod faults;
 mod https;
 mod journey;
+mod key_rotation;
 mod lifecycle;
 mod publish;
 #[path = "../support/raw.rs"]

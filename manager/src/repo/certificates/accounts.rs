@@ -8,11 +8,16 @@ use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
 
-struct AccountRow {
-    account_sealed: Vec<u8>,
+/// An account with an authority, sealed.
+#[derive(Debug)]
+pub struct AccountRow {
+    /// The authority's directory.
+    pub directory: String,
+    /// The account.
+    pub account_sealed: Vec<u8>,
 }
 
-from_row!(AccountRow { account_sealed });
+from_row!(AccountRow { directory, account_sealed });
 
 /// The instance's own authority, its keys sealed.
 #[derive(Debug, Clone)]
@@ -38,7 +43,9 @@ from_row!(InternalAuthorityRow {
 });
 
 statements! {
-    FIND = "SELECT account_sealed FROM acme_accounts WHERE directory = $1";
+    FIND = "SELECT directory, account_sealed FROM acme_accounts WHERE directory = $1";
+    LIST = "SELECT directory, account_sealed FROM acme_accounts ORDER BY directory";
+    RESEAL = "UPDATE acme_accounts SET account_sealed = $2 WHERE directory = $1";
     INSERT = "INSERT INTO acme_accounts (directory, account_sealed, created_at) VALUES ($1, $2, $3) \
         ON CONFLICT (directory) DO NOTHING";
     REPLACE = "INSERT INTO acme_accounts (directory, account_sealed, created_at) VALUES ($1, $2, $3) \
@@ -56,6 +63,20 @@ pub async fn find(conn: &mut Conn, directory: &str) -> Result<Option<Vec<u8>>, R
     let found: Option<AccountRow> =
         on_db!(conn, db => Ok(sqlx::query_as(FIND.on(db)).bind(directory).fetch_optional(db).await?))?;
     Ok(found.map(|row| row.account_sealed))
+}
+
+/// All sealed accounts.
+pub async fn list(conn: &mut Conn) -> Result<Vec<AccountRow>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as(LIST.on(db)).fetch_all(db).await?))
+}
+
+/// Keeps an account sealed otherwise.
+pub async fn reseal(conn: &mut Conn, account: &AccountRow) -> Result<(), RepoError> {
+    on_db!(conn, db => {
+        let query = sqlx::query(RESEAL.on(db)).bind(&account.directory).bind(&account.account_sealed);
+        query.execute(db).await?;
+        Ok(())
+    })
 }
 
 /// Keeps an account; one that is there already stays, unless it is to be replaced.

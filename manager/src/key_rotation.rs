@@ -1,0 +1,134 @@
+//! Another secret key in place of the instance's, from the command line and on the store directly: all that the old one has
+//! sealed is sealed by the new one, at one moment.
+//!
+//! Wherever this is broken off there is a key file that fits the store. The new key stands beside the old one before the store
+//! knows of it; the store takes it, with everything sealed by it, in one unit of work; after that the file replaces the old one,
+//! which [`SecretKey::open`] makes up for where it was not done.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use picloud_shared::clock::Clock;
+use serde_json::json;
+
+use crate::audit_chain::{AuditChain, AuditViolation};
+pub use crate::certificate_store::Resealed;
+use crate::certificate_store::reseal;
+use crate::repo::RepoError;
+use crate::repo::audit::AuditObject;
+use crate::repo::config;
+use crate::secret::key_file::{self, KeyFileError, SecretKey};
+use crate::service::change::{AuditedStore, Author, Change, Event};
+use crate::service::error::ServiceError;
+use crate::store::Store;
+
+/// Why the key was not replaced; then the old one goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum RotationError {
+    /// The present key cannot be used, or the next one not be made.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The audit log would prove right by the new key what it does not by the old one.
+    #[error("the audit log is not as it was written, which the new key would hide: {0}")]
+    AuditLog(#[from] AuditViolation),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<RepoError> for RotationError {
+    fn from(error: RepoError) -> Self {
+        Self::Store(Box::new(error))
+    }
+}
+
+impl From<ServiceError> for RotationError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Store(error) => error.into(),
+            error => Self::Store(Box::new(error)),
+        }
+    }
+}
+
+/// A new key that everything is sealed by, but for the store's last word. Dropped, it never was.
+pub struct Rotation {
+    change: Option<Change>,
+    key: SecretKey,
+    path: PathBuf,
+    resealed: Resealed,
+    /// Whether the store may have it, whatever this process hears of that.
+    may_be_taken: bool,
+}
+
+/// A new key that the store has taken, and whose file is still to replace the old one's.
+pub struct TakenKey {
+    key: SecretKey,
+    path: PathBuf,
+    rotated: Rotated,
+}
+
+/// What was done.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The new key's fingerprint.
+    pub fingerprint: String,
+    /// What became of all that was sealed.
+    pub resealed: Resealed,
+}
+
+impl Rotation {
+    /// Makes a key, and seals everything by it within a unit of work that others wait for.
+    ///
+    /// # Errors
+    /// See [`RotationError`].
+    pub async fn prepare(store: &Store, clock: Arc<dyn Clock>, path: &Path) -> Result<Self, RotationError> {
+        let old = SecretKey::open(store, path).await?;
+        let key = SecretKey::make_next(path)?;
+        let audited = AuditedStore::new(store.clone(), clock, &key);
+        let (kept, path) = (key.clone(), path.to_owned());
+        let mut rotation = Self { change: None, key: kept, path, resealed: Resealed::default(), may_be_taken: false };
+        let change = rotation.change.insert(audited.begin_as(Author::PLATFORM).await?);
+        // Another command like this may have been quicker.
+        key_file::require(change, &old.fingerprint()).await?;
+        AuditChain::new(&key).take_over(change, &AuditChain::new(&old)).await?;
+        rotation.resealed = reseal(change, &old, &key).await?;
+        config::replace_key_fingerprint(change, &key.fingerprint()).await?;
+        let event = Event::new("instance.rotate_key", AuditObject::Instance);
+        let event = event.before(json!({ "fingerprint": old.fingerprint() }));
+        change.record(event.after(json!({ "fingerprint": key.fingerprint() }))).await?;
+        Ok(rotation)
+    }
+
+    /// Has the store take the key.
+    ///
+    /// # Errors
+    /// A store that fails. Whether it has taken the key may be unknown then; either key is found at the next start.
+    pub async fn commit(mut self) -> Result<TakenKey, RotationError> {
+        self.may_be_taken = true;
+        if let Some(change) = self.change.take() {
+            change.commit().await?;
+        }
+        let rotated = Rotated { fingerprint: self.key.fingerprint(), resealed: std::mem::take(&mut self.resealed) };
+        Ok(TakenKey { key: self.key.clone(), path: self.path.clone(), rotated })
+    }
+}
+
+impl Drop for Rotation {
+    fn drop(&mut self) {
+        if !self.may_be_taken {
+            self.key.discard_next(&self.path);
+        }
+    }
+}
+
+impl TakenKey {
+    /// Has the key's file replace the old one's.
+    ///
+    /// # Errors
+    /// [`KeyFileError::NotInPlace`].
+    pub fn put_in_place(self) -> Result<Rotated, KeyFileError> {
+        self.key.put_in_place(&self.path)?;
+        Ok(self.rotated)
+    }
+}
