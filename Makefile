@@ -8,7 +8,7 @@ say = @echo '--- $(1)' >&2
 # What `make check` runs of the tests: those that hold the shape of the code and of the API.
 SHAPE_TESTS = binary(layering) + test(openapi)
 
-.PHONY: help run test test-dashboard check dashboard bench soak fuzz fuzz-api fuzz-scripts
+.PHONY: help run test test-dashboard check dashboard bench soak fuzz fuzz-api fuzz-scripts tls-posture
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo 'make fuzz   fuzz-api, then fuzz-scripts'
 	@echo 'make fuzz-api        all that the API document allows, and more, asked of a running binary'
 	@echo 'make fuzz-scripts    random input for executor, parsers and router, three minutes each'
+	@echo 'make tls-posture   the TLS of a running binary against Mozilla'\''s "intermediate" configuration'
 	@echo 'make bench  PiCloud against bare Pingora and bare hyper (deploy/loadtest/README.md)'
 
 run: dashboard
@@ -78,6 +79,12 @@ fuzz-api:
 fuzz-scripts:
 	@.ci/ensure cargo cc
 	.ci/fuzz-scripts
+
+# sslyze over what a running binary speaks: Mozilla's "intermediate" configuration.
+tls-posture:
+	@.ci/ensure cargo cc cmake python3 python3-venv
+	cargo build --locked --package picloud-proxy --bin picloud
+	.ci/tls-posture
 
 bench:
 	@.ci/ensure cargo cc cmake openssl python3 taskset wrk h2load
