@@ -87,7 +87,7 @@ tls-posture:
 	.ci/tls-posture
 
 bench:
-	@.ci/ensure cargo cc cmake openssl python3 taskset wrk h2load
-	cargo build --locked --release --package picloud-proxy --bin picloud --example bare_pingora --example bare_hyper
+	@.ci/ensure cargo cc cmake openssl python3 taskset wrk h2load nginx
+	cargo build --locked --release --package picloud-proxy --bin picloud --example bare_pingora --example bare_hyper --example handshakes
 	cargo build --locked --release --package picloud-executor --example engine_alone
 	deploy/loadtest/run

@@ -39,12 +39,15 @@ class Work:
 
 
 COMPUTE = ("picloud", "engine alone")
+HANDSHAKES = ("picloud", "ProxyHttp", "hyper", "nginx")
 WORKS = [
     Work("P1", "hello", "http", "h1", "GET", "/hello", "Hello, World!"),
     Work("P2", "echo 1 KB JSON", "http", "h1", "POST", "/echo", json.loads(ECHO)),
     Work("P3", "hello with a parameter", "http", "h1", "GET", "/hello/pi", {"hello": "pi"}, ("picloud",)),
     Work("P4 h1", "hello, TLS", "https", "h1", "GET", "/hello", "Hello, World!"),
     Work("P4 h2", "hello, TLS and HTTP/2", "https", "h2", "GET", "/hello", "Hello, World!"),
+    Work("P5 full", "a full handshake, then hello", "https", "full", "GET", "/hello", "Hello, World!", HANDSHAKES),
+    Work("P5 resumed", "a resumed one, then hello", "https", "resumed", "GET", "/hello", "Hello, World!", HANDSHAKES),
     Work("P6 loop", "10,000 additions", "http", "h1", "GET", "/additions", 49995000, COMPUTE, 32),
     Work("P6 fib", "fib(20)", "http", "h1", "GET", "/fib", 6765, COMPUTE, 32),
 ]
@@ -70,13 +73,15 @@ def check_answer(server, work):
     return body
 
 
-def measure(server, work, seconds, connections, core):
+def measure(server, work, seconds, connections, core, handshakes):
     body = check_answer(server, work)
     before = server.cpu_us()
     if work.protocol == "h1":
         figures = run_wrk(server, work, seconds, min(connections, work.most_connections), core, body)
-    else:
+    elif work.protocol == "h2":
         figures = run_h2load(server, work, seconds, core, body)
+    else:
+        figures = run_handshakes(server, work, seconds, core, body, handshakes)
     if server.process.poll() is not None:
         raise BenchError(f"{server.name} ended under {work.row}:\n{server.log.read_text()}")
     time.sleep(SETTLE_SECONDS)
@@ -130,6 +135,19 @@ def run_h2load(server, work, seconds, core, body):
     return {
         "requests": len(lines), "per_second": len(lines) / seconds,
         "p50_ms": percentile(latencies_us, 50) / 1000, "p99_ms": percentile(latencies_us, 99) / 1000,
+    }
+
+
+def run_handshakes(server, work, seconds, core, body, handshakes):
+    """Each connection proves to be TLS 1.3 by a handshake of that kind, and each answer to be right; else there are no figures."""
+    program, root = handshakes
+    output = run(
+        ["taskset", "--cpu-list", str(core), program, work.protocol, str(seconds),
+         f"127.0.0.1:{server.ports[work.scheme]}", HOST, root, work.path, body.decode()], os.environ)
+    figures = json.loads(output)
+    return {
+        "requests": figures["handshakes"], "per_second": figures["handshakes"] * 1e6 / figures["duration_us"],
+        "p50_ms": figures["p50_us"] / 1000, "p99_ms": figures["p99_us"] / 1000,
     }
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from statistics import median
 
 FIGURES = ("cpu_us", "per_second", "p50_ms", "p99_ms")
-SUBJECT, FLOOR, ENGINE = "picloud", "ProxyHttp", "engine alone"
+SUBJECT, FLOOR, ENGINE, NGINX = "picloud", "ProxyHttp", "engine alone", "nginx"
 
 
 def medians(samples):
@@ -30,6 +30,10 @@ def budgets(table):
         if cpu(row) and cpu("P1"):
             more = cpu(row) - cpu("P1")
             verdicts.append((row, f"CPU <= P1 + {allowance} us", f"P1 + {more:.1f} us", more <= allowance))
+    for row in ("P5 full", "P5 resumed"):
+        if cpu(row) and cpu(row, NGINX):
+            ratio = cpu(row) / cpu(row, NGINX)
+            verdicts.append((row, "CPU <= nginx's", f"{ratio:.2f} x", ratio <= 1))
     for row in ("P6 loop", "P6 fib"):
         if cpu(row) and cpu(row, ENGINE):
             ratio = cpu(row) / cpu(row, ENGINE)
@@ -48,14 +52,14 @@ def neighbours(rounds):
 def markdown(table, works, settings, verdicts):
     lines = [
         f"Medians of {settings['rounds']} interleaved rounds of {settings['seconds']} s; "
-        f"one core for the server, one for the load. The ratio is to {FLOOR}, in P6 to the engine alone.",
+        f"one core for the server, one for the load. The ratio is to {FLOOR}, in P5 to nginx, in P6 to the engine alone.",
         "",
         "| row | work | server | CPU us/request | ratio | requests/s | p50 ms | p99 ms |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for work in works:
         servers = table.get(work.row, {})
-        floor = servers.get(ENGINE if ENGINE in servers else FLOOR, {}).get("cpu_us")
+        floor = servers.get(next((name for name in (ENGINE, NGINX) if name in servers), FLOOR), {}).get("cpu_us")
         for server, figures in servers.items():
             ratio = f"{figures['cpu_us'] / floor:.2f}" if floor else ""
             lines.append(
