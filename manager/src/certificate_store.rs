@@ -156,13 +156,14 @@ impl CertificateStore for Certificates {
     }
 
     async fn retire_unclaimed(&self, kept: &[String]) -> Result<u64, StoreFailure> {
-        let found = certificates::unclaimed(&mut self.store.read().await?).await?;
+        let now = self.clock.now();
+        let found = certificates::unclaimed(&mut self.store.read().await?, now).await?;
         let unclaimed = found.into_iter().filter(|found| !kept.contains(&found.name.shape_key()));
         let unclaimed: Vec<_> = unclaimed.collect();
         if unclaimed.is_empty() {
             return Ok(0);
         }
-        let (now, mut retired) = (self.clock.now(), 0);
+        let mut retired = 0;
         let mut tx = self.store.begin().await?;
         for certificate in unclaimed {
             if !certificates::is_relied_on(&mut tx, &certificate.name, now).await?
@@ -174,14 +175,13 @@ impl CertificateStore for Certificates {
         if retired > 0 {
             served::raise_revision(&mut tx).await?;
         }
-        attempts::prune(&mut tx, now.minus(HISTORY)).await?;
         tx.commit().await?;
         self.wake();
         Ok(retired)
     }
 
-    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<CertificateId>, StoreFailure> {
-        Ok(certificates::due(&mut self.store.read().await?, now, limit).await?)
+    async fn due(&self, now: Timestamp, kept: &[String], limit: u32) -> Result<Vec<CertificateId>, StoreFailure> {
+        Ok(certificates::due(&mut self.store.read().await?, now, kept, limit).await?)
     }
 
     async fn reschedule(&self, now: Timestamp) -> Result<u64, StoreFailure> {
@@ -260,6 +260,7 @@ impl CertificateStore for Certificates {
             }
         }
         attempts::note(&mut tx, attempt).await?;
+        attempts::prune(&mut tx, now.minus(HISTORY)).await?;
         tx.commit().await?;
         Ok(Admission::Admitted)
     }

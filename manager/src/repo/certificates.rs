@@ -24,6 +24,9 @@ use crate::store::conn::on_db;
 /// A lease that is longer than any was made when the clock stood elsewhere.
 const LONGEST_LEASE: Duration = Duration::from_secs(10 * 60);
 
+/// What never led to a certificate, and has not been touched for so long.
+const COME_TO_NOTHING: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A certificate with what is sealed of it.
 #[derive(Debug)]
 pub struct CertificateRow {
@@ -132,14 +135,16 @@ macro_rules! lease {
 }
 
 macro_rules! due {
-    ($dot:literal, $now:expr) => {
-        // An admin host is nobody's claim. A host under a wildcard claim goes on having its own certificate.
+    ($dot:literal, $kept:literal, $now:expr) => {
+        // A host under a wildcard claim goes on having its own certificate.
         concat!(
             "SELECT id FROM certificates c WHERE next_attempt_at <= $1 AND (lease IS NULL OR lease_until < ",
             $now,
             " OR lease_until > ",
             $now,
-            " + $3) AND (app_id IS NULL OR EXISTS (SELECT 1 FROM domains d \
+            " + $3) AND (c.name IN (SELECT ",
+            $kept,
+            ") OR EXISTS (SELECT 1 FROM domains d \
              WHERE d.shape_key IN (c.name, '*.' || substr(c.name, ",
             $dot,
             " + 1)))) \
@@ -155,7 +160,8 @@ statements! {
     INSERT_MANAGED = "INSERT INTO certificates (id, source, name, names, app_id, state, next_attempt_at, created_at, \
         updated_at) VALUES ($1, $2, $3, $4, $5, 'claimed', $6, $7, $7) ON CONFLICT (name) DO NOTHING";
     UNCLAIMED = "SELECT c.id, c.name FROM certificates c LEFT JOIN domains d ON d.shape_key = c.name \
-        WHERE c.name IS NOT NULL AND d.id IS NULL ORDER BY c.id";
+        WHERE c.name IS NOT NULL AND d.id IS NULL \
+        AND (c.app_id IS NOT NULL OR COALESCE(c.not_after, c.updated_at + $2) < $1) ORDER BY c.id";
     WILDCARD_LACKS_ITS_OWN = "SELECT COUNT(*) AS count FROM domains d LEFT JOIN certificates c ON c.name = d.shape_key \
         AND c.not_after > $2 WHERE d.shape_key = $1 AND c.id IS NULL";
     HOSTS_LACK_THEIR_OWN = "SELECT COUNT(*) AS count FROM domains d LEFT JOIN certificates c ON c.name = d.shape_key \
@@ -163,7 +169,8 @@ statements! {
     DELETE_UNLEASED = concat!("DELETE FROM certificates WHERE id = $1 AND (lease IS NULL OR lease_until < ",
             sqlite_now!(), ")"),
         concat!("DELETE FROM certificates WHERE id = $1 AND (lease IS NULL OR lease_until < ", postgres_now!(), ")");
-    DUE = due!("instr(c.name, '.')", sqlite_now!()), due!("position('.' in c.name)", postgres_now!());
+    DUE = due!("instr(c.name, '.')", "value FROM json_each($4)", sqlite_now!()),
+        due!("position('.' in c.name)", "jsonb_array_elements_text($4)", postgres_now!());
     NEXT_DUE = "SELECT MIN(next_attempt_at) AS at FROM certificates";
     LEASE = lease!(sqlite_now!()), lease!(postgres_now!());
     PROLONG = concat!("UPDATE certificates SET lease_until = ", sqlite_now!(), " + $3 WHERE id = $1 AND lease = $2"),
@@ -210,9 +217,12 @@ pub async fn insert_managed(
     })
 }
 
-/// Managed certificates whose names nobody claims.
-pub async fn unclaimed(conn: &mut Conn) -> Result<Vec<Unclaimed>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as(UNCLAIMED.on(db)).fetch_all(db).await?))
+/// Managed certificates whose names nobody claims; those that never were a claim's once they have ended, or have come to
+/// nothing for long.
+pub async fn unclaimed(conn: &mut Conn, now: Timestamp) -> Result<Vec<Unclaimed>, RepoError> {
+    on_db!(conn, db => {
+        Ok(sqlx::query_as(UNCLAIMED.on(db)).bind(now.as_millis()).bind(millis(COME_TO_NOTHING)).fetch_all(db).await?)
+    })
 }
 
 /// Whether a claim goes on being served by a certificate of that name, though nobody claims the name itself: a host's by a
@@ -242,10 +252,17 @@ pub async fn delete_unleased(conn: &mut Conn, id: CertificateId) -> Result<bool,
     })
 }
 
-/// What is due by then and nobody works on: renewals first, then admin hosts, then what has been due for longest.
-pub async fn due(conn: &mut Conn, now: Timestamp, limit: u32) -> Result<Vec<CertificateId>, RepoError> {
+/// What is due by then and nobody works on, of what is claimed or among `kept`: renewals first, then admin hosts, then what has
+/// been due for longest.
+pub async fn due(
+    conn: &mut Conn,
+    now: Timestamp,
+    kept: &[String],
+    limit: u32,
+) -> Result<Vec<CertificateId>, RepoError> {
     let rows: Vec<IdOf<CertificateId>> = on_db!(conn, db => {
-        Ok(sqlx::query_as(DUE.on(db)).bind(now.as_millis()).bind(i64::from(limit)).bind(millis(LONGEST_LEASE)).fetch_all(db).await?)
+        let query = sqlx::query_as(DUE.on(db)).bind(now.as_millis()).bind(i64::from(limit));
+        Ok(query.bind(millis(LONGEST_LEASE)).bind(Json(kept)).fetch_all(db).await?)
     })?;
     Ok(rows.into_iter().map(|IdOf(id)| id).collect())
 }

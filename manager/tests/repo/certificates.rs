@@ -19,6 +19,7 @@ use crate::rows::{NOW, add_app, domain};
 use crate::test_store::{TestStore, on_both};
 
 const LEASE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn open(test: &TestStore) -> Certificates {
@@ -27,6 +28,17 @@ fn open(test: &TestStore) -> Certificates {
 
 fn open_with(test: &TestStore, key: SecretKey) -> Certificates {
     Certificates::new(test.store.clone(), Arc::new(ManualClock::new(NOW)), &key)
+}
+
+/// The same, as much later.
+fn open_later(test: &TestStore, later: Duration) -> Certificates {
+    let clock = Arc::new(ManualClock::new(NOW.plus(later)));
+    Certificates::new(test.store.clone(), clock, &SecretKey::from_bytes([7; 32]))
+}
+
+/// The hosts of the dashboard.
+fn kept() -> Vec<String> {
+    ["a", "b", "pi"].map(|name| format!("{name}.example.net")).to_vec()
 }
 
 fn name(text: &str) -> DomainPattern {
@@ -52,7 +64,7 @@ async fn manage(store: &Certificates, text: &str, app: Option<AppId>) {
 }
 
 async fn due(store: &Certificates) -> Vec<CertificateId> {
-    store.due(NOW, 100).await.unwrap()
+    store.due(NOW, &kept(), 100).await.unwrap()
 }
 
 async fn lease(store: &Certificates, id: CertificateId) -> Leased {
@@ -119,11 +131,33 @@ on_both! {
         manage(&store, "pi.example.net", None).await;
         assert!(store.unmanaged(10).await.unwrap().is_empty());
         assert_eq!(due(&store).await.len(), 2);
-        assert_eq!(store.retire_unclaimed(&["pi.example.net".to_owned()]).await.unwrap(), 0);
+        assert_eq!(store.retire_unclaimed(&kept()).await.unwrap(), 0);
         give_up(&test, claimed).await;
         assert_eq!(due(&store).await.len(), 1, "what nobody claims is never ordered");
-        assert_eq!(store.retire_unclaimed(&["pi.example.net".to_owned()]).await.unwrap(), 1);
-        assert_eq!(store.retire_unclaimed(&[]).await.unwrap(), 1, "a host that is the dashboard's no longer");
+        assert_eq!(store.retire_unclaimed(&kept()).await.unwrap(), 1);
+    }
+
+    async fn a_host_that_is_the_dashboards_no_longer_here_stays_while_it_may_be_elsewhere(test: TestStore) {
+        let store = open(&test);
+        manage(&store, "pi.example.net", None).await;
+        assert!(store.due(NOW, &[], 100).await.unwrap().is_empty(), "this node does not order it");
+        assert_eq!(store.retire_unclaimed(&[]).await.unwrap(), 0);
+        let id = give(&store, "pi.example.net").await;
+        assert_eq!(open_later(&test, DAY - SECOND).retire_unclaimed(&[]).await.unwrap(), 0, "another node shows it");
+        assert_eq!(open_later(&test, DAY + SECOND).retire_unclaimed(&[]).await.unwrap(), 1, "it has ended");
+        assert!(store.served(id).await.unwrap().is_none());
+        manage(&store, "pi.example.net", None).await;
+        assert_eq!(open_later(&test, DAY + SECOND).retire_unclaimed(&[]).await.unwrap(), 1, "it came to nothing");
+    }
+
+    async fn a_claim_that_has_become_the_dashboards_host_is_renewed_without_the_claim(test: TestStore) {
+        let (store, app) = (open(&test), add_app(&test.store, "shop").await.id);
+        let claimed = claim(&test, app, "pi.example.net").await;
+        manage(&store, "pi.example.net", Some(app)).await;
+        give_up(&test, claimed).await;
+        assert!(store.due(NOW, &[], 100).await.unwrap().is_empty());
+        assert_eq!(due(&store).await.len(), 1);
+        assert_eq!(store.retire_unclaimed(&kept()).await.unwrap(), 0);
     }
 
     async fn a_certificate_stays_while_another_claim_is_served_by_it_alone(test: TestStore) {
@@ -251,7 +285,7 @@ on_both! {
         claim(&test, app, "new.example.com").await;
         manage(&store, "new.example.com", Some(app)).await;
         manage(&store, "pi.example.net", None).await;
-        let order = store.due(NOW.plus(DAY), 10).await.unwrap();
+        let order = store.due(NOW.plus(DAY), &kept(), 10).await.unwrap();
         let first = lease(&store, order[1]).await;
         assert_eq!((order[0], first.record.name), (renewal, Some(name("pi.example.net"))));
         assert_eq!(store.next_due().await.unwrap(), Some(NOW));

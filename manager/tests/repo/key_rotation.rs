@@ -97,7 +97,7 @@ impl Keyed {
     }
 
     async fn certificate(&self, store: &Certificates) -> CertificateId {
-        store.due(NOW, 10).await.unwrap()[0]
+        store.due(NOW, &["a.test".to_owned()], 10).await.unwrap()[0]
     }
 
     async fn add_user(&self, key: &SecretKey, name: &str) -> Result<(), String> {

@@ -27,6 +27,8 @@ const CLAIMS_AT_ONCE: u32 = 200;
 const PROPAGATION_POLL: Duration = Duration::from_millis(100);
 /// A node that has not been seen for so long does not count.
 const NODE_GONE: Duration = Duration::from_secs(30);
+/// How long work rests that the store did not let be written down.
+const STORE_RECOVERS: Duration = Duration::from_secs(10);
 
 /// What the agent works with.
 pub struct AgentParts {
@@ -189,9 +191,13 @@ impl Shared {
                 break;
             }
         }
-        let kept: Vec<String> = self.admin_hosts.iter().map(DomainPattern::shape_key).collect();
-        self.store.retire_unclaimed(&kept).await?;
+        self.store.retire_unclaimed(&self.kept()).await?;
         Ok(())
+    }
+
+    /// What has a certificate without a claim.
+    fn kept(&self) -> Vec<String> {
+        self.admin_hosts.iter().map(DomainPattern::shape_key).collect()
     }
 }
 
@@ -246,7 +252,7 @@ impl Manager {
         }
         let mut all_read = Ok(());
         let limit = u32::try_from(free).unwrap_or(u32::MAX);
-        for id in self.shared.store.due(self.shared.clock.now(), limit).await? {
+        for id in self.shared.store.due(self.shared.clock.now(), &self.shared.kept(), limit).await? {
             if self.shared.leases().contains_key(&id) {
                 // The clock was set forward, so that the lease seems to be over until it is prolonged.
                 continue;
@@ -314,6 +320,8 @@ async fn under_lease(mut work: Work) {
     tokio::select! {
         done = work.run() => if let Err(error) = done {
             tracing::warn!(certificate_id = %id, %error, "work on a certificate ended early");
+            // It is due still, and would begin again at once.
+            sleep(STORE_RECOVERS).await;
         },
         lost = kept => tracing::info!(certificate_id = %id, %lost, "work on a certificate ended"),
     }

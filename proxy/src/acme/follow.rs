@@ -15,6 +15,8 @@ use crate::tls::{Certificate, PendingChallenges};
 /// How often a node shows that it is there, where others could wait for it.
 const SHOW_EVERY: Duration = Duration::from_secs(10);
 
+/// How long after one could not be read it is tried again.
+const RELOAD_AFTER: Duration = Duration::from_secs(60);
 /// How often certificates that end soon are told of.
 const WARN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -23,6 +25,8 @@ pub(super) struct Follower {
     shared: Arc<Shared>,
     revision: Option<u64>,
     loaded: HashMap<CertificateId, Loaded>,
+    /// When what could not be read is tried again.
+    reload_at: Option<Instant>,
     /// When the first of the certificates loses its place by its age.
     rearrange_at: Option<Timestamp>,
     shown: Option<Instant>,
@@ -46,6 +50,7 @@ impl Follower {
             shared,
             revision: None,
             loaded: HashMap::new(),
+            reload_at: None,
             rearrange_at: None,
             shown: None,
             warned: None,
@@ -93,13 +98,16 @@ impl Follower {
         let now = self.shared.clock.now();
         let revision = store.revision().await?;
         let is_new = self.revision != Some(revision);
-        if is_new {
+        let is_to_load = is_new || self.reload_at.is_some_and(|at| at <= Instant::now());
+        if is_to_load {
             self.load().await?;
+        }
+        if is_new {
             let challenges = store.challenges().await?;
             let provider = self.shared.certificates.provider();
             self.shared.certificates.set_challenges(PendingChallenges::new(&challenges, &provider));
         }
-        if is_new || self.rearrange_at.is_some_and(|at| at <= now) {
+        if is_to_load || self.rearrange_at.is_some_and(|at| at <= now) {
             self.arrange(now);
         }
         if is_new {
@@ -118,6 +126,7 @@ impl Follower {
     async fn load(&mut self) -> Result<(), StoreFailure> {
         let revisions: HashMap<CertificateId, u64> = self.shared.store.served_revisions().await?.into_iter().collect();
         self.loaded.retain(|id, _| revisions.contains_key(id));
+        self.reload_at = None;
         for (id, revision) in revisions {
             if self.loaded.get(&id).is_some_and(|loaded| loaded.revision == revision) {
                 continue;
@@ -127,7 +136,10 @@ impl Follower {
                 Ok(None) => {
                     self.loaded.remove(&id);
                 }
-                Err(error) => tracing::error!(certificate_id = %id, %error, "a certificate cannot be served"),
+                Err(error) => {
+                    tracing::error!(certificate_id = %id, %error, "a certificate cannot be served");
+                    self.reload_at = Some(Instant::now() + RELOAD_AFTER);
+                }
             }
         }
         Ok(())

@@ -112,8 +112,8 @@ impl Work {
     pub(super) async fn sign_internally(&mut self) -> Result<(), SaveError> {
         match self.signed_internally().await {
             Ok(issued) => self.finish(issued).await,
-            Err(Failure::Unkept(error)) => Err(error),
-            Err(Failure::Validation(reason) | Failure::AccountGone(reason) | Failure::Refused { reason, .. }) => {
+            Err(failure) => {
+                let (reason, _) = failure.told()?;
                 self.fail(reason, None).await
             }
         }

@@ -20,20 +20,27 @@ use sha2::{Digest, Sha256};
 use super::account::Session;
 use super::authority::Authority;
 use super::round::Work;
-use super::wire::{Wire, causes};
+use super::wire::{Wire, causes, refused};
 use crate::tls::Certificate;
 
 /// Why an order led to no certificate.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// The authority looked for the challenge's answer in vain.
+    #[error("{0}")]
     Validation(String),
     /// The authority did not do its part.
+    #[error("{reason}")]
     Refused { reason: String, retry_after: Option<Duration> },
+    /// The authority, or the way to it, broke off. An order that was placed may still lead to a certificate.
+    #[error("{reason}")]
+    Interrupted { reason: String, retry_after: Option<Duration> },
     /// The authority does not know the account any more.
+    #[error("{0}")]
     AccountGone(String),
     /// What was done cannot be kept.
-    Unkept(SaveError),
+    #[error(transparent)]
+    Unkept(#[from] SaveError),
 }
 
 impl Failure {
@@ -41,20 +48,36 @@ impl Failure {
         Self::Refused { reason, retry_after: None }
     }
 
+    /// What is to be told of it, and how long the authority asked us to stay away.
+    pub(super) fn told(self) -> Result<(String, Option<Duration>), SaveError> {
+        match self {
+            Self::Validation(reason) | Self::AccountGone(reason) => Ok((reason, None)),
+            Self::Refused { reason, retry_after } | Self::Interrupted { reason, retry_after } => {
+                Ok((reason, retry_after))
+            }
+            Self::Unkept(error) => Err(error),
+        }
+    }
+
     /// What an error of the protocol comes to.
     pub(super) fn of(error: Error, wire: &Wire) -> Self {
+        let seen = wire.seen();
+        let (retry_after, is_passing) = (seen.retry_after, seen.is_passing());
         match error {
             Error::Api(problem)
                 if is_of_kind(&problem, "accountDoesNotExist") || is_of_kind(&problem, "unauthorized") =>
             {
                 Self::AccountGone(words(&problem))
             }
-            Error::Api(problem) => Self::Refused { reason: words(&problem), retry_after: wire.seen().retry_after },
-            Error::Json(error) => {
-                let seen = wire.seen();
-                let reason = || format!("the authority's answer is not understood: {error}");
-                let retry_after = seen.refusal.as_ref().and(seen.retry_after);
-                Self::Refused { reason: seen.refusal.clone().unwrap_or_else(reason), retry_after }
+            Error::Api(problem) if is_passing => Self::Interrupted { reason: words(&problem), retry_after },
+            Error::Api(problem) => Self::Refused { reason: words(&problem), retry_after },
+            Error::Json(error) => match seen.refusal {
+                Some(status) if is_passing => Self::Interrupted { reason: refused(status), retry_after },
+                Some(status) => Self::Refused { reason: refused(status), retry_after },
+                None => Self::refused(format!("the authority's answer is not understood: {error}")),
+            },
+            error @ (Error::Other(_) | Error::Timeout(_)) => {
+                Self::Interrupted { reason: causes(&error), retry_after: None }
             }
             error => Self::refused(causes(&error)),
         }
@@ -70,12 +93,6 @@ impl From<StoreFailure> for Failure {
 impl From<LostLease> for Failure {
     fn from(error: LostLease) -> Self {
         Self::Unkept(error.into())
-    }
-}
-
-impl From<SaveError> for Failure {
-    fn from(error: SaveError) -> Self {
-        Self::Unkept(error)
     }
 }
 
@@ -130,28 +147,31 @@ fn identifier(name: &DomainPattern) -> Identifier {
 impl Work {
     /// Gets a certificate by the order under way, or by a new one.
     pub(super) async fn obtain(&mut self, session: &Session, authority: &Authority) -> Result<Issued, Failure> {
-        let failed = |error| Failure::of(error, &session.wire);
         let mut order = self.place(session, authority).await?;
+        match self.complete(&mut order, session).await {
+            Ok(chain) => {
+                let chain = preferred_chain(chain, session, authority).await;
+                self.check(chain, authority)
+            }
+            Err(Failure::Unkept(error)) => Err(error.into()),
+            Err(_) if order.state().status == OrderStatus::Invalid => Err(self.why_invalid(&mut order, session).await),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Does what is left of an order, to the chain that it leads to.
+    async fn complete(&mut self, order: &mut Order, session: &Session) -> Result<String, Failure> {
+        let failed = |error| Failure::of(error, &session.wire);
         let policy = RetryPolicy::new().backoff(1.5).timeout(self.shared.settings.timing.order);
         if order.state().status == OrderStatus::Pending {
-            self.answer(&mut order, session).await?;
-            match patiently!(order.poll_ready(&policy)) {
-                Ok(OrderStatus::Invalid) | Err(Error::Api(_)) => {
-                    return Err(self.why_invalid(&mut order, session).await);
-                }
-                ready => ready.map_err(failed)?,
-            };
+            self.answer(order, session).await?;
+            patiently!(order.poll_ready(&policy)).map_err(failed)?;
         }
         if order.state().status == OrderStatus::Ready {
             let csr = self.signing_request()?;
             patiently!(order.finalize_csr(&csr)).map_err(failed)?;
         }
-        if order.state().status == OrderStatus::Invalid {
-            return Err(self.why_invalid(&mut order, session).await);
-        }
-        let chain = patiently!(order.poll_certificate(&policy)).map_err(failed)?;
-        let chain = preferred_chain(chain, session, authority).await;
-        self.check(chain, authority)
+        patiently!(order.poll_certificate(&policy)).map_err(failed)
     }
 
     /// The order under way if the authority still knows it, else a new one.

@@ -25,6 +25,9 @@ use super::schedule::renew_by_age;
 const LIMITS: AttemptLimits = AttemptLimits { failed_validations_an_hour: 5, new_orders_a_day: 20 };
 /// Rounds that fail before the next is rehearsed on the authority's practice ground.
 const FAILURES_BEFORE_REHEARSAL: u32 = 2;
+/// How long an order that its authority breaks off is gone on with, before it is given up for another. That it was asked to
+/// issue already may not be known, and authorities sign only so many certificates for one name (Let's Encrypt: five a week).
+const GOES_ON_FOR: Duration = Duration::from_secs(60 * 60);
 /// How often it is looked whether what stands in the way has gone, where looking costs nobody anything.
 const LOOK_AGAIN: Duration = Duration::from_secs(60 * 60);
 
@@ -136,13 +139,11 @@ impl Work {
                     let state = if renewing { CertificateState::Valid } else { CertificateState::Claimed };
                     return self.stand_by(state, reason, until).await;
                 }
-                Err(Ended::Failed(Failure::Unkept(error))) => return Err(error),
                 Err(Ended::Failed(failure)) => {
-                    let (reason, asked) = match failure {
-                        Failure::Validation(reason) | Failure::AccountGone(reason) => (reason, None),
-                        Failure::Refused { reason, retry_after } => (reason, retry_after),
-                        Failure::Unkept(_) => continue,
-                    };
+                    let (reason, asked) = failure.told()?;
+                    if self.order.is_some() {
+                        return self.back_off(reason, asked).await;
+                    }
                     reasons.push(match authorities.len() {
                         1 => reason,
                         _ => format!("{}: {reason}", authority.directory),
@@ -204,6 +205,10 @@ impl Work {
         if let Err(Failure::Unkept(_)) = &obtained {
             return Ok(obtained?);
         }
+        if matches!(&obtained, Err(Failure::Interrupted { .. })) && self.goes_on_later(authority) {
+            self.clear_records().await;
+            return Ok(obtained?);
+        }
         let mut attempt = self.attempt_row(authority, kind);
         attempt.ended_at = Some(self.now());
         match &obtained {
@@ -211,12 +216,7 @@ impl Work {
             Err(failure) => {
                 attempt.outcome = AttemptOutcome::Failed;
                 attempt.validation_failed = matches!(failure, Failure::Validation(_));
-                attempt.error = match failure {
-                    Failure::Validation(reason) | Failure::AccountGone(reason) | Failure::Refused { reason, .. } => {
-                        Some(reason.clone())
-                    }
-                    Failure::Unkept(_) => None,
-                };
+                attempt.error = Some(failure.to_string());
             }
         }
         self.shared.store.end_attempt(&attempt).await?;
@@ -224,6 +224,16 @@ impl Work {
         self.clear_records().await;
         self.order = None;
         Ok(obtained?)
+    }
+
+    /// Whether the order under way is worth another look: it was placed in earnest, and not too long ago.
+    fn goes_on_later(&self, authority: &Authority) -> bool {
+        let placed = self.order.as_ref().filter(|order| order.url.is_some() && !self.is_rehearsal(authority));
+        placed.is_some_and(|order| self.now().since(order.begun_at) < GOES_ON_FOR)
+    }
+
+    fn is_rehearsal(&self, authority: &Authority) -> bool {
+        !self.shared.settings.authorities.iter().any(|one| one.directory == authority.directory)
     }
 
     /// Begins an order, if it may be.
@@ -268,7 +278,7 @@ impl Work {
 
     fn attempt_row(&mut self, authority: &Authority, kind: ChallengeKind) -> Attempt {
         let (id, started_at) = (self.progress().attempt, self.progress().begun_at);
-        let is_rehearsal = !self.shared.settings.authorities.iter().any(|one| one.directory == authority.directory);
+        let is_rehearsal = self.is_rehearsal(authority);
         Attempt {
             id,
             certificate: self.record.id,
@@ -380,6 +390,12 @@ impl Work {
 
     /// Writes a failed round down. Whatever is served stays.
     pub(super) async fn fail(&mut self, reason: String, retry_after: Option<Duration>) -> Result<(), SaveError> {
+        self.order = None;
+        self.back_off(reason, retry_after).await
+    }
+
+    /// Writes down that the next try comes later: of the order under way, if there is one.
+    async fn back_off(&mut self, reason: String, retry_after: Option<Duration>) -> Result<(), SaveError> {
         self.record.failures = self.record.failures.saturating_add(1);
         let next = self.shared.settings.timing.retry_at(self.now(), self.record.failures, retry_after);
         tracing::warn!(
@@ -389,7 +405,6 @@ impl Work {
             reason,
             "there is no new certificate"
         );
-        self.order = None;
         self.stand_by(CertificateState::Failing, reason, next).await
     }
 }

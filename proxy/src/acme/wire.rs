@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LINK, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -38,13 +38,25 @@ pub(super) struct Wire {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     /// How the last answer refused, where it did: the library looks at no status where it expects no refusal.
-    pub(super) refusal: Option<String>,
+    pub(super) refusal: Option<StatusCode>,
     /// How long the authority asked us to stay away with its last refusal.
     pub(super) retry_after: Option<Duration>,
     /// Where other chains of the last certificate are.
     pub(super) alternates: Vec<String>,
     /// The last chain.
     pub(super) chain: Option<String>,
+}
+
+impl Seen {
+    /// Whether the last answer says nothing but that the authority cannot do its part just now.
+    pub(super) fn is_passing(&self) -> bool {
+        self.refusal.is_some_and(|status| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS)
+    }
+}
+
+/// A refusal in words.
+pub(super) fn refused(status: StatusCode) -> String {
+    format!("the authority answered {status}")
 }
 
 impl Wire {
@@ -92,11 +104,10 @@ impl Wire {
         seen.refusal = None;
         if head.status.is_client_error() || head.status.is_server_error() {
             seen.retry_after = head.headers.get(RETRY_AFTER).and_then(|value| self.wait(value));
-            let said = format!("the authority answered {}", head.status);
-            seen.refusal = Some(said.clone());
+            seen.refusal = Some(head.status);
             if !has_type("application/problem+json") {
-                let problem =
-                    serde_json::json!({ "type": "about:blank", "detail": said, "status": head.status.as_u16() });
+                let (status, detail) = (head.status.as_u16(), refused(head.status));
+                let problem = serde_json::json!({ "type": "about:blank", "detail": detail, "status": status });
                 return Response::from_parts(head, problem.to_string().into());
             }
         } else if has_type("application/pem-certificate-chain") {

@@ -58,6 +58,7 @@ async fn an_authority_that_was_away_or_refused_is_asked_again_by_itself() {
     for (number, (step, fate, words)) in troubles.into_iter().enumerate() {
         let name = format!("trouble-{number}.example.com");
         front.rule(move |path| if path.starts_with(step) { fate } else { Fate::Passes });
+        let orders = front.done("/order-plz");
         claim(&cloud, &name).await;
         let failing = until(&cloud, &name, |found| found["state"] == "failing").await;
         assert!(says(&failing, words), "{step} {fate:?}: {failing}");
@@ -69,6 +70,7 @@ async fn an_authority_that_was_away_or_refused_is_asked_again_by_itself() {
         cloud.until_shown(&client, &name).await;
         let valid = until(&cloud, &name, |found| found["state"] == "valid").await;
         assert_eq!((valid["failures"].as_u64(), &valid["last_error"]), (Some(0), &Value::Null));
+        assert_eq!(front.done("/order-plz") - orders, 1, "an order that was broken off at {step} is gone on with");
     }
     cloud.sign_in(OWNER.1).await;
 }

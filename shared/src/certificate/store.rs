@@ -114,12 +114,13 @@ pub trait CertificateStore: Send + Sync + 'static {
     ) -> Result<(), StoreFailure>;
 
     /// Removes managed certificates that nobody needs any more: their names are no longer claimed, nor among `kept`, and
-    /// no claimed host is served by them alone. Tells how many.
+    /// no claimed host is served by them alone. One that never was a claim's may be among what another node keeps: it stays until
+    /// it has ended, or has come to nothing for a day. Tells how many.
     async fn retire_unclaimed(&self, kept: &[String]) -> Result<u64, StoreFailure>;
 
-    /// The certificates that are due by `now`, in the order in which they should have their turn: renewals and
-    /// admin hosts first.
-    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<CertificateId>, StoreFailure>;
+    /// The certificates that are due by `now`, of those that are claimed or among `kept`, in the order in which they should have
+    /// their turn: renewals and admin hosts first.
+    async fn due(&self, now: Timestamp, kept: &[String], limit: u32) -> Result<Vec<CertificateId>, StoreFailure>;
 
     /// Has the turn come of what was scheduled by a clock that stood later than `now`, and was set back since. Tells how many.
     async fn reschedule(&self, now: Timestamp) -> Result<u64, StoreFailure>;
