@@ -169,7 +169,7 @@ impl Config {
                     1..=MANY,
                 )?,
                 // However large one body may be, some fit at once.
-                request_memory_bytes: io.request_memory_bytes.max(body_limit.saturating_mul(4)),
+                body_memory_bytes: io.body_memory_bytes.max(body_limit.saturating_mul(4)),
                 ..io
             },
             // None at all is a choice: whatever is in flight is cut off.

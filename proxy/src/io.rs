@@ -62,9 +62,12 @@ pub struct IoLimits {
     /// Connections of one client at once (of an IPv4 address, of an IPv6 /64); in any case at most three times as many as are
     /// free, so that a quarter of all is left to the others.
     pub max_connections_per_client: Option<usize>,
-    /// Bytes of all requests: of their heads and what else each takes until it is over, and of the bodies that arrive in
-    /// parts until they are answered. Over it, or over a quarter of it for one client, 503 is answered.
-    pub request_memory_bytes: usize,
+    /// Bytes of all bodies that arrive in parts, until they are answered. Over it, or over a quarter of it for one client, 503 is
+    /// answered.
+    pub body_memory_bytes: usize,
+    /// Bytes of all heads, and of what else each request takes until it is over, beyond a small one for each connection; bounded
+    /// likewise, and apart from bodies, so that requests without any are served whatever is being sent.
+    pub head_memory_bytes: usize,
     /// Bytes of all answers beyond 64 KiB each, while they are sent; over it, or over a quarter of it for one client, 503
     /// is answered instead.
     pub answer_memory_bytes: usize,
@@ -83,7 +86,8 @@ impl Default for IoLimits {
             write_timeout: Duration::from_secs(30),
             max_connections: 20_000,
             max_connections_per_client: None,
-            request_memory_bytes: 128 * 1024 * 1024,
+            body_memory_bytes: 128 * 1024 * 1024,
+            head_memory_bytes: 32 * 1024 * 1024,
             answer_memory_bytes: 128 * 1024 * 1024,
             max_streams: 100,
         }

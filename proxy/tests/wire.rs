@@ -147,7 +147,7 @@ async fn a_body_over_its_limit_is_413_that_the_client_gets_to_read() {
 
 #[tokio::test]
 async fn bodies_that_arrive_in_parts_share_one_room_and_leave_it() {
-    let limits = IoLimits { request_memory_bytes: 200_000, ..IoLimits::default() };
+    let limits = IoLimits { body_memory_bytes: 200_000, ..IoLimits::default() };
     let server = EchoServer::start_with(limits).await;
     let body = |bytes: usize| {
         let head = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -162,7 +162,7 @@ async fn bodies_that_arrive_in_parts_share_one_room_and_leave_it() {
 
 #[tokio::test]
 async fn a_client_that_uploads_all_it_may_leaves_room_for_others() {
-    let server = EchoServer::start_with(IoLimits { request_memory_bytes: 200_000, ..IoLimits::default() }).await;
+    let server = EchoServer::start_with(IoLimits { body_memory_bytes: 200_000, ..IoLimits::default() }).await;
     let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n9c40\r\n";
     let mut greedy = server.connect().await;
     greedy.write_all(format!("{head}{}", "a".repeat(39_000)).as_bytes()).await.unwrap();
@@ -178,8 +178,40 @@ async fn a_client_that_uploads_all_it_may_leaves_room_for_others() {
 }
 
 #[tokio::test]
+async fn bodies_that_take_all_their_room_leave_requests_without_any_alone() {
+    let server = EchoServer::start_with(IoLimits { body_memory_bytes: 200_000, ..IoLimits::default() }).await;
+    let part =
+        format!("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nc350\r\n{}", "a".repeat(49_000));
+    let mut uploads = Vec::new();
+    for client in 2..6 {
+        let mut upload = RawClient::connect_from(client, server.address).await;
+        upload.write_all(part.as_bytes()).await.unwrap();
+        upload.all_read().await;
+        uploads.push(upload);
+    }
+    let mut other = RawClient::connect_from(6, server.address).await;
+    other.write_all(format!("{part}{}\r\n0\r\n\r\n", "a".repeat(1_000)).as_bytes()).await.unwrap();
+    assert_eq!(other.read_answer().await.status, 503, "a fifth has no room");
+    let mut other = RawClient::connect_from(7, server.address).await;
+    let lines = "a-header-of-a-browser: with what it has to say of itself\r\n".repeat(20);
+    other.write_all(format!("GET / HTTP/1.1\r\nhost: x\r\n{lines}\r\n").as_bytes()).await.unwrap();
+    assert_eq!(other.read_answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_small_request_is_served_whatever_room_there_is() {
+    let server = EchoServer::start_with(IoLimits { head_memory_bytes: 0, ..IoLimits::default() }).await;
+    for (bytes, status) in [(1_000, 200), (20_000, 503)] {
+        let mut client = server.connect().await;
+        let request = format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "a".repeat(bytes));
+        client.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(client.read_answer().await.status, status, "{bytes}");
+    }
+}
+
+#[tokio::test]
 async fn heads_that_arrive_slowly_share_the_room_of_their_client() {
-    let server = EchoServer::start_with(IoLimits { request_memory_bytes: 200_000, ..IoLimits::default() }).await;
+    let server = EchoServer::start_with(IoLimits { head_memory_bytes: 200_000, ..IoLimits::default() }).await;
     let head = format!("GET / HTTP/1.1\r\nhost: x\r\na: {}", "a".repeat(20_000));
     let mut slow = server.connect().await;
     slow.write_all(head.as_bytes()).await.unwrap();
@@ -253,6 +285,7 @@ async fn each_fault_of_the_authority_has_its_code() {
         ("GET http://user@x/ HTTP/1.1\r\nhost: x", 400, "invalid_host"),
         ("GET http:///a HTTP/1.1\r\nhost: x", 400, "invalid_host"),
         ("GET http://x/ HTTP/1.1\r\nhost: y", 400, "host_mismatch"),
+        ("GET http://x/ HTTP/1.1\r\na: b", 400, "missing_host"),
         ("GET http:/x HTTP/1.1\r\nhost: x", 400, "invalid_path"),
         ("GET ftp://x/ HTTP/1.1\r\nhost: x", 400, "invalid_path"),
         ("CONNECT x:443 HTTP/1.1\r\nhost: y", 501, "method_not_implemented"),

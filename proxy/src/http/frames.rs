@@ -9,6 +9,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const PADDED: u8 = 8;
+const END_HEADERS: u8 = 4;
 
 /// Looks at what an HTTP/2 client sends as it arrives; no byte is looked at twice.
 #[derive(Debug)]
@@ -18,6 +19,10 @@ pub struct FrameScanner {
     /// A head that has begun.
     head: [u8; HEAD_BYTES],
     head_len: usize,
+    /// The current frame is of a request's head, or of trailers.
+    is_of_request_head: bool,
+    /// Another frame of it is to come.
+    request_head_goes_on: bool,
 }
 
 /// What came of a look.
@@ -33,7 +38,13 @@ pub struct Frames {
 impl Default for FrameScanner {
     /// A scanner at the beginning of a connection.
     fn default() -> Self {
-        Self { to_skip: PREFACE_BYTES, head: [0; HEAD_BYTES], head_len: 0 }
+        Self {
+            to_skip: PREFACE_BYTES,
+            head: [0; HEAD_BYTES],
+            head_len: 0,
+            is_of_request_head: false,
+            request_head_goes_on: false,
+        }
     }
 }
 
@@ -59,9 +70,16 @@ impl FrameScanner {
         }
     }
 
+    /// Whether a request's head, or trailers, have begun and not ended.
+    pub fn is_in_request_head(&self) -> bool {
+        self.request_head_goes_on || (self.is_of_request_head && self.to_skip > 0)
+    }
+
     fn begin(&mut self, frames: &mut Frames) {
         let [l0, l1, l2, kind, flags, ..] = self.head;
         self.to_skip = u32::from_be_bytes([0, l0, l1, l2]) as usize;
+        self.is_of_request_head = matches!(kind, HEADERS | CONTINUATION);
+        self.request_head_goes_on = self.is_of_request_head && flags & END_HEADERS == 0;
         match kind {
             HEADERS => frames.heads += 1,
             CONTINUATION => {}
@@ -81,6 +99,25 @@ mod tests {
         // What could be taken for the head of a PING.
         frame.extend([0, 0, 8, 6, 0, 0, 0, 0, 0].iter().cycle().take(length.into()));
         frame
+    }
+
+    #[test]
+    fn a_head_ends_with_the_last_byte_of_its_last_frame() {
+        let frames = [frame(HEADERS, 0, 4), frame(CONTINUATION, 0, 4), frame(CONTINUATION, END_HEADERS, 4)].concat();
+        let mut scanner = FrameScanner::default();
+        scanner.scan(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        let (before, within) = frames.split_at(HEAD_BYTES - 1);
+        let (within, last) = within.split_at(within.len() - 1);
+        scanner.scan(before);
+        assert!(!scanner.is_in_request_head(), "its kind is not known");
+        for byte in within {
+            scanner.scan(&[*byte]);
+            assert!(scanner.is_in_request_head());
+        }
+        scanner.scan(last);
+        assert!(!scanner.is_in_request_head());
+        scanner.scan(&frame(6, 0, 8)[..10]);
+        assert!(!scanner.is_in_request_head(), "a frame of another kind");
     }
 
     #[test]

@@ -98,6 +98,8 @@ pub struct ScannedHead {
     pub host: Option<Range<usize>>,
     /// Whether the body comes in chunks.
     pub chunked: bool,
+    /// Whether it is HTTP/1.0.
+    pub is_1_0: bool,
 }
 
 /// Reads a head incrementally; no byte is looked at twice.
@@ -184,8 +186,9 @@ impl HeadScanner {
                 let request = request.clone();
                 self.check_framing(request.is_1_0)?;
                 let chunked = self.transfer_encodings > 0;
-                let RequestLine { method, target, .. } = request;
-                Ok(Some(ScannedHead { len: self.line_start, method, target, host: self.host.take(), chunked }))
+                let RequestLine { method, target, is_1_0, .. } = request;
+                let (len, host) = (self.line_start, self.host.take());
+                Ok(Some(ScannedHead { len, method, target, host, chunked, is_1_0 }))
             }
         }
     }
@@ -288,8 +291,14 @@ mod tests {
     #[test]
     fn a_complete_head_is_found_with_its_target_wherever_it_is_cut() {
         let request = b"\r\nPOST /a?b HTTP/1.1\r\nhost: x\r\nContent-Length: 3\r\n\r\nabc";
-        let whole =
-            ScannedHead { len: request.len() - 3, method: 2..6, target: 7..11, host: Some(28..29), chunked: false };
+        let whole = ScannedHead {
+            len: request.len() - 3,
+            method: 2..6,
+            target: 7..11,
+            host: Some(28..29),
+            chunked: false,
+            is_1_0: false,
+        };
         assert_eq!(scan(request), Ok(Some(whole.clone())));
         for cut in 0..request.len() - 3 {
             let mut scanner = HeadScanner::new(1024, 256);

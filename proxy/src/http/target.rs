@@ -60,6 +60,8 @@ pub fn check_authority(buf: &[u8], scanned: &ScannedHead) -> Result<(), Refusal>
     }
     match host {
         Some(host) if host != authority.as_bytes() => Err(Refusal::HostMismatch),
+        // RFC 9112, 3.2: HTTP/1.1 names it in any case.
+        None if !scanned.is_1_0 => Err(Refusal::MissingHost),
         _ => Ok(()),
     }
 }
@@ -277,7 +279,7 @@ mod tests {
 
     #[test]
     fn what_the_parser_behind_us_would_refuse_has_its_own_refusal() {
-        use Refusal::{HostMismatch, InvalidHost, InvalidTarget, MethodNotImplemented};
+        use Refusal::{HostMismatch, InvalidHost, InvalidTarget, MethodNotImplemented, MissingHost};
         let check = |request: &str| {
             let head = format!("{request}\r\n\r\n");
             let scanned = HeadScanner::new(1024, 256).scan(head.as_bytes()).unwrap().unwrap();
@@ -298,6 +300,7 @@ mod tests {
             ("GET http:///x HTTP/1.1\r\nhost: a", InvalidHost),
             ("GET http://a:x/ HTTP/1.1\r\nhost: a:x", InvalidHost),
             ("GET http://a/ HTTP/1.1\r\nhost: b", HostMismatch),
+            ("GET http://a/ HTTP/1.1\r\nx: a", MissingHost),
             ("GET http:/a/ HTTP/1.1\r\nhost: a", InvalidTarget),
             ("GET http:\\\\a HTTP/1.1\r\nhost: a", InvalidTarget),
             ("CONNECT a:443 HTTP/1.1\r\nhost: b", MethodNotImplemented),

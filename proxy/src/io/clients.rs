@@ -43,8 +43,10 @@ struct Presence {
 /// What a client has of each room.
 #[derive(Debug, Default)]
 pub(super) struct Holdings {
-    /// Of the memory for requests.
-    pub(super) requests: AtomicUsize,
+    /// Of the memory for heads.
+    pub(super) heads: AtomicUsize,
+    /// Of the memory for bodies.
+    pub(super) bodies: AtomicUsize,
     /// Of the memory for answers.
     pub(super) answers: AtomicUsize,
 }

@@ -18,6 +18,9 @@ use crate::http::{Head, Refusal};
 /// An answer of this size is sent whatever others there are.
 const SMALL_ANSWER_BYTES: usize = 64 * 1024;
 
+/// What the only open request of a connection takes of this is its own, however little is left: connections are few enough.
+const SMALL_REQUEST_BYTES: usize = 16 * 1024;
+
 /// What an open stream of HTTP/2 takes beside its head: its task, and what `h2` keeps of it. Measured as 4.7 KiB with a handler
 /// that does nothing; those that do something have larger tasks.
 const STREAM_BYTES: usize = 8 * 1024;
@@ -88,21 +91,22 @@ impl<'c> Exchange<'c> {
             body: if bodiless { BodyState::Done } else { BodyState::Open },
             received: 0,
             body_deadline: None,
-            open_memory: shared.request_memory.place(&held.requests),
-            body_memory: shared.request_memory.place(&held.requests),
+            open_memory: shared.head_memory.place(&held.heads),
+            body_memory: shared.body_memory.place(&held.bodies),
             answer_memory: shared.answer_memory.place(&held.answers),
             sent: Sent::Nothing,
             status: None,
         }
     }
 
-    /// Takes memory for a request of this head, until it is over.
+    /// Takes memory for a request of this head, until it is over; `alone` where its connection has no other.
     ///
     /// # Errors
     /// There is no room for it.
-    pub(super) fn hold(&mut self, head: &Head) -> Result<(), Refusal> {
+    pub(super) fn hold(&mut self, head: &Head, alone: bool) -> Result<(), Refusal> {
         let stream = if self.session.is_h2() { STREAM_BYTES } else { 0 };
-        match self.open_memory.take(stream + head.bytes()) {
+        let free = if alone { SMALL_REQUEST_BYTES } else { 0 };
+        match self.open_memory.take((stream + head.bytes()).saturating_sub(free)) {
             true => Ok(()),
             false => Err(Refusal::NoRoomForRequest),
         }

@@ -2,7 +2,7 @@
 //! ever comes of the connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -29,44 +29,61 @@ pub(super) struct Allowance {
     sent: u64,
     /// Until when time was counted.
     counted: Instant,
-    flooded: Flooded,
+    /// Heads of requests so far.
+    heads: u32,
+    watch: FrameWatch,
 }
 
-/// Whether a connection has sent more than it may.
+/// What the frames of a connection show.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Flooded(Arc<AtomicBool>);
+pub(super) struct FrameWatch(Arc<Shown>);
 
-impl Flooded {
-    pub(super) fn is_true(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+#[derive(Debug, Default)]
+struct Shown {
+    flooded: AtomicBool,
+    open_head: AtomicU32,
+}
+
+impl FrameWatch {
+    /// Whether the connection has sent more than it may.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.0.flooded.load(Ordering::Relaxed)
     }
 
     /// Ends once it is so; found out by whoever reads from the connection, in the same task.
-    pub(super) async fn becomes_true(&self) {
-        std::future::poll_fn(|_| if self.is_true() { Poll::Ready(()) } else { Poll::Pending }).await;
+    pub(super) async fn becomes_flooded(&self) {
+        std::future::poll_fn(|_| if self.is_flooded() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Which head has begun to arrive and not ended, if any: they are counted.
+    pub(super) fn open_head(&self) -> Option<u32> {
+        Some(self.0.open_head.load(Ordering::Relaxed)).filter(|number| *number > 0)
     }
 }
 
 impl Allowance {
-    pub(super) fn new(flooded: Flooded) -> Self {
-        Self { scanner: FrameScanner::default(), frames: BURST, sent: 0, counted: Instant::now(), flooded }
+    pub(super) fn new(watch: FrameWatch) -> Self {
+        Self { scanner: FrameScanner::default(), frames: BURST, sent: 0, counted: Instant::now(), heads: 0, watch }
     }
 
     /// Whether nothing more is to be read.
     pub(super) fn is_used_up(&self) -> bool {
-        self.flooded.is_true()
+        self.watch.is_flooded()
     }
 
     /// Counts what was read.
     pub(super) fn read(&mut self, bytes: &[u8]) {
         let found = self.scanner.scan(bytes);
+        self.heads = self.heads.wrapping_add(found.heads);
+        let open_head = if self.scanner.is_in_request_head() { self.heads } else { 0 };
+        self.watch.0.open_head.store(open_head, Ordering::Relaxed);
         self.frames = (self.frames + found.heads * PER_REQUEST).min(BURST);
         if self.frames < found.others {
             self.earn();
         }
         match self.frames.checked_sub(found.others) {
             Some(left) => self.frames = left,
-            None => self.flooded.0.store(true, Ordering::Relaxed),
+            None => self.watch.0.flooded.store(true, Ordering::Relaxed),
         }
     }
 
@@ -96,7 +113,7 @@ mod tests {
     const HEADERS: &[u8] = &[0, 0, 0, 1, 5, 0, 0, 0, 1];
 
     fn allowance() -> Allowance {
-        let mut allowance = Allowance::new(Flooded::default());
+        let mut allowance = Allowance::new(FrameWatch::default());
         allowance.read(PREFACE);
         allowance
     }

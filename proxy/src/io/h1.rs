@@ -88,7 +88,7 @@ async fn arrival(stream: &mut Stream, buf: &mut BytesMut, peer: &Peer, shared: &
         Ok(None) => {}
         Err(refusal) => return Arrival::Refused(refusal),
     }
-    let mut memory = shared.request_memory.place(&peer.guest.holdings().requests);
+    let mut memory = shared.head_memory.place(&peer.guest.holdings().heads);
     let rest = async {
         loop {
             let before = buf.capacity();
@@ -151,7 +151,7 @@ async fn answer<H: Handler>(
         session.set_server_keepalive(None);
     }
     let mut exchange = Exchange::new(Session::H1(session), &head, awaits_continue, peer, shared);
-    match exchange.hold(&head) {
+    match exchange.hold(&head, true) {
         Ok(()) => service.handler.handle(&peer.client, head, &mut exchange).await,
         Err(refusal) => {
             // A client that left has nobody to tell.

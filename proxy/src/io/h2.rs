@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::exchange::Exchange;
-use super::flood::Flooded;
+use super::flood::FrameWatch;
 use super::peer::Peer;
 use super::server::{Service, Shared};
 use super::session::{H2Stream, Session};
@@ -46,8 +46,8 @@ struct Tally {
 pub(super) async fn serve<H: Handler>(transport: Transport, peer: Peer, service: &Arc<Service<H>>) {
     let peer = &Arc::new(peer);
     let shared = &service.shared;
-    let flooded = Flooded::default();
-    let handshake = options(&shared.limits).handshake::<_, Bytes>(transport.watch_frames(flooded.clone()));
+    let frames = FrameWatch::default();
+    let handshake = options(&shared.limits).handshake::<_, Bytes>(transport.watch_frames(frames.clone()));
     let connection = tokio::select! {
         biased;
         connection = handshake => connection,
@@ -59,6 +59,7 @@ pub(super) async fn serve<H: Handler>(transport: Transport, peer: Peer, service:
     let tally = Arc::new(Tally::default());
     let mut watch = shared.draining.watch();
     let mut idle = Alarm::new(shared.limits.idle_timeout);
+    let (mut look_at_heads, mut open_head) = (Alarm::new(shared.limits.head_timeout), None);
     let mut come = Vec::new();
     loop {
         let accepted = tokio::select! {
@@ -70,10 +71,20 @@ pub(super) async fn serve<H: Handler>(transport: Transport, peer: Peer, service:
                 begin(&mut come);
                 continue;
             }
-            () = flooded.becomes_true() => {
+            () = frames.becomes_flooded() => {
                 tracing::debug!(remote_ip = %peer.client.remote_ip, "a flood of frames");
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 break;
+            }
+            // One that was there at the last look, too, takes too long.
+            () = look_at_heads.due() => {
+                look_at_heads.set(shared.limits.head_timeout);
+                let before = std::mem::replace(&mut open_head, frames.open_head());
+                if open_head.is_some() && open_head == before {
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    break;
+                }
+                continue;
             }
             () = idle.due() => {
                 if tally.requests() == 0 {
@@ -157,9 +168,10 @@ fn answered<H: Handler>(
     peer: &Arc<Peer>,
     service: &Arc<Service<H>>,
 ) -> Answered {
+    let alone = tally.requests() == 0;
     let (tally, peer, service) = (Arc::clone(tally), Arc::clone(peer), Arc::clone(service));
     Box::pin(async move {
-        let taken = answer(request, respond, &peer, &service).await;
+        let taken = answer(request, respond, alone, &peer, &service).await;
         tally.count(taken);
     })
 }
@@ -185,6 +197,7 @@ fn begin(come: &mut Vec<Answered>) {
 async fn answer<H: Handler>(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
+    alone: bool,
     peer: &Arc<Peer>,
     service: &Service<H>,
 ) -> bool {
@@ -194,7 +207,7 @@ async fn answer<H: Handler>(
     let head = Head::http_2(parts);
     let checked = check(&head, &shared.limits);
     let mut exchange = Exchange::new(session, &head, checked == Ok(true), peer, shared);
-    match checked.and_then(|_| exchange.hold(&head)) {
+    match checked.and_then(|_| exchange.hold(&head, alone)) {
         Ok(()) => service.handler.handle(&peer.client, head, &mut exchange).await,
         Err(refusal) => {
             // It may be large, and the client may still be sending.

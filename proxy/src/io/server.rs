@@ -65,8 +65,10 @@ pub(super) struct Shared {
     pub(super) limits: IoLimits,
     pub(super) handshaker: Option<Handshaker>,
     pub(super) draining: Arc<Draining>,
-    /// What requests take until they are over.
-    pub(super) request_memory: Room,
+    /// What requests take until they are over, but for their bodies.
+    pub(super) head_memory: Room,
+    /// Bodies that arrive in parts.
+    pub(super) body_memory: Room,
     /// The large answers that are being sent.
     pub(super) answer_memory: Room,
     connections: TaskTracker,
@@ -115,7 +117,8 @@ impl Server {
         let service = Arc::new(Service {
             handler,
             shared: Shared {
-                request_memory: Room::new(limits.request_memory_bytes),
+                head_memory: Room::new(limits.head_memory_bytes),
+                body_memory: Room::new(limits.body_memory_bytes),
                 answer_memory: Room::new(limits.answer_memory_bytes),
                 limits,
                 handshaker,

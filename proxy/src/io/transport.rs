@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
-use super::flood::{Allowance, Flooded};
+use super::flood::{Allowance, FrameWatch};
 use crate::http::ChunkScanner;
 
 /// Head and body of a common answer leave in one write, hence in one TLS record. Larger bodies bypass the buffer.
@@ -67,8 +67,8 @@ impl Transport {
     }
 
     /// Reads nothing more once it is flooded with frames of HTTP/2.
-    pub(super) fn watch_frames(mut self, flooded: Flooded) -> Self {
-        self.allowance = Some(Box::new(Allowance::new(flooded)));
+    pub(super) fn watch_frames(mut self, watch: FrameWatch) -> Self {
+        self.allowance = Some(Box::new(Allowance::new(watch)));
         self
     }
 }

@@ -82,6 +82,30 @@ async fn a_flood_of_continuations_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_head_that_does_not_end_in_time_ends_the_connection_wherever_it_stops() {
+    let limits = IoLimits { head_timeout: Duration::from_millis(200), ..IoLimits::default() };
+    let site = Site::start_with(limits).await;
+    let whole = frame(HEADERS, END_HEADERS | END_STREAM, 1, GET);
+    for (what, sent) in [
+        ("between two frames", frame(HEADERS, END_STREAM, 1, GET)),
+        ("within a frame", whole[..whole.len() - 1].to_vec()),
+    ] {
+        let mut client = RawH2::begin(site.h2_stream().await).await;
+        client.0.write_all(&sent).await.unwrap();
+        client.0.flush().await.unwrap();
+        let goodbye = soon(what, client.read_until(GOAWAY)).await;
+        assert_eq!(goodbye.expect(what)[4..8], 11_u32.to_be_bytes(), "{what}: ENHANCE_YOUR_CALM");
+    }
+    // One that asks for something now and then goes on.
+    let mut sender = site.h2().await;
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        sender = sender.ready().await.unwrap();
+        assert_eq!(sender.send_request(get("/"), true).unwrap().0.await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
 async fn a_flood_of_frames_that_bring_nothing_is_cut_off_though_their_answers_are_read() {
     let site = Site::start().await;
     let open = [frame(HEADERS, END_HEADERS, 1, POST), frame(DATA, 0, 1, b"a")].concat();

@@ -1,6 +1,6 @@
 //! A client that sends the bytes it is given and reads what comes, as attackers do.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -65,7 +65,10 @@ impl RawClient {
     pub async fn all_read(&self) {
         let (here, there) = (self.stream.local_addr().expect("connected"), self.stream.peer_addr().expect("connected"));
         // A line of the table: number, local address, remote address, state, bytes to send and to read, all in hex.
-        let hex = |address: SocketAddr| format!("0100007F:{:04X}", address.port());
+        let hex = |address: SocketAddr| match address.ip() {
+            IpAddr::V4(ip) => format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), address.port()),
+            IpAddr::V6(_) => unreachable!("tests connect over IPv4"),
+        };
         let (local, remote) = (hex(there), hex(here));
         loop {
             let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
