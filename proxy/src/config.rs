@@ -147,7 +147,10 @@ impl Config {
                 .into_iter()
                 .map(host)
                 .collect::<Result<_, _>>()?,
-            trusted_proxies: TrustedProxies::new(settings.trusted_proxies.map_or_else(Vec::new, |nets| nets.0)),
+            trusted_proxies: TrustedProxies::new(
+                settings.trusted_proxies.map_or_else(Vec::new, |nets| nets.0),
+                settings.proxy_header.unwrap_or_default(),
+            ),
             session_ttl: Duration::from_secs(
                 within("session_ttl_hours", settings.session_ttl_hours, 24, 1..=24 * 365)? * 3600,
             ),
@@ -367,6 +370,7 @@ mod tests {
             public_base_url = "https://pi.example.com"
             admin_hosts = "a.example.com"
             trusted_proxies = ["10.0.0.0/8", "fd00::1"]
+            proxy_header = "forwarded"
             session_ttl_hours = 2
             max_request_body_bytes = 3000
             max_request_head_bytes = 4000

@@ -9,7 +9,7 @@ mod refusal;
 mod target;
 
 pub use chunks::ChunkScanner;
-pub use forwarded::Forwarded;
+pub use forwarded::{Forwarded, ProxyHeader};
 pub use frames::{FrameScanner, Frames};
 pub use head::{Head, HeadScanner, MAX_HEADER_LINES, ScannedHead};
 pub use refusal::{ALLOWED_METHODS, Refusal};

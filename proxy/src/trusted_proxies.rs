@@ -7,11 +7,14 @@ use http::HeaderMap;
 use ipnet::IpNet;
 
 use crate::client::{Client, Sender};
-use crate::http::Forwarded;
+use crate::http::{Forwarded, ProxyHeader};
 
-/// Addresses of proxies.
+/// Addresses of proxies, and how they tell.
 #[derive(Debug, Clone, Default)]
-pub struct TrustedProxies(Vec<TrustedNet>);
+pub struct TrustedProxies {
+    nets: Vec<TrustedNet>,
+    by: ProxyHeader,
+}
 
 /// An address such as `10.0.0.7`, or a network such as `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +51,22 @@ impl std::fmt::Display for TrustedNet {
 
 impl TrustedProxies {
     /// These, and nobody else.
-    pub fn new(nets: Vec<TrustedNet>) -> Self {
-        Self(nets)
+    pub fn new(nets: Vec<TrustedNet>, by: ProxyHeader) -> Self {
+        Self { nets, by }
     }
 
     /// The addresses and networks.
     pub fn nets(&self) -> &[TrustedNet] {
-        &self.0
+        &self.nets
+    }
+
+    /// The header that they tell by.
+    pub fn header(&self) -> ProxyHeader {
+        self.by
     }
 
     fn contain(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|net| net.0.contains(&address))
+        self.nets.iter().any(|net| net.0.contains(&address))
     }
 
     /// Who a request of this connection comes from. What cannot be read leaves the proxy's address. Nobody of whom a proxy tells
@@ -73,13 +81,11 @@ impl TrustedProxies {
         if !self.contain(client.remote_ip) {
             return itself;
         }
-        let told = Forwarded::read(headers, |address| self.contain(address));
-        let is_told_of = told != Ok(Forwarded::default());
-        let told = told.unwrap_or_default();
+        let told = Forwarded::read(headers, self.by, |address| self.contain(address));
         Sender {
             remote_ip: told.client.unwrap_or(itself.remote_ip),
             scheme: told.scheme.unwrap_or(itself.scheme),
-            is_local: itself.is_local && !is_told_of,
+            is_local: itself.is_local && !Forwarded::is_told(headers),
             is_passed_on: true,
         }
     }
@@ -113,7 +119,10 @@ mod tests {
 
     #[test]
     fn only_a_trusted_proxy_tells_of_somebody_else() {
-        let proxies = TrustedProxies::new(vec!["127.0.0.1".parse().unwrap(), "10.0.0.0/8".parse().unwrap()]);
+        let proxies = TrustedProxies::new(
+            vec!["127.0.0.1".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
+            ProxyHeader::XForwardedFor,
+        );
         let sender = |peer: &str, headers: &[(&'static str, &str)]| {
             let client = Client { remote_ip: peer.parse().unwrap(), role: ListenerRole::Public, tls: None };
             let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
@@ -129,6 +138,7 @@ mod tests {
         assert_eq!(sender("127.0.0.1", &[]), found("127.0.0.1", false, true, true));
         assert_eq!(sender("127.0.0.1", &told[1..]), found("127.0.0.1", true, false, true));
         assert_eq!(sender("127.0.0.1", &[("x-forwarded-for", broken)]), found("127.0.0.1", false, false, true));
+        assert_eq!(sender("10.0.0.1", &[("x-forwarded-for", broken), told[1]]), found("10.0.0.1", true, false, true));
         assert_eq!(sender("127.0.0.1", &[("forwarded", "for=127.0.0.1")]), found("127.0.0.1", false, false, true));
     }
 }

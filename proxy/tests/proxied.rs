@@ -39,11 +39,11 @@ fn a_script_sees_the_client_of_a_trusted_proxy_and_nobody_that_others_invent() {
         let gateway = TestGateway::start(vec![shop().publish()]);
         for (from, headers, seen) in [
             (PROXY, &["x-forwarded-for: 192.0.2.1", "x-forwarded-proto: https"][..], "192.0.2.1 https"),
-            (PROXY, &["forwarded: for=\"[2001:db8::1]:4711\";proto=https"], "2001:db8::1 https"),
+            (PROXY, &["forwarded: for=\"[2001:db8::1]:4711\";proto=https"], "127.0.0.9 http"),
             (PROXY, &["x-forwarded-for: 198.51.100.1, 192.0.2.1"], "192.0.2.1 http"),
             (PROXY, &["x-forwarded-for: 192.0.2.1, 127.0.0.9"], "192.0.2.1 http"),
-            (PROXY, &["x-forwarded-for: 192.0.2.1", "forwarded: for=192.0.2.2"], "127.0.0.9 http"),
-            (PROXY, &["x-forwarded-for: somebody", "x-forwarded-proto: https"], "127.0.0.9 http"),
+            (PROXY, &["x-forwarded-for: 192.0.2.1", "forwarded: for=192.0.2.2;proto=https"], "192.0.2.1 http"),
+            (PROXY, &["x-forwarded-for: somebody", "x-forwarded-proto: https"], "127.0.0.9 https"),
             (PROXY, &[], "127.0.0.9 http"),
             (ANYBODY, &["x-forwarded-for: 192.0.2.1", "x-forwarded-proto: https"], "127.0.0.8 http"),
             (ANYBODY, &["forwarded: for=192.0.2.1;proto=https"], "127.0.0.8 http"),

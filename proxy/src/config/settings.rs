@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use picloud_proxy::http::ProxyHeader;
 use picloud_proxy::trusted_proxies::TrustedNet;
 use picloud_shared::script::{LimitPolicy, Limits};
 use serde::{Deserialize, Deserializer, de};
@@ -79,6 +80,8 @@ settings! {
     admin_hosts: Names = "PICLOUD_ADMIN_HOSTS";
     /// Proxies in front whose word on the client counts: addresses and networks, separated by commas
     trusted_proxies: Networks = "PICLOUD_TRUSTED_PROXIES";
+    /// By which header they tell: x-forwarded-for, with x-forwarded-proto, or forwarded
+    proxy_header: ProxyHeader = "PICLOUD_PROXY_HEADER";
     /// Hours after which an unused session ends
     session_ttl_hours: u64 = "PICLOUD_SESSION_TTL_HOURS";
     /// Bytes of a request's body

@@ -33,6 +33,7 @@ impl fmt::Display for Config {
         writeln!(f, "admin_hosts = {:?}", self.admin_hosts.iter().map(Host::as_str).collect::<Vec<_>>())?;
         let trusted: Vec<String> = self.trusted_proxies.nets().iter().map(ToString::to_string).collect();
         writeln!(f, "trusted_proxies = {trusted:?}")?;
+        writeln!(f, "proxy_header = {:?}", self.trusted_proxies.header().as_str())?;
         writeln!(f, "session_ttl_hours = {}", self.session_ttl.as_secs() / 3600)?;
         writeln!(f, "max_request_body_bytes = {}", self.body_limit)?;
         writeln!(f, "max_request_head_bytes = {}", self.io.head_bytes)?;

@@ -3,15 +3,52 @@
 //! the words of those that are trusted may be the client's own.
 
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
 use picloud_shared::request::Scheme;
+use serde::Deserialize;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// What the proxies told, as far as they did.
+/// By which header a proxy tells. It writes one and leaves the other as the client sent it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`, with `X-Forwarded-Proto`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded`.
+    Forwarded,
+}
+
+/// A text that names no such header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is x-forwarded-for or forwarded")]
+pub struct UnknownProxyHeader;
+
+impl ProxyHeader {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+}
+
+impl FromStr for ProxyHeader {
+    type Err = UnknownProxyHeader;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProxyHeader> {
+        let named = |header: &Self| text.eq_ignore_ascii_case(header.as_str());
+        [Self::XForwardedFor, Self::Forwarded].into_iter().find(named).ok_or(UnknownProxyHeader)
+    }
+}
+
+/// What the proxies told, as far as they did and it can be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Forwarded {
     /// The client.
@@ -20,37 +57,37 @@ pub struct Forwarded {
     pub scheme: Option<Scheme>,
 }
 
-/// What a proxy told cannot be read, or contradicts itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("what a proxy told of its client cannot be read")]
-pub struct Unreadable;
-
-/// Whom a proxy had its request from.
-#[derive(Debug, Clone, Copy)]
+/// Whom a proxy had its request from; nobody where that cannot be read, or is kept quiet.
+#[derive(Debug, Clone, Copy, Default)]
 struct Hop {
-    address: IpAddr,
+    address: Option<IpAddr>,
     scheme: Option<Scheme>,
 }
 
 impl Forwarded {
-    /// Reads what was told, from the nearest proxy back to the first address that is not trusted; what stands before it is
-    /// not looked at. Where all are trusted, the client is the first.
-    ///
-    /// # Errors
-    /// An address on that way that is none, a scheme that is none, and two kinds of headers that differ: a proxy that writes
-    /// one kind leaves the other as the client sent it.
-    pub fn read(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Result<Self, Unreadable> {
-        let standard = walk(lines(headers, &FORWARDED).flat_map(hops_of_line), &is_trusted)?;
-        let addresses = lines(headers, &X_FORWARDED_FOR).flat_map(|line| line.unwrap_or("none").rsplit(','));
-        let common = walk(addresses.filter(|text| !text.trim().is_empty()).map(common_hop), &is_trusted)?;
-        // A proxy that overwrites this leaves one scheme; of several, the last is the nearest proxy's.
-        let scheme =
-            lines(headers, &X_FORWARDED_PROTO).next().map(|line| line?.rsplit(',').next().and_then(parse_scheme));
-        let scheme = scheme.map(|scheme| scheme.ok_or(Unreadable)).transpose()?;
-        Ok(Self {
-            client: agreed(standard.map(|hop| hop.address), common.map(|hop| hop.address))?,
-            scheme: agreed(standard.and_then(|hop| hop.scheme), scheme)?,
-        })
+    /// Reads what was told by that header, from the nearest proxy back to the first address that is not trusted, or that is none;
+    /// what stands before it is not looked at. Where all are trusted, the client is the first.
+    pub fn read(headers: &HeaderMap, by: ProxyHeader, is_trusted: impl Fn(IpAddr) -> bool) -> Self {
+        match by {
+            ProxyHeader::Forwarded => {
+                let Hop { address, scheme } = walk(lines(headers, &FORWARDED).flat_map(hops_of_line), is_trusted);
+                Self { client: address, scheme }
+            }
+            ProxyHeader::XForwardedFor => {
+                let addresses = lines(headers, &X_FORWARDED_FOR).flat_map(|line| line.unwrap_or("none").rsplit(','));
+                let hops = addresses.map(str::trim).filter(|text| !text.is_empty());
+                let hops = hops.map(|text| Hop { address: parse_address(text), scheme: None });
+                // A proxy that overwrites this leaves one scheme; of several, the last is the nearest proxy's.
+                let scheme = lines(headers, &X_FORWARDED_PROTO).next().flatten();
+                let scheme = scheme.and_then(|line| parse_scheme(line.rsplit(',').next()?));
+                Self { client: walk(hops, is_trusted).address, scheme }
+            }
+        }
+    }
+
+    /// Whether anybody says to have passed the request on, in whatever way.
+    pub fn is_told(headers: &HeaderMap) -> bool {
+        [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO].iter().any(|name| headers.contains_key(name))
     }
 }
 
@@ -59,50 +96,35 @@ fn lines<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
     headers.get_all(name).iter().rev().map(|line| line.to_str().ok())
 }
 
-/// The first hop that is not trusted, or the last of all; `None` is one that cannot be read.
-fn walk(
-    hops: impl Iterator<Item = Option<Hop>>,
-    is_trusted: impl Fn(IpAddr) -> bool,
-) -> Result<Option<Hop>, Unreadable> {
-    let mut reached = None;
+/// The first hop that is not trusted, or the last of all.
+fn walk(hops: impl Iterator<Item = Hop>, is_trusted: impl Fn(IpAddr) -> bool) -> Hop {
+    let mut reached = Hop::default();
     for hop in hops {
-        let hop = hop.ok_or(Unreadable)?;
-        reached = Some(hop);
-        if !is_trusted(hop.address) {
+        reached = hop;
+        if !hop.address.is_some_and(&is_trusted) {
             break;
         }
     }
-    Ok(reached)
-}
-
-fn agreed<T: PartialEq>(a: Option<T>, b: Option<T>) -> Result<Option<T>, Unreadable> {
-    match (a, b) {
-        (Some(a), Some(b)) if a != b => Err(Unreadable),
-        (a, b) => Ok(a.or(b)),
-    }
-}
-
-fn common_hop(text: &str) -> Option<Hop> {
-    Some(Hop { address: parse_address(text.trim())?, scheme: None })
+    reached
 }
 
 /// The hops of a line of `Forwarded`, the last one first. A line is read whole or not at all: a quotation that a client opens
 /// must not swallow what a proxy adds behind it.
-fn hops_of_line(line: Option<&str>) -> Vec<Option<Hop>> {
+fn hops_of_line(line: Option<&str>) -> Vec<Hop> {
     match line.and_then(|line| split_unquoted(line, ',')) {
-        Some(elements) => elements.into_iter().rev().map(standard_hop).collect(),
-        None => vec![None],
+        Some(elements) => elements.into_iter().rev().map(|element| hop(element).unwrap_or_default()).collect(),
+        None => vec![Hop::default()],
     }
 }
 
-/// An element: pairs such as `for="[2001:db8::1]:4711";proto=https`.
-fn standard_hop(element: &str) -> Option<Hop> {
+/// An element: pairs such as `for="[2001:db8::1]:4711";proto=https`, or `for=unknown`.
+fn hop(element: &str) -> Option<Hop> {
     let (mut address, mut scheme) = (None, None);
     for pair in split_unquoted(element, ';')? {
         let (name, value) = pair.split_once('=')?;
         let value = unquote(value);
         let again = match name.to_ascii_lowercase().as_str() {
-            "for" => address.replace(parse_address(value?)?).is_some(),
+            "for" => address.replace(parse_address(value?)).is_some(),
             "proto" => scheme.replace(parse_scheme(value?)?).is_some(),
             _ => false,
         };
@@ -155,20 +177,20 @@ fn parse_scheme(text: &str) -> Option<Scheme> {
 mod tests {
     use super::*;
 
-    /// With 10.0.0.0/8 and one of IPv6 trusted: the client and its scheme, or `None` where it cannot be read.
-    fn read(lines: &[(&'static str, &str)]) -> Option<(String, Option<Scheme>)> {
+    /// With 10.0.0.0/8 and one of IPv6 trusted: the client and its scheme.
+    fn read(by: &str, lines: &[(&'static str, &str)]) -> (String, Option<Scheme>) {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, value.parse().unwrap());
         }
         let is_trusted = |ip: IpAddr| ip.to_string().starts_with("10.") || ip.to_string() == "2001:db8::a";
-        let told = Forwarded::read(&headers, is_trusted).ok()?;
-        Some((told.client.map_or("nobody".to_owned(), |ip| ip.to_string()), told.scheme))
+        let told = Forwarded::read(&headers, by.parse().unwrap(), is_trusted);
+        (told.client.map_or("nobody".to_owned(), |ip| ip.to_string()), told.scheme)
     }
 
     fn client(name: &'static str, lines: &[&str]) -> String {
         let lines: Vec<_> = lines.iter().map(|line| (name, *line)).collect();
-        read(&lines).map_or("unreadable".to_owned(), |(client, _)| client)
+        read(name, &lines).0
     }
 
     #[test]
@@ -188,13 +210,13 @@ mod tests {
             (&["\"", "192.0.2.1"], "192.0.2.1"),
             (&["é", "192.0.2.1"], "192.0.2.1"),
             (&[""], "nobody"),
-            (&["nonsense"], "unreadable"),
-            (&["192.0.2.1, nonsense, 10.0.0.1"], "unreadable"),
-            (&["192.0.2.1, unknown"], "unreadable"),
-            (&["192.0.2.1 10.0.0.1"], "unreadable"),
-            (&["192.0.2.1/24"], "unreadable"),
-            (&["192.0.2.1:port"], "unreadable"),
-            (&["192.0.2.1", "é"], "unreadable"),
+            (&["nonsense"], "nobody"),
+            (&["192.0.2.1, nonsense, 10.0.0.1"], "nobody"),
+            (&["192.0.2.1, unknown"], "nobody"),
+            (&["192.0.2.1 10.0.0.1"], "nobody"),
+            (&["192.0.2.1/24"], "nobody"),
+            (&["192.0.2.1:port"], "nobody"),
+            (&["192.0.2.1", "é"], "nobody"),
         ] {
             assert_eq!(client("x-forwarded-for", lines), expected, "{lines:?}");
         }
@@ -210,14 +232,14 @@ mod tests {
             (&["by=\"a,b;c\\\"d\"; for=\"[2001:db8::1]\", for=\"[2001:db8::a]:80\""], "2001:db8::1"),
             (&["for=unknown, for=192.0.2.1"], "192.0.2.1"),
             (&["for=\"", "for=192.0.2.1"], "192.0.2.1"),
-            (&["for=unknown"], "unreadable"),
-            (&["for=192.0.2.1, for=_hidden, for=10.0.0.1"], "unreadable"),
-            (&["proto=https"], "unreadable"),
-            (&["for=192.0.2.1;for=192.0.2.2"], "unreadable"),
-            (&["for=192.0.2.1;proto=gopher"], "unreadable"),
-            (&["192.0.2.1"], "unreadable"),
-            (&["for=\"192.0.2.1"], "unreadable"),
-            (&["for=192.0.2.1\""], "unreadable"),
+            (&["for=unknown"], "nobody"),
+            (&["for=192.0.2.1, for=_hidden, for=10.0.0.1"], "nobody"),
+            (&["proto=https"], "nobody"),
+            (&["for=192.0.2.1;for=192.0.2.2"], "nobody"),
+            (&["for=192.0.2.1;proto=gopher"], "nobody"),
+            (&["192.0.2.1"], "nobody"),
+            (&["for=\"192.0.2.1"], "nobody"),
+            (&["for=192.0.2.1\""], "nobody"),
         ] {
             assert_eq!(client("forwarded", lines), expected, "{lines:?}");
         }
@@ -230,7 +252,7 @@ mod tests {
                 ["for=\"", "for=10.6.6.6, for=\"", "for=10.6.6.6;by=\"x", "for=10.6.6.6;by=\"x\\", "\"", "for=a\\\""]
             {
                 let client = client("forwarded", &[&format!("{sent}, {added}")]);
-                assert!(["unreadable", "192.0.2.1", "2001:db8::1"].contains(&&*client), "{sent} {added}: {client}");
+                assert!(["nobody", "192.0.2.1", "2001:db8::1"].contains(&&*client), "{sent} {added}: {client}");
             }
         }
     }
@@ -238,28 +260,33 @@ mod tests {
     #[test]
     fn the_scheme_is_told_with_the_client_or_by_a_header_of_its_own() {
         use Scheme::{Http, Https};
-        let scheme = |lines: &[(&'static str, &str)]| read(lines).map(|(_, scheme)| scheme);
-        for (lines, expected) in [
-            (&[("x-forwarded-proto", "https")][..], Some(Some(Https))),
-            (&[("x-forwarded-proto", "HTTP")], Some(Some(Http))),
-            (&[("x-forwarded-proto", "http, https")], Some(Some(Https))),
-            (&[("x-forwarded-proto", "http"), ("x-forwarded-proto", "https")], Some(Some(Https))),
-            (&[("x-forwarded-proto", "wss")], None),
-            (&[("x-forwarded-proto", "")], None),
-            (&[("forwarded", "for=192.0.2.1;proto=https, for=10.0.0.1;proto=http")], Some(Some(Https))),
-            (&[("forwarded", "for=192.0.2.1, for=10.0.0.1;proto=http")], Some(None)),
-            (&[("forwarded", "for=192.0.2.1;proto=https"), ("x-forwarded-proto", "https")], Some(Some(Https))),
-            (&[("forwarded", "for=192.0.2.1;proto=https"), ("x-forwarded-proto", "http")], None),
-            (&[("x-forwarded-for", "192.0.2.1")], Some(None)),
+        for (by, lines, expected) in [
+            ("x-forwarded-for", &[("x-forwarded-proto", "https")][..], Some(Https)),
+            ("x-forwarded-for", &[("x-forwarded-proto", "HTTP")], Some(Http)),
+            ("x-forwarded-for", &[("x-forwarded-proto", "http, https")], Some(Https)),
+            ("x-forwarded-for", &[("x-forwarded-proto", "http"), ("x-forwarded-proto", "https")], Some(Https)),
+            ("x-forwarded-for", &[("x-forwarded-proto", "https"), ("x-forwarded-for", "nonsense")], Some(Https)),
+            ("x-forwarded-for", &[("x-forwarded-proto", "wss")], None),
+            ("x-forwarded-for", &[("x-forwarded-proto", "")], None),
+            ("x-forwarded-for", &[("x-forwarded-for", "192.0.2.1")], None),
+            ("forwarded", &[("forwarded", "for=192.0.2.1;proto=https, for=10.0.0.1;proto=http")], Some(Https)),
+            ("forwarded", &[("forwarded", "for=192.0.2.1, for=10.0.0.1;proto=http")], None),
+            ("forwarded", &[("forwarded", "for=_hidden;proto=https")], Some(Https)),
+            ("forwarded", &[("forwarded", "proto=https")], None),
         ] {
-            assert_eq!(scheme(lines), expected, "{lines:?}");
+            assert_eq!(read(by, lines).1, expected, "{lines:?}");
         }
     }
 
     #[test]
-    fn two_kinds_of_headers_must_agree() {
-        let both = |standard, common| read(&[("forwarded", standard), ("x-forwarded-for", common)]);
-        assert_eq!(both("for=192.0.2.1", "192.0.2.1, 10.0.0.1").unwrap().0, "192.0.2.1");
-        assert_eq!(both("for=192.0.2.1", "192.0.2.2"), None);
+    fn a_header_that_the_proxy_does_not_write_says_nothing() {
+        let both = [
+            ("forwarded", "for=192.0.2.1;proto=http"),
+            ("x-forwarded-for", "192.0.2.2"),
+            ("x-forwarded-proto", "https"),
+        ];
+        assert_eq!(read("x-forwarded-for", &both), ("192.0.2.2".to_owned(), Some(Scheme::Https)));
+        assert_eq!(read("Forwarded", &both), ("192.0.2.1".to_owned(), Some(Scheme::Http)));
+        assert_eq!("via".parse::<ProxyHeader>(), Err(UnknownProxyHeader));
     }
 }

@@ -15,6 +15,7 @@ use picloud_executor::{Executor, ExecutorConfig};
 use picloud_proxy::admin_hosts::AdminHosts;
 use picloud_proxy::client::ListenerRole;
 use picloud_proxy::dispatch::{Gateway, GatewayParts};
+use picloud_proxy::http::ProxyHeader;
 use picloud_proxy::io::{IoLimits, Listener, RunningServer, Server};
 use picloud_proxy::manager_link::{ControlPlane, StoreHealth, StoreUnavailable};
 use picloud_proxy::tls::Certificates;
@@ -227,7 +228,10 @@ impl TestGateway {
             control: Arc::new(control),
             admin_hosts: AdminHosts::new([admin]),
             version_document: "{\"product\":\"test\"}".into(),
-            trusted_proxies: TrustedProxies::new(vec![TRUSTED_PROXY.parse().expect("an address")]),
+            trusted_proxies: TrustedProxies::new(
+                vec![TRUSTED_PROXY.parse().expect("an address")],
+                ProxyHeader::XForwardedFor,
+            ),
             body_limit: BODY_LIMIT,
             access_log: true,
         });
