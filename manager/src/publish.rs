@@ -4,6 +4,7 @@
 //! only what changed. It must not know why that changed, nor ever publish what is not committed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use picloud_executor::Executor;
@@ -50,9 +51,32 @@ pub(crate) struct NotLiveYet;
 #[derive(Clone)]
 pub(crate) struct Publisher {
     store: Store,
-    wish: Arc<Notify>,
-    published: watch::Receiver<u64>,
+    wishes: Arc<Wishes>,
+    /// Up to which wish all has been published.
+    granted: watch::Receiver<u64>,
     patience: Duration,
+}
+
+/// Publishes that were asked for. They are counted, since the store's version tells nobody whether a change is live: a store that
+/// went back (a restored backup, a failover) has versions below that of the snapshot.
+#[derive(Default)]
+struct Wishes {
+    count: AtomicU64,
+    come: Notify,
+}
+
+impl Wishes {
+    /// Asks for another; which one it is.
+    fn add(&self) -> u64 {
+        let number = self.count.fetch_add(1, Ordering::AcqRel) + 1;
+        self.come.notify_one();
+        number
+    }
+
+    /// The last one so far.
+    fn last(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
 }
 
 impl Publisher {
@@ -67,15 +91,15 @@ impl Publisher {
         limits: LimitPolicy,
         timing: PublishTiming,
     ) -> Result<(Self, [JoinHandle<()>; 2]), RepoError> {
-        let wish = Arc::new(Notify::new());
-        let (announce, published) = watch::channel(0);
+        let wishes = Arc::new(Wishes::default());
+        let (grant, granted) = watch::channel(0);
         let task =
-            PublishingTask { store: store.clone(), snapshot, executor, limits, announce, wish: Arc::clone(&wish) };
+            PublishingTask { store: store.clone(), snapshot, executor, limits, grant, wishes: Arc::clone(&wishes) };
         task.publish_all().await?;
         let publishing = tokio::spawn(task.run(timing.poll));
-        let (listening, wake) = (store.clone(), Arc::clone(&wish));
-        let listening = tokio::spawn(async move { listening.listen(config::CHANNEL, || wake.notify_one()).await });
-        Ok((Self { store, wish, published, patience: timing.patience }, [publishing, listening]))
+        let (listening, wake) = (store.clone(), Arc::clone(&wishes));
+        let listening = tokio::spawn(async move { listening.listen(config::CHANNEL, || wake.come.notify_one()).await });
+        Ok((Self { store, wishes, granted, patience: timing.patience }, [publishing, listening]))
     }
 
     /// Returns once the snapshot holds the committed change of that version.
@@ -83,11 +107,10 @@ impl Publisher {
     /// # Errors
     /// The store could not be read for as long as an answer may wait, or this node is shutting down.
     pub(crate) async fn publish(&self, version: u64) -> Result<(), NotLiveYet> {
-        self.wish.notify_one();
+        let wish = self.wishes.add();
         self.tell_other_nodes();
-        let mut published = self.published.clone();
-        let swapped = timeout(self.patience, published.wait_for(|current| *current >= version)).await;
-        match swapped {
+        let mut granted = self.granted.clone();
+        match timeout(self.patience, granted.wait_for(|last| *last >= wish)).await {
             Ok(Ok(_)) => Ok(()),
             _ => {
                 warn!(version, "a change is committed and not yet published; publishing goes on in the background");
@@ -116,8 +139,8 @@ struct PublishingTask {
     snapshot: Arc<SnapshotCell>,
     executor: Arc<Executor>,
     limits: LimitPolicy,
-    announce: watch::Sender<u64>,
-    wish: Arc<Notify>,
+    grant: watch::Sender<u64>,
+    wishes: Arc<Wishes>,
 }
 
 impl PublishingTask {
@@ -125,11 +148,17 @@ impl PublishingTask {
         let mut health = Health { poll, retry: None };
         loop {
             tokio::select! {
-                () = self.wish.notified() => {}
+                () = self.wishes.come.notified() => {}
                 () = sleep(health.wait()) => {}
             }
+            // Whoever asks from now on may have committed too late for this one.
+            let last = self.wishes.last();
             // A publish that failed is repeated: the version in the store stays ahead of the snapshot's.
-            health.note(survive("publishing", self.publish_changes()).await);
+            let published = survive("publishing", self.publish_changes()).await;
+            if let Some(Ok(())) = &published {
+                self.grant.send_replace(last);
+            }
+            health.note(published);
         }
     }
 
@@ -192,7 +221,6 @@ impl PublishingTask {
     fn swap(&self, next: Snapshot) {
         let version = next.version();
         self.snapshot.store(Arc::new(next));
-        self.announce.send_replace(version);
         debug!(version, "published");
     }
 }

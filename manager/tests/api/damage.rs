@@ -31,6 +31,25 @@ async fn a_row_that_cannot_be_read_is_left_out_and_the_rest_serves(test: &TestSt
     assert_eq!(again.fetch("GET", "http://second.localhost/two").await, "two");
 }
 
+async fn a_change_to_a_store_that_went_back_is_live_with_its_answer(test: &TestStore) {
+    let world = World::start(&test.store).await;
+    let owner = world.owner().await;
+    let shop = owner.make_app("shop").await;
+    owner.make_domain(&shop, "shop.localhost").await;
+    let script = owner.make_endpoint(&shop, "page", "\"0\"").await;
+    owner.make_route(&script, "/").await;
+    let path = format!("/scripts/{}", id(&script));
+    for edit in 1..20 {
+        // As after a failover to a database that had not got the last changes.
+        test.tamper("DELETE FROM config_changes WHERE version > (SELECT version - 3 FROM config_version)").await;
+        test.tamper("UPDATE config_version SET version = version - 3").await;
+        for text in [edit.to_string(), format!("{edit}a"), format!("{edit}b"), format!("{edit}c")] {
+            owner.patch(&path, json!({ "source": format!("\"{text}\"") })).await.is(200);
+            assert_eq!(world.fetch("GET", "http://shop.localhost/").await, text);
+        }
+    }
+}
+
 /// An app `shop` in which each thing named `bad` is damaged; the damaged script, route and domain.
 async fn damaged_shop(test: &TestStore, world: &World) -> [Value; 3] {
     let owner = world.owner().await;
@@ -178,4 +197,5 @@ on_both! {
     an_app_whose_own_row_is_damaged_hides_no_other_and_goes_by_its_id,
     a_claim_that_has_become_a_public_suffix_stays_and_can_be_given_up,
     nothing_is_changed_without_its_audit_row,
+    a_change_to_a_store_that_went_back_is_live_with_its_answer,
 }
