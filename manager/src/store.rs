@@ -1,7 +1,7 @@
 //! The store: SQLite files or a PostgreSQL database behind one face. It owns pools, transactions and migrations, and
 //! must not know what is stored.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::repo::{self, RepoError};
 
+mod ballast;
 mod config;
 pub(crate) mod conn;
 mod listener;
@@ -20,6 +21,7 @@ mod serve_lock;
 mod sqlite;
 mod write_health;
 
+use ballast::Ballast;
 pub use config::{DatabaseConfig, DatabaseUrl, InvalidDatabaseUrl};
 pub use conn::{Conn, Dialects, Tx};
 use conn::{FUNCTION_TIMEOUT, Isolation, Link, within};
@@ -118,16 +120,31 @@ impl Store {
     }
 
     /// As [`Store::open`], for serving, which of SQLite files one process may do at a time. That is looked at before
-    /// anything else of the store.
+    /// anything else of the store. Room is kept there for opening them on a disk that is full.
     ///
     /// # Errors
     /// As [`Store::open`], and [`StoreError::Served`].
     pub async fn open_to_serve(config: &DatabaseConfig) -> Result<Self, StoreError> {
-        let lock = match config {
-            DatabaseConfig::Sqlite { dir } => Some(Arc::new(ServeLock::take(dir)?)),
-            DatabaseConfig::Postgres { .. } => None,
+        let DatabaseConfig::Sqlite { dir } = config else {
+            return Self::open(config).await;
         };
-        Ok(Self { _serving: lock, ..Self::open(config).await? })
+        let ballast = Ballast::of(dir);
+        let mut opened = Self::lock_and_open(dir, config).await;
+        if let Err(error) = &opened
+            && ballast.gives_way_to(error)
+        {
+            opened = Self::lock_and_open(dir, config).await;
+        }
+        if opened.is_ok() {
+            // Nothing waits for it.
+            tokio::spawn(ballast.put_back());
+        }
+        opened
+    }
+
+    async fn lock_and_open(dir: &Path, config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let lock = Arc::new(ServeLock::take(dir)?);
+        Ok(Self { _serving: Some(lock), ..Self::open(config).await? })
     }
 
     /// As [`Store::open`], with another history than the product's: how upgrades are tested.
