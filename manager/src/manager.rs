@@ -200,7 +200,7 @@ impl Manager {
             apps: AppService::new(desk.clone(), purge.clone()),
             members: MemberService::new(desk.clone()),
             audit: AuditService::new(store.clone()),
-            idempotency: IdempotencyService::new(desk.clone()),
+            idempotency: IdempotencyService::new(desk.clone(), &secret_key),
             deployments: DeploymentService::new(desk.clone(), checker.clone()),
             domains: DomainService::new(desk.clone(), admin_hosts.clone(), urls.clone()),
             scripts: ScriptService::new(desk.clone(), checker.clone(), urls.clone(), Arc::clone(&snapshot)),

@@ -21,9 +21,19 @@ pub(crate) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The header of an answer that was given before.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// Calls whose answers hold a secret, which is shown once and stored as a digest at most, or whose body is little but
-/// passwords: what is kept of a body is a digest that is quickly guessed at.
-pub(crate) const SECRET_CALLS: [&str; 6] = [
+/// POSTs that ask and change nothing. They may be repeated anyway, and pay a key no heed, as a GET does.
+const QUESTIONS: [&str; 5] = [
+    "/api/v1/admin/apps/slug:check",
+    "/api/v1/admin/scripts:check",
+    "/api/v1/admin/routes:check",
+    "/api/v1/admin/routes:match",
+    "/api/v1/admin/certificates:preflight",
+];
+
+/// Calls whose answers are not kept: those that hold a secret, which is shown once and stored as a digest at most, or that
+/// are about passwords; and what a script answers, which is of any length.
+const UNKEPT_CALLS: [&str; 7] = [
+    "/api/v1/admin/scripts/{script}/invoke",
     "/api/v1/admin/auth/login",
     "/api/v1/admin/auth/setup",
     "/api/v1/admin/auth/me/password",
@@ -38,29 +48,50 @@ const LONG_CALL: &str = "/api/v1/admin/apps:import";
 /// The longest key.
 const MAX_KEY_BYTES: usize = 255;
 
-/// Does a call as its key says, if it carries one.
-pub(crate) async fn honour(State(state): State<ApiState>, request: Request, next: Next) -> Response {
-    if request.method() != Method::POST || !request.headers().contains_key(KEY) {
-        return next.run(request).await;
-    }
-    once(&state, request, next).await.unwrap_or_else(ApiError::into_response)
+/// What a POST makes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keys {
+    Honoured,
+    Refused,
+    Ignored,
 }
 
-async fn once(state: &ApiState, request: Request, next: Next) -> Result<Response, ApiError> {
-    let place = request.extensions().get::<MatchedPath>().cloned();
-    if place.as_ref().is_some_and(|place| SECRET_CALLS.contains(&place.as_str())) {
-        return Err(ApiError::idempotency_not_supported());
+impl Keys {
+    /// What the POST of that path of the document makes of them.
+    pub(crate) fn of(path: &str) -> Self {
+        match path {
+            path if QUESTIONS.contains(&path) => Self::Ignored,
+            path if UNKEPT_CALLS.contains(&path) => Self::Refused,
+            _ => Self::Honoured,
+        }
     }
+}
+
+/// Does a call as its key says, if it carries one.
+pub(crate) async fn honour(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let is_keyed = request.method() == Method::POST && request.headers().contains_key(KEY);
+    let place = request.extensions().get::<MatchedPath>().cloned();
+    let place = place.as_ref().map_or("", MatchedPath::as_str);
+    match Keys::of(place) {
+        Keys::Honoured if is_keyed => once(&state, place, request, next).await.unwrap_or_else(ApiError::into_response),
+        Keys::Refused if is_keyed => ApiError::idempotency_not_supported().into_response(),
+        _ => next.run(request).await,
+    }
+}
+
+async fn once(state: &ApiState, place: &str, request: Request, next: Next) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     let key = parse_key(&parts.headers)?;
     let Caller(mut actor) = Caller::from_request_parts(&mut parts, state).await?;
     let address = parts.uri.path_and_query().map_or("/", |address| address.as_str());
     let scope = Scope::new(&actor, parts.method.as_str(), address, &key);
-    let is_long = place.is_some_and(|place| place.as_str() == LONG_CALL);
-    let max_bytes =
-        if is_long { state.max_request_body_bytes.max(MAX_DOCUMENT_BYTES) } else { state.max_request_body_bytes };
+    let max_bytes = if place == LONG_CALL {
+        state.max_request_body_bytes.max(MAX_DOCUMENT_BYTES)
+    } else {
+        state.max_request_body_bytes
+    };
     let body = read_body(body, max_bytes).await?;
-    let running = match state.services.idempotency.begin(scope, &body).await? {
+    let running = match state.services.idempotency.begin(&actor, scope, &body).await? {
         Start::Repeated(answer) => return Ok(replay(answer)),
         Start::First(running) => running,
     };
@@ -68,7 +99,7 @@ async fn once(state: &ApiState, request: Request, next: Next) -> Result<Response
     parts.extensions.insert(actor.clone());
     let response = next.run(Request::from_parts(parts, AxumBody::from(body))).await;
     if !response.status().is_success() {
-        let quicker = state.services.idempotency.find_quicker(&running).await;
+        let quicker = state.services.idempotency.find_quicker(&actor, &running).await;
         return Ok(quicker.map_or(response, replay));
     }
     let (parts, body) = response.into_parts();

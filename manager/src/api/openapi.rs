@@ -12,7 +12,7 @@ use utoipa::openapi::{OpenApiBuilder, Required, SecurityRequirement};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::ApiState;
-use crate::api::idempotency::{KEY, REPLAYED, SECRET_CALLS};
+use crate::api::idempotency::{KEY, Keys, REPLAYED};
 use crate::api::problem::{FieldError, PROBLEM_JSON};
 use crate::api::route::RouteView;
 use crate::api::schema::{AppName, DomainHolder, ScriptName};
@@ -51,7 +51,8 @@ pub(crate) struct Problem {
     limit: Option<String>,
     /// Of `limit_over_ceiling`: the most that the operator allows. Of `app_limit_reached`: the most that an app may have.
     ceiling: Option<u64>,
-    /// Of `too_many_keys`, `too_many_streams` and `too_many_idempotency_keys`: how many one may have.
+    /// Of `too_many_keys`, `too_many_streams` and `too_many_idempotency_keys`: how many one may have (of kept answers, as long as
+    /// they are 16 MiB at most).
     most: Option<u64>,
     /// Of `insufficient_scope`: the scope that the key lacks.
     scope: Option<String>,
@@ -137,7 +138,11 @@ pub(crate) fn document() -> OpenApi {
             complete(reading, "`store_unavailable`, `overloaded`");
         }
         if let Some(posting) = &mut item.post {
-            honour_keys(posting, SECRET_CALLS.contains(&path.as_str()));
+            match Keys::of(path) {
+                Keys::Honoured => honour_keys(posting),
+                Keys::Refused => add_codes(posting, "400", "`malformed`", "`idempotency_not_supported`"),
+                Keys::Ignored => {}
+            }
         }
         for changing in [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten() {
             let codes = "`store_unavailable`, `overloaded`, `not_live_yet` (the change is kept; without Retry-After), `key_replaced` (the node must be started again)";
@@ -180,10 +185,7 @@ fn complete(operation: &mut Operation, unavailable: &'static str) {
 }
 
 /// Adds what `Idempotency-Key` does to a POST.
-fn honour_keys(operation: &mut Operation, is_secret: bool) {
-    if is_secret {
-        return add_codes(operation, "400", "`malformed`", "`idempotency_not_supported`");
-    }
+fn honour_keys(operation: &mut Operation) {
     let parameter =
         ParameterBuilder::new().name(KEY.as_str()).parameter_in(ParameterIn::Header).required(Required::False);
     let parameter = parameter.description(Some(

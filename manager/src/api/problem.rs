@@ -15,6 +15,7 @@ use crate::api::route::RouteView;
 use crate::api::schema::{AppName, DomainHolder, ScriptName};
 use crate::repo::RepoError;
 use crate::service::error::{InvalidField, ServiceError};
+use crate::service::idempotency::ANSWERS_OF_A_USER;
 use crate::service::script_check::SourceProblem;
 
 /// The media type of problem documents.
@@ -114,8 +115,8 @@ impl ApiError {
     }
 
     pub(crate) fn idempotency_not_supported() -> Self {
-        let detail =
-            "this call answers a secret, which is not kept to be answered again; send it without Idempotency-Key";
+        let detail = "the answer to this call is not kept to be given again, since it holds a secret or what a script answered; \
+                      send it without Idempotency-Key";
         Self::new(StatusCode::BAD_REQUEST, "idempotency_not_supported", detail)
     }
 
@@ -360,10 +361,11 @@ impl From<ServiceError> for ApiError {
                 unprocessable("idempotency_key_reused", detail.to_owned())
                     .with("errors", [FieldError::new("idempotency-key", detail)])
             }
-            E::TooManyIdempotencyKeys { most } => {
+            E::TooManyIdempotencyKeys => {
                 let detail =
-                    format!("{most} answers to your calls of the last 24 hours are kept; send calls without a key");
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_idempotency_keys", detail).with("most", most)
+                    "as many answers to your calls of the last 24 hours are kept as may be; send calls without a key";
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_idempotency_keys", detail)
+                    .with("most", ANSWERS_OF_A_USER)
             }
             // Without Retry-After: what was asked for is done.
             E::NotLiveYet => {

@@ -25,6 +25,7 @@ use sqlx::{Decode, FromRow, Postgres, Row, Sqlite, Type};
 use uuid::Uuid;
 
 use crate::repo::error::Cause;
+use crate::repo::idempotency::Demand;
 use crate::repo::role::{AppRole, InstanceRole};
 use crate::repo::scope::Scope;
 use crate::repo::settings::Settings;
@@ -231,6 +232,7 @@ stored_as_json!(
     Renewal,
     Sandbox,
     Settings,
+    Vec<Demand>,
     Vec<DomainPattern>,
     Vec<LogLine>,
     Vec<Scope>,

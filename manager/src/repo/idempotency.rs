@@ -1,19 +1,27 @@
 //! Answers kept to be given again, each by what identifies the call that it is the answer to.
 
 use picloud_shared::clock::Timestamp;
-use picloud_shared::id::UserId;
+use picloud_shared::id::{AppId, UserId};
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
 
 use crate::repo::RepoError;
-use crate::repo::column::{Count, from_row};
+use crate::repo::column::from_row;
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
 
+/// The name of a capability that a call took, and the app that it took it in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demand(pub Option<AppId>, pub String);
+
 /// An answer, without the headers that every answer has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptAnswer {
-    /// The SHA-256 of the body of the call.
-    pub body_hash: Vec<u8>,
+    /// What tells the body of the call from others.
+    pub body_mac: Vec<u8>,
+    /// What the call took.
+    pub demands: Vec<Demand>,
     /// The status.
     pub status: u16,
     /// The `ETag`, where it had one.
@@ -22,13 +30,25 @@ pub struct KeptAnswer {
     pub body: String,
 }
 
-from_row!(KeptAnswer { body_hash, status, etag, body });
+from_row!(KeptAnswer { body_mac, demands, status, etag, body });
+
+/// How many answers are kept, and how long their bodies are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Answers.
+    pub answers: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+}
+
+from_row!(Kept { answers, bytes });
 
 statements! {
-    INSERT = "INSERT INTO idempotency_keys (scope, user_id, body_hash, status, etag, body, created_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    FIND = "SELECT body_hash, status, etag, body FROM idempotency_keys WHERE scope = $1 AND created_at > $2";
-    COUNT_OF_USER = "SELECT COUNT(*) AS count FROM idempotency_keys WHERE user_id = $1";
+    INSERT = "INSERT INTO idempotency_keys (scope, user_id, body_mac, demands, status, etag, body, created_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    FIND = "SELECT body_mac, demands, status, etag, body FROM idempotency_keys WHERE scope = $1 AND created_at > $2";
+    KEPT_OF_USER = "SELECT COUNT(*) AS answers, COALESCE(SUM(OCTET_LENGTH(body)), 0) AS bytes FROM idempotency_keys \
+        WHERE user_id = $1 AND created_at > $2";
     DELETE_UNTIL = "DELETE FROM idempotency_keys WHERE created_at <= $1";
 }
 
@@ -44,7 +64,8 @@ pub async fn insert(
     at: Timestamp,
 ) -> Result<(), RepoError> {
     on_db!(conn, db => {
-        let query = sqlx::query(INSERT.on(db)).bind(&scope[..]).bind(user.as_uuid()).bind(answer.body_hash.as_slice());
+        let query = sqlx::query(INSERT.on(db)).bind(&scope[..]).bind(user.as_uuid()).bind(answer.body_mac.as_slice());
+        let query = query.bind(Json(&answer.demands));
         let query = query.bind(i64::from(answer.status)).bind(answer.etag.as_deref()).bind(answer.body.as_str());
         query.bind(at.as_millis()).execute(db).await?;
         Ok(())
@@ -59,9 +80,12 @@ pub async fn find(conn: &mut Conn, scope: &[u8; 32], after: Timestamp) -> Result
     })
 }
 
-/// How many answers are kept for calls of the user.
-pub async fn count_of_user(conn: &mut Conn, user: UserId) -> Result<u64, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as::<_, Count>(COUNT_OF_USER.on(db)).bind(user.as_uuid()).fetch_one(db).await?.count))
+/// The answers kept after that moment for calls of the user.
+pub async fn kept_of_user(conn: &mut Conn, user: UserId, after: Timestamp) -> Result<Kept, RepoError> {
+    on_db!(conn, db => {
+        let query = sqlx::query_as(KEPT_OF_USER.on(db)).bind(user.as_uuid()).bind(after.as_millis());
+        Ok(query.fetch_one(db).await?)
+    })
 }
 
 /// Forgets the answers that were kept at that moment or before.

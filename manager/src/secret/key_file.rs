@@ -35,6 +35,8 @@ pub enum Purpose {
     CertificateKeys,
     /// The secrets of apps.
     AppSecrets,
+    /// What tells the bodies of calls apart whose answers are kept.
+    CallBodies,
 }
 
 impl Purpose {
@@ -44,6 +46,7 @@ impl Purpose {
             Self::AuditChain => "picloud audit chain 1",
             Self::CertificateKeys => "picloud certificate keys 1",
             Self::AppSecrets => "picloud app secrets 1",
+            Self::CallBodies => "picloud call bodies 1",
         }
     }
 }
@@ -294,6 +297,7 @@ mod tests {
         assert_eq!(hex(Purpose::AuditChain), "18d2c50d1a1ffc7bd713b70afc241972e7409b8e4191433540269c3daa4660bc");
         assert_eq!(hex(Purpose::CertificateKeys), "8d72f4eec73d964f934d63c940da1fac2b745c8bae3e5140edf49256064b0f14");
         assert_eq!(hex(Purpose::AppSecrets), "d6566b547a7414de3a106d211d74714e3ea76e2873c52083023ca7888ae8543d");
+        assert_eq!(hex(Purpose::CallBodies), "929ada5a864da0fe8854dea908c01dcfd6feb58df71c8fe4417a9baecefe1198");
         assert_eq!(key.fingerprint(), "47c8307d47b2a7da5c8c92f688a9bbf8");
     }
 

@@ -40,6 +40,11 @@ macro_rules! capabilities {
         impl Capability {
             pub(crate) const ALL: &'static [Capability] = &[$(Self::$Name),+];
 
+            /// The capability of that name.
+            pub(crate) fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|capability| capability.to_string() == name)
+            }
+
             /// The scope that a key needs for it, beside its owner's role.
             pub(crate) const fn scope(self) -> Scope {
                 match self {
@@ -130,15 +135,25 @@ struct Grant {
     app_role: Option<AppRole>,
     /// All of a role's, or a key's.
     scopes: Option<Vec<Scope>>,
+    /// Where what is required is noted, and as of which app.
+    noted: Option<(Arc<Deferral>, Option<AppId>)>,
 }
 
 impl Grant {
     fn allows(&self, capability: Capability) -> bool {
-        self.require(capability).is_ok()
+        self.check(capability).is_ok()
+    }
+
+    fn require(&self, capability: Capability) -> Result<(), ServiceError> {
+        self.check(capability)?;
+        if let Some((deferral, app)) = &self.noted {
+            deferral.note(*app, capability);
+        }
+        Ok(())
     }
 
     /// The role is looked at first: that a key lacks a scope is told only to who would otherwise be let in.
-    fn require(&self, capability: Capability) -> Result<(), ServiceError> {
+    fn check(&self, capability: Capability) -> Result<(), ServiceError> {
         if !allows(self.instance_role, self.app_role, capability) {
             return Err(ServiceError::Forbidden(capability));
         }
@@ -197,21 +212,25 @@ impl Actor {
         }
     }
 
-    fn grant(&self, app_role: Option<AppRole>) -> Grant {
+    fn grant(&self, app: Option<(AppId, AppRole)>) -> Grant {
+        let (app, app_role) = app.unzip();
         let scopes = self.key().map(|key| key.scopes.clone());
-        Grant { instance_role: self.user.instance_role, app_role, scopes }
+        let noted = self.deferral.clone().map(|deferral| (deferral, app));
+        Grant { instance_role: self.user.instance_role, app_role, scopes, noted }
     }
 
     /// What the caller may do outside of all apps. A key that is bound to an app may do nothing there.
+    fn grant_outside(&self) -> Option<Grant> {
+        let is_bound = self.key().is_some_and(|key| key.app_id.is_some());
+        (!is_bound).then(|| self.grant(None))
+    }
+
     pub(crate) fn require(&self, capability: Capability) -> Result<(), ServiceError> {
-        match self.key() {
-            Some(ApiKey { app_id: Some(_), .. }) => Err(ServiceError::Forbidden(capability)),
-            _ => self.grant(None).require(capability),
-        }
+        self.grant_outside().ok_or(ServiceError::Forbidden(capability))?.require(capability)
     }
 
     pub(crate) fn allows(&self, capability: Capability) -> bool {
-        self.require(capability).is_ok()
+        self.grant_outside().is_some_and(|grant| grant.allows(capability))
     }
 
     /// Everything that the caller may do outside of all apps.
@@ -221,13 +240,13 @@ impl Actor {
 
     /// What a list over several apps needs, in each of which the caller has a role.
     pub(crate) fn require_scope_of(&self, capability: Capability) -> Result<(), ServiceError> {
-        self.grant(Some(AppRole::AppAdmin)).require(capability)
+        Grant { app_role: Some(AppRole::AppAdmin), ..self.grant(None) }.check(capability)
     }
 
     /// The caller's access to an app row; `None` when the app does not exist for the caller.
     pub(crate) async fn access_to(&self, conn: &mut Conn, app: App) -> Result<Option<Access>, ServiceError> {
         let role = self.role_in(conn, app.id).await?;
-        Ok(role.map(|role| Access { app, role, grant: self.grant(Some(role)) }))
+        Ok(role.map(|role| Access { role, grant: self.grant(Some((app.id, role))), app }))
     }
 
     async fn role_in(&self, conn: &mut Conn, app: AppId) -> Result<Option<AppRole>, ServiceError> {
@@ -250,7 +269,7 @@ impl Actor {
         capability: Capability,
     ) -> Result<(), ServiceError> {
         let role = self.role_in(conn, app).await?.ok_or(ServiceError::NotFound("app"))?;
-        self.grant(Some(role)).require(capability)
+        self.grant(Some((app, role))).require(capability)
     }
 
     /// The caller's access to the app that an address names.
@@ -318,12 +337,21 @@ mod tests {
                     instance_role,
                     app_role: Some(AppRole::AppAdmin),
                     scopes: Some(vec![*scope]),
+                    noted: None,
                 };
                 assert_eq!(grant(InstanceRole::Owner).allows(*capability), capability.scope() == *scope);
                 let weak = Grant { app_role: None, ..grant(InstanceRole::Member) };
                 assert!(!weak.allows(*capability), "{capability} by {scope}");
             }
         }
+    }
+
+    #[test]
+    fn a_capability_is_found_by_its_name() {
+        for capability in Capability::ALL {
+            assert_eq!(Capability::named(&capability.to_string()), Some(*capability));
+        }
+        assert_eq!(Capability::named("scriptwrite"), None);
     }
 
     #[test]

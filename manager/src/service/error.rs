@@ -115,8 +115,8 @@ pub(crate) enum ServiceError {
     KeyRunning,
     #[error("the idempotency key was given to another call")]
     KeyReused,
-    #[error("the user has {most} idempotency keys that are still kept")]
-    TooManyIdempotencyKeys { most: u64 },
+    #[error("as many answers are kept for the user as may be")]
+    TooManyIdempotencyKeys,
     #[error("the store failed")]
     Store(#[source] RepoError),
 }

@@ -1,32 +1,41 @@
 //! Calls that may be repeated: the answer of the first is kept in the very transaction of its change, and given again.
 //!
 //! For that the change of such a call is not committed when its service says so, but held back until the answer is known
-//! ([`Deferral`]). What was refused changed nothing and is asked anew.
+//! ([`Deferral`]). What was refused changed nothing and is asked anew. A kept answer is given to who may make the call now.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hmac::{Hmac, KeyInit, Mac};
+use picloud_shared::clock::Timestamp;
 use picloud_shared::id::AppId;
 use sha2::{Digest, Sha256};
 
 use crate::repo::config::Part;
-use crate::repo::idempotency::{self, KeptAnswer};
+use crate::repo::idempotency::{self, Demand, KeptAnswer};
 use crate::repo::{Constraint, RepoError};
-use crate::service::authorize::Actor;
+use crate::secret::key_file::{DerivedKey, Purpose, SecretKey};
+use crate::service::authorize::{Actor, AppRef, Capability};
 use crate::service::change::{Change, Desk};
 use crate::service::error::ServiceError;
+use crate::store::Conn;
 
 /// How long an answer is given again.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Answers kept for one user, each as long as a script at most: room for a program that makes a thing a minute.
-const ANSWERS_OF_A_USER: u64 = 1_500;
+/// Answers kept for one user: room for a program that makes a thing a minute.
+pub(crate) const ANSWERS_OF_A_USER: u64 = 1_500;
+/// Bytes of the answers kept for one user: as many as one app may have of sources.
+const BYTES_OF_A_USER: u64 = 16 * 1024 * 1024;
 
-/// A change that waits for its call's answer.
+/// What is known of a call until it is answered: the change that waits for the answer, and what the caller had to be allowed.
 #[derive(Default)]
-pub(crate) struct Deferral(Mutex<Option<Deferred>>);
+pub(crate) struct Deferral {
+    change: Mutex<Option<Deferred>>,
+    demands: Mutex<Vec<Demand>>,
+}
 
 struct Deferred {
     change: Change,
@@ -36,11 +45,21 @@ struct Deferred {
 
 impl Deferral {
     pub(crate) fn put(&self, change: Change, part: Option<(AppId, Part)>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Deferred { change, part });
+        *self.change.lock().unwrap_or_else(PoisonError::into_inner) = Some(Deferred { change, part });
     }
 
-    fn take(&self) -> Option<Deferred> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Notes what the call took.
+    pub(crate) fn note(&self, app: Option<AppId>, capability: Capability) {
+        let demand = Demand(app, capability.to_string());
+        let mut demands = self.demands.lock().unwrap_or_else(PoisonError::into_inner);
+        if !demands.contains(&demand) {
+            demands.push(demand);
+        }
+    }
+
+    fn take(&self) -> (Option<Deferred>, Vec<Demand>) {
+        let change = self.change.lock().unwrap_or_else(PoisonError::into_inner).take();
+        (change, std::mem::take(&mut *self.demands.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
@@ -69,13 +88,14 @@ impl Scope {
 
 pub(crate) struct IdempotencyService {
     desk: Desk,
+    key: DerivedKey,
     running: Arc<Mutex<HashSet<Scope>>>,
 }
 
 /// A call under way. Dropped, it runs no longer.
 pub(crate) struct Running {
     scope: Scope,
-    body_hash: [u8; 32],
+    body_mac: [u8; 32],
     running: Arc<Mutex<HashSet<Scope>>>,
     /// Where the change of the call is to be put.
     pub deferral: Arc<Deferral>,
@@ -96,39 +116,51 @@ pub(crate) enum Start {
 }
 
 impl IdempotencyService {
-    pub(crate) fn new(desk: Desk) -> Self {
-        Self { desk, running: Arc::default() }
+    pub(crate) fn new(desk: Desk, key: &SecretKey) -> Self {
+        Self { desk, key: key.derive(Purpose::CallBodies), running: Arc::default() }
     }
 
     /// Begins a call, or finds its answer.
     ///
     /// # Errors
-    /// The same call runs at this moment, or another was made by the key.
-    pub(crate) async fn begin(&self, scope: Scope, body: &[u8]) -> Result<Start, ServiceError> {
-        let body_hash = Sha256::digest(body).into();
+    /// The same call runs at this moment, or another was made by the key; the caller may not make the call any more, or has
+    /// as many answers kept as one may have.
+    pub(crate) async fn begin(&self, actor: &Actor, scope: Scope, body: &[u8]) -> Result<Start, ServiceError> {
+        let body_mac = mac(&self.key, body);
         if !self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(scope) {
             return Err(ServiceError::KeyRunning);
         }
         // From here on the key is free again whatever happens.
-        let running = Running { scope, body_hash, running: Arc::clone(&self.running), deferral: Arc::default() };
-        Ok(match self.find(&running).await? {
-            Some(answer) => Start::Repeated(answer),
-            None => Start::First(running),
-        })
+        let running = Running { scope, body_mac, running: Arc::clone(&self.running), deferral: Arc::default() };
+        if let Some(answer) = self.find(actor, &running).await? {
+            return Ok(Start::Repeated(answer));
+        }
+        let after = self.desk.clock.now().minus(KEPT_FOR);
+        refuse_excess(&mut self.desk.store.read().await?, actor, after).await?;
+        Ok(Start::First(running))
     }
 
-    async fn find(&self, call: &Running) -> Result<Option<KeptAnswer>, ServiceError> {
+    /// The answer to the call, if it was made before and the caller still may make it.
+    async fn find(&self, actor: &Actor, call: &Running) -> Result<Option<KeptAnswer>, ServiceError> {
         let after = self.desk.clock.now().minus(KEPT_FOR);
-        let found = idempotency::find(&mut self.desk.store.read().await?, &call.scope.0, after).await?;
-        match found {
-            Some(answer) if answer.body_hash != call.body_hash => Err(ServiceError::KeyReused),
-            found => Ok(found),
+        let mut read = self.desk.store.begin_read().await?;
+        let Some(answer) = idempotency::find(&mut read, &call.scope.0, after).await? else {
+            return Ok(None);
+        };
+        for Demand(app, capability) in &answer.demands {
+            let unknown = || RepoError::Corrupt { column: "demands".to_owned(), source: capability.as_str().into() };
+            let capability = Capability::named(capability).ok_or_else(unknown)?;
+            match app {
+                Some(app) => actor.access(&mut read, &AppRef::Id(*app)).await?.require(capability)?,
+                None => actor.require(capability)?,
+            }
         }
+        if answer.body_mac != call.body_mac { Err(ServiceError::KeyReused) } else { Ok(Some(answer)) }
     }
 
     /// The answer of another node that was quicker by the same key: this call was refused for what that one did.
-    pub(crate) async fn find_quicker(&self, call: &Running) -> Option<KeptAnswer> {
-        self.find(call).await.ok().flatten()
+    pub(crate) async fn find_quicker(&self, actor: &Actor, call: &Running) -> Option<KeptAnswer> {
+        self.find(actor, call).await.ok().flatten()
     }
 
     /// Keeps the answer of a call with its change, and publishes that. Another node that was quicker by the same key is
@@ -141,20 +173,20 @@ impl IdempotencyService {
         etag: Option<String>,
         body: String,
     ) -> Result<Option<KeptAnswer>, ServiceError> {
-        let answer = KeptAnswer { body_hash: call.body_hash.to_vec(), status, etag, body };
-        let (mut change, part) = match call.deferral.take() {
+        let (deferred, demands) = call.deferral.take();
+        let answer = KeptAnswer { body_mac: call.body_mac.to_vec(), demands, status, etag, body };
+        let (mut change, part) = match deferred {
             Some(Deferred { change, part }) => (change, part),
             None => (self.desk.begin_as(actor.into()).await?, None),
         };
         let at = change.at;
-        idempotency::delete_until(&mut change, at.minus(KEPT_FOR)).await?;
-        if idempotency::count_of_user(&mut change, actor.user.id).await? >= ANSWERS_OF_A_USER {
-            return Err(ServiceError::TooManyIdempotencyKeys { most: ANSWERS_OF_A_USER });
-        }
+        let after = at.minus(KEPT_FOR);
+        idempotency::delete_until(&mut change, after).await?;
+        refuse_excess(&mut change, actor, after).await?;
         match idempotency::insert(&mut change, &call.scope.0, actor.user.id, &answer, at).await {
             Err(RepoError::Conflict(Constraint::Identity)) => {
                 drop(change);
-                let other = self.find(call).await?;
+                let other = self.find(actor, call).await?;
                 return Ok(Some(other.ok_or(ServiceError::KeyRunning)?));
             }
             inserted => inserted?,
@@ -164,5 +196,34 @@ impl IdempotencyService {
             None => change.commit().await?,
         }
         Ok(None)
+    }
+}
+
+/// What tells a body from others, and nothing of it to who has the store alone: many a body is quickly guessed at.
+fn mac(key: &DerivedKey, body: &[u8]) -> [u8; 32] {
+    let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes keys of any length");
+    mac.chain_update(body).finalize().into_bytes().into()
+}
+
+/// Refuses one answer more to a user who has as many kept as one may have. The last one may go beyond the bytes.
+async fn refuse_excess(conn: &mut Conn, actor: &Actor, after: Timestamp) -> Result<(), ServiceError> {
+    let kept = idempotency::kept_of_user(conn, actor.user.id, after).await?;
+    if kept.answers >= ANSWERS_OF_A_USER || kept.bytes >= BYTES_OF_A_USER {
+        return Err(ServiceError::TooManyIdempotencyKeys);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_told_from_others_by_the_key_alone() {
+        let [one, other] = [1, 2].map(|byte| SecretKey::from_bytes([byte; 32]).derive(Purpose::CallBodies));
+        assert_eq!(mac(&one, b"{}"), mac(&one, b"{}"));
+        assert_ne!(mac(&one, b"{}"), mac(&one, b"{ }"));
+        assert_ne!(mac(&one, b"{}"), mac(&other, b"{}"));
+        assert_ne!(mac(&one, b"{}")[..], Sha256::digest(b"{}")[..]);
     }
 }
