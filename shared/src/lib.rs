@@ -6,6 +6,7 @@
 
 pub mod admin_hosts;
 pub mod app;
+pub mod at_most;
 pub mod certificate;
 pub mod clock;
 pub mod domain_pattern;

@@ -2,10 +2,11 @@
 
 use axum::Json;
 use axum::extract::State as Held;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, HeaderValue};
 use picloud_shared::app::{HstsMaxAge, MAX_DOCUMENT_BYTES};
+use picloud_shared::at_most::AtMost;
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::execution::RedactedHeaders;
 use picloud_shared::name::{AppName, AppSlug, ScriptName};
@@ -19,7 +20,7 @@ use utoipa_axum::routes;
 
 use crate::api::ApiState;
 use crate::api::app::AppView;
-use crate::api::extract::{Caller, LongBody, Object, Path, Query, app_ref};
+use crate::api::extract::{Caller, Object, Path, Query, UnreadBody, app_ref, parse_body};
 use crate::api::openapi::problems;
 use crate::api::precondition::{IfMatch, etag};
 use crate::api::problem::{ApiError, FieldError};
@@ -27,6 +28,7 @@ use crate::api::route_body::{HostKind, PatternBody, host_text};
 use crate::api::schema;
 use crate::api::script_body::{Description, SandboxView};
 use crate::service::app::{AppPatch, NewApp};
+use crate::service::app_limit::AppLimit;
 use crate::service::deployment::plan::{State, Step, Wanted, WantedScript};
 use crate::service::deployment::{MOST_ERRORS, revision};
 
@@ -36,6 +38,11 @@ pub(crate) fn operations() -> OpenApiRouter<ApiState> {
 
 /// The form of documents that this version writes and reads.
 const FORMAT: u32 = 1;
+
+/// What an app may have the most of, as far as one list tells.
+const MOST_DOMAINS: usize = AppLimit::Domains.ceiling() as usize;
+const MOST_SCRIPTS: usize = AppLimit::Scripts.ceiling() as usize;
+const MOST_ROUTES: usize = AppLimit::Routes.ceiling() as usize;
 
 /// An app as one document.
 #[derive(Serialize, ToSchema)]
@@ -139,10 +146,11 @@ struct WantedApp {
     #[schema(value_type = Option<WantedSettings>)]
     app: Object<WantedSettings>,
     /// All claims; absent, they stay as they are.
-    domains: Option<Vec<String>>,
+    #[schema(value_type = Option<Vec<String>>, max_items = 1000)]
+    domains: Option<AtMost<String, MOST_DOMAINS>>,
     /// All scripts, each with all of its routes.
-    #[schema(value_type = Vec<WantedScriptBody>)]
-    scripts: Vec<Object<WantedScriptBody>>,
+    #[schema(value_type = Vec<WantedScriptBody>, max_items = 1000)]
+    scripts: AtMost<Object<WantedScriptBody>, MOST_SCRIPTS>,
 }
 
 #[derive(Default, Deserialize, ToSchema)]
@@ -180,8 +188,8 @@ struct WantedScriptBody {
     #[schema(value_type = Option<schema::ExecuteAccess>)]
     execute_access: Option<ExecuteAccess>,
     #[serde(default)]
-    #[schema(value_type = Vec<PatternBody>, required = false)]
-    routes: Vec<Object<PatternBody>>,
+    #[schema(value_type = Vec<PatternBody>, required = false, max_items = 10_000)]
+    routes: AtMost<Object<PatternBody>, MOST_ROUTES>,
 }
 
 /// Adds to what is wrong with a document, as long as somebody may read it.
@@ -197,15 +205,15 @@ fn parse(wanted: WantedApp, errors: &mut Vec<FieldError>) -> (WantedSettings, Wa
     if format != FORMAT {
         add(errors, "format", "this version reads format 1");
     }
-    let domains = domains.map(|domains| {
+    let domains = domains.map(|AtMost(domains)| {
         let parsed = domains.iter().enumerate().filter_map(|(place, text)| {
             let parsed = text.parse::<DomainPattern>();
             parsed.map_err(|error| add(errors, &format!("domains[{place}]"), error)).ok()
         });
         parsed.collect()
     });
-    let scripts = scripts.into_iter().enumerate().map(|(place, Object(script))| {
-        let routes = script.routes.iter().enumerate().filter_map(|(route, Object(body))| {
+    let scripts = scripts.0.into_iter().enumerate().map(|(place, Object(script))| {
+        let routes = script.routes.0.iter().enumerate().filter_map(|(route, Object(body))| {
             let parsed = body.parse().map_err(|wrong| {
                 for wrong in wrong {
                     add(errors, &format!("scripts[{place}].routes[{route}].{}", wrong.field), wrong.detail);
@@ -268,7 +276,7 @@ impl From<&Step> for ChangeView {
             Step::DeleteScript(script) => (Action::Delete, ThingKind::Script, script.meta.name.to_string()),
             Step::ReleaseDomain(domain) => (Action::Delete, ThingKind::Domain, domain.pattern.to_string()),
             Step::UpdateApp { new, .. } => (Action::Update, ThingKind::App, new.slug.to_string()),
-            Step::ClaimDomain(pattern) => (Action::Create, ThingKind::Domain, pattern.to_string()),
+            Step::ClaimDomain { pattern, .. } => (Action::Create, ThingKind::Domain, pattern.to_string()),
             Step::CreateScript { script, .. } => (Action::Create, ThingKind::Script, script.meta.name.to_string()),
             Step::UpdateScript { new, .. } => (Action::Update, ThingKind::Script, new.meta.name.to_string()),
             Step::UpdateRoute { new, .. } => (Action::Update, ThingKind::Route, of_route(new)),
@@ -308,6 +316,9 @@ struct ImportQuery {
     /// Claim none of the document's domains.
     #[serde(default)]
     without_domains: bool,
+    /// Tell what would be made, and make nothing.
+    #[serde(default)]
+    dry_run: bool,
 }
 
 problems! {
@@ -316,11 +327,11 @@ problems! {
         "404": "`not_found`",
         "409": "`domain_claimed`, `host_reserved`, `route_conflict`, `script_name_taken`",
         "412": "`precondition_failed`",
-        "422": "`invalid` (with the place of each error in the document), `public_suffix`, `app_limit_reached`",
+        "422": "`invalid`, `public_suffix`, `app_limit_reached` (each with the place of what is wrong in the document)",
     }
     ImportProblems {
         "409": "`slug_taken`, `slug_historical`, `domain_claimed`, `host_reserved`",
-        "422": "`invalid` (with the place of each error in the document), `public_suffix`, `app_limit_reached`",
+        "422": "`invalid`, `public_suffix`, `app_limit_reached` (each with the place of what is wrong in the document)",
     }
 }
 
@@ -348,7 +359,8 @@ async fn export_app(
 /// Make an app what it is to be.
 ///
 /// All scripts, routes and, where told, domains are as in the document then: what it does not tell is deleted. Scripts keep
-/// their ids and versions by their names. All of it is live with the next request, or nothing has changed.
+/// their ids and versions by their names. All of it is live with the next request, or nothing has changed. One deployment
+/// changes at most 2,000 things.
 #[utoipa::path(put, path = "/apps/{app}/deployment", tag = "apps", request_body = WantedApp,
     params(("app" = String, Path, description = "The app's id or slug."), DeployQuery, IfMatch),
     responses((status = 200, description = "What was changed, or would be.", body = DeploymentView,
@@ -359,17 +371,21 @@ async fn deploy_app(
     Path(app): Path<String>,
     Query(DeployQuery { dry_run }): Query<DeployQuery>,
     IfMatch(precondition): IfMatch,
-    LongBody(body): LongBody<WantedApp, MAX_DOCUMENT_BYTES>,
+    body: UnreadBody,
 ) -> Result<impl IntoResponse, ApiError> {
+    let (services, app) = (&state.services, app_ref(&app)?);
+    services.deployments.may_deploy(&actor, &app).await?;
+    let body = body.read(state.max_request_body_bytes.max(MAX_DOCUMENT_BYTES)).await?;
+    let place = services.deployments.take_place()?;
     let mut errors = Vec::new();
     let (WantedSettings { name, redacted_headers, record_bodies, hsts_max_age_s, .. }, mut wanted) =
-        parse(body, &mut errors);
+        parse(parse_body(body)?, &mut errors);
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
     wanted.settings = AppPatch { name, redacted_headers, record_bodies, hsts_max_age_s, ..AppPatch::default() };
-    let (services, app) = (&state.services, app_ref(&app)?);
-    let done = services.deployments.deploy(&actor, &app, &wanted, dry_run, &precondition, &services.domains).await?;
+    let (deployments, domains) = (&services.deployments, &services.domains);
+    let done = deployments.deploy(&place, &actor, &app, &wanted, dry_run, &precondition, domains).await?;
     let changes: Vec<_> = done.steps.iter().map(ChangeView::from).collect();
     let view = DeploymentView { applied: !dry_run && !changes.is_empty(), changes };
     Ok((etag(&revision(&done.state)), Json(view)))
@@ -379,14 +395,22 @@ async fn deploy_app(
 ///
 /// Makes a new one out of an exported document. Whoever imports it is its app_admin.
 #[utoipa::path(post, path = "/apps:import", tag = "apps", request_body = WantedApp, params(ImportQuery),
-    responses((status = 201, description = "The app.", body = AppView,
-        headers(("etag" = String, description = "What `If-Match` of a change takes."))), ImportProblems))]
+    responses(
+        (status = 201, description = "The app.", body = AppView,
+            headers(("etag" = String, description = "What `If-Match` of a change takes."))),
+        (status = 200, description = "What would be made.", body = DeploymentView),
+        ImportProblems))]
 async fn import_app(
     Held(state): Held<ApiState>,
     Caller(actor): Caller,
-    Query(ImportQuery { slug, takeover, without_domains }): Query<ImportQuery>,
-    LongBody(mut body): LongBody<WantedApp, MAX_DOCUMENT_BYTES>,
-) -> Result<impl IntoResponse, ApiError> {
+    Query(ImportQuery { slug, takeover, without_domains, dry_run }): Query<ImportQuery>,
+    body: UnreadBody,
+) -> Result<Response, ApiError> {
+    let services = &state.services;
+    services.deployments.may_import(&actor)?;
+    let body = body.read(state.max_request_body_bytes.max(MAX_DOCUMENT_BYTES)).await?;
+    let place = services.deployments.take_place()?;
+    let mut body: WantedApp = parse_body(body)?;
     if without_domains {
         body.domains = None;
     }
@@ -404,9 +428,13 @@ async fn import_app(
         return Err(ApiError::invalid(errors));
     };
     wanted.settings = AppPatch { redacted_headers, record_bodies, hsts_max_age_s, ..AppPatch::default() };
-    let services = &state.services;
     let new = NewApp { slug, name, takeover };
-    let access = services.deployments.import(&actor, new, &wanted, &services.domains).await?;
+    let (access, steps) = services.deployments.import(&place, &actor, new, &wanted, dry_run, &services.domains).await?;
+    if dry_run {
+        let app = ChangeView { action: Action::Create, kind: ThingKind::App, name: access.app.slug.to_string() };
+        let changes = std::iter::once(app).chain(steps.iter().map(ChangeView::from)).collect();
+        return Ok(Json(DeploymentView { applied: false, changes }).into_response());
+    }
     let tag = etag(&crate::service::app::revision(&access.app));
-    Ok((StatusCode::CREATED, tag, Json(AppView::from(access))))
+    Ok((StatusCode::CREATED, tag, Json(AppView::from(access))).into_response())
 }

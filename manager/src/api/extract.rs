@@ -1,5 +1,6 @@
 //! Extractors: how a request's parts become types, and what each refuses.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -12,7 +13,7 @@ use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use picloud_shared::request::{AdminPeer, UnknownMethod, check_method};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -122,23 +123,32 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
-        if !is_json(request.headers()) {
-            return Err(ApiError::unsupported_media_type());
-        }
-        parse_json(&read_body(request.into_body(), state.max_request_body_bytes).await?).map(Self)
+        parse_body(read_json(request, state.max_request_body_bytes).await?).map(Self)
     }
 }
 
-/// A JSON body that may be longer than most.
-pub(crate) struct LongBody<T, const MAX_BYTES: usize>(pub T);
+/// A JSON body that the handler reads when it knows that the caller may send it, since it may be longer than most.
+pub(crate) struct UnreadBody(Request);
 
-impl<T: DeserializeOwned, const MAX_BYTES: usize> FromRequest<ApiState> for LongBody<T, MAX_BYTES> {
-    type Rejection = ApiError;
+impl<S: Sync> FromRequest<S> for UnreadBody {
+    type Rejection = Infallible;
 
-    async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
-        let state = ApiState { max_request_body_bytes: state.max_request_body_bytes.max(MAX_BYTES), ..state.clone() };
-        Body::from_request(request, &state).await.map(|Body(body)| Self(body))
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self(request))
     }
+}
+
+impl UnreadBody {
+    pub(crate) async fn read(self, max_bytes: usize) -> Result<Bytes, ApiError> {
+        read_json(self.0, max_bytes).await
+    }
+}
+
+async fn read_json(request: Request, max_bytes: usize) -> Result<Bytes, ApiError> {
+    if !is_json(request.headers()) {
+        return Err(ApiError::unsupported_media_type());
+    }
+    read_body(request.into_body(), max_bytes).await
 }
 
 /// The whole body.
@@ -157,6 +167,11 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
+/// What a body says. The bytes are given back before anything is done with it.
+pub(crate) fn parse_body<T: DeserializeOwned>(body: Bytes) -> Result<T, ApiError> {
+    parse_json(&body)
+}
+
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     match serde_path_to_error::deserialize::<_, Object<T>>(&mut json) {
@@ -167,12 +182,65 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 
 /// Why a body is refused: what is not JSON at all is malformed, even where its beginning is already of another shape.
 fn refusal(bytes: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
-    match serde_json::from_slice::<serde_json::Value>(bytes) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return ApiError::malformed("the body is not UTF-8") };
+    // Looked at without being held: it may be long.
+    match serde_json::from_str::<Anything>(text) {
         Err(error) => malformed_json(error),
         Ok(_) => {
             let detail = error.inner().to_string();
             ApiError::invalid(vec![FieldError::new(&field_of(error), own_words(&detail))])
         }
+    }
+}
+
+/// JSON of any shape, looked at and let go; unlike what serde ignores, no deeper than JSON may be here.
+struct Anything;
+
+impl<'de> Deserialize<'de> for Anything {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Anything {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self, A::Error> {
+        while object.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
     }
 }
 

@@ -86,6 +86,7 @@ async fn once(state: &ApiState, place: &str, request: Request, next: Next) -> Re
     let address = parts.uri.path_and_query().map_or("/", |address| address.as_str());
     let scope = Scope::new(&actor, parts.method.as_str(), address, &key);
     let max_bytes = if place == LONG_CALL {
+        state.services.deployments.may_import(&actor)?;
         state.max_request_body_bytes.max(MAX_DOCUMENT_BYTES)
     } else {
         state.max_request_body_bytes

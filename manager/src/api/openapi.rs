@@ -35,7 +35,7 @@ pub(crate) struct Problem {
     detail: String,
     /// The stable name of the problem.
     code: String,
-    /// Of every 422 that is about fields: what is wrong, field by field.
+    /// Of every 422 that is about fields, and where a document of a whole app is refused: what is wrong, field by field.
     errors: Option<Vec<FieldError>>,
     /// Of `forbidden`: what the caller may not do.
     capability: Option<String>,

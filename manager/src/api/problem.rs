@@ -259,6 +259,11 @@ impl From<ServiceError> for ApiError {
             }
             E::NotFound(what) => Self::not_found(what),
             E::Invalid(fields) => Self::invalid(fields.into_iter().map(FieldError::from).collect()),
+            E::At { field, error } => {
+                let problem = Self::from(*error);
+                let wrong = FieldError::new(&field, &problem.detail);
+                problem.with("errors", [wrong])
+            }
             E::UsernameTaken => conflict("username_taken", "another user has this name"),
             E::OwnPassword => conflict("own_password", "change your own password at auth/me/password"),
             E::LastOwner => conflict("last_owner", "this is the last active owner; make another user an owner first"),

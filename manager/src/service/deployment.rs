@@ -14,7 +14,7 @@ use picloud_shared::name::ScriptName;
 use picloud_shared::routing::Spread;
 use picloud_shared::script::ScriptKind;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::repo::config::Part;
 use crate::repo::scripts::Script;
@@ -30,12 +30,15 @@ use crate::service::route::{self, insert_route, is_claimed};
 use crate::service::script::{self, insert_script};
 use crate::service::script_check::Checker;
 use crate::store::Conn;
-use plan::{SameRoute, State, Step, Unreadable, Wanted, steps};
+use plan::{SameRoute, State, Step, Unreadable, Wanted, WantedScript, steps};
 
 /// How often a deployment is planned anew because others changed the app meanwhile.
 const ATTEMPTS: u32 = 4;
 /// Errors that are told of one deployment.
 pub(crate) const MOST_ERRORS: usize = 20;
+/// Things that one deployment changes: nobody else writes meanwhile, and with their audit rows so many take half a second on
+/// a small computer.
+const MOST_CHANGES: usize = 2_000;
 /// Deployments that are under way at once: each holds an app twice, as it is and as it is to be.
 const AT_ONCE: usize = 2;
 
@@ -44,6 +47,9 @@ pub(crate) struct DeploymentService {
     checker: Checker,
     places: Semaphore,
 }
+
+/// The place of a deployment that is under way.
+pub(crate) struct Place<'s>(#[expect(dead_code, reason = "it is given back when dropped")] SemaphorePermit<'s>);
 
 /// What a deployment did, or would do.
 pub(crate) struct Deployed {
@@ -72,9 +78,30 @@ impl DeploymentService {
         load(&mut read, &access).await
     }
 
-    /// Makes an app what it is to be. A trial tells the steps and does none.
+    /// Whether the caller may deploy the app at all, before what it is to be is read.
+    pub(crate) async fn may_deploy(&self, actor: &Actor, app: &AppRef) -> Result<(), ServiceError> {
+        let access = actor.access(&mut self.desk.store.read().await?, app).await?;
+        access.require(Capability::ScriptWrite)
+    }
+
+    /// Whether the caller may import apps at all.
+    pub(crate) fn may_import(&self, actor: &Actor) -> Result<(), ServiceError> {
+        actor.require(Capability::AppCreate)
+    }
+
+    /// A place among the few, to be taken before a document is parsed.
+    ///
+    /// # Errors
+    /// [`ServiceError::CheckingBusy`].
+    pub(crate) fn take_place(&self) -> Result<Place<'_>, ServiceError> {
+        self.places.try_acquire().map(Place).map_err(|_| ServiceError::CheckingBusy)
+    }
+
+    /// Makes an app what it is to be. A trial does it as well, and takes it back.
+    #[expect(clippy::too_many_arguments, reason = "they are what the call says, one by one")]
     pub(crate) async fn deploy(
         &self,
+        _place: &Place<'_>,
         actor: &Actor,
         app: &AppRef,
         wanted: &Wanted,
@@ -82,7 +109,6 @@ impl DeploymentService {
         precondition: &Precondition,
         domains: &DomainService,
     ) -> Result<Deployed, ServiceError> {
-        let _place = self.places.try_acquire().map_err(|_| ServiceError::CheckingBusy)?;
         for _ in 0..ATTEMPTS {
             let mut read = self.desk.store.begin_read().await?;
             let access = actor.access(&mut read, app).await?;
@@ -93,7 +119,7 @@ impl DeploymentService {
             let mut steps = self.plan(&state, wanted, self.desk.clock.now())?;
             authorize(&access, &steps)?;
             self.check(&state, wanted, &mut steps).await?;
-            if is_trial || steps.is_empty() {
+            if steps.is_empty() {
                 return Ok(Deployed { steps, state });
             }
             let (mut change, actor) = self.desk.begin(actor).await?;
@@ -103,6 +129,9 @@ impl DeploymentService {
                 continue;
             }
             apply(&mut change, &actor, &access, &steps, domains).await?;
+            if is_trial {
+                return Ok(Deployed { steps, state });
+            }
             let access = actor.access(&mut change, &AppRef::Id(state.app.id)).await?;
             let state = load(&mut change, &access).await?;
             self.desk.publish(change, state.app.id, Part::App).await?;
@@ -111,16 +140,16 @@ impl DeploymentService {
         Err(ServiceError::Overtaken)
     }
 
-    /// Makes a new app out of what another was told to be.
+    /// Makes a new app out of what another was told to be; the app, and what was done beside making it. A trial takes it back.
     pub(crate) async fn import(
         &self,
+        _place: &Place<'_>,
         actor: &Actor,
         new: NewApp,
         wanted: &Wanted,
+        is_trial: bool,
         domains: &DomainService,
-    ) -> Result<Access, ServiceError> {
-        let _place = self.places.try_acquire().map_err(|_| ServiceError::CheckingBusy)?;
-        actor.require(Capability::AppCreate)?;
+    ) -> Result<(Access, Vec<Step>), ServiceError> {
         // Checked against an app that is not there yet, so that nobody waits for a compilation.
         let at = self.desk.clock.now();
         let empty = State {
@@ -139,14 +168,22 @@ impl DeploymentService {
         authorize(&access, &steps)?;
         apply(&mut change, &actor, &access, &steps, domains).await?;
         let access = actor.access(&mut change, &AppRef::Id(empty.app.id)).await?;
-        self.desk.publish(change, empty.app.id, Part::App).await?;
-        Ok(access)
+        if !is_trial {
+            self.desk.publish(change, empty.app.id, Part::App).await?;
+        }
+        Ok((access, steps))
     }
 
     /// The steps, once all that can be told without compiling is as it should be.
     fn plan(&self, state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec<Step>, ServiceError> {
         let mut errors = Errors::default();
         refuse_excess(wanted)?;
+        let mut shapes = HashSet::new();
+        for (place, pattern) in wanted.domains.iter().flatten().enumerate() {
+            if !shapes.insert(pattern.shape_key()) {
+                errors.add(format!("domains[{place}]"), "it stands there already");
+            }
+        }
         let mut names = HashSet::new();
         let claims: Vec<DomainPattern> = match &wanted.domains {
             Some(domains) => domains.clone(),
@@ -183,13 +220,19 @@ impl DeploymentService {
             }
         }
         errors.refuse()?;
-        steps(state, wanted, at).map_err(|SameRoute { script, route }| {
+        let steps = steps(state, wanted, at).map_err(|SameRoute { script, route }| {
             let field = format!("scripts[{script}].routes[{route}].path");
             ServiceError::Invalid(vec![InvalidField {
                 field,
                 detail: "another route takes the same requests".to_owned(),
             }])
-        })
+        })?;
+        if steps.len() > MOST_CHANGES {
+            let count = steps.len();
+            let detail = format!("one deployment changes at most {MOST_CHANGES} things, and this {count}; go in steps");
+            return Err(ServiceError::invalid("body", detail));
+        }
+        Ok(steps)
     }
 
     /// Compiles each script that changes or reaches one that does, and notes what the changed ones import.
@@ -246,12 +289,12 @@ fn reaches(name: &ScriptName, unchanged: &[&Script], changed: &HashSet<ScriptNam
     false
 }
 
+/// What all scripts have together; how long each list may be is seen to where the document is read.
 fn refuse_excess(wanted: &Wanted) -> Result<(), ServiceError> {
-    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    AppLimit::Scripts.admit(count(wanted.scripts.len()))?;
-    AppLimit::SourceBytes.admit(count(wanted.scripts.iter().map(|script| script.source.as_str().len()).sum()))?;
-    AppLimit::Routes.admit(count(wanted.scripts.iter().map(|script| script.routes.len()).sum()))?;
-    AppLimit::Domains.admit(count(wanted.domains.as_ref().map_or(0, Vec::len)))
+    let sum = |count: fn(&WantedScript) -> usize| wanted.scripts.iter().map(count).sum::<usize>() as u64;
+    let bytes = AppLimit::SourceBytes.admit(sum(|script| script.source.as_str().len()));
+    let routes = AppLimit::Routes.admit(sum(|script| script.routes.len()));
+    bytes.and(routes).map_err(|error| error.at("scripts"))
 }
 
 /// Each kind of step needs what doing it alone would need.
@@ -311,7 +354,10 @@ async fn apply(
                 let before = json!({ "pattern": domain.pattern });
                 domain::give_up(change, domain.app_id, domain.id, before).await?;
             }
-            Step::ClaimDomain(pattern) => drop(domains.take(change, actor, access, pattern.clone()).await?),
+            Step::ClaimDomain { place, pattern } => {
+                let taken = domains.take(change, actor, access, pattern.clone()).await;
+                taken.map_err(|error| error.at(format!("domains[{place}]")))?;
+            }
             Step::UpdateApp { old, new } => app::store(change, old, new).await?,
             Step::CreateScript { script, .. } => insert_script(change, script, Some(actor)).await?,
             Step::UpdateScript { old, new, .. } => {

@@ -61,6 +61,8 @@ pub(crate) enum ServiceError {
     Moved { to: AppSlug },
     #[error("fields of the request are not valid")]
     Invalid(Vec<InvalidField>),
+    #[error("{field}: {error}")]
+    At { field: String, error: Box<ServiceError> },
     #[error("the username is taken")]
     UsernameTaken,
     #[error("the user is a member already")]
@@ -124,6 +126,14 @@ pub(crate) enum ServiceError {
 impl ServiceError {
     pub(crate) fn invalid(field: &'static str, detail: impl ToString) -> Self {
         Self::Invalid(vec![InvalidField { field: field.to_owned(), detail: detail.to_string() }])
+    }
+
+    /// The same refusal, of a part of what was sent. That the store fails is of no part.
+    pub(crate) fn at(self, field: impl Into<String>) -> Self {
+        match self {
+            Self::Store(_) => self,
+            error => Self::At { field: field.into(), error: Box::new(error) },
+        }
     }
 
     pub(crate) fn repeats_username(field: &'static str) -> Self {

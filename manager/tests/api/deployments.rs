@@ -1,5 +1,7 @@
 //! Whole apps: exported, deployed and imported.
 
+use axum::body::Body;
+use bytes::Bytes;
 use picloud_manager::repo::role::{AppRole, InstanceRole};
 use picloud_manager::store::Store;
 use picloud_shared::app::MAX_DOCUMENT_BYTES;
@@ -178,9 +180,124 @@ async fn a_route_outlives_the_script_that_it_led_to(store: &Store) {
 async fn a_document_of_nothing_but_mistakes_is_told_some_of_them(store: &Store) {
     let world = World::start(store).await;
     let (owner, _) = shop(&world).await;
-    let wrong = json!({ "format": 1, "scripts": [], "domains": vec![""; 5_000] });
+    let wrong = json!({ "format": 1, "scripts": [], "domains": vec![""; 1_000] });
     let problem = deploy(&owner, "shop", &wrong).await.problem(422, "invalid");
     assert_eq!(problem["errors"].as_array().unwrap().len(), 20);
+}
+
+async fn a_list_of_too_many_is_refused_by_its_name_and_its_limit(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, _) = shop(&world).await;
+    let page = script("page", "1", &[]);
+    let mut of_routes = page.clone();
+    let route = script("x", "1", &["/"])["routes"][0].clone();
+    of_routes["routes"] = json!(vec![route.clone(); 10_001]);
+    let mut shared = vec![page.clone(); 2];
+    for (n, script) in shared.iter_mut().enumerate() {
+        script["name"] = json!(format!("page-{n}"));
+        script["routes"] = json!(vec![route.clone(); 6_000]);
+    }
+    for (document, field, limit) in [
+        (json!({ "format": 1, "scripts": [], "domains": vec![""; 1_001] }), "domains", "1000"),
+        (document(&vec![page.clone(); 1_001]), "scripts", "1000"),
+        (document(&[page.clone(), of_routes]), "scripts[1].routes", "10000"),
+        (
+            json!({ "format": 1, "scripts": [], "app": { "redacted_headers": vec![""; 65] } }),
+            "app.redacted_headers",
+            "64",
+        ),
+    ] {
+        let refused = deploy(&owner, "shop", &document).await.problem(422, "invalid");
+        assert_eq!(refused["errors"][0]["field"], field);
+        assert!(refused["errors"][0]["detail"].as_str().unwrap().contains(limit), "{refused}");
+        let mut import = document;
+        import["app"]["slug"] = json!("new");
+        import["app"]["name"] = json!("New");
+        assert_eq!(owner.post("/apps:import", import).await.invalid_fields(), [field]);
+    }
+    let refused = deploy(&owner, "shop", &document(&shared)).await.problem(422, "app_limit_reached");
+    assert_eq!((&refused["errors"][0]["field"], &refused["ceiling"]), (&json!("scripts"), &json!(10_000)));
+    // Within what an app may have, but more than others shall wait for.
+    let paths: Vec<String> = (0..2_000).map(|n| format!("/{n}")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let many = document(&[script("page", "1", &paths)]);
+    assert_eq!(deploy(&owner, "shop", &many).await.invalid_fields(), ["body"]);
+    let fewer = document(&[script("page", "1", &paths[1..])]);
+    assert_eq!(deploy(&owner, "shop", &fewer).await.is(200)["changes"].as_array().unwrap().len(), 2_000);
+    assert_eq!(
+        changes(&deploy(&owner, "shop", &many).await.is(200)),
+        ["create route GET /0"],
+        "in steps it can be had"
+    );
+}
+
+/// A body that cannot be read, as whoever reads it would tell.
+fn unreadable() -> Body {
+    Body::from_stream(futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("it was read")) }))
+}
+
+async fn whoever_may_not_deploy_is_told_so_before_anything_is_read(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, app) = shop(&world).await;
+    let viewer = world.member("vi", &app, AppRole::Viewer).await;
+    let outsider = world.user("out", InstanceRole::Member).await;
+    let deploy = async |client: &Client| client.send_json("PUT", "/apps/shop/deployment", unreadable()).await;
+    deploy(&viewer).await.problem(403, "forbidden");
+    deploy(&outsider).await.problem(404, "not_found");
+    deploy(&world.stranger()).await.problem(401, "unauthenticated");
+    deploy(&owner).await.problem(400, "malformed");
+    let import = async |client: &Client| client.send_json("POST", "/apps:import", unreadable()).await;
+    for keyed in [outsider.clone(), outsider.header("idempotency-key", "k")] {
+        import(&keyed).await.problem(403, "forbidden");
+    }
+    import(&owner).await.problem(400, "malformed");
+}
+
+async fn what_is_wrong_with_a_domain_is_told_by_its_place_and_in_a_trial_too(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, _) = shop(&world).await;
+    let blog = owner.make_app("blog").await;
+    owner.make_domain(&blog, "blog.example.com").await;
+    for (domains, status, code, place) in [
+        (["shop.example.com", "blog.example.com"], 409, "domain_claimed", 1),
+        (["co.uk", "shop.example.com"], 422, "public_suffix", 0),
+        (["shop.example.com", "pi.example.com"], 409, "host_reserved", 1),
+        (["a.example.com", "A.example.com"], 422, "invalid", 1),
+    ] {
+        let document = json!({ "format": 1, "scripts": [script("page", "1", &["/"])], "domains": domains });
+        let mut import = document.clone();
+        import["app"] = json!({ "slug": "new", "name": "New" });
+        // What the shop has already is another's there.
+        import["domains"] = json!(domains.map(|domain| domain.replace("shop.example.com", "free.example.com")));
+        for query in ["", "?dry_run=true"] {
+            let path = format!("/apps/shop/deployment{query}");
+            let refused = owner.send_json("PUT", &path, document.to_string()).await.problem(status, code);
+            assert_eq!(refused["errors"][0]["field"], format!("domains[{place}]"), "{refused}");
+            let refused = owner.post(&format!("/apps:import{query}"), import.clone()).await.problem(status, code);
+            assert_eq!(refused["errors"][0]["field"], format!("domains[{place}]"), "{refused}");
+        }
+    }
+    owner.get("/apps/new").await.problem(404, "not_found");
+}
+
+async fn a_trial_of_an_import_tells_what_would_be_made_and_makes_nothing(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, _) = shop(&world).await;
+    let mut wanted = document(&[script("page", "`new`", &["/"])]);
+    wanted["app"] = json!({ "slug": "shop", "name": "New" });
+    wanted["domains"] = json!(["new.example.com"]);
+    owner.post("/apps:import?dry_run=true", wanted.clone()).await.problem(409, "slug_taken");
+    let trial = owner.post("/apps:import?dry_run=true&slug=new", wanted.clone()).await.is(200);
+    assert_eq!(trial["applied"], false);
+    let told = changes(&trial);
+    assert_eq!(told[..3], ["create app new", "create domain new.example.com", "create script page"]);
+    assert_eq!(told.len(), 4, "and its route");
+    owner.get("/apps/new").await.problem(404, "not_found");
+    assert_eq!(world.fetch("GET", "http://new.example.com/").await, "unknown_host");
+    let audit = owner.get("/audit?action=app.create").await.is(200);
+    assert!(audit["items"].as_array().unwrap().iter().all(|row| row["after"]["slug"] != "new"), "{audit}");
+    owner.post("/apps:import?slug=new", wanted).await.is(201);
+    assert_eq!(world.fetch("GET", "http://new.example.com/").await, "new");
 }
 
 async fn an_exported_app_is_imported_as_another(store: &Store) {
@@ -285,8 +402,6 @@ async fn documents_may_be_longer_than_other_bodies_and_no_longer_than_their_boun
     assert_eq!(keyed.post("/apps:import", import).await.is(201), made);
     let endless = format!("{{\"format\": 1, \"scripts\": [{}]}}", " ".repeat(MAX_DOCUMENT_BYTES));
     owner.send_json("PUT", "/apps/shop/deployment", endless).await.problem(413, "body_too_large");
-    let too_much: Vec<_> = (0..1_001).map(|n| script(&format!("s{n}"), "1", &[])).collect();
-    deploy(&owner, "shop", &json!({ "format": 1, "scripts": too_much })).await.problem(422, "app_limit_reached");
 }
 
 async fn of_deployments_at_once_each_is_whole(store: &Store) {
@@ -316,6 +431,10 @@ on_both! {
     a_document_with_one_error_changes_nothing_and_names_its_place,
     a_route_outlives_the_script_that_it_led_to,
     a_document_of_nothing_but_mistakes_is_told_some_of_them,
+    a_list_of_too_many_is_refused_by_its_name_and_its_limit,
+    whoever_may_not_deploy_is_told_so_before_anything_is_read,
+    what_is_wrong_with_a_domain_is_told_by_its_place_and_in_a_trial_too,
+    a_trial_of_an_import_tells_what_would_be_made_and_makes_nothing,
     an_exported_app_is_imported_as_another,
     a_deployment_needs_the_right_to_each_of_its_changes,
     documents_may_be_longer_than_other_bodies_and_no_longer_than_their_bound,

@@ -57,21 +57,11 @@ pub async fn import(Import { file, slug, without_domains }: Import, api: &Api, o
     };
     read.with_context(|| format!("cannot read {}", file.display()))?;
     let document: Value = serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-    let app = create(api, &document, slug.as_ref().map(|slug| slug.as_str()), without_domains).await?;
-    output.print(&app, |app| vec![format!("made the app {}", cell(&app["slug"]))])?;
-    Ok(())
-}
-
-/// Makes a new app out of a document.
-pub async fn create(
-    api: &Api,
-    document: &Value,
-    slug: Option<&str>,
-    without_domains: bool,
-) -> Result<Value, super::api::CallError> {
-    let mut query: Vec<_> = slug.map(|slug| ("slug", slug)).into_iter().collect();
+    let mut query: Vec<_> = slug.as_ref().map(|slug| ("slug", slug.as_str())).into_iter().collect();
     if without_domains {
         query.push(("without_domains", "true"));
     }
-    api.call(Method::POST, &["apps:import"], &query, Some(document)).await
+    let app = api.call(Method::POST, &["apps:import"], &query, Some(&document)).await?;
+    output.print(&app, |app| vec![format!("made the app {}", cell(&app["slug"]))])?;
+    Ok(())
 }

@@ -2,11 +2,10 @@
 
 use anyhow::Context;
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::api::{Api, CallError, Refusal};
+use super::api::{Api, CallError};
 use super::app_folder::{APP_FILE, AppFolder};
-use super::apps::create;
 use super::output::{Output, cell};
 use crate::cli::remote::Deploy;
 
@@ -19,18 +18,16 @@ pub async fn run(
     let app =
         app.as_deref().or(folder.slug()).with_context(|| format!("say which app: --app, or slug in {APP_FILE}"))?;
     let query = if dry_run { &[("dry_run", "true")][..] } else { &[] };
-    match api.call(Method::PUT, &["apps", app, "deployment"], query, Some(&folder.document)).await {
-        Ok(done) => output.print(&done, summary)?,
-        Err(CallError::Refused(Refusal { status: StatusCode::NOT_FOUND, .. })) if may_create && dry_run => {
-            output
-                .print(&json!({ "applied": false, "creates": app }), |_| vec![format!("would make the app {app}")])?;
-        }
-        Err(CallError::Refused(Refusal { status: StatusCode::NOT_FOUND, .. })) if may_create => {
-            let made = create(api, &folder.document, Some(app), false).await.map_err(|error| placed(error, &folder))?;
-            output.print(&made, |made| vec![format!("made the app {}", cell(&made["slug"]))])?;
-        }
-        Err(error) => return Err(placed(error, &folder)),
+    let mut answer = api.call(Method::PUT, &["apps", app, "deployment"], query, Some(&folder.document)).await;
+    if may_create && matches!(&answer, Err(CallError::Refused(refusal)) if refusal.status == StatusCode::NOT_FOUND) {
+        let query = [&[("slug", app)], query].concat();
+        answer = api.call(Method::POST, &["apps:import"], &query, Some(&folder.document)).await;
     }
+    let done = answer.map_err(|error| placed(error, &folder))?;
+    output.print(&done, |done| match done["changes"].is_array() {
+        true => summary(done),
+        false => vec![format!("made the app {}", cell(&done["slug"]))],
+    })?;
     Ok(())
 }
 

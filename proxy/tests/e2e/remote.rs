@@ -83,7 +83,7 @@ on_both_databases! {
         write_ten(&dir, 1);
         assert!(remote.refused(&["deploy", "shop"]).contains("not_found"), "there is no such app");
         let said = remote.must(&["deploy", "shop", "--create", "--dry-run"]);
-        assert!(said.contains("would make"), "{said}");
+        assert!(said.contains("+ app shop") && said.contains("22 changes would be made"), "{said}");
         remote.must(&["deploy", "shop", "--create"]);
         for number in 0..10 {
             assert_eq!(cloud.visit("shop.test", &format!("/{number}")).await, (200, format!("{number} of 1")));

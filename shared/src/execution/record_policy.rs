@@ -5,13 +5,14 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION, SET_C
 use serde::{Deserialize, Serialize};
 
 use super::RECORDED_BODY_BYTES;
+use crate::at_most::AtMost;
 
 /// Headers that hold credentials, which no record keeps.
 const SECRET_HEADERS: [HeaderName; 4] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE];
 
 /// Names of headers that an app keeps out of its records: at most [`RedactedHeaders::MAX`], each once, in the order given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+#[serde(try_from = "AtMost<String, { RedactedHeaders::MAX }>", into = "Vec<String>")]
 pub struct RedactedHeaders(Box<[HeaderName]>);
 
 /// A list that is none of names of headers.
@@ -52,6 +53,14 @@ impl TryFrom<Vec<String>> for RedactedHeaders {
             }
         }
         Ok(Self(headers.into()))
+    }
+}
+
+impl TryFrom<AtMost<String, { Self::MAX }>> for RedactedHeaders {
+    type Error = InvalidRedactedHeaders;
+
+    fn try_from(AtMost(names): AtMost<String, { Self::MAX }>) -> Result<Self, InvalidRedactedHeaders> {
+        Self::try_from(names)
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) enum Step {
     DeleteScript(Script),
     ReleaseDomain(Domain),
     UpdateApp { old: App, new: App },
-    ClaimDomain(DomainPattern),
+    ClaimDomain { place: usize, pattern: DomainPattern },
     CreateScript { place: usize, script: Script },
     UpdateScript { place: usize, old: Box<Script>, new: Script },
     UpdateRoute { old: Route, new: Route },
@@ -164,8 +164,11 @@ pub(crate) fn steps(state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec
     if new != state.app {
         steps.push(Step::UpdateApp { old: state.app.clone(), new });
     }
-    let claimed = |pattern: &&DomainPattern| !state.domains.iter().any(|domain| domain.pattern == **pattern);
-    steps.extend(wanted_domains.into_iter().flatten().filter(claimed).map(|new| Step::ClaimDomain(new.clone())));
+    for (place, pattern) in wanted_domains.into_iter().flatten().enumerate() {
+        if !state.domains.iter().any(|domain| domain.pattern == *pattern) {
+            steps.push(Step::ClaimDomain { place, pattern: pattern.clone() });
+        }
+    }
 
     for (place, new) in scripts.into_iter().enumerate() {
         match old_scripts.get(&new.meta.name) {
@@ -199,7 +202,7 @@ impl Step {
             Self::DeleteScript(_) => 3,
             Self::ReleaseDomain(_) => 4,
             Self::UpdateApp { .. } => 5,
-            Self::ClaimDomain(_) => 6,
+            Self::ClaimDomain { .. } => 6,
             Self::CreateScript { .. } => 7,
             Self::UpdateScript { .. } => 8,
             Self::UpdateRoute { .. } => 9,
@@ -216,7 +219,7 @@ impl Step {
             Self::ForgetRoute(_) | Self::DeleteRoute(_) | Self::UpdateRoute { .. } | Self::CreateRoute(_) => {
                 Capability::RouteWrite
             }
-            Self::ClaimDomain(_) | Self::ReleaseDomain(_) => Capability::AppManageDomains,
+            Self::ClaimDomain { .. } | Self::ReleaseDomain(_) => Capability::AppManageDomains,
             Self::UpdateApp { .. } => Capability::AppManageSettings,
         }
     }
@@ -291,7 +294,7 @@ mod tests {
             Step::DeleteScript(script) => format!("- {}", script.meta.name),
             Step::ReleaseDomain(domain) => format!("- {}", domain.pattern),
             Step::UpdateApp { new, .. } => format!("~ {}", new.name),
-            Step::ClaimDomain(pattern) => format!("+ {pattern}"),
+            Step::ClaimDomain { pattern, .. } => format!("+ {pattern}"),
             Step::CreateScript { script, .. } => format!("+ {}", script.meta.name),
             Step::UpdateScript { new, .. } => format!("~ {}", new.meta.name),
             Step::UpdateRoute { new, .. } => format!("~ {}", new.pattern.path),
@@ -311,7 +314,7 @@ mod tests {
                 }
                 Step::ReleaseDomain(gone) => state.domains.retain(|domain| domain.id != gone.id),
                 Step::UpdateApp { new, .. } => state.app = new,
-                Step::ClaimDomain(pattern) => {
+                Step::ClaimDomain { pattern, .. } => {
                     let id = picloud_shared::id::DomainId::generate(NOW);
                     state.domains.push(Domain { id, app_id: state.app.id, pattern, created_at: NOW });
                 }
