@@ -74,14 +74,14 @@ impl DeploymentService {
     pub(crate) async fn export(&self, actor: &Actor, app: &AppRef) -> Result<State, ServiceError> {
         let mut read = self.desk.store.begin_read().await?;
         let access = actor.access(&mut read, app).await?;
+        access.require(Capability::AppRead)?;
         access.require(Capability::ScriptRead)?;
         load(&mut read, &access).await
     }
 
     /// Whether the caller may deploy the app at all, before what it is to be is read.
     pub(crate) async fn may_deploy(&self, actor: &Actor, app: &AppRef) -> Result<(), ServiceError> {
-        let access = actor.access(&mut self.desk.store.read().await?, app).await?;
-        access.require(Capability::ScriptWrite)
+        require_deploying(&actor.access(&mut self.desk.store.read().await?, app).await?)
     }
 
     /// Whether the caller may import apps at all.
@@ -112,7 +112,7 @@ impl DeploymentService {
         for _ in 0..ATTEMPTS {
             let mut read = self.desk.store.begin_read().await?;
             let access = actor.access(&mut read, app).await?;
-            access.require(Capability::ScriptWrite)?;
+            require_deploying(&access)?;
             let state = load(&mut read, &access).await?;
             drop(read);
             precondition.check(&revision(&state))?;
@@ -295,6 +295,12 @@ fn refuse_excess(wanted: &Wanted) -> Result<(), ServiceError> {
     let bytes = AppLimit::SourceBytes.admit(sum(|script| script.source.as_str().len()));
     let routes = AppLimit::Routes.admit(sum(|script| script.routes.len()));
     bytes.and(routes).map_err(|error| error.at("scripts"))
+}
+
+/// What a deployment takes whatever its steps are: it tells which scripts and routes there are that the document does not have.
+fn require_deploying(access: &Access) -> Result<(), ServiceError> {
+    access.require(Capability::ScriptWrite)?;
+    access.require(Capability::ScriptRead)
 }
 
 /// Each kind of step needs what doing it alone would need.

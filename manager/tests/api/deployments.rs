@@ -373,9 +373,19 @@ async fn a_deployment_needs_the_right_to_each_of_its_changes(store: &Store) {
     deploy(&app_admin, "shop", &moved).await.is(200);
     assert_eq!(world.fetch("GET", "http://a.example.com/").await, "1");
     assert_eq!(world.fetch("GET", "http://shop.example.com/").await, "unknown_host");
-    let key = json!({ "name": "ci", "scopes": ["scripts:write", "apps:read"], "app_id": id(&app) });
-    let key = owner.post("/api-keys", key).await.is(201);
-    let ci = world.stranger().bearer(key["key"].as_str().unwrap());
+    let key = async |scopes: &[&str]| {
+        let key = json!({ "name": "ci", "scopes": scopes, "app_id": id(&app) });
+        let key = owner.post("/api-keys", key).await.is(201);
+        world.stranger().bearer(key["key"].as_str().unwrap())
+    };
+    // Whoever may only write is told of nothing that is there.
+    let blind = key(&["scripts:write", "apps:read"]).await;
+    let path = "/apps/shop/deployment?dry_run=true";
+    let refused = blind.send_json("PUT", path, document(&[]).to_string()).await.problem(403, "insufficient_scope");
+    assert_eq!(refused["scope"], "scripts:read");
+    let refused = key(&["scripts:read"]).await.get("/apps/shop/export").await.problem(403, "insufficient_scope");
+    assert_eq!(refused["scope"], "apps:read");
+    let ci = key(&["scripts:write", "scripts:read"]).await;
     deploy(&ci, "shop", &document(&[script("page", "2", &["/"])])).await.is(200);
     deploy(&ci, "shop", &scripts).await.is(200);
     assert_eq!(deploy(&ci, "shop", &renamed_again()).await.problem(403, "insufficient_scope")["scope"], "apps:write");

@@ -1,4 +1,4 @@
-//! Every call of the OpenAPI document by every role, in one table: who gets through, and which scope a key needs for it.
+//! Every call of the OpenAPI document by every role, in one table: who gets through, and which scopes a key needs for it.
 //!
 //! A call that is missing here fails the test, and so does one that is gone from the document.
 
@@ -17,7 +17,8 @@ const CALLERS: [&str; 7] = ["olive", "admin", "app-admin", "editor", "viewer", "
 /// What a key needs.
 #[derive(Clone, Copy, PartialEq)]
 enum Needs {
-    Scope(Scope),
+    /// All of them.
+    Scopes(&'static [Scope]),
     /// A key will not do.
     Session,
     /// Any key will do.
@@ -26,7 +27,7 @@ enum Needs {
     Open,
 }
 
-use Needs::{Nothing, Open, Session};
+use Needs::{Nothing, Open, Scopes, Session};
 use Scope as S;
 
 /// A call, what each of the callers gets, and what a key needs. `y`: past authorization, `f`: 403 forbidden, `n`: 404 not
@@ -44,62 +45,62 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("list_api_keys", "yyyyyyu", Session),
     ("create_api_key", "yyyyyyu", Session),
     ("revoke_api_key", "yyyyyyu", Session),
-    ("list_users", "yyffffu", Needs::Scope(S::UsersWrite)),
+    ("list_users", "yyffffu", Scopes(&[S::UsersWrite])),
     ("create_user", "yyffffu", Session),
-    ("get_user", "yyffffu", Needs::Scope(S::UsersWrite)),
-    ("update_user", "yyffffu", Needs::Scope(S::UsersWrite)),
-    ("delete_user", "yyffffu", Needs::Scope(S::UsersWrite)),
+    ("get_user", "yyffffu", Scopes(&[S::UsersWrite])),
+    ("update_user", "yyffffu", Scopes(&[S::UsersWrite])),
+    ("delete_user", "yyffffu", Scopes(&[S::UsersWrite])),
     ("reset_password", "yyffffu", Session),
-    ("list_audit", "yyffffu", Needs::Scope(S::InstanceRead)),
-    ("list_certificates", "yyffffu", Needs::Scope(S::InstanceRead)),
-    ("get_certificate", "yyffffu", Needs::Scope(S::InstanceRead)),
-    ("preflight_certificate", "yyffffu", Needs::Scope(S::InstanceRead)),
-    ("upload_certificate", "yfffffu", Needs::Scope(S::InstanceWrite)),
-    ("renew_certificate", "yfffffu", Needs::Scope(S::InstanceWrite)),
-    ("delete_certificate", "yfffffu", Needs::Scope(S::InstanceWrite)),
-    ("list_apps", "yyyyyyu", Needs::Scope(S::AppsRead)),
-    ("create_app", "yyffffu", Needs::Scope(S::AppsWrite)),
-    ("check_slug", "yyffffu", Needs::Scope(S::AppsWrite)),
-    ("get_app", "yyyyynu", Needs::Scope(S::AppsRead)),
-    ("update_app", "yfyffnu", Needs::Scope(S::AppsWrite)),
-    ("delete_app", "yfyffnu", Needs::Scope(S::AppsWrite)),
-    ("export_app", "yyyyynu", Needs::Scope(S::ScriptsRead)),
-    ("deploy_app", "yyyyfnu", Needs::Scope(S::ScriptsWrite)),
-    ("import_app", "yyffffu", Needs::Scope(S::AppsWrite)),
-    ("list_members", "yfyffnu", Needs::Scope(S::MembersWrite)),
-    ("add_member", "yfyffnu", Needs::Scope(S::MembersWrite)),
-    ("update_member", "yfyffnu", Needs::Scope(S::MembersWrite)),
-    ("remove_member", "yfyffnu", Needs::Scope(S::MembersWrite)),
-    ("list_domains", "yyyyynu", Needs::Scope(S::AppsRead)),
-    ("claim_domain", "yyyffnu", Needs::Scope(S::AppsWrite)),
-    ("release_domain", "yyyffnu", Needs::Scope(S::AppsWrite)),
-    ("list_scripts", "yyyyynu", Needs::Scope(S::ScriptsRead)),
-    ("create_script", "yyyyfnu", Needs::Scope(S::ScriptsWrite)),
-    ("check_script", "yyyyfnu", Needs::Scope(S::ScriptsWrite)),
-    ("get_script", "yyyyynu", Needs::Scope(S::ScriptsRead)),
-    ("update_script", "yyyyfnu", Needs::Scope(S::ScriptsWrite)),
-    ("delete_script", "yyyyfnu", Needs::Scope(S::ScriptsWrite)),
-    ("invoke_script", "yyyyfnu", Needs::Scope(S::ScriptsExecute)),
-    ("list_versions", "yyyyynu", Needs::Scope(S::ScriptsRead)),
-    ("get_version", "yyyyynu", Needs::Scope(S::ScriptsRead)),
-    ("restore_version", "yyyyfnu", Needs::Scope(S::ScriptsWrite)),
-    ("list_routes_of_script", "yyyyynu", Needs::Scope(S::ScriptsRead)),
-    ("list_routes_of_app", "yyyyynu", Needs::Scope(S::ScriptsRead)),
-    ("create_route", "yyyyfnu", Needs::Scope(S::ScriptsWrite)),
-    ("get_route", "yyyyynu", Needs::Scope(S::ScriptsRead)),
-    ("update_route", "yyyyfnu", Needs::Scope(S::ScriptsWrite)),
-    ("delete_route", "yyyyfnu", Needs::Scope(S::ScriptsWrite)),
-    ("check_route", "yyyyynu", Needs::Scope(S::ScriptsRead)),
+    ("list_audit", "yyffffu", Scopes(&[S::InstanceRead])),
+    ("list_certificates", "yyffffu", Scopes(&[S::InstanceRead])),
+    ("get_certificate", "yyffffu", Scopes(&[S::InstanceRead])),
+    ("preflight_certificate", "yyffffu", Scopes(&[S::InstanceRead])),
+    ("upload_certificate", "yfffffu", Scopes(&[S::InstanceWrite])),
+    ("renew_certificate", "yfffffu", Scopes(&[S::InstanceWrite])),
+    ("delete_certificate", "yfffffu", Scopes(&[S::InstanceWrite])),
+    ("list_apps", "yyyyyyu", Scopes(&[S::AppsRead])),
+    ("create_app", "yyffffu", Scopes(&[S::AppsWrite])),
+    ("check_slug", "yyffffu", Scopes(&[S::AppsWrite])),
+    ("get_app", "yyyyynu", Scopes(&[S::AppsRead])),
+    ("update_app", "yfyffnu", Scopes(&[S::AppsWrite])),
+    ("delete_app", "yfyffnu", Scopes(&[S::AppsWrite])),
+    ("export_app", "yyyyynu", Scopes(&[S::AppsRead, S::ScriptsRead])),
+    ("deploy_app", "yyyyfnu", Scopes(&[S::ScriptsRead, S::ScriptsWrite])),
+    ("import_app", "yyffffu", Scopes(&[S::AppsWrite])),
+    ("list_members", "yfyffnu", Scopes(&[S::MembersWrite])),
+    ("add_member", "yfyffnu", Scopes(&[S::MembersWrite])),
+    ("update_member", "yfyffnu", Scopes(&[S::MembersWrite])),
+    ("remove_member", "yfyffnu", Scopes(&[S::MembersWrite])),
+    ("list_domains", "yyyyynu", Scopes(&[S::AppsRead])),
+    ("claim_domain", "yyyffnu", Scopes(&[S::AppsWrite])),
+    ("release_domain", "yyyffnu", Scopes(&[S::AppsWrite])),
+    ("list_scripts", "yyyyynu", Scopes(&[S::ScriptsRead])),
+    ("create_script", "yyyyfnu", Scopes(&[S::ScriptsWrite])),
+    ("check_script", "yyyyfnu", Scopes(&[S::ScriptsWrite])),
+    ("get_script", "yyyyynu", Scopes(&[S::ScriptsRead])),
+    ("update_script", "yyyyfnu", Scopes(&[S::ScriptsWrite])),
+    ("delete_script", "yyyyfnu", Scopes(&[S::ScriptsWrite])),
+    ("invoke_script", "yyyyfnu", Scopes(&[S::ScriptsExecute])),
+    ("list_versions", "yyyyynu", Scopes(&[S::ScriptsRead])),
+    ("get_version", "yyyyynu", Scopes(&[S::ScriptsRead])),
+    ("restore_version", "yyyyfnu", Scopes(&[S::ScriptsWrite])),
+    ("list_routes_of_script", "yyyyynu", Scopes(&[S::ScriptsRead])),
+    ("list_routes_of_app", "yyyyynu", Scopes(&[S::ScriptsRead])),
+    ("create_route", "yyyyfnu", Scopes(&[S::ScriptsWrite])),
+    ("get_route", "yyyyynu", Scopes(&[S::ScriptsRead])),
+    ("update_route", "yyyyfnu", Scopes(&[S::ScriptsWrite])),
+    ("delete_route", "yyyyfnu", Scopes(&[S::ScriptsWrite])),
+    ("check_route", "yyyyynu", Scopes(&[S::ScriptsRead])),
     // To who may not see the app, its host is one that nobody claims.
     ("match_request", "yyyyyyu", Nothing),
-    ("list_executions_of_script", "yyyyynu", Needs::Scope(S::LogsRead)),
-    ("list_executions_of_app", "yyyyynu", Needs::Scope(S::LogsRead)),
-    ("watch_executions", "yyyyynu", Needs::Scope(S::LogsRead)),
-    ("app_stats", "yyyyynu", Needs::Scope(S::LogsRead)),
-    ("get_settings", "yyffffu", Needs::Scope(S::InstanceRead)),
-    ("update_settings", "yfffffu", Needs::Scope(S::InstanceWrite)),
+    ("list_executions_of_script", "yyyyynu", Scopes(&[S::LogsRead])),
+    ("list_executions_of_app", "yyyyynu", Scopes(&[S::LogsRead])),
+    ("watch_executions", "yyyyynu", Scopes(&[S::LogsRead])),
+    ("app_stats", "yyyyynu", Scopes(&[S::LogsRead])),
+    ("get_settings", "yyffffu", Scopes(&[S::InstanceRead])),
+    ("update_settings", "yfffffu", Scopes(&[S::InstanceWrite])),
     ("get_limits", "yyyyyyu", Nothing),
-    ("instance_stats", "yyffffu", Needs::Scope(S::InstanceRead)),
+    ("instance_stats", "yyffffu", Scopes(&[S::InstanceRead])),
 ];
 
 /// Each call of the document: its method, and its path below the API's root.
@@ -343,11 +344,13 @@ async fn each_key_gets_what_its_scopes_and_its_app_say(store: &Store) {
     for (operation, expected, needs) in TABLE {
         let outsider = expected.chars().nth(5).unwrap();
         match needs {
-            Needs::Scope(scope) => {
-                let rest = Scope::ALL.iter().copied().filter(|other| other != scope).collect();
-                cases.push((*operation, key(rest, None).await, 'f', "insufficient_scope"));
+            Scopes(scopes) => {
+                for scope in *scopes {
+                    let rest = Scope::ALL.iter().copied().filter(|other| other != scope).collect();
+                    cases.push((*operation, key(rest, None).await, 'f', "insufficient_scope"));
+                }
                 cases.push((*operation, key(within_apps.clone(), Some(&elsewhere)).await, outsider, "forbidden"));
-                cases.push((*operation, key(vec![*scope], None).await, 'y', ""));
+                cases.push((*operation, key(scopes.to_vec(), None).await, 'y', ""));
             }
             Session => cases.push((*operation, key(Scope::ALL.to_vec(), None).await, 'f', "session_required")),
             Nothing => cases.push((*operation, key(vec![S::DataRead], None).await, 'y', "")),
