@@ -135,7 +135,11 @@ impl AppService {
                 None
             }
             Some(app) => {
-                let access = actor.access(&mut read, app).await?;
+                let access = match actor.access(&mut read, app).await {
+                    // A body names it, so that no address could lead on.
+                    Err(ServiceError::Moved { to }) => actor.access(&mut read, &AppRef::Slug(to)).await?,
+                    access => access?,
+                };
                 access.require(Capability::AppManageSettings)?;
                 Some(access.app.id)
             }

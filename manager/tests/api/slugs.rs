@@ -67,6 +67,8 @@ async fn a_former_slug_is_taken_over_in_two_steps(store: &Store) {
         ),
         (json!({ "slug": "store", "app": "store" }), json!({ "result": "available", "app": null, "detail": null })),
         (json!({ "slug": "shop", "app": "store" }), json!({ "result": "available", "app": null, "detail": null })),
+        (json!({ "slug": "shop", "app": "shop" }), json!({ "result": "available", "app": null, "detail": null })),
+        (json!({ "slug": "blog", "app": "shop" }), json!({ "result": "taken", "app": null, "detail": null })),
     ] {
         assert_eq!(check(&owner, body.clone()).await, expected, "{body}");
     }
