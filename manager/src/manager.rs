@@ -206,7 +206,7 @@ impl Manager {
             scripts: ScriptService::new(desk.clone(), checker.clone(), urls.clone(), Arc::clone(&snapshot)),
             routes: RouteService::new(desk.clone(), urls, Arc::clone(&snapshot), admin_hosts),
             executions: ExecutionService::new(store.clone(), execution_log.clone()),
-            tails: TailService::new(audited.clone(), execution_log.clone()),
+            tails: TailService::new(audited.clone(), last_use.clone(), execution_log.clone()),
             settings: SettingsService::new(desk.clone(), config.limits),
             stats: StatsService::new(audited.clone(), execution_log),
             invoke: InvokeService::new(store.clone(), clock, snapshot, executor, checker),

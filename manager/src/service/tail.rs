@@ -13,9 +13,11 @@ use tokio::time::{Instant, Interval, interval_at};
 use crate::execution_writer::ExecutionWriter;
 use crate::repo::executions::Execution;
 use crate::repo::executions::insert::NewExecution;
+use crate::repo::sessions;
 use crate::service::authorize::{Actor, AppRef, Capability};
 use crate::service::change::{AuditedStore, still_standing};
 use crate::service::error::ServiceError;
+use crate::service::last_use::{LastUse, UsedBy};
 
 /// Watchers of one user: some windows of a browser and a terminal.
 const WATCHERS_OF_A_USER: u64 = 8;
@@ -31,6 +33,7 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// Lets in those who watch.
 pub(crate) struct TailService {
     audited: AuditedStore,
+    last_use: LastUse,
     writer: ExecutionWriter,
     places: Arc<Mutex<Places>>,
     ending: watch::Sender<bool>,
@@ -90,6 +93,7 @@ pub(crate) enum Seen {
 /// A watcher's view of one app.
 pub(crate) struct Tail {
     audited: AuditedStore,
+    last_use: LastUse,
     actor: Actor,
     app: AppId,
     rows: Receiver<Arc<NewExecution>>,
@@ -101,8 +105,8 @@ pub(crate) struct Tail {
 }
 
 impl TailService {
-    pub(crate) fn new(audited: AuditedStore, writer: ExecutionWriter) -> Self {
-        Self { audited, writer, places: Arc::default(), ending: watch::Sender::new(false) }
+    pub(crate) fn new(audited: AuditedStore, last_use: LastUse, writer: ExecutionWriter) -> Self {
+        Self { audited, last_use, writer, places: Arc::default(), ending: watch::Sender::new(false) }
     }
 
     /// Watches an app from now on.
@@ -113,6 +117,7 @@ impl TailService {
         Ok(Tail {
             _place: Place::take(&self.places, actor.user.id)?,
             audited: self.audited.clone(),
+            last_use: self.last_use.clone(),
             actor,
             app,
             rows: self.writer.watch(app),
@@ -158,12 +163,20 @@ impl Tail {
         }
     }
 
-    /// Whether session or key, user, membership and app are still such that they may. Where the store cannot tell, nobody
-    /// may: what is not known is not shown.
+    /// Whether session or key, user, membership and app are still such that they may. Watching is no use of a session, which
+    /// ends as if nobody did. Where the store cannot tell, nobody may: what is not known is not shown.
     async fn may_go_on(&self) -> bool {
         let looked = async {
+            // Asked for first: once it is no note any more it is the row.
+            let noted = self.actor.session().ok().and_then(|session| self.last_use.of(UsedBy::Session(session)));
             let mut conn = self.audited.store.read().await?;
             let now = self.audited.clock.now();
+            if let Ok(session) = self.actor.session() {
+                let row = sessions::find(&mut conn, session).await?.map(|(session, _)| session.expires_at);
+                if noted.map(|last| last.expires_at).max(row) <= Some(now) {
+                    return Err(ServiceError::Unauthenticated);
+                }
+            }
             let standing = still_standing(&mut conn, &self.actor.credential, now).await?;
             let (user, credential) = standing.ok_or(ServiceError::Unauthenticated)?;
             let actor = Actor { user, credential, ..self.actor.clone() };

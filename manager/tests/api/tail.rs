@@ -115,6 +115,21 @@ async fn a_stream_ends_when_its_watcher_may_not_watch_any_longer(store: &Store) 
     assert_eq!(stays.next().await, None, "with the app it ends, too");
 }
 
+async fn a_session_that_only_watches_ends_as_one_that_is_not_used(store: &Store) {
+    let world = World::start(store).await;
+    let (idle, used) = (world.owner().await, world.owner().await);
+    site(&idle, "shop").await;
+    let mut of_idle = Events::open(&idle, "/apps/shop/logs/tail").await;
+    let mut of_used = Events::open(&used, "/apps/shop/logs/tail").await;
+    world.clock.advance(Duration::from_secs(23 * 60 * 60));
+    used.get("/auth/me").await.is(200);
+    world.clock.advance(Duration::from_secs(2 * 60 * 60));
+    assert_eq!(of_idle.next().await, None);
+    idle.get("/auth/me").await.problem(401, "unauthenticated");
+    assert_eq!(world.fetch("GET", "http://shop.example.com/still").await, "/still");
+    assert_eq!(of_used.next().await.unwrap().2["request"]["url"], "http://shop.example.com/still");
+}
+
 async fn streams_are_few_and_their_places_come_free(store: &Store) {
     let world = World::start(store).await;
     let owner = world.owner().await;
@@ -158,6 +173,7 @@ async fn who_watches_too_slowly_is_told_how_much_was_missed(store: &Store) {
 on_both! {
     executions_are_seen_as_they_are_kept_and_those_of_other_apps_are_not,
     a_stream_ends_when_its_watcher_may_not_watch_any_longer,
+    a_session_that_only_watches_ends_as_one_that_is_not_used,
     streams_are_few_and_their_places_come_free,
     who_watches_too_slowly_is_told_how_much_was_missed,
 }
