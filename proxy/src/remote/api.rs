@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 use serde_json::{Value, json};
 
@@ -64,14 +64,17 @@ pub struct Refusal {
     pub detail: String,
     /// Each field that is wrong, and what is wrong with it.
     pub errors: Vec<(String, String)>,
+    /// After how long it may be another answer, where the server tells.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
-    fn read(status: StatusCode, problem: &Value) -> Option<Self> {
+    fn read(status: StatusCode, retry_after: Option<Duration>, problem: &Value) -> Option<Self> {
         let text = |value: &Value| value.as_str().map(plain);
         let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
         Some(Self {
             status,
+            retry_after,
             code: text(&problem["code"])?,
             detail: text(&problem["detail"])?,
             errors: errors.iter().filter_map(|error| Some((text(&error["field"])?, text(&error["detail"])?))).collect(),
@@ -205,8 +208,9 @@ impl Api {
         if let Some(to) = answer.headers().get("location").and_then(|to| to.to_str().ok()) {
             return Err(CallError::Elsewhere { url, to: plain(to) });
         }
+        let seconds = answer.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
         let problem = serde_json::from_slice(&answer.bytes().await?).unwrap_or(json!({}));
-        Err(match Refusal::read(status, &problem) {
+        Err(match Refusal::read(status, seconds.map(Duration::from_secs), &problem) {
             Some(refusal) => CallError::Refused(refusal),
             None => CallError::Strange { url, status },
         })
@@ -295,8 +299,8 @@ mod tests {
     fn a_refusal_tells_each_field_and_nothing_that_moves_a_terminal() {
         let problem = json!({"code": "invalid", "detail": "2 fields\u{1b}[2J", "errors": [
             {"field": "name", "detail": "too long"}, {"field": "slug", "detail": "taken"}]});
-        let refusal = Refusal::read(StatusCode::UNPROCESSABLE_ENTITY, &problem).unwrap();
+        let refusal = Refusal::read(StatusCode::UNPROCESSABLE_ENTITY, None, &problem).unwrap();
         assert_eq!(refusal.to_string(), "2 fields\u{fffd}[2J (invalid)\n  name: too long\n  slug: taken");
-        assert!(Refusal::read(StatusCode::BAD_GATEWAY, &json!({"error": "proxy"})).is_none());
+        assert!(Refusal::read(StatusCode::BAD_GATEWAY, None, &json!({"error": "proxy"})).is_none());
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use anyhow::Context;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::api::{Api, CallError};
@@ -27,6 +27,8 @@ const WAITS: [Duration; 5] = [
     Duration::from_secs(10),
     Duration::from_secs(30),
 ];
+/// No server says to come again later than that.
+const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
 
 pub async fn run(Logs { app, script, limit, follow }: Logs, api: &Api, output: Output) -> anyhow::Result<()> {
     let only = match script {
@@ -61,14 +63,14 @@ impl Viewer<'_> {
                     waits = WAITS.iter();
                     WAITS[0]
                 }
-                Err(error) => match error.downcast_ref::<CallError>() {
-                    Some(CallError::Transport(_) | CallError::Strange { .. }) => {
-                        let wait = waits.next().copied().unwrap_or(WAITS[WAITS.len() - 1]);
-                        eprintln!("picloud: {error}; again in {} s", wait.as_secs());
-                        wait
-                    }
-                    _ => return Err(error),
-                },
+                Err(error) => {
+                    let next = waits.next().copied().unwrap_or(WAITS[WAITS.len() - 1]);
+                    let Some(wait) = error.downcast_ref().and_then(|error| passing(error, next)) else {
+                        return Err(error);
+                    };
+                    eprintln!("picloud: {error}; again in {} s", wait.as_secs());
+                    wait
+                }
             };
             tokio::time::sleep(wait).await;
         }
@@ -85,7 +87,8 @@ impl Viewer<'_> {
                 "execution" => {
                     self.show(&serde_json::from_str(&event.data).context("an event that is no JSON")?).await?
                 }
-                "missed" => eprintln!("picloud: too much came at once, and some of it is not shown"),
+                // It is kept all the same, unless it is more than one list holds.
+                "missed" => self.catch_up(MOST_CAUGHT_UP).await?,
                 _ => {}
             }
         }
@@ -132,6 +135,20 @@ impl Viewer<'_> {
     }
 }
 
+/// How long to wait for what stands in the way to pass: as long as the server says, or else `next`. `None` for what does not
+/// pass by itself.
+fn passing(error: &CallError, next: Duration) -> Option<Duration> {
+    match error {
+        CallError::Transport(_) | CallError::Strange { .. } => Some(next),
+        CallError::Refused(refusal)
+            if matches!(refusal.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) =>
+        {
+            Some(refusal.retry_after.unwrap_or(next).clamp(WAITS[0], LONGEST_WAIT))
+        }
+        CallError::Refused(_) | CallError::Elsewhere { .. } => None,
+    }
+}
+
 fn lines(execution: &Value, script: &str) -> Vec<String> {
     let request = &execution["request"];
     let duration_us = execution["duration_us"].as_u64().unwrap_or_default();
@@ -148,4 +165,33 @@ fn lines(execution: &Value, script: &str) -> Vec<String> {
     lines.extend(failure(execution));
     lines.extend(log_lines(execution));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::api::Refusal;
+
+    #[test]
+    fn what_passes_by_itself_is_waited_for_as_long_as_the_server_says() {
+        let refused = |status: u16, retry_after: Option<u64>| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let retry_after = retry_after.map(Duration::from_secs);
+            let (code, detail) = ("code".to_owned(), "detail".to_owned());
+            CallError::Refused(Refusal { status, code, detail, errors: Vec::new(), retry_after })
+        };
+        let next = Duration::from_secs(10);
+        for (status, retry_after, wait) in [
+            (429, None, Some(10)),
+            (503, None, Some(10)),
+            (503, Some(2), Some(2)),
+            (429, Some(0), Some(1)),
+            (429, Some(1_000_000), Some(300)),
+            (401, Some(2), None),
+            (404, None, None),
+        ] {
+            let found = passing(&refused(status, retry_after), next);
+            assert_eq!(found, wait.map(Duration::from_secs), "{status} {retry_after:?}");
+        }
+    }
 }

@@ -208,6 +208,28 @@ on_both_databases! {
 }
 
 #[tokio::test]
+async fn whoever_finds_no_place_to_watch_comes_again() {
+    let cloud = TestCloud::start(crate::cloud::Database::Sqlite).await;
+    cloud.publish("log::info(\"seen\"); 1").await;
+    let remote = Remote::of(&cloud);
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        streams.push(cloud.call(Method::GET, "apps/shop/logs/tail", None).await);
+    }
+    let mut child =
+        remote.command(&["logs", "shop", "--follow"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut complaints = BufReader::new(child.stderr.take().unwrap()).lines();
+    let said = complaints.next().unwrap().unwrap();
+    assert!(said.contains("too_many_streams") && said.contains("again in 1 s"), "{said}");
+    drop(streams);
+    cloud.visit("shop.test", "/").await;
+    let mut seen = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(seen.any(|line| line.contains("seen")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test]
 async fn a_watcher_does_not_keep_a_process_that_is_to_end() {
     let mut cloud = TestCloud::start(crate::cloud::Database::Sqlite).await;
     cloud.publish("1").await;
