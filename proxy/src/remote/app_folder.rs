@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -49,10 +50,7 @@ impl AppFolder {
     /// # Errors
     /// What cannot be read, and what has a name that no script can have.
     pub fn read(dir: &Path) -> anyhow::Result<Self> {
-        let path = dir.join(APP_FILE);
-        let text = read_text(&path, MAX_APP_FILE_BYTES)?;
-        let file: AppFile = toml::from_str(&text).with_context(|| format!("{} cannot be read", path.display()))?;
-        let AppFile { app, domains, scripts: mut settings } = file;
+        let AppFile { app, domains, scripts: mut settings } = read_app_file(dir)?;
         let (mut scripts, mut names) = (Vec::new(), Vec::new());
         for (name, path) in source_files(&dir.join(SCRIPTS))? {
             let source = read_text(&path, ScriptSource::MAX_BYTES)?;
@@ -67,7 +65,8 @@ impl AppFolder {
             names.push(name);
         }
         if let Some(name) = settings.keys().next() {
-            bail!("{} tells of the script {name:?}, and there is no {SCRIPTS}/{name}.{EXTENSION}", path.display());
+            let file = dir.join(APP_FILE);
+            bail!("{} tells of the script {name:?}, and there is no {SCRIPTS}/{name}.{EXTENSION}", file.display());
         }
         let mut document = json!({ "format": 1, "app": app, "scripts": scripts });
         if let Some(domains) = domains {
@@ -93,6 +92,12 @@ impl AppFolder {
             None => format!("{APP_FILE}: {}", field.strip_prefix("app.").unwrap_or(field)),
         }
     }
+}
+
+fn read_app_file(dir: &Path) -> anyhow::Result<AppFile> {
+    let path = dir.join(APP_FILE);
+    let text = read_text(&path, MAX_APP_FILE_BYTES)?;
+    toml::from_str(&text).with_context(|| format!("{} cannot be read", path.display()))
 }
 
 /// The scripts' files, in the order of their names.
@@ -158,7 +163,8 @@ fn leave_out(route: &mut Value) {
     }
 }
 
-/// Writes an exported document as files; gives their number.
+/// Writes an exported document as files; gives their number. Where they may replace others, the files of scripts go that the
+/// app file there told of and the document does not have; what else is there stays.
 ///
 /// # Errors
 /// What is no such document, and files that are there already, unless they may be replaced.
@@ -175,7 +181,7 @@ pub fn write(dir: &Path, document: &Value, overwrite: bool) -> anyhow::Result<us
         let name: ScriptName = serde_json::from_value(script.remove("name").unwrap_or_default())
             .context("the server's answer names a script as none can be named")?;
         let Some(Value::String(source)) = script.remove("source") else { bail!("the server's answer lacks a source") };
-        sources.push((dir.join(SCRIPTS).join(format!("{name}.{EXTENSION}")), source));
+        sources.push((source_path(dir, &name), source));
         for route in script.get_mut("routes").and_then(Value::as_array_mut).into_iter().flatten() {
             leave_out(route);
         }
@@ -192,20 +198,44 @@ pub fn write(dir: &Path, document: &Value, overwrite: bool) -> anyhow::Result<us
     file.app.retain(|_, value| !value.is_null());
     file.app.values_mut().for_each(drop_empty);
     let text = toml::to_string_pretty(&file).context("the server's answer cannot be written as TOML")?;
-    let files: Vec<_> = std::iter::once((dir.join(APP_FILE), text)).chain(sources).collect();
+    // The app file comes last: it tells which scripts' files are this app's until they are gone.
+    let files: Vec<_> = sources.into_iter().chain([(dir.join(APP_FILE), text)]).collect();
+    let mut gone = Vec::new();
     if !overwrite && let Some((there, _)) = files.iter().find(|(path, _)| path.symlink_metadata().is_ok()) {
         bail!("{} is there already; replace it with --overwrite", there.display());
     }
+    if dir.join(APP_FILE).exists() {
+        let names = read_app_file(dir)?.scripts.into_keys().filter(|name| !file.scripts.contains_key(name));
+        gone.extend(names.filter_map(|name| Some(source_path(dir, &name.parse().ok()?))));
+    }
     fs::create_dir_all(dir.join(SCRIPTS)).with_context(|| format!("cannot make {}", dir.display()))?;
-    for (path, text) in &files {
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(!overwrite).create(overwrite).truncate(overwrite);
-        options
-            .open(path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+    // All is written before anything is replaced, so that a disk that is full leaves what was there.
+    let written: Vec<_> = files
+        .iter()
+        .map(|(path, text)| write_beside(path, text).with_context(|| format!("cannot write {}", path.display())))
+        .collect::<anyhow::Result<_>>()?;
+    for path in gone.iter().filter(|path| path.symlink_metadata().is_ok()) {
+        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    for ((path, _), new) in files.iter().zip(written) {
+        let placed = if overwrite { new.persist(path) } else { new.persist_noclobber(path) };
+        placed.with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(files.len())
+}
+
+fn source_path(dir: &Path, name: &ScriptName) -> PathBuf {
+    dir.join(SCRIPTS).join(format!("{name}.{EXTENSION}"))
+}
+
+/// A file in the same directory, which vanishes unless it takes the other's place.
+fn write_beside(path: &Path, text: &str) -> io::Result<tempfile::TempPath> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    // As readable as any other file, but for what the user keeps from others anyway.
+    let mode = fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(".picloud-").permissions(mode).tempfile_in(dir)?;
+    file.write_all(text.as_bytes())?;
+    Ok(file.into_temp_path())
 }
 
 /// Leaves out what says nothing: null, and what is empty. TOML has no null.
@@ -307,6 +337,43 @@ mod tests {
         let error = write(&dir.path().join("new"), &document, false).unwrap_err().to_string();
         assert!(error.contains("is there already"), "{error}");
         write(&dir.path().join("new"), &document, true).unwrap();
+    }
+
+    #[test]
+    fn files_of_scripts_that_are_gone_go_and_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let script =
+            |name: &str, source: &str| json!({"name": name, "kind": "endpoint", "source": source, "routes": []});
+        let document = |scripts: &[Value]| json!({"app": {"slug": "shop"}, "domains": [], "scripts": scripts});
+        let export = |scripts: &[Value]| write(dir.path(), &document(scripts), true);
+        let there = || -> Vec<String> {
+            let names =
+                |dir: &Path| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+            let mut names = [names(dir.path()), names(&dir.path().join(SCRIPTS))].concat();
+            names.sort();
+            names.into_iter().map(|name| name.into_string().unwrap()).collect()
+        };
+        export(&[script("a", "1"), script("b", "2")]).unwrap();
+        // Of somebody who has not deployed it yet, and no script at all.
+        fs::write(dir.path().join("scripts/draft.rhai"), "3").unwrap();
+        fs::write(dir.path().join("notes.txt"), "n").unwrap();
+        // A name that the file tells goes nowhere else.
+        fs::write(dir.path().join("escape.rhai"), "4").unwrap();
+        let mut file = fs::read_to_string(dir.path().join(APP_FILE)).unwrap();
+        file += "[scripts.\"../escape\"]\n[scripts.never]\n";
+        fs::write(dir.path().join(APP_FILE), &file).unwrap();
+        export(&[script("b", "5"), script("c", "6")]).unwrap();
+        let expected = ["b.rhai", "c.rhai", "draft.rhai", "escape.rhai", "notes.txt", APP_FILE, SCRIPTS];
+        assert_eq!(there(), expected);
+        assert_eq!(fs::read_to_string(dir.path().join("scripts/b.rhai")).unwrap(), "5");
+        let mode = dir.path().join("scripts/b.rhai").metadata().unwrap().permissions().mode();
+        assert_eq!(mode, dir.path().join("notes.txt").metadata().unwrap().permissions().mode());
+
+        // What cannot be written or read replaces nothing.
+        fs::write(dir.path().join(APP_FILE), "a = \n").unwrap();
+        assert!(export(&[script("b", "7")]).unwrap_err().to_string().contains(APP_FILE));
+        assert_eq!(fs::read_to_string(dir.path().join("scripts/b.rhai")).unwrap(), "5");
+        assert_eq!(there(), expected);
     }
 
     #[test]
