@@ -359,8 +359,7 @@ async fn export_app(
 /// Make an app what it is to be.
 ///
 /// All scripts, routes and, where told, domains are as in the document then: what it does not tell is deleted. Scripts keep
-/// their ids and versions by their names. All of it is live with the next request, or nothing has changed. One deployment
-/// changes at most 2,000 things.
+/// their ids and versions by their names. All of it is live with the next request, or nothing has changed.
 #[utoipa::path(put, path = "/apps/{app}/deployment", tag = "apps", request_body = WantedApp,
     params(("app" = String, Path, description = "The app's id or slug."), DeployQuery, IfMatch),
     responses((status = 200, description = "What was changed, or would be.", body = DeploymentView,

@@ -36,9 +36,6 @@ use plan::{SameRoute, State, Step, Unreadable, Wanted, WantedScript, steps};
 const ATTEMPTS: u32 = 4;
 /// Errors that are told of one deployment.
 pub(crate) const MOST_ERRORS: usize = 20;
-/// Things that one deployment changes: nobody else writes meanwhile, and with their audit rows so many take half a second on
-/// a small computer.
-const MOST_CHANGES: usize = 2_000;
 /// Deployments that are under way at once: each holds an app twice, as it is and as it is to be.
 const AT_ONCE: usize = 2;
 
@@ -220,19 +217,13 @@ impl DeploymentService {
             }
         }
         errors.refuse()?;
-        let steps = steps(state, wanted, at).map_err(|SameRoute { script, route }| {
+        steps(state, wanted, at).map_err(|SameRoute { script, route }| {
             let field = format!("scripts[{script}].routes[{route}].path");
             ServiceError::Invalid(vec![InvalidField {
                 field,
                 detail: "another route takes the same requests".to_owned(),
             }])
-        })?;
-        if steps.len() > MOST_CHANGES {
-            let count = steps.len();
-            let detail = format!("one deployment changes at most {MOST_CHANGES} things, and this {count}; go in steps");
-            return Err(ServiceError::invalid("body", detail));
-        }
-        Ok(steps)
+        })
     }
 
     /// Compiles each script that changes or reaches one that does, and notes what the changed ones import.

@@ -217,18 +217,6 @@ async fn a_list_of_too_many_is_refused_by_its_name_and_its_limit(store: &Store) 
     }
     let refused = deploy(&owner, "shop", &document(&shared)).await.problem(422, "app_limit_reached");
     assert_eq!((&refused["errors"][0]["field"], &refused["ceiling"]), (&json!("scripts"), &json!(10_000)));
-    // Within what an app may have, but more than others shall wait for.
-    let paths: Vec<String> = (0..2_000).map(|n| format!("/{n}")).collect();
-    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let many = document(&[script("page", "1", &paths)]);
-    assert_eq!(deploy(&owner, "shop", &many).await.invalid_fields(), ["body"]);
-    let fewer = document(&[script("page", "1", &paths[1..])]);
-    assert_eq!(deploy(&owner, "shop", &fewer).await.is(200)["changes"].as_array().unwrap().len(), 2_000);
-    assert_eq!(
-        changes(&deploy(&owner, "shop", &many).await.is(200)),
-        ["create route GET /0"],
-        "in steps it can be had"
-    );
 }
 
 /// A body that cannot be read, as whoever reads it would tell.
