@@ -20,6 +20,7 @@ use picloud_shared::script::{ScriptKind, ScriptSource};
 use picloud_shared::snapshot::{PublishedApp, PublishedScript};
 use rhai::{AST, Dynamic, Engine, EvalAltResult, GlobalRuntimeState, ModuleResolver, Position, Scope, Shared};
 
+use crate::context::Lending;
 use crate::failure::{self, Failed};
 use crate::memory::beside;
 use imports::ImportError;
@@ -36,8 +37,11 @@ pub struct Program {
     engine: Arc<Engine>,
     ast: AST,
     modules: HashMap<ScriptName, CompiledModule>,
-    /// Whether a closure in it captures a variable.
-    pub captures: bool,
+    /// Whether two values of it can be one: a closure captures a variable, or it keeps what it is lent. Such a value can hold
+    /// itself, and then is never freed; and it has a lock.
+    pub shares: bool,
+    /// How its runs are lent the parts of their request.
+    pub lending: Lending,
     /// What its runs so far say of its length.
     pub history: History,
     source_bytes: usize,
@@ -67,8 +71,10 @@ impl Program {
         };
         let reached = walk(&engine, root, app, &mut keep)
             .map_err(|Wrong { error, module, .. }| error.failed(module.as_ref().map(ScriptName::as_str)))?;
-        let Reached { ast, captures, bytes, .. } = reached;
-        Ok(Self { engine, ast, modules, captures, history: History::default(), source_bytes: bytes })
+        let Reached { ast, captures, alters_lent, bytes, .. } = reached;
+        let lending = if alters_lent { Lending::Anew } else { Lending::Again };
+        let (shares, history) = (captures || alters_lent, History::default());
+        Ok(Self { engine, ast, modules, shares, lending, history, source_bytes: bytes })
     }
 
     /// About how many bytes it takes in memory.

@@ -7,7 +7,7 @@ mod body;
 mod part;
 mod text;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use http::HeaderMap;
 use http::header::COOKIE;
@@ -18,7 +18,11 @@ use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Modul
 use crate::invocation::Invocation;
 use crate::json::SizeLimits;
 use crate::limits::charge_bytes;
+pub use part::Lending;
 use part::Part;
+
+/// The names of the parts that are lent.
+pub const PARTS: [&str; 8] = ["params", "host_params", "query", "headers", "cookies", "body", "text", "bytes"];
 
 type Fallible<T> = Result<T, Box<EvalAltResult>>;
 
@@ -41,7 +45,9 @@ pub struct ScriptInfo(Arc<Exchange>);
 /// One run's invocation with the parts that it has read.
 #[derive(Debug)]
 struct Exchange {
-    invocation: Arc<Invocation>,
+    /// Whoever runs the script holds it. A script that leaves its `ctx` behind for ever leaves no request with its body.
+    invocation: Weak<Invocation>,
+    lending: Lending,
     params: Part,
     host_params: Part,
     query: Part,
@@ -53,10 +59,11 @@ struct Exchange {
 }
 
 impl Context {
-    /// The context of one run; another run of the same invocation needs its own.
-    pub fn new(invocation: Arc<Invocation>) -> Self {
-        Self(Arc::new(Exchange {
-            invocation,
+    /// The context of one run, which ends with the loan; another run of the same invocation needs its own.
+    pub fn lend(invocation: &Arc<Invocation>, lending: Lending) -> (Self, Loan) {
+        let exchange = Arc::new(Exchange {
+            invocation: Arc::downgrade(invocation),
+            lending,
             params: Part::default(),
             host_params: Part::default(),
             query: Part::default(),
@@ -65,13 +72,28 @@ impl Context {
             body: Part::default(),
             text: Part::default(),
             bytes: Part::default(),
-        }))
+        });
+        (Self(Arc::clone(&exchange)), Loan(exchange))
+    }
+}
+
+/// Takes back what a run was lent, once it is dropped.
+pub struct Loan(Arc<Exchange>);
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let Exchange { params, host_params, query, headers, cookies, body, text, bytes, .. } = &*self.0;
+        [params, host_params, query, headers, cookies, body, text, bytes].into_iter().for_each(Part::end);
     }
 }
 
 impl Exchange {
-    fn head(&self) -> &RequestHead {
-        &self.invocation.request.head
+    fn invocation(&self) -> Arc<Invocation> {
+        self.invocation.upgrade().expect("whoever runs a script holds its invocation until the run has ended")
+    }
+
+    fn head(&self) -> Arc<RequestHead> {
+        Arc::clone(&self.invocation().request.head)
     }
 }
 
@@ -88,16 +110,16 @@ pub fn register(module: &mut Module) {
     }
 
     get!("sdk_version", |_ctx: &mut Context| version::SDK);
-    get!("execution_id", |ctx: &mut Context| ctx.0.invocation.execution_id.to_string());
+    get!("execution_id", |ctx: &mut Context| ctx.0.invocation().execution_id.to_string());
     get!("app", |ctx: &mut Context| AppInfo(Arc::clone(&ctx.0)));
     get!("script", |ctx: &mut Context| ScriptInfo(Arc::clone(&ctx.0)));
     get!("request", |ctx: &mut Context| Request(Arc::clone(&ctx.0)));
     get!("event", |_ctx: &mut Context| ());
 
-    get!("slug", |app: &mut AppInfo| string(app.0.invocation.app.app().slug.as_str()));
-    get!("id", |script: &mut ScriptInfo| script.0.invocation.script.row.id.to_string());
-    get!("name", |script: &mut ScriptInfo| string(script.0.invocation.script.row.name.as_str()));
-    get!("version", |script: &mut ScriptInfo| i64::from(script.0.invocation.script.row.version));
+    get!("slug", |app: &mut AppInfo| string(app.0.invocation().app.app().slug.as_str()));
+    get!("id", |script: &mut ScriptInfo| script.0.invocation().script.row.id.to_string());
+    get!("name", |script: &mut ScriptInfo| string(script.0.invocation().script.row.name.as_str()));
+    get!("version", |script: &mut ScriptInfo| i64::from(script.0.invocation().script.row.version));
 
     get!("method", |request: &mut Request| string(request.0.head().method.as_str()));
     get!("path", |request: &mut Request| string(&request.0.head().path));
@@ -105,7 +127,7 @@ pub fn register(module: &mut Module) {
     get!("scheme", |request: &mut Request| string(request.0.head().scheme.as_str()));
     get!("url", |request: &mut Request| request.0.head().url());
     get!("remote_ip", |request: &mut Request| request.0.head().remote_ip.to_string());
-    get!("rest", |request: &mut Request| match &request.0.invocation.request.rest {
+    get!("rest", |request: &mut Request| match &request.0.invocation().request.rest {
         Some(rest) => Dynamic::from(string(rest)),
         None => Dynamic::UNIT,
     });
@@ -116,8 +138,9 @@ pub fn register(module: &mut Module) {
             FuncRegistration::new_getter(stringify!($part)).set_into_module(
                 module,
                 |$call: NativeCallContext, request: &mut Request| {
-                    let $request = &request.0.invocation.request;
-                    request.0.$part.get(|| $make)
+                    let invocation = request.0.invocation();
+                    let $request = &invocation.request;
+                    request.0.$part.get(request.0.lending, || $make)
                 },
             );
             FuncRegistration::new_setter(stringify!($part)).set_into_module(
@@ -145,10 +168,10 @@ pub fn register(module: &mut Module) {
     part!(cookies, |_call, request| Ok(cookies(&request.head.headers)));
     part!(body, |call, request| body::parsed(request, &call));
     get!("text", |call, request: &mut Request| {
-        request.0.text.get(|| body::text(&request.0.invocation.request, &call))
+        request.0.text.get(request.0.lending, || body::text(&request.0.invocation().request, &call))
     });
     get!("bytes", |call, request: &mut Request| {
-        request.0.bytes.get(|| body::bytes(&request.0.invocation.request, &call))
+        request.0.bytes.get(request.0.lending, || body::bytes(&request.0.invocation().request, &call))
     });
 }
 

@@ -1,8 +1,8 @@
 //! Which apps' scripts waited for locks of their own on an I/O thread.
 //!
 //! Rhai keeps a captured variable behind a lock. A script that wants one that it holds itself (`a.map(|x| a.len())`) is an error, but
-//! only after its thread slept for 50 ms, in one operation and unseen by any meter. It happens in programs with closures that capture, and
-//! these run on I/O threads like all others, until one of the app's did that: then the app's go to the workers.
+//! only after its thread slept for 50 ms, in one operation and unseen by any meter. It happens in programs that share values
+//! (`Program::shares`), and these run on I/O threads like all others, until one of the app's did that: then the app's go to the workers.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ pub struct LockWaits {
 }
 
 impl LockWaits {
-    /// Notes how long an inline run of a program took whose closures capture.
+    /// Notes how long an inline run of a program took that shares values.
     pub fn note(&self, app: AppId, took: Duration, now: Instant) {
         if took < WAITED {
             return;
@@ -32,7 +32,7 @@ impl LockWaits {
         until.insert(app, now + KEPT_OFF);
     }
 
-    /// Whether the app's programs whose closures capture are kept off the I/O threads.
+    /// Whether the app's programs that share values are kept off the I/O threads.
     pub fn keep_off(&self, app: AppId, now: Instant) -> bool {
         self.lock().get(&app).is_some_and(|until| *until > now)
     }

@@ -1,6 +1,6 @@
-//! What runs leave behind for ever. A closure that captures the variable it is kept in holds itself, and Rhai counts
-//! references: nothing frees it. So what each app left is added up, and an app that left too much gets no more runs of programs
-//! that could leave more, until the process starts anew. What may be lost is bounded by that.
+//! What runs leave behind for ever. A closure that captures the variable it is kept in holds itself, as does a part of the request that is
+//! put into itself, and Rhai counts references: nothing frees it. So what each app left is added up, and an app that left too much gets
+//! no more runs of programs that could leave more, until the process starts anew. What may be lost is bounded by that.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -73,7 +73,7 @@ pub struct Surroundings {
 impl Surroundings {
     /// Whether a run of an app's program can start on an I/O thread, if it is short.
     pub fn allows_inline(&self, program: &Program, app: AppId, now: Instant) -> bool {
-        self.inline && !(program.captures && self.lock_waits.keep_off(app, now))
+        self.inline && !(program.shares && self.lock_waits.keep_off(app, now))
     }
 
     /// Runs a program on this thread until its end, or gives nothing when it is too long for the inline tier; then nothing
@@ -88,13 +88,13 @@ impl Surroundings {
     ) -> Option<Ended> {
         let limits = &invocation.script.row.limits;
         let app = invocation.app.app().id;
-        if program.captures
+        if program.shares
             && let Err(failed) = self.residues.admit(app)
         {
             return Some(Ended::before_start(failed));
         }
         let (allowance, share) = match tier {
-            Tier::Inline => (Allowance::inline(limits.max_operations, begun, program.captures), None),
+            Tier::Inline => (Allowance::inline(limits.max_operations, begun, program.shares), None),
             Tier::Worker => match self.room.enter(app) {
                 Ok(share) => (Allowance::worker(limits.max_operations, deadline, self.memory_bytes), Some(share)),
                 Err(full) => return Some(Ended::before_start(failure::of_stop(Stop::Full(full), None))),
@@ -106,7 +106,7 @@ impl Surroundings {
         let (account, peak_memory) = (meter.account(), meter.account().peak());
         let elapsed = at - begun;
         drop(meter);
-        if program.captures {
+        if program.shares {
             let left;
             (result, logs, left) = residue::of_run(account, result, logs);
             self.residues.add(app, left);
@@ -145,7 +145,8 @@ impl Surroundings {
         invocation: &Arc<Invocation>,
     ) -> Result<ScriptResponse, Failed> {
         let mut scope = Scope::new();
-        scope.push_constant_dynamic("ctx", Dynamic::from(Context::new(Arc::clone(invocation))));
+        let (ctx, _loan) = Context::lend(invocation, program.lending);
+        scope.push_constant_dynamic("ctx", Dynamic::from(ctx));
         let value = program.evaluate(&mut scope);
         let result = match (meter.stop(), value) {
             (None, Ok(value)) => response::answer(&value, self.max_response_bytes),

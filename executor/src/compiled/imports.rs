@@ -3,6 +3,8 @@
 use picloud_shared::name::ScriptName;
 use rhai::{AST, ASTNode, Engine, Expr, ParseError, Position, Stmt};
 
+use crate::context::PARTS;
+
 /// A literal import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
@@ -19,6 +21,8 @@ pub struct Structure {
     pub imports: Vec<Import>,
     /// Whether a closure captures a variable.
     pub captures: bool,
+    /// Whether it has the means to change, or to keep for itself, a part of the request that it was lent.
+    pub alters_lent: bool,
     /// Whether it is functions and imports alone: making the module computes nothing and leaves no constants.
     pub functions_only: bool,
 }
@@ -94,7 +98,7 @@ pub fn parse(engine: &Engine, source: &str) -> Result<AST, ImportError> {
 /// # Errors
 /// An import of anything but a literal.
 pub fn structure(ast: &AST) -> Result<Structure, ImportError> {
-    let mut found = Found { imports: Vec::new(), captures: false, error: None };
+    let mut found = Found { imports: Vec::new(), captures: false, alters_lent: false, error: None };
     ast.walk(&mut |path| found.node(path));
     if let Some(error) = found.error {
         return Err(error);
@@ -107,22 +111,53 @@ pub fn structure(ast: &AST) -> Result<Structure, ImportError> {
         }
     }
     let functions_only = ast.statements().iter().all(|statement| matches!(statement, Stmt::Noop(_) | Stmt::Import(..)));
-    Ok(Structure { imports, captures: found.captures, functions_only })
+    let Found { captures, alters_lent, .. } = found;
+    Ok(Structure { imports, captures, alters_lent, functions_only })
 }
 
 struct Found {
     imports: Vec<Import>,
     captures: bool,
+    alters_lent: bool,
     error: Option<ImportError>,
+}
+
+/// Whether an assignment to it may change a part of the request: it leads through the name of one, or into `this`, which is a part
+/// within a method that was called on it.
+fn leads_into_lent(target: &Expr) -> bool {
+    let elsewhere: &mut dyn FnMut(&[ASTNode<'_>]) -> bool = &mut |path| match path.last() {
+        Some(ASTNode::Expr(Expr::ThisPtr(_))) => false,
+        Some(ASTNode::Expr(Expr::Property(property, _))) => !PARTS.contains(&property.2.as_str()),
+        _ => true,
+    };
+    !target.walk(&mut Vec::new(), elsewhere)
+}
+
+/// Whether a function called in this style is handed shared values as they are; all others, and all methods, get copies.
+fn hands_on(function: &str) -> bool {
+    matches!(function, "call" | "curry")
 }
 
 impl Found {
     /// Looks at the node at the end of the path; false ends the walk.
     fn node(&mut self, path: &[ASTNode<'_>]) -> bool {
-        let Some(ASTNode::Stmt(statement)) = path.last() else {
-            return true;
+        let statement = match path.last() {
+            Some(ASTNode::Stmt(statement)) => statement,
+            Some(ASTNode::Expr(Expr::FnCall(call, _))) => {
+                self.alters_lent |= hands_on(&call.name);
+                return true;
+            }
+            _ => return true,
         };
         match statement {
+            Stmt::Assignment(assignment) => {
+                self.alters_lent |= leads_into_lent(&assignment.1.lhs);
+                true
+            }
+            Stmt::FnCall(call, _) => {
+                self.alters_lent |= hands_on(&call.name);
+                true
+            }
             Stmt::Import(import, position) => self.import(&import.0, *position),
             Stmt::Share(_) => {
                 self.captures = true;
@@ -150,5 +185,38 @@ impl Found {
         };
         self.error = Some(error.at(position));
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_alters_what_it_is_lent_only_by_an_assignment_into_it_or_by_handing_it_on() {
+        let engine = Engine::new();
+        let alters = |source: &str| structure(&engine.compile(source).unwrap()).unwrap().alters_lent;
+        for source in [
+            "fn f() { this.x = 1; }",
+            "fn f() { if true { this[0] += 1; } }",
+            "let f = || { this.a.b = 1 };",
+            "ctx.request.body.x = 1;",
+            "let r = ctx.request; r.text[0] = 'x';",
+            "let x = call(Fn(\"f\"), ctx.request.body);",
+            "call(Fn(\"f\"), ctx.request.body);",
+            "let p = curry(Fn(\"f\"), ctx.request.body);",
+            "let n = 0; loop { n += 1; if n > 2 { break curry(Fn(\"f\"), n); } }",
+        ] {
+            assert!(alters(source), "{source}");
+        }
+        for source in [
+            "fn f() { this.len() }",
+            "let x = #{}; x.y = ctx.request.body; x[\"z\"].a = 1;",
+            "let mine = ctx.request.body; mine.x = ctx.request.body.y;",
+            "ctx.request.body.items.map(|item| item.price)",
+            "let f = |x| x + 1; f.call(ctx.request.body.n)",
+        ] {
+            assert!(!alters(source), "{source}");
+        }
     }
 }

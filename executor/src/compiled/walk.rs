@@ -42,6 +42,8 @@ pub struct Reached {
     pub imports: Vec<Import>,
     /// Whether a closure captures a variable, in the root or in a module.
     pub captures: bool,
+    /// Whether one of them can change what it is lent.
+    pub alters_lent: bool,
     /// Bytes of all sources.
     pub bytes: usize,
 }
@@ -91,13 +93,14 @@ pub fn walk(
         fixed: HashMap::new(),
         chain: vec![root.name.clone()],
         captures: main.captures,
+        alters_lent: main.alters_lent,
         bytes: root.source.as_str().len(),
     };
     for import in &main.imports {
         walk.reach(import).map_err(|wrong| Wrong { import: Some(import.position), ..wrong })?;
     }
-    let Walk { captures, bytes, .. } = walk;
-    Ok(Reached { ast, imports: main.imports, captures, bytes })
+    let Walk { captures, alters_lent, bytes, .. } = walk;
+    Ok(Reached { ast, imports: main.imports, captures, alters_lent, bytes })
 }
 
 struct Walk<'a> {
@@ -110,6 +113,7 @@ struct Walk<'a> {
     /// From the root to the source that imports.
     chain: Vec<ScriptName>,
     captures: bool,
+    alters_lent: bool,
     bytes: usize,
 }
 
@@ -130,6 +134,7 @@ impl<'a> Walk<'a> {
         let ast = parse(self.engine, source.as_str()).map_err(broken)?;
         let structure = structure(&ast).map_err(broken)?;
         self.captures |= structure.captures;
+        self.alters_lent |= structure.alters_lent;
         let mut fixed = structure.functions_only;
         self.chain.push(name.clone());
         for import in &structure.imports {
