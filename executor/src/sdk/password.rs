@@ -14,6 +14,7 @@ use rhai::{FuncRegistration, ImmutableString, Module, NativeCallContext, Shared}
 
 use super::native::{self, Fallible, fits_string, thrown};
 use crate::limits::{charge_bytes, deadline, leave_inline, time_out};
+use crate::memory::beside;
 
 /// KiB of memory, passes and lanes: OWASP's second choice, which a Pi bears.
 const PARAMS: (u32, u32, u32) = (19 * 1024, 2, 1);
@@ -72,28 +73,42 @@ fn in_slot<T: Send + 'static>(call: &NativeCallContext, work: impl FnOnce() -> T
     result.map_err(|_| time_out())
 }
 
+/// A copy for the slot. What crosses to it and back is freed on another thread than made it, so it is all made beside the run: neither what
+/// it holds nor what it leaves.
+fn copied(text: &str) -> String {
+    beside(|| text.to_owned())
+}
+
 fn hash(call: NativeCallContext, password: ImmutableString) -> Fallible<ImmutableString> {
     leave_inline()?;
     charge_bytes(WORK_BYTES + password.len())?;
-    let hashed = in_slot(&call, move || {
-        let (memory, passes, lanes) = PARAMS;
-        let params = Params::new(memory, passes, lanes, None).map_err(password_hash::Error::from)?;
-        let salt = SaltString::encode_b64(&rand::random::<[u8; 16]>())?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        argon2.hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string())
+    let password = copied(&password);
+    let hashed = beside(|| {
+        in_slot(&call, move || {
+            let (memory, passes, lanes) = PARAMS;
+            let params = Params::new(memory, passes, lanes, None).map_err(password_hash::Error::from)?;
+            let salt = SaltString::encode_b64(&rand::random::<[u8; 16]>())?;
+            let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+            argon2.hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string())
+        })
     })?;
     let hash = hashed.map_err(|error| thrown(&call, format!("password::hash: {error}")))?;
     fits_string(&call, hash.len())?;
-    Ok(hash.into())
+    let made = ImmutableString::from(&*hash);
+    beside(|| drop(hash));
+    Ok(made)
 }
 
 fn verify(call: NativeCallContext, password: ImmutableString, hash: ImmutableString) -> Fallible<bool> {
     check(&hash).map_err(|why| thrown(&call, format!("password::verify: {why}")))?;
     leave_inline()?;
     charge_bytes(WORK_BYTES + password.len())?;
-    let verified = in_slot(&call, move || {
-        let hash = PasswordHash::new(&hash)?;
-        Argon2::default().verify_password(password.as_bytes(), &hash)
+    let (password, hash) = (copied(&password), copied(&hash));
+    let verified = beside(|| {
+        in_slot(&call, move || {
+            let hash = PasswordHash::new(&hash)?;
+            Argon2::default().verify_password(password.as_bytes(), &hash)
+        })
     })?;
     match verified {
         Ok(()) => Ok(true),

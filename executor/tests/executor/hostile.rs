@@ -182,6 +182,27 @@ fn runs_that_leave_nothing_are_never_taken_for_leaks() {
 }
 
 #[test]
+fn work_in_the_slot_of_passwords_is_nothing_that_a_run_left() {
+    let world = World::with(ExecutorConfig { memory_bytes: 64 * 1024, ..config() });
+    let source = r#"
+        let n = 0;
+        let count = || n += 1;
+        for i in 0..1000 {
+            let right = password::verify("wrong" + i, "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$RdescudvJCsgt3ub+b+dWRWJTmaaVObG");
+            if !right { count.call(); }
+        }
+        n
+    "#;
+    let published = publish(&[("main", source)], endless(Duration::from_secs(60)));
+    // An app may leave the memory of four executions, here as much as the slot's work on 1,600 passwords.
+    for _ in 0..5 {
+        let completion = world.run(published.call("main"));
+        assert_eq!(completion.outcome, Outcome::Success, "{:?}", completion.failure);
+        assert_eq!(text(&completion), "1000");
+    }
+}
+
+#[test]
 fn responses_cannot_be_chained() {
     let world = World::new();
     for source in ["let r = 1; loop { r = json(r); }", "let r = 1; loop { r = respond(200, [r]); }"] {
