@@ -29,3 +29,4 @@ mod sdk_signatures;
 pub use compiled::{CheckError, CheckedSource, ModuleSources, SourceError};
 pub use executor::{Executor, ExecutorConfig, THREAD_STACK_BYTES};
 pub use invocation::{Completion, Invocation, ScriptResponse};
+pub use memory::reclaim::give_memory_back;

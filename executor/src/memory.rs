@@ -4,6 +4,8 @@
 //! whatever links this crate, so that no binary can forget it: without it scripts would run without a limit of memory.
 #![allow(unsafe_code)] // An allocator is an unsafe trait; each block below says why it is sound.
 
+pub mod reclaim;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

@@ -6,13 +6,18 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::time::Duration;
 
 use picloud_shared::id::AppId;
 
-/// Virtual memory of each thread's stack; only what a script touches becomes real. Dropping a chain of closures recurses
-/// once a link. Parsing counts its levels and needs far less.
-const STACK_BYTES: usize = 256 * 1024 * 1024;
+use crate::memory::Account;
+use crate::memory::reclaim::{self, ThreadStack};
+
+/// What a thread's stack has at least. It is virtual: parsing counts its levels, calls theirs, and both need far less.
+pub const LEAST_STACK_BYTES: usize = 256 * 1024 * 1024;
+
+/// How long a thread has nothing to do before it is worth seeing what it can give back.
+const QUIET: Duration = Duration::from_secs(1);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -37,6 +42,8 @@ pub struct PoolSize {
     pub lane: usize,
     /// Jobs of all lanes that may wait.
     pub waiting: usize,
+    /// Virtual memory of each thread's stack; only what a job touches becomes real, and goes back after it.
+    pub stack_bytes: usize,
 }
 
 /// Why a job is refused.
@@ -109,8 +116,7 @@ impl Pool {
         let pool = Self { shared };
         for number in 0..size.threads {
             let shared = Arc::clone(&pool.shared);
-            let thread = thread::Builder::new().name(format!("{name}-{number}")).stack_size(STACK_BYTES);
-            thread.spawn(move || shared.work())?;
+            reclaim::spawn(format!("{name}-{number}"), size.stack_bytes, move |stack| shared.work(stack))?;
         }
         Ok(pool)
     }
@@ -153,17 +159,32 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self) {
+    fn work(&self, stack: &ThreadStack) {
+        let mut tidy = true;
         let mut queue = self.lock();
         while !queue.closed {
             let Some((lane, job)) = queue.take(self.size.threads) else {
-                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                if tidy {
+                    queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                }
+                let waited = self.work.wait_timeout(queue, QUIET).unwrap_or_else(PoisonError::into_inner);
+                queue = waited.0;
+                if waited.1.timed_out() {
+                    drop(queue);
+                    stack.when_quiet();
+                    tidy = true;
+                    queue = self.lock();
+                }
                 continue;
             };
             drop(queue);
+            let account = Account::open();
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
                 tracing::error!("a job of a worker thread panicked");
             }
+            stack.after(account.peak());
+            tidy = false;
             queue = self.lock();
             queue.done(lane);
         }
@@ -251,7 +272,7 @@ mod tests {
     use super::*;
     use picloud_shared::clock::Timestamp;
 
-    const SIZE: PoolSize = PoolSize { threads: 2, lane: 3, waiting: 4 };
+    const SIZE: PoolSize = PoolSize { threads: 2, lane: 3, waiting: 4, stack_bytes: 1024 * 1024 };
 
     fn lane(millis: i64) -> Lane {
         AppId::generate(Timestamp::from_millis(millis))

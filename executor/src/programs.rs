@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::compiled::Program;
 use crate::engine::Engines;
 use crate::failure::Failed;
-use crate::pool::{Length, Pool, PoolSize, Refused};
+use crate::pool::{LEAST_STACK_BYTES, Length, Pool, PoolSize, Refused};
 
 /// A program, or why it cannot be compiled, which is kept as well: a broken script must not cost a parse a request.
 type Compiled = Result<Arc<Program>, Arc<Failed>>;
@@ -23,7 +23,7 @@ type Compiling = watch::Receiver<Option<Compiled>>;
 
 /// Threads that compile. Two, so that the source that takes longest to compile does not hold up all others. At their queue
 /// apps take turns, and each may have as many sources there as a burst of requests just after a start can ask for.
-pub const COMPILERS: PoolSize = PoolSize { threads: 2, lane: 64, waiting: 256 };
+pub const COMPILERS: PoolSize = PoolSize { threads: 2, lane: 64, waiting: 256, stack_bytes: LEAST_STACK_BYTES };
 
 /// Weight of a remembered failure.
 const FAILURE_BYTES: u64 = 4 * 1024;

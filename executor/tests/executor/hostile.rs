@@ -145,6 +145,17 @@ fn the_longest_chain_of_closures_is_dropped_without_overflowing_the_stack() {
 }
 
 #[test]
+fn the_stack_follows_the_memory_so_that_what_is_nested_deepest_is_dropped_on_it() {
+    let world = World::with(ExecutorConfig { memory_bytes: 256 * 1024 * 1024, ..config() });
+    let ceilings = Limits { timeout: Duration::from_secs(60), ..LimitPolicy::default().ceilings };
+    let (open, close, index) = ("[".repeat(40), "]".repeat(40), "[0]".repeat(40));
+    let source = format!("let f = 1; loop {{ let g = {open}0{close}; g{index} = f; f = || g; }}");
+    let completion = world.eval_within(&source, ceilings);
+    assert_eq!(completion.failure.unwrap().limit.as_deref(), Some("max_memory"));
+    assert_eq!(text(&world.eval("\"alive\"")), "alive");
+}
+
+#[test]
 fn an_app_whose_closures_hold_themselves_is_refused_before_it_has_leaked_much_and_others_go_on() {
     let memory_bytes = 1024 * 1024;
     let world = World::with(ExecutorConfig { memory_bytes, ..config() });

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod lent;
+mod spent;
 #[expect(dead_code, reason = "the other tests use all of it")]
 #[path = "../executor/world.rs"]
 mod world;
