@@ -35,7 +35,7 @@ fn what_a_method_puts_into_a_part_as_a_function() {
 
 #[test]
 fn what_a_function_puts_into_a_part_that_it_is_handed() {
-    leaves_no_request_behind("fn f(part, o) { part.x = o; } call(Fn(\"f\"), ctx.request.query, ctx); 1");
+    leaves_no_request_behind("fn f(part, o) { part.x = o; } curry(Fn(\"f\"), ctx.request.query, ctx).call(); 1");
 }
 
 #[test]

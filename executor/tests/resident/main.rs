@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod corpus;
 mod lent;
 mod spent;
 #[expect(dead_code, reason = "the other tests use all of it")]
