@@ -201,7 +201,7 @@ impl Config {
                 )?,
                 total_memory_bytes: sizes.executions,
                 inline_threads: std::thread::available_parallelism().map_or(2, usize::from),
-                max_response_bytes: within("max_response_bytes", settings.max_response_bytes, 4 * MIB, KIB..=GIB)?,
+                max_response_bytes: within("max_response_bytes", settings.max_response_bytes, 4 * MIB, KIB..=16 * MIB)?,
             },
             limits: settings.limits.policy()?,
             execution_log: ExecutionLogSettings {
@@ -308,6 +308,16 @@ mod tests {
             let settings = Settings { public_base_url: Some(url.to_owned()), ..settings() };
             assert!(Config::resolve(settings, false).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn a_response_has_16_mib_at_most() {
+        let resolved = |bytes: usize| {
+            let settings = file::parse(Path::new("picloud.toml"), &format!("max_response_bytes = {bytes}")).unwrap();
+            Config::resolve(settings, false).map(|config| config.executor.max_response_bytes)
+        };
+        assert_eq!(resolved(16 * 1024 * 1024).unwrap(), 16 * 1024 * 1024);
+        assert!(resolved(16 * 1024 * 1024 + 1).is_err());
     }
 
     #[test]
