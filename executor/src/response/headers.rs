@@ -24,6 +24,9 @@ pub enum InvalidHeader {
     /// Headers of the connection, which are the server's.
     #[error("the header {0} belongs to the connection and is the server's to set")]
     OfConnection(String),
+    /// Several values where there can be but one.
+    #[error("the header {0} has one value, not several")]
+    Single(String),
     /// All together are too long.
     #[error("a response's headers hold at most {MAX_BYTES} bytes")]
     TooLong,
@@ -73,7 +76,10 @@ impl Headers {
             let text = item.as_immutable_string_ref().map_err(|_| kind(item))?;
             parse_value(&name, &text)
         };
-        let values = array.iter().map(parse).collect::<Result<_, _>>()?;
+        let values: Vec<_> = array.iter().map(parse).collect::<Result<_, _>>()?;
+        if values.len() > 1 && is_single(&name) {
+            return Err(InvalidHeader::Single(name.to_string()));
+        }
         self.replace(name, values)
     }
 
@@ -116,8 +122,34 @@ fn parse_name(text: &str) -> Result<HeaderName, InvalidHeader> {
     let of_connection = matches!(
         name.as_str(),
         "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "content-length"
-    ) || name.as_str().starts_with("proxy-");
+    ) || name.as_str().starts_with("proxy-") && name != "proxy-status"; // RFC 9209: it goes from end to end.
     if of_connection { Err(InvalidHeader::OfConnection(name.to_string())) } else { Ok(name) }
+}
+
+/// Whether a header that comes twice says two things at once: its value is no list (RFC 9110, 5.3), and clients and caches differ in
+/// which they believe.
+fn is_single(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "access-control-allow-credentials"
+            | "access-control-allow-origin"
+            | "access-control-max-age"
+            | "age"
+            | "content-disposition"
+            | "content-location"
+            | "content-range"
+            | "content-type"
+            | "date"
+            | "etag"
+            | "expires"
+            | "last-modified"
+            | "location"
+            | "retry-after"
+            | "server"
+            | "strict-transport-security"
+            | "x-content-type-options"
+            | "x-frame-options"
+    )
 }
 
 #[cfg(test)]
@@ -139,6 +171,27 @@ mod tests {
         ] {
             let refused = Headers::default().set(name, "1");
             assert_eq!(refused, Err(InvalidHeader::OfConnection(name.to_ascii_lowercase())));
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_says_of_the_response_is_for_whoever_reads_it() {
+        assert_eq!(Headers::default().set("Proxy-Status", "picloud; error=http_request_error"), Ok(()));
+    }
+
+    #[test]
+    fn a_header_whose_value_is_no_list_has_one() {
+        let two = Dynamic::from_array(vec!["/a".into(), "/b".into()]);
+        let one = Dynamic::from_array(vec!["/a".into()]);
+        for name in ["Content-Type", "location", "ETag", "retry-after", "last-modified", "content-disposition"] {
+            let mut headers = Headers::default();
+            let refused = headers.set_value(name, &two);
+            assert_eq!(refused, Err(InvalidHeader::Single(name.to_ascii_lowercase())));
+            assert_eq!((headers.bytes, headers.map.len()), (0, 0));
+            assert_eq!(headers.set_value(name, &one), Ok(()));
+        }
+        for name in ["link", "set-cookie", "vary", "www-authenticate", "x-a"] {
+            assert_eq!(Headers::default().set_value(name, &two), Ok(()), "{name}");
         }
     }
 
