@@ -1,5 +1,5 @@
 //! Plain threads with large stacks, and the queue before them: apps take turns, of one app's jobs short ones come first, and
-//! what does not fit is refused at once.
+//! what does not fit is refused at once. No app takes all threads, nor do a few together: each leaves idle more than it has.
 //!
 //! It knows nothing of scripts: it is handed closures, each with the app that it is for.
 
@@ -178,6 +178,10 @@ impl Shared {
                 }
                 continue;
             };
+            if queue.waiting > 0 && queue.busy < self.size.threads {
+                // A job that ends can let two lanes go on, and wakes only its own thread.
+                self.work.notify_one();
+            }
             drop(queue);
             let account = Account::open();
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
@@ -217,14 +221,14 @@ impl Queue {
         Ok(Ticket { lane, number: self.tickets })
     }
 
-    /// The next job, lanes taking turns. The last idle thread is only for a lane that has none running, so that one app
-    /// can never hold all of them.
+    /// The next job, lanes taking turns. A lane takes a thread only where more are idle than it has running: one app comes to half
+    /// of all threads, the next one to half of the rest, so that of 16 threads five apps at least must have some before there are none.
     fn take(&mut self, threads: usize) -> Option<(Lane, Job)> {
-        let last = threads - self.busy == 1;
+        let idle = threads - self.busy;
         for _ in 0..self.turns.len() {
             let lane = self.turns.pop_front()?;
             let state = self.lanes.get_mut(&lane)?;
-            if last && state.running > 0 {
+            if state.running >= idle {
                 self.turns.push_back(lane);
                 continue;
             }
@@ -337,6 +341,23 @@ mod tests {
         assert_eq!(take(&mut queue), None);
         queue.done(a);
         assert_eq!(take(&mut queue), Some(a));
+    }
+
+    #[test]
+    fn apps_that_want_all_threads_leave_some_to_the_next() {
+        let size = PoolSize { threads: 16, lane: 100, waiting: 1_000 };
+        let mut queue = Queue::default();
+        let (apps, mut took) = ([1, 2, 3, 4, 5, 6].map(lane), Vec::new());
+        for app in apps {
+            for _ in 0..20 {
+                queue.push(app, Length::Long, size, Box::new(|| ())).unwrap();
+            }
+            took.push(std::iter::from_fn(|| queue.take(size.threads)).count());
+        }
+        assert_eq!(took, [8, 4, 2, 1, 1, 0]);
+        // Whoever comes last is the next to be served, though the others wait for longer.
+        queue.done(apps[0]);
+        assert_eq!(queue.take(size.threads).map(|(lane, _)| lane), Some(apps[5]));
     }
 
     #[test]

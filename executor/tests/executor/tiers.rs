@@ -266,8 +266,8 @@ fn runs_at_once_share_a_module_without_getting_in_each_others_way() {
 /// other, 10 ms at a time, and panic at 50.
 #[test]
 fn runs_at_once_do_not_wait_for_each_other_to_read_the_constants_of_a_module() {
-    // One app may hold all workers but one.
-    let world = World::with(ExecutorConfig { workers: 4, ..config() });
+    // One app may hold half of the workers.
+    let world = World::with(ExecutorConfig { workers: 6, ..config() });
     let main = r#"import "m" as m; let n = 0; for i in 0..200 { n += m::size(); } n"#;
     let module = format!("const T = [{}]; fn size() {{ global::T.len() }}", "\"a text\", ".repeat(2_000));
     let published = publish(&[("main", main), ("m", &module)], endless(Duration::from_secs(60)));
