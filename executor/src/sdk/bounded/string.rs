@@ -7,6 +7,9 @@ use rhai::{Dynamic, ImmutableString, Module, NativeCallContext};
 use super::{Fallible, changing, check_string, function};
 use crate::limits::{charge_bytes, charge_copied, reserve_bytes};
 
+/// What a match costs beside its bytes: one operation.
+const MATCH_BYTES: usize = 8;
+
 pub fn register(module: &mut Module) {
     register_replace(module);
     changing("pad").set_into_module(
@@ -61,13 +64,27 @@ fn replace(call: &NativeCallContext<'_>, string: &mut ImmutableString, find: &st
         return Ok(());
     }
     charge_copied(string.len())?;
-    let found = string.matches(find).count();
+    let (mut found, grows) = (0_usize, substitute.len().saturating_sub(find.len()));
+    for _ in string.matches(find) {
+        charge_bytes(MATCH_BYTES)?;
+        found += 1;
+        // What grows too large is told before all matches are paid for.
+        check_string(call, string.len().saturating_add(found.saturating_mul(grows)))?;
+    }
     let bytes = (string.len() - found * find.len()).saturating_add(found.saturating_mul(substitute.len()));
     check_string(call, bytes)?;
     charge_copied(bytes)?;
-    // It grows by doubling.
-    reserve_bytes(bytes.saturating_mul(2))?;
-    *string = string.replace(find, substitute).into();
+    reserve_bytes(bytes)?;
+    let (mut replaced, mut from) = (String::with_capacity(bytes), 0);
+    for (at, part) in string.match_indices(find) {
+        // Only for a look at the clock: they are paid for.
+        charge_bytes(0)?;
+        replaced.push_str(&string[from..at]);
+        replaced.push_str(substitute);
+        from = at + part.len();
+    }
+    replaced.push_str(&string[from..]);
+    *string = replaced.into();
     Ok(())
 }
 

@@ -43,8 +43,8 @@ const KEPT_STATES_BYTES: usize = 128 * 1024;
 /// Bytes of all patterns that are kept, with what may be kept of their automata.
 const KEPT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Steps of one simulation at most, a place and a byte each: half a second at 10 ns.
-const MAX_STEPS: usize = 50_000_000;
+/// Steps of one simulation at most, a place and a byte each: 50 to 100 ms at 10 to 20 ns. By so much can it outlast a timeout.
+const MAX_STEPS: usize = 5_000_000;
 /// Steps that the inline tier may have to bear: its 200 us, with room for a slow machine.
 const INLINE_STEPS: usize = 16_000;
 /// Places that add the price of a byte to that of each byte of text: states for them are made as they are met.
