@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
+use picloud_shared::id::AppId;
 use rhai::{Dynamic, EvalAltResult};
 
 use crate::epoch::Advancing;
@@ -195,6 +196,11 @@ pub fn leave_inline() -> Result<(), Box<EvalAltResult>> {
 /// When the run on this thread must have ended; nothing where none runs.
 pub fn deadline() -> Option<Instant> {
     METER.with(|meter| meter.allowance.get().map(|allowance| allowance.deadline))
+}
+
+/// Whose run it is that is on this worker; nothing on an I/O thread, or where none runs.
+pub fn app() -> Option<AppId> {
+    METER.with(|meter| meter.share.borrow().as_ref().map(Share::app))
 }
 
 /// Ends the run as one that ran past its timeout: for a native function that waited until the deadline.

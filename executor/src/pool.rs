@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn apps_that_want_all_threads_leave_some_to_the_next() {
-        let size = PoolSize { threads: 16, lane: 100, waiting: 1_000 };
+        let size = PoolSize { threads: 16, lane: 100, waiting: 1_000, ..SIZE };
         let mut queue = Queue::default();
         let (apps, mut took) = ([1, 2, 3, 4, 5, 6].map(lane), Vec::new());
         for app in apps {

@@ -64,6 +64,11 @@ pub struct Share {
 }
 
 impl Share {
+    /// Whose run it is.
+    pub fn app(&self) -> AppId {
+        self.app
+    }
+
     /// Sees to it that the run may take so many bytes in all.
     ///
     /// # Errors

@@ -1,11 +1,10 @@
-//! `password::*`: Argon2id (RFC 9106), one hash at a time in the whole process.
+//! `password::*`: Argon2id (RFC 9106), one hash at a time in the whole process, for which apps take turns.
 //!
 //! A hash takes 19 MiB and some 30 ms, on a Pi more. It is made on a thread of its own, so its memory is not the run's and
 //! stands outside the run's cap: there is never more of it than one hash needs.
 
 use std::sync::LazyLock;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Instant;
 
 use argon2::password_hash::{self, PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
@@ -13,8 +12,9 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use rhai::{FuncRegistration, ImmutableString, Module, NativeCallContext, Shared};
 
 use super::native::{self, Fallible, fits_string, thrown};
-use crate::limits::{charge_bytes, deadline, leave_inline, time_out};
+use crate::limits::{app, charge_bytes, deadline, leave_inline, time_out};
 use crate::memory::beside;
+use crate::pool::{Length, Pool, PoolSize};
 
 /// KiB of memory, passes and lanes: OWASP's second choice, which a Pi bears.
 const PARAMS: (u32, u32, u32) = (19 * 1024, 2, 1);
@@ -26,8 +26,14 @@ const MAX_LANES: u32 = 4;
 /// Bytes of a hash in its text form: ours has 97.
 const MAX_HASH_BYTES: usize = 256;
 /// The work of one hash, told in bytes as other work is: 100,000 operations, so that a run within the default limit makes
-/// a score of them.
+/// a score of them. One that is verified is charged by what it asks for.
 const WORK_BYTES: usize = 800_000;
+/// What a verification costs at least: two threads wait for each other.
+const MIN_WORK_BYTES: usize = 4_000;
+/// Argon2 has its memory on the heap.
+const STACK_BYTES: usize = 1024 * 1024;
+/// What ours asks for: its memory in each pass.
+const KIB_PASSES: u64 = PARAMS.0 as u64 * PARAMS.1 as u64;
 
 static MODULE: LazyLock<Shared<Module>> = LazyLock::new(|| {
     native::module(|module| {
@@ -41,36 +47,34 @@ pub fn module() -> Shared<Module> {
     Shared::clone(&MODULE)
 }
 
-type Job = Box<dyn FnOnce() + Send>;
-
-/// The slot: a thread that takes jobs in the order in which they came.
-static SLOT: LazyLock<Option<Sender<Job>>> = LazyLock::new(|| {
-    let (slot, jobs) = mpsc::channel::<Job>();
-    let work = move || jobs.into_iter().for_each(|job| job());
-    let thread = thread::Builder::new().name("picloud-password".to_owned()).spawn(work);
-    thread.inspect_err(|error| tracing::error!(%error, "no thread for passwords")).ok().map(|_| slot)
+/// The slot: a thread that takes jobs, one of each app in turn. Each run waits for the one that it has there, so there are no more
+/// than workers.
+static SLOT: LazyLock<Option<Pool>> = LazyLock::new(|| {
+    let size = PoolSize { threads: 1, lane: usize::MAX, waiting: usize::MAX, stack_bytes: STACK_BYTES };
+    let slot = Pool::start("picloud-password", size);
+    slot.inspect_err(|error| tracing::error!(%error, "no thread for passwords")).ok()
 });
 
 /// Does work in the slot and waits for it until the run's deadline.
 fn in_slot<T: Send + 'static>(call: &NativeCallContext, work: impl FnOnce() -> T + Send + 'static) -> Fallible<T> {
-    let deadline = deadline();
-    let late = move || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-    let (done, result) = mpsc::sync_channel(1);
-    let job: Job = Box::new(move || {
-        // Nobody waits for it after the deadline, so that it would only keep the others waiting.
-        if !late() {
-            let _ = done.send(work());
-        }
-    });
-    let result = match &*SLOT {
-        Some(slot) if slot.send(job).is_ok() => match deadline {
-            Some(deadline) => result.recv_timeout(deadline.saturating_duration_since(Instant::now())),
-            None => result.recv().map_err(RecvTimeoutError::from),
-        },
-        _ => return Err(thrown(call, "password: there is no thread to hash on; try again")),
+    let broken = || thrown(call, "password: there is no thread to hash on; try again");
+    let (Some(slot), Some(app), Some(deadline)) = (&*SLOT, app(), deadline()) else {
+        return Err(broken());
     };
-    // A job that was dropped came too late.
-    result.map_err(|_| time_out())
+    let (done, result) = mpsc::sync_channel(1);
+    let job = move || {
+        // Nobody waiting any more means that it began just before the deadline.
+        let _ = done.send(work());
+    };
+    let ticket = slot.submit(app, Length::Long, job).map_err(|_| broken())?;
+    result.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|error| match error {
+        RecvTimeoutError::Timeout => {
+            // It would only keep the others waiting.
+            slot.withdraw(ticket);
+            time_out()
+        }
+        RecvTimeoutError::Disconnected => broken(),
+    })
 }
 
 /// A copy for the slot. What crosses to it and back is freed on another thread than made it, so it is all made beside the run: neither what
@@ -100,9 +104,10 @@ fn hash(call: NativeCallContext, password: ImmutableString) -> Fallible<Immutabl
 }
 
 fn verify(call: NativeCallContext, password: ImmutableString, hash: ImmutableString) -> Fallible<bool> {
-    check(&hash).map_err(|why| thrown(&call, format!("password::verify: {why}")))?;
+    let asked = check(&hash).map_err(|why| thrown(&call, format!("password::verify: {why}")))?;
     leave_inline()?;
-    charge_bytes(WORK_BYTES + password.len())?;
+    let work = usize::try_from(asked * WORK_BYTES as u64 / KIB_PASSES).unwrap_or(usize::MAX);
+    charge_bytes(work.max(MIN_WORK_BYTES) + password.len())?;
     let (password, hash) = (copied(&password), copied(&hash));
     let verified = beside(|| {
         in_slot(&call, move || {
@@ -117,8 +122,8 @@ fn verify(call: NativeCallContext, password: ImmutableString, hash: ImmutableStr
     }
 }
 
-/// Whether a hash is one of Argon2 that asks for no more than it may.
-fn check(hash: &str) -> Result<(), String> {
+/// What a hash of Argon2 asks for, its memory in KiB in each pass, if that is no more than it may.
+fn check(hash: &str) -> Result<u64, String> {
     let unknown = || "hash is not one that password::hash made, such as $argon2id$v=19$m=19456,t=2,p=1$...".to_owned();
     if hash.len() > MAX_HASH_BYTES {
         return Err(unknown());
@@ -129,12 +134,13 @@ fn check(hash: &str) -> Result<(), String> {
     }
     let params = Params::try_from(&parsed).map_err(|_| unknown())?;
     let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
-    if memory > MAX_KIB || u64::from(memory) * u64::from(passes) > MAX_KIB_PASSES || lanes > MAX_LANES {
+    let kib_passes = u64::from(memory) * u64::from(passes);
+    if memory > MAX_KIB || kib_passes > MAX_KIB_PASSES || lanes > MAX_LANES {
         return Err(format!(
             "hash asks for more than {MAX_KIB} KiB (m), {MAX_LANES} lanes (p) or {MAX_KIB_PASSES} KiB in all passes (m times t)"
         ));
     }
-    Ok(())
+    Ok(kib_passes)
 }
 
 #[cfg(test)]
@@ -144,13 +150,13 @@ mod tests {
     #[test]
     fn a_hash_asks_for_no_more_than_it_may() {
         let hash = |head: &str| format!("${head}$c29tZXNhbHRzb21lc2FsdA$RdescudvJCsgt3ub+b+dWRWJTmaaVObG");
-        for head in [
-            "argon2id$v=19$m=19456,t=2,p=1",
-            "argon2id$v=19$m=65536,t=4,p=1",
-            "argon2id$v=19$m=65536,t=3,p=4",
-            "argon2i$v=16$m=64,t=3,p=1",
+        for (head, asked) in [
+            ("argon2id$v=19$m=19456,t=2,p=1", KIB_PASSES),
+            ("argon2id$v=19$m=65536,t=4,p=1", 256 * 1024),
+            ("argon2id$v=19$m=65536,t=3,p=4", 192 * 1024),
+            ("argon2i$v=16$m=64,t=3,p=1", 192),
         ] {
-            assert_eq!(check(&hash(head)), Ok(()), "{head}");
+            assert_eq!(check(&hash(head)), Ok(asked), "{head}");
         }
         for head in [
             "argon2id$v=19$m=65537,t=1,p=1",

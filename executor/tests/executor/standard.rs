@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use picloud_executor::ExecutorConfig;
 use picloud_shared::execution::Outcome;
 use picloud_shared::script::{LimitPolicy, Limits};
 
-use crate::world::{World, endless, limits, publish, text};
+use crate::world::{World, config, endless, limits, publish, text};
 
 fn ceilings() -> Limits {
     Limits { timeout: Duration::from_secs(60), ..LimitPolicy::default().ceilings }
@@ -66,6 +67,34 @@ fn a_password_that_waits_for_its_turn_waits_no_longer_than_its_run_may() {
     }
     assert_eq!(text(&world.wait(hashing)), "done");
     assert_eq!(text(&world.eval("password::verify(\"a\", password::hash(\"a\")).to_string()")), "true");
+}
+
+#[test]
+fn apps_take_turns_for_passwords_whatever_the_hashes_of_others_ask_for() {
+    let world = World::with(ExecutorConfig { workers: 16, ..config() });
+    // As much as a hash may ask for, and so it is charged: some seven times what ours is.
+    let verify = "password::verify(\"x\", \"$argon2id$v=19$m=65536,t=4,p=1$c29tZXNhbHRzb21lc2FsdA$RdescudvJCsgt3ub+b+dWRWJTmaaVObG\")";
+    let charged = |operations, verify: &str| {
+        let limits = Limits { max_operations: operations, ..limits() };
+        world.eval_within(&format!("{verify}; 1"), limits).outcome
+    };
+    assert_eq!(charged(600_000, verify), Outcome::BudgetExceeded);
+    assert_eq!(charged(150_000, "password::hash(\"x\")"), Outcome::Success);
+    let begun = Instant::now();
+    assert_eq!(charged(800_000, verify), Outcome::Success);
+    let one = begun.elapsed();
+
+    let greedy = publish(&[("main", &format!("loop {{ {verify}; }}"))], endless(one * 12));
+    let runs: Vec<_> = (0..8).map(|_| world.start(greedy.call("main"))).collect();
+    let begun = Instant::now();
+    let three = "for n in 0..3 { password::hash(\"a\"); } 1";
+    assert_eq!(world.eval_within(three, endless(Duration::from_secs(60))).outcome, Outcome::Success);
+    // Before each is one that has begun; it would be eight if all stood in one row.
+    assert!(begun.elapsed() < one * 8, "{:?} of {one:?}", begun.elapsed());
+    assert!(runs.iter().all(|run| !run.is_finished()));
+    for run in runs {
+        assert_eq!(world.wait(run).outcome, Outcome::Timeout);
+    }
 }
 
 #[test]
