@@ -115,10 +115,10 @@ impl Surroundings {
             }
         }
         if stop == Some(Stop::Inline) {
-            program.history.moved();
+            program.history.moved(elapsed);
             return None;
         }
-        program.history.ended(operations, elapsed);
+        program.history.ended(tier == Tier::Inline, operations, elapsed);
         Some(Ended { result, logs, at, peak_memory })
     }
 
