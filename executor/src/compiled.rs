@@ -3,13 +3,16 @@
 //! Compiling happens on threads with large stacks only: Rhai's parser, optimiser and the dropping of a syntax tree recurse.
 //! It knows Rhai and the published app; when and where a program runs is others' business.
 
+mod arguments;
 mod check;
 mod history;
 mod imports;
+mod names;
 mod walk;
 
 pub use check::{CheckError, CheckedSource, ModuleSources, SourceError, check};
 pub use history::History;
+pub use names::on_token;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,9 +29,7 @@ use crate::memory::beside;
 use imports::ImportError;
 use walk::{Module, Reached, Root, Sources, Wrong, walk};
 
-/// Bytes of a program in memory for each byte of its source, and for a program at all. Measured: 30 for usual handlers with
-/// their comments and spaces, 60 for the densest source.
-const BYTES_A_SOURCE_BYTE: usize = 48;
+/// Bytes of a program, and of each of its modules, beside its syntax tree.
 const BYTES_A_PROGRAM: usize = 4 * 1024;
 
 /// A script, ready to run.
@@ -44,7 +45,8 @@ pub struct Program {
     pub lending: Lending,
     /// What its runs so far say of its length.
     pub history: History,
-    source_bytes: usize,
+    /// Bytes in memory of its syntax trees.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -74,12 +76,12 @@ impl Program {
         let Reached { ast, captures, alters_lent, bytes, .. } = reached;
         let lending = if alters_lent { Lending::Anew } else { Lending::Again };
         let (shares, history) = (captures || alters_lent, History::default());
-        Ok(Self { engine, ast, modules, shares, lending, history, source_bytes: bytes })
+        Ok(Self { engine, ast, modules, shares, lending, history, bytes })
     }
 
     /// About how many bytes it takes in memory.
     pub fn weight(&self) -> usize {
-        weight(self.modules.len(), self.source_bytes)
+        weight(self.modules.len(), self.bytes)
     }
 
     /// Evaluates it on this thread; its imports find its own modules.
@@ -102,8 +104,8 @@ impl Program {
     }
 }
 
-fn weight(modules: usize, source_bytes: usize) -> usize {
-    BYTES_A_PROGRAM * (1 + modules) + BYTES_A_SOURCE_BYTE * source_bytes
+fn weight(modules: usize, bytes: usize) -> usize {
+    BYTES_A_PROGRAM * (1 + modules) + bytes
 }
 
 impl Sources for PublishedApp {

@@ -83,7 +83,11 @@ impl Engines {
             .set_max_call_levels(profile.call_levels)
             .set_max_expr_depths(profile.expr_depth, profile.expr_depth)
             .on_progress(limits::on_operation)
-            .disable_symbol("eval");
+            .disable_symbol("eval")
+            // It gives a function pointer as many arguments as a script likes. The parser makes closures without it.
+            .disable_symbol("curry");
+        #[expect(deprecated, reason = "Rhai marks what may change in a minor release")]
+        engine.on_parse_token(compiled::on_token);
         engine.set_module_resolver(compiled::RunModules);
         engine
     }

@@ -38,7 +38,7 @@ pub struct ExecutorConfig {
     pub app_concurrency: usize,
     /// Executions of all apps that may wait for a worker; more are rejected.
     pub queue_capacity: usize,
-    /// Bytes of compiled programs that are kept. Below 52 MiB the largest programs are not, and compiled for each run.
+    /// Bytes of compiled programs that are kept. Below 62 MiB the largest programs are not, and compiled for each run.
     pub program_cache_bytes: usize,
     /// Bytes of one response's body; a longer one is outcome `budget_exceeded`.
     pub max_response_bytes: usize,

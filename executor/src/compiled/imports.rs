@@ -3,6 +3,7 @@
 use picloud_shared::name::ScriptName;
 use rhai::{AST, ASTNode, Engine, Expr, ParseError, Position, Stmt};
 
+use super::{arguments, names};
 use crate::context::PARTS;
 
 /// A literal import.
@@ -67,6 +68,11 @@ impl ImportError {
         Self::new("a script may reach 256 modules, through 32 imports at most, with 1 MiB of source together")
     }
 
+    /// A script that is larger in memory than one may be.
+    pub fn too_large() -> Self {
+        Self::new("a script takes at most 60 MiB once it is compiled, with its modules")
+    }
+
     /// The same, told of another place.
     pub fn at(self, position: Position) -> Self {
         match self {
@@ -90,13 +96,13 @@ fn spell(chain: &[ScriptName], name: &str) -> String {
 /// # Errors
 /// It does not compile within the engine's limits.
 pub fn parse(engine: &Engine, source: &str) -> Result<AST, ImportError> {
-    engine.compile(source).map_err(ImportError::Parse)
+    names::counted(|| engine.compile(source)).map_err(ImportError::Parse)
 }
 
 /// Reads a syntax tree.
 ///
 /// # Errors
-/// An import of anything but a literal.
+/// An import of anything but a literal; a call or a closure with too many arguments.
 pub fn structure(ast: &AST) -> Result<Structure, ImportError> {
     let mut found = Found { imports: Vec::new(), captures: false, alters_lent: false, error: None };
     ast.walk(&mut |path| found.node(path));
@@ -141,9 +147,16 @@ fn hands_on(function: &str) -> bool {
 impl Found {
     /// Looks at the node at the end of the path; false ends the walk.
     fn node(&mut self, path: &[ASTNode<'_>]) -> bool {
-        let statement = match path.last() {
-            Some(ASTNode::Stmt(statement)) => statement,
-            Some(ASTNode::Expr(Expr::FnCall(call, _))) => {
+        let Some(node) = path.last() else {
+            return true;
+        };
+        if let Err((message, position)) = arguments::check(node) {
+            self.error = Some(ImportError::new(message).at(position));
+            return false;
+        }
+        let statement = match node {
+            ASTNode::Stmt(statement) => statement,
+            ASTNode::Expr(Expr::FnCall(call, _)) => {
                 self.alters_lent |= hands_on(&call.name);
                 return true;
             }

@@ -7,14 +7,18 @@ use picloud_shared::script::{ScriptKind, ScriptSource};
 use rhai::{AST, Engine, Position};
 
 use super::imports::{Import, ImportError, parse, structure};
+use crate::memory::measured;
 
 /// Modules that one script may reach.
 pub const MAX_MODULES: usize = 256;
 /// How long a chain of imports may be: evaluating it recurses.
 const MAX_CHAIN: usize = 32;
 /// Bytes of source that one program may be made of, which bounds the time that compiling it takes and the memory that
-/// it fills: the largest program fits into the default cache.
-pub const MAX_PROGRAM_BYTES: usize = 1024 * 1024;
+/// it fills.
+const MAX_SOURCE_BYTES: usize = 1024 * 1024;
+/// Bytes that one program may be made of in memory: so the largest fits into the default cache. Measured: 30 for each byte of the
+/// source of usual handlers, 60 for that of the densest; closures within closures can have hundreds.
+pub const MAX_PROGRAM_BYTES: usize = 60 * 1024 * 1024;
 
 /// An app's scripts by name.
 pub trait Sources {
@@ -44,7 +48,7 @@ pub struct Reached {
     pub captures: bool,
     /// Whether one of them can change what it is lent.
     pub alters_lent: bool,
-    /// Bytes of all sources.
+    /// Bytes in memory of all syntax trees.
     pub bytes: usize,
 }
 
@@ -83,7 +87,11 @@ pub fn walk(
     keep: &mut dyn FnMut(Module),
 ) -> Result<Reached, Wrong> {
     let wrong = |error| Wrong { error, module: None, import: None, is_broken: true };
-    let ast = parse(engine, root.source.as_str()).map_err(wrong)?;
+    let (ast, bytes) = measured(|| parse(engine, root.source.as_str()));
+    let ast = ast.map_err(wrong)?;
+    if bytes > MAX_PROGRAM_BYTES {
+        return Err(wrong(ImportError::too_large()));
+    }
     let main = structure(&ast).map_err(wrong)?;
     let mut walk = Walk {
         engine,
@@ -94,7 +102,8 @@ pub fn walk(
         chain: vec![root.name.clone()],
         captures: main.captures,
         alters_lent: main.alters_lent,
-        bytes: root.source.as_str().len(),
+        source_bytes: root.source.as_str().len(),
+        bytes,
     };
     for import in &main.imports {
         walk.reach(import).map_err(|wrong| Wrong { import: Some(import.position), ..wrong })?;
@@ -114,6 +123,7 @@ struct Walk<'a> {
     chain: Vec<ScriptName>,
     captures: bool,
     alters_lent: bool,
+    source_bytes: usize,
     bytes: usize,
 }
 
@@ -131,7 +141,12 @@ impl<'a> Walk<'a> {
             is_broken: false,
         })?;
         let broken = |error| Wrong { error, module: Some(name.clone()), import: None, is_broken: true };
-        let ast = parse(self.engine, source.as_str()).map_err(broken)?;
+        let (ast, bytes) = measured(|| parse(self.engine, source.as_str()));
+        let ast = ast.map_err(broken)?;
+        self.bytes += bytes;
+        if self.bytes > MAX_PROGRAM_BYTES {
+            return Err(broken(ImportError::too_large()));
+        }
         let structure = structure(&ast).map_err(broken)?;
         self.captures |= structure.captures;
         self.alters_lent |= structure.alters_lent;
@@ -159,8 +174,9 @@ impl<'a> Walk<'a> {
             Some((ScriptKind::Endpoint, _)) => return Err(ImportError::endpoint(&self.chain, name.as_str())),
             None => return Err(ImportError::missing(&self.chain, name.as_str())),
         };
-        self.bytes += source.as_str().len();
-        if self.chain.len() > MAX_CHAIN || self.fixed.len() >= MAX_MODULES || self.bytes > MAX_PROGRAM_BYTES {
+        self.source_bytes += source.as_str().len();
+        let too_much = self.fixed.len() >= MAX_MODULES || self.source_bytes > MAX_SOURCE_BYTES;
+        if self.chain.len() > MAX_CHAIN || too_much {
             return Err(ImportError::too_much());
         }
         Ok(source)
