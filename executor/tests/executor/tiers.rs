@@ -281,12 +281,11 @@ fn closures_that_capture_run_where_they_are_called_for_until_one_waits_for_a_loc
     // A run whose thread is taken away for longer than it may take moves to a worker, and here nothing gets one: another
     // attempt says more.
     let captures = "if \"wait\" in ctx.request.query { let a = [1]; a.map(|x| a.len()) }";
-    // A part of the request in two places has a lock without a closure that captures.
+    // A part of the request has a lock.
     let keeps = r#"
-        fn size(part) { part.len() }
         fn within(size) { size.call() }
-        fn keep(part) { part.within(curry(Fn("size"), part)) }
-        if "wait" in ctx.request.query { curry(Fn("keep"), ctx.request.query).call() }
+        fn keep(part) { part.within(|| part.len()) }
+        if "wait" in ctx.request.query { call(Fn("keep"), ctx.request.query) }
     "#;
     for waits in [captures, keeps] {
         assert!((0..50).any(|_| programs_are_kept_off_once_one_waited(waits).is_some()), "{waits}");
