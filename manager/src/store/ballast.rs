@@ -51,19 +51,26 @@ impl Ballast {
         }
         self.fill().inspect_err(|_| {
             // Half of it is none; the next start tries again.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(self.unfinished());
         })
     }
 
+    fn unfinished(&self) -> PathBuf {
+        self.path.with_extension("new")
+    }
+
     fn fill(&self) -> io::Result<()> {
-        make_private_file(&self.path)?;
-        let mut file = File::options().write(true).open(&self.path)?;
-        // Written, since what is only promised takes no room; and of a size that file systems do not store as nothing.
-        let block = [0x5a; 64 * 1024];
+        let unfinished = self.unfinished();
+        make_private_file(&unfinished)?;
+        let mut file = File::options().write(true).truncate(true).open(&unfinished)?;
+        // Written, since what is only promised takes no room; and of noise, of which no file system makes less.
+        let mut block = [0; 64 * 1024];
         for _ in 0..BYTES / block.len() as u64 {
+            rand::fill(&mut block);
             file.write_all(&block)?;
         }
-        file.sync_all()
+        file.sync_all()?;
+        fs::rename(unfinished, &self.path)
     }
 }
 
