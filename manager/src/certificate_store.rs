@@ -157,7 +157,7 @@ impl CertificateStore for Certificates {
 
     async fn retire_unclaimed(&self, kept: &[String]) -> Result<u64, StoreFailure> {
         let now = self.clock.now();
-        let found = certificates::unclaimed(&mut self.store.read().await?, now).await?;
+        let found = certificates::unclaimed(&mut self.store.read().await?, now, self.is_shared()).await?;
         let unclaimed = found.into_iter().filter(|found| !kept.contains(&found.name.shape_key()));
         let unclaimed: Vec<_> = unclaimed.collect();
         if unclaimed.is_empty() {
@@ -273,7 +273,13 @@ impl CertificateStore for Certificates {
 
     async fn account(&self, directory: &str) -> Result<Option<String>, StoreFailure> {
         let sealed = accounts::find(&mut self.store.read().await?, directory).await?;
-        sealed.map(|sealed| self.open_account(directory, &sealed)).transpose()
+        Ok(sealed.map(|sealed| {
+            self.open_account(directory, &sealed).unwrap_or_else(|error| {
+                tracing::error!(directory, %error, "another account is made");
+                // No account, so that whoever reads it replaces it.
+                String::new()
+            })
+        }))
     }
 
     async fn save_account(&self, directory: &str, account: &str, replace: bool) -> Result<String, StoreFailure> {

@@ -66,7 +66,7 @@ pub struct IoLimits {
     /// answered.
     pub body_memory_bytes: usize,
     /// Bytes of all heads, and of what else each request takes until it is over, beyond a small one for each connection; bounded
-    /// likewise, and apart from bodies, so that requests without any are served whatever is being sent.
+    /// likewise, and apart from bodies, so that the only request of a connection is served whatever is being sent.
     pub head_memory_bytes: usize,
     /// Bytes of all answers beyond 64 KiB each, while they are sent; over it, or over a quarter of it for one client, 503
     /// is answered instead.

@@ -24,8 +24,8 @@ use crate::store::conn::on_db;
 /// A lease that is longer than any was made when the clock stood elsewhere.
 const LONGEST_LEASE: Duration = Duration::from_secs(10 * 60);
 
-/// What never led to a certificate, and has not been touched for so long.
-const COME_TO_NOTHING: Duration = Duration::from_secs(24 * 60 * 60);
+/// What never led to a certificate, and has not been touched for longer than anything waits.
+const COME_TO_NOTHING: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 /// A certificate with what is sealed of it.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ statements! {
         updated_at) VALUES ($1, $2, $3, $4, $5, 'claimed', $6, $7, $7) ON CONFLICT (name) DO NOTHING";
     UNCLAIMED = "SELECT c.id, c.name FROM certificates c LEFT JOIN domains d ON d.shape_key = c.name \
         WHERE c.name IS NOT NULL AND d.id IS NULL \
-        AND (c.app_id IS NOT NULL OR COALESCE(c.not_after, c.updated_at + $2) < $1) ORDER BY c.id";
+        AND (c.app_id IS NOT NULL OR NOT $3 OR COALESCE(c.not_after, c.updated_at + $2) < $1) ORDER BY c.id";
     WILDCARD_LACKS_ITS_OWN = "SELECT COUNT(*) AS count FROM domains d LEFT JOIN certificates c ON c.name = d.shape_key \
         AND c.not_after > $2 WHERE d.shape_key = $1 AND c.id IS NULL";
     HOSTS_LACK_THEIR_OWN = "SELECT COUNT(*) AS count FROM domains d LEFT JOIN certificates c ON c.name = d.shape_key \
@@ -217,11 +217,12 @@ pub async fn insert_managed(
     })
 }
 
-/// Managed certificates whose names nobody claims; those that never were a claim's once they have ended, or have come to
-/// nothing for long.
-pub async fn unclaimed(conn: &mut Conn, now: Timestamp) -> Result<Vec<Unclaimed>, RepoError> {
+/// Managed certificates whose names nobody claims; where other nodes are, those that never were a claim's once they have ended, or have
+/// come to nothing for long.
+pub async fn unclaimed(conn: &mut Conn, now: Timestamp, others: bool) -> Result<Vec<Unclaimed>, RepoError> {
     on_db!(conn, db => {
-        Ok(sqlx::query_as(UNCLAIMED.on(db)).bind(now.as_millis()).bind(millis(COME_TO_NOTHING)).fetch_all(db).await?)
+        let query = sqlx::query_as(UNCLAIMED.on(db)).bind(now.as_millis()).bind(millis(COME_TO_NOTHING));
+        Ok(query.bind(others).fetch_all(db).await?)
     })
 }
 

@@ -318,10 +318,17 @@ async fn under_lease(mut work: Work) {
         }
     };
     tokio::select! {
-        done = work.run() => if let Err(error) = done {
-            tracing::warn!(certificate_id = %id, %error, "work on a certificate ended early");
-            // It is due still, and would begin again at once.
-            sleep(STORE_RECOVERS).await;
+        done = work.run() => match done {
+            Ok(()) => {}
+            Err(SaveError::Lost(lost)) => tracing::info!(certificate_id = %id, %lost, "work on a certificate ended"),
+            Err(error) => {
+                tracing::warn!(certificate_id = %id, %error, "work on a certificate ended early");
+                // What lasts, such as something sealed that does not open, is told and tried less and less often.
+                if work.back_off(error.to_string(), None).await.is_err() {
+                    // It is due still, and would begin again at once.
+                    sleep(STORE_RECOVERS).await;
+                }
+            }
         },
         lost = kept => tracing::info!(certificate_id = %id, %lost, "work on a certificate ended"),
     }

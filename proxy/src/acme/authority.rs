@@ -135,7 +135,8 @@ impl Authority {
     /// This authority's practice ground, as an authority of its own.
     pub(super) fn rehearsal(&self) -> Option<Self> {
         let directory = self.staging.clone()?;
-        Some(Self { directory, staging: None, preferred_chain: None, ..self.clone() })
+        // It knows its customers by other keys, if by any.
+        Some(Self { directory, staging: None, preferred_chain: None, external_account: None, ..self.clone() })
     }
 }
 

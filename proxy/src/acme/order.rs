@@ -76,9 +76,11 @@ impl Failure {
                 Some(status) => Self::Refused { reason: refused(status), retry_after },
                 None => Self::refused(format!("the authority's answer is not understood: {error}")),
             },
-            error @ (Error::Other(_) | Error::Timeout(_)) => {
-                Self::Interrupted { reason: causes(&error), retry_after: None }
+            Error::Timeout(next) => {
+                let retry_after = next.map(|next| next.saturating_duration_since(std::time::Instant::now()));
+                Self::Interrupted { reason: causes(&error), retry_after }
             }
+            Error::Other(_) => Self::Interrupted { reason: causes(&error), retry_after: None },
             error => Self::refused(causes(&error)),
         }
     }
@@ -180,9 +182,10 @@ impl Work {
         if let Some(url) = self.progress().url.clone() {
             match patiently!(session.account.order(url.clone())) {
                 Ok(mut order) => {
-                    if order.state().status != OrderStatus::Invalid {
-                        return Ok(order);
-                    }
+                    return match order.state().status {
+                        OrderStatus::Invalid => Err(self.why_invalid(&mut order, session).await),
+                        _ => Ok(order),
+                    };
                 }
                 // Expired, or forgotten there.
                 Err(Error::Api(problem)) if problem.status.is_none_or(|status| status < 500 && status != 429) => {}
@@ -235,14 +238,8 @@ impl Work {
     async fn answer(&mut self, order: &mut Order, session: &Session) -> Result<(), Failure> {
         let failed = |error| Failure::of(error, &session.wire);
         let kind = self.progress().challenge;
-        let challenges = loop {
-            // A nonce that is refused half-way loses one; what was fetched before is there the next time.
-            match self.pending(order, kind).await {
-                Ok(challenges) => break challenges?,
-                Err(Error::Api(problem)) if is_of_kind(&problem, "badNonce") => {}
-                Err(error) => return Err(failed(error)),
-            }
-        };
+        // A nonce that is refused half-way loses one; what was fetched before is there the next time.
+        let challenges = patiently!(self.pending(order, kind)).map_err(failed)??;
         if kind == ChallengeKind::Dns01 {
             self.set_records(&challenges).await?;
         } else {

@@ -28,6 +28,8 @@ const FAILURES_BEFORE_REHEARSAL: u32 = 2;
 /// How long an order that its authority breaks off is gone on with, before it is given up for another. That it was asked to
 /// issue already may not be known, and authorities sign only so many certificates for one name (Let's Encrypt: five a week).
 const GOES_ON_FOR: Duration = Duration::from_secs(60 * 60);
+/// How soon it is looked at again, at first.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
 /// How often it is looked whether what stands in the way has gone, where looking costs nobody anything.
 const LOOK_AGAIN: Duration = Duration::from_secs(60 * 60);
 
@@ -47,6 +49,8 @@ pub(super) struct Work {
 enum Ended {
     /// It was not begun: there were too many.
     Postponed { reason: String, until: Timestamp },
+    /// Its authority broke it off, and it is gone on with then.
+    BrokenOff { reason: String, until: Timestamp },
     /// It failed.
     Failed(Failure),
 }
@@ -139,11 +143,11 @@ impl Work {
                     let state = if renewing { CertificateState::Valid } else { CertificateState::Claimed };
                     return self.stand_by(state, reason, until).await;
                 }
+                Err(Ended::BrokenOff { reason, until }) => {
+                    return self.stand_by(CertificateState::Failing, reason, until).await;
+                }
                 Err(Ended::Failed(failure)) => {
                     let (reason, asked) = failure.told()?;
-                    if self.order.is_some() {
-                        return self.back_off(reason, asked).await;
-                    }
                     reasons.push(match authorities.len() {
                         1 => reason,
                         _ => format!("{}: {reason}", authority.directory),
@@ -172,7 +176,15 @@ impl Work {
             && self.record.failures >= FAILURES_BEFORE_REHEARSAL
             && let Some(rehearsal) = authority.rehearsal()
         {
-            self.by_any_challenge(&rehearsal, challenges).await?;
+            match self.by_any_challenge(&rehearsal, challenges).await {
+                // What is wrong there with anything but the names keeps nobody from trying in earnest.
+                Err(Ended::Failed(
+                    failure @ (Failure::Refused { .. } | Failure::Interrupted { .. } | Failure::AccountGone(_)),
+                )) => {
+                    tracing::info!(authority = %rehearsal.directory, reason = %failure, "an order cannot be rehearsed")
+                }
+                rehearsed => drop(rehearsed?),
+            }
         }
         self.by_any_challenge(authority, challenges).await
     }
@@ -205,9 +217,12 @@ impl Work {
         if let Err(Failure::Unkept(_)) = &obtained {
             return Ok(obtained?);
         }
-        if matches!(&obtained, Err(Failure::Interrupted { .. })) && self.goes_on_later(authority) {
-            self.clear_records().await;
-            return Ok(obtained?);
+        if let Err(Failure::Interrupted { reason, retry_after }) = &obtained
+            && let Some(until) = self.next_look(authority, *retry_after)
+        {
+            let name = self.record.names.first().map(DomainPattern::shape_key);
+            tracing::warn!(name, next_attempt_at = %until, reason, "an authority broke an order off");
+            return Err(Ended::BrokenOff { reason: reason.clone(), until });
         }
         let mut attempt = self.attempt_row(authority, kind);
         attempt.ended_at = Some(self.now());
@@ -226,10 +241,15 @@ impl Work {
         Ok(obtained?)
     }
 
-    /// Whether the order under way is worth another look: it was placed in earnest, and not too long ago.
-    fn goes_on_later(&self, authority: &Authority) -> bool {
-        let placed = self.order.as_ref().filter(|order| order.url.is_some() && !self.is_rehearsal(authority));
-        placed.is_some_and(|order| self.now().since(order.begun_at) < GOES_ON_FOR)
+    /// When the order under way is looked at again, if it was placed in earnest, and that is not too long after it began: other
+    /// authorities are not asked before. Each look comes later than the last, and none before the authority said.
+    fn next_look(&self, authority: &Authority, asked: Option<Duration>) -> Option<Timestamp> {
+        let order = self.order.as_ref().filter(|order| order.url.is_some() && !self.is_rehearsal(authority))?;
+        let now = self.now();
+        let wait = FIRST_LOOK.max(now.since(order.begun_at) / 2).max(asked.unwrap_or_default());
+        let until = now.plus(wait);
+        // One that is yet to begin was begun by a clock that stood wrong.
+        (order.begun_at <= now && until.since(order.begun_at) < GOES_ON_FOR).then_some(until)
     }
 
     fn is_rehearsal(&self, authority: &Authority) -> bool {
@@ -395,7 +415,7 @@ impl Work {
     }
 
     /// Writes down that the next try comes later: of the order under way, if there is one.
-    async fn back_off(&mut self, reason: String, retry_after: Option<Duration>) -> Result<(), SaveError> {
+    pub(super) async fn back_off(&mut self, reason: String, retry_after: Option<Duration>) -> Result<(), SaveError> {
         self.record.failures = self.record.failures.saturating_add(1);
         let next = self.shared.settings.timing.retry_at(self.now(), self.record.failures, retry_after);
         tracing::warn!(

@@ -114,8 +114,8 @@ pub trait CertificateStore: Send + Sync + 'static {
     ) -> Result<(), StoreFailure>;
 
     /// Removes managed certificates that nobody needs any more: their names are no longer claimed, nor among `kept`, and
-    /// no claimed host is served by them alone. One that never was a claim's may be among what another node keeps: it stays until
-    /// it has ended, or has come to nothing for a day. Tells how many.
+    /// no claimed host is served by them alone. One that never was a claim's may be among what another node keeps, where there
+    /// are others: it stays until it has ended, or has come to nothing for eight days. Tells how many.
     async fn retire_unclaimed(&self, kept: &[String]) -> Result<u64, StoreFailure>;
 
     /// The certificates that are due by `now`, of those that are claimed or among `kept`, in the order in which they should have
