@@ -23,7 +23,7 @@ on_both_databases! {
         std::fs::write(&path, format!("{}\n", "A".repeat(43))).unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let (started, said) = home.run(&serve, "");
-        assert!(!started && said.contains("is not the one that this store was made with"), "{said}");
+        assert!(!started && said.contains("is not this store's"), "{said}");
         std::fs::rename(&away, &path).unwrap();
         TestCloud::start_with(home, |_| {});
     }
