@@ -272,14 +272,18 @@ impl CertificateStore for Certificates {
     }
 
     async fn account(&self, directory: &str) -> Result<Option<String>, StoreFailure> {
-        let sealed = accounts::find(&mut self.store.read().await?, directory).await?;
-        Ok(sealed.map(|sealed| {
-            self.open_account(directory, &sealed).unwrap_or_else(|error| {
+        let mut read = self.store.read().await?;
+        let Some(sealed) = accounts::find(&mut read, directory).await? else { return Ok(None) };
+        match self.open_account(directory, &sealed) {
+            Ok(account) => Ok(Some(account)),
+            Err(error) => {
+                // By a key that is the store's no more nothing opens, and nothing is wrong with it.
+                key_file::require(&mut read, &self.fingerprint).await?;
                 tracing::error!(directory, %error, "another account is made");
                 // No account, so that whoever reads it replaces it.
-                String::new()
-            })
-        }))
+                Ok(Some(String::new()))
+            }
+        }
     }
 
     async fn save_account(&self, directory: &str, account: &str, replace: bool) -> Result<String, StoreFailure> {

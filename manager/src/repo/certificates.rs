@@ -188,7 +188,8 @@ statements! {
         served_revision, created_at, updated_at) VALUES ($1, 'manual', $2, 'valid', $3, $4, $5, $6, $7, $8, $8)";
     DELETE_UPLOADED = "DELETE FROM certificates WHERE id = $1 AND source = 'manual'";
     RESCHEDULE = "UPDATE certificates SET next_attempt_at = $1 WHERE next_attempt_at > $1 AND updated_at > $2";
-    MAKE_DUE = "UPDATE certificates SET next_attempt_at = $2, renewal = $3 WHERE id = $1";
+    MAKE_DUE = "UPDATE certificates SET next_attempt_at = $2, renewal = $3, \
+        lease = CASE WHEN state = 'valid' THEN NULL ELSE lease END WHERE id = $1";
     LIST = concat!("SELECT ", columns!(), " FROM certificates WHERE $1 IS NULL OR id > $1 ORDER BY id LIMIT $2"),
         concat!("SELECT ", columns!(), " FROM certificates WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2");
 }
@@ -363,7 +364,8 @@ pub async fn delete_uploaded(conn: &mut Conn, id: CertificateId) -> Result<bool,
     })
 }
 
-/// Has a certificate's turn come as its record says. Whoever works on it is not disturbed.
+/// Has a certificate's turn come as its record says. An order is not disturbed; who only asks an authority about renewal loses its
+/// lease, and does not write over this.
 pub async fn make_due(conn: &mut Conn, record: &CertificateRecord) -> Result<(), RepoError> {
     on_db!(conn, db => {
         let query = sqlx::query(MAKE_DUE.on(db)).bind(record.id.as_uuid());

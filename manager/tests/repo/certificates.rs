@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use picloud_manager::certificate_store::Certificates;
-use picloud_manager::repo::domains;
+use picloud_manager::repo::{certificates, domains};
 use picloud_manager::secret::key_file::SecretKey;
 use picloud_shared::certificate::{
-    Admission, Attempt, AttemptLimits, AttemptOutcome, CertificateFacts, CertificateSource, CertificateState,
-    CertificateStore, Challenge, ChallengeKind, InternalAuthority, Issued, Leased, OrderProgress, PrivateKey,
-    SaveError,
+    Admission, Attempt, AttemptLimits, AttemptOutcome, CertificateFacts, CertificateRecord, CertificateSource,
+    CertificateState, CertificateStore, Challenge, ChallengeKind, InternalAuthority, Issued, Leased, OrderProgress,
+    PrivateKey, SaveError,
 };
 use picloud_shared::clock::ManualClock;
 use picloud_shared::domain_pattern::DomainPattern;
@@ -153,6 +153,19 @@ on_both! {
         manage(&store, "pi.example.net", None).await;
         assert_eq!(open_later(&test, DAY * 7).retire_unclaimed(&[]).await.unwrap(), 0, "its turn may come yet");
         assert_eq!(open_later(&test, DAY * 9).retire_unclaimed(&[]).await.unwrap(), 1, "it came to nothing");
+    }
+
+    async fn a_wish_to_renew_is_not_written_over_by_who_asks_when_to(test: TestStore) {
+        let store = open(&test);
+        manage(&store, "pi.example.net", None).await;
+        let id = give(&store, "pi.example.net").await;
+        let asking = lease(&store, id).await;
+        let mut tx = test.store.begin().await.unwrap();
+        let wish = CertificateRecord { next_attempt_at: Some(NOW), ..asking.record.clone() };
+        certificates::make_due(&mut tx, &wish).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(matches!(store.save(asking.lease, &asking.record, None, None).await, Err(SaveError::Lost(_))));
+        assert_eq!(due(&store).await, [id]);
     }
 
     async fn a_claim_that_has_become_the_dashboards_host_is_renewed_without_the_claim(test: TestStore) {
