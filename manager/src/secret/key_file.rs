@@ -148,15 +148,14 @@ impl SecretKey {
     }
 
     fn matching(path: &Path, fingerprint: &str) -> Result<Self, KeyFileError> {
-        let found = Self::read(path)?;
-        let refused = match &found {
-            Some(_) => KeyFileError::Other(path.to_owned()),
-            None => KeyFileError::Missing(path.to_owned()),
-        };
         let is_it = |key: &Self| key.fingerprint() == fingerprint;
-        if let Some(key) = found.filter(is_it) {
-            return Ok(key);
-        }
+        let refused = match Self::read(path) {
+            Ok(Some(key)) if is_it(&key) => return Ok(key),
+            Ok(Some(_)) => KeyFileError::Other(path.to_owned()),
+            Ok(None) => KeyFileError::Missing(path.to_owned()),
+            // What is of no use keeps no key beside it from being found.
+            Err(error) => error,
+        };
         let key = Self::read(&path_of_next(path, fingerprint))?.filter(is_it).ok_or(refused)?;
         // The key was being replaced, and the store has taken the new one.
         if let Err(error) = key.put_in_place(path) {
@@ -339,6 +338,9 @@ mod tests {
         let refused = next.put_in_place(&path).unwrap_err();
         assert!(refused.to_string().contains(&next.fingerprint()), "{refused}");
         assert!(path_of_next(&path, &next.fingerprint()).exists());
+        let found = SecretKey::matching(&path, &next.fingerprint()).unwrap();
+        assert_eq!(found.0, next.0);
+        assert!(SecretKey::matching(&path, "another").is_err());
     }
 
     #[test]
