@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
-use crate::repo::config::AppChange;
+use crate::repo::config::{AppChange, Position};
 use crate::repo::snapshot::{AppRows, Loaded, RowProblem, load_all, load_app, load_parts};
 use crate::repo::{RepoError, config};
 use crate::store::{Conn, Store};
@@ -58,7 +58,7 @@ pub(crate) struct Publisher {
 }
 
 /// Publishes that were asked for. They are counted, since the store's version tells nobody whether a change is live: a store that
-/// went back (a restored backup, a failover) has versions below that of the snapshot.
+/// went back (a restored backup, a failover) counts from there again.
 #[derive(Default)]
 struct Wishes {
     count: AtomicU64,
@@ -93,8 +93,15 @@ impl Publisher {
     ) -> Result<(Self, [JoinHandle<()>; 2]), RepoError> {
         let wishes = Arc::new(Wishes::default());
         let (grant, granted) = watch::channel(0);
-        let task =
-            PublishingTask { store: store.clone(), snapshot, executor, limits, grant, wishes: Arc::clone(&wishes) };
+        let mut task = PublishingTask {
+            store: store.clone(),
+            snapshot,
+            executor,
+            limits,
+            grant,
+            wishes: Arc::clone(&wishes),
+            published: Position::default(),
+        };
         task.publish_all().await?;
         let publishing = tokio::spawn(task.run(timing.poll));
         let (listening, wake) = (store.clone(), Arc::clone(&wishes));
@@ -141,10 +148,12 @@ struct PublishingTask {
     limits: LimitPolicy,
     grant: watch::Sender<u64>,
     wishes: Arc<Wishes>,
+    /// What the snapshot holds.
+    published: Position,
 }
 
 impl PublishingTask {
-    async fn run(self, poll: Duration) {
+    async fn run(mut self, poll: Duration) {
         let mut health = Health { poll, retry: None };
         loop {
             tokio::select! {
@@ -153,7 +162,7 @@ impl PublishingTask {
             }
             // Whoever asks from now on may have committed too late for this one.
             let last = self.wishes.last();
-            // A publish that failed is repeated: the version in the store stays ahead of the snapshot's.
+            // A publish that failed is repeated: the store still stands elsewhere than the snapshot.
             let published = survive("publishing", self.publish_changes()).await;
             if let Some(Ok(())) = &published {
                 self.grant.send_replace(last);
@@ -162,20 +171,15 @@ impl PublishingTask {
         }
     }
 
-    /// Brings the snapshot to the committed version, if it is behind.
-    async fn publish_changes(&self) -> Result<(), RepoError> {
-        let current = self.snapshot.load_full();
-        if config::current_version(&mut self.store.read().await?).await? == current.version() {
+    /// Brings the snapshot to what is committed, unless it is there.
+    async fn publish_changes(&mut self) -> Result<(), RepoError> {
+        if config::position(&mut self.store.read().await?).await? == self.published {
             return Ok(());
         }
+        let current = self.snapshot.load_full();
         let mut read = self.store.begin_read().await?;
-        let version = config::current_version(&mut read).await?;
-        // A store that went back (a restored backup) has another history: load everything.
-        let changed = match version > current.version() {
-            true => config::changes_since(&mut read, current.version()).await?,
-            false => None,
-        };
-        let Some(changed) = changed else {
+        let position = config::position(&mut read).await?;
+        let Some(changed) = config::changes_since(&mut read, self.published).await? else {
             drop(read);
             return self.publish_all().await;
         };
@@ -187,7 +191,7 @@ impl PublishingTask {
         drop(read);
         let apps: Vec<_> = changes.iter().filter_map(|(_, app)| app.clone()).collect();
         self.executor.prepare(&apps, &current).await;
-        self.swap(current.with_apps(version, changes));
+        self.swap(position, current.with_apps(position.version, changes));
         Ok(())
     }
 
@@ -208,20 +212,20 @@ impl PublishingTask {
     }
 
     /// Builds the snapshot from all rows. Apps of the snapshot that the store does not have go.
-    async fn publish_all(&self) -> Result<(), RepoError> {
+    async fn publish_all(&mut self) -> Result<(), RepoError> {
         let mut read = self.store.begin_read().await?;
-        let version = config::current_version(&mut read).await?;
+        let position = config::position(&mut read).await?;
         let loaded = load_all(&mut read, &self.limits).await?;
         drop(read);
         let changes = arrange(loaded, publishable).into_iter().map(|app| (app.app().id, Some(app)));
-        self.swap(Snapshot::default().with_apps(version, changes));
+        self.swap(position, Snapshot::default().with_apps(position.version, changes));
         Ok(())
     }
 
-    fn swap(&self, next: Snapshot) {
-        let version = next.version();
+    fn swap(&mut self, position: Position, next: Snapshot) {
         self.snapshot.store(Arc::new(next));
-        debug!(version, "published");
+        self.published = position;
+        debug!(version = position.version, "published");
     }
 }
 

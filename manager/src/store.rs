@@ -222,7 +222,7 @@ impl Store {
 
     /// Whether the store answers.
     pub async fn is_reachable(&self) -> bool {
-        let answer = async { repo::config::current_version(&mut self.read().await?).await };
+        let answer = async { repo::config::position(&mut self.read().await?).await };
         answer.await.is_ok()
     }
 

@@ -72,13 +72,14 @@ const MAX_PARTS: usize = 64;
 /// One row of the changes.
 struct Change {
     version: u64,
+    stamp: i64,
     kind: String,
     id: Uuid,
     /// Nothing where the whole app is meant, whose id stands in `id` then.
     app_id: Option<AppId>,
 }
 
-from_row!(Change { version, kind, id, app_id });
+from_row!(Change { version, stamp, kind, id, app_id });
 
 impl Part {
     /// The stable word for the kind, and the id.
@@ -121,6 +122,18 @@ impl AppChange {
     }
 }
 
+/// A point in the history of the configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position {
+    /// How many changes led there.
+    pub version: u64,
+    /// Drawn at random by the last of them. A store that went back (a restored backup, a failover) comes to the same
+    /// version again by other changes, and this tells.
+    pub stamp: i64,
+}
+
+from_row!(Position { version, stamp });
+
 /// Which secret key the store was made with.
 struct KeyFingerprint {
     value: serde_json::Value,
@@ -134,11 +147,11 @@ const APP: &str = "app";
 statements! {
     LOCK = "SELECT version AS count FROM config_version",
         "SELECT version AS count FROM config_version FOR UPDATE";
-    BUMP = "UPDATE config_version SET version = version + 1 RETURNING version AS count";
-    INSERT_CHANGE = "INSERT INTO config_changes (version, kind, id, app_id) VALUES ($1, $2, $3, $4)";
+    BUMP = "UPDATE config_version SET version = version + 1, stamp = $1 RETURNING version AS count";
+    INSERT_CHANGE = "INSERT INTO config_changes (version, stamp, kind, id, app_id) VALUES ($1, $2, $3, $4, $5)";
     PRUNE_CHANGES = "DELETE FROM config_changes WHERE version <= $1";
-    CURRENT_VERSION = "SELECT version AS count FROM config_version";
-    LIST_CHANGES = "SELECT version, kind, id, app_id FROM config_changes WHERE version > $1 ORDER BY version";
+    POSITION = "SELECT version, stamp FROM config_version";
+    LIST_CHANGES = "SELECT version, stamp, kind, id, app_id FROM config_changes WHERE version >= $1 ORDER BY version";
     TELL_OTHER_NODES = "SELECT 1", "SELECT pg_notify('picloud_changes', '')";
     FLAG = "SELECT COUNT(*) AS count FROM instance WHERE key = $1";
     SET_FLAG = "INSERT INTO instance (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
@@ -158,10 +171,11 @@ pub(crate) async fn lock(conn: &mut Conn) -> Result<(), RepoError> {
 /// Notes, within the change's own transaction, that a part of the app changed or went; the new version.
 pub async fn bump(conn: &mut Conn, app_id: AppId, part: Part) -> Result<u64, RepoError> {
     let (kind, id) = part.columns(app_id);
+    let stamp: i64 = rand::random();
     on_db!(conn, db => {
-        let version = sqlx::query_as::<_, Count>(BUMP.on(db)).fetch_one(&mut *db).await?.count;
-        let query = sqlx::query(INSERT_CHANGE.on(db)).bind(integer(version)).bind(kind).bind(id).bind(app_id.as_uuid());
-        query.execute(&mut *db).await?;
+        let version = sqlx::query_as::<_, Count>(BUMP.on(db)).bind(stamp).fetch_one(&mut *db).await?.count;
+        let query = sqlx::query(INSERT_CHANGE.on(db)).bind(integer(version)).bind(stamp);
+        query.bind(kind).bind(id).bind(app_id.as_uuid()).execute(&mut *db).await?;
         let gone = version.saturating_sub(KEPT_CHANGES);
         sqlx::query(PRUNE_CHANGES.on(db)).bind(integer(gone)).execute(db).await?;
         Ok(version)
@@ -176,22 +190,30 @@ pub(crate) async fn tell_other_nodes(conn: &mut Conn) -> Result<(), RepoError> {
     })
 }
 
-/// The version that is committed.
-pub async fn current_version(conn: &mut Conn) -> Result<u64, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as::<_, Count>(CURRENT_VERSION.on(db)).fetch_one(db).await?.count))
+/// Where the committed configuration stands.
+pub async fn position(conn: &mut Conn) -> Result<Position, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as(POSITION.on(db)).fetch_one(db).await?))
 }
 
-/// What changed since `version`, app by app; `None` when that is not known any more and all must be loaded.
-pub async fn changes_since(conn: &mut Conn, version: u64) -> Result<Option<BTreeMap<AppId, AppChange>>, RepoError> {
-    let current = current_version(conn).await?;
-    let changes: Vec<Change> = on_db!(conn, db => {
-        Ok(sqlx::query_as(LIST_CHANGES.on(db)).bind(integer(version)).fetch_all(db).await?)
+/// What changed since then, app by app; `None` when that is not known any more, or was never so, and all must be loaded.
+pub async fn changes_since(conn: &mut Conn, known: Position) -> Result<Option<BTreeMap<AppId, AppChange>>, RepoError> {
+    let current = position(conn).await?;
+    let mut changes: Vec<Change> = on_db!(conn, db => {
+        Ok(sqlx::query_as(LIST_CHANGES.on(db)).bind(integer(known.version)).fetch_all(db).await?)
     })?;
+    // What led to the known position must be what leads there here. Nothing leads to the first.
+    let here = match known.version {
+        0 => known == Position::default(),
+        _ if known == current => true,
+        _ => changes.first().is_some_and(|last| (last.version, last.stamp) == (known.version, known.stamp)),
+    };
+    changes.retain(|change| change.version > known.version);
     // A gap means that changes were forgotten, a version from the future that an older state was restored, and an
     // unknown kind that a newer node wrote it.
-    let complete = version <= current
-        && changes.iter().zip(version + 1..).all(|(change, expected)| change.version == expected)
-        && changes.len() as u64 >= current - version;
+    let complete = here
+        && known.version <= current.version
+        && changes.iter().zip(known.version + 1..).all(|(change, expected)| change.version == expected)
+        && changes.len() as u64 >= current.version - known.version;
     let parts = changes.iter().map(Part::read).collect::<Option<Vec<_>>>();
     Ok(parts.filter(|_| complete).map(|parts| {
         let mut apps = BTreeMap::new();

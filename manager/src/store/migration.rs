@@ -31,6 +31,7 @@ pub const HISTORY: &[Step] = &[
     Step { version: 6, name: "certificates", text: include_str!("../../../migrations/0006_certificates.sql") },
     Step { version: 7, name: "control plane", text: include_str!("../../../migrations/0007_control_plane.sql") },
     Step { version: 8, name: "kept answers", text: include_str!("../../../migrations/0008_kept_answers.sql") },
+    Step { version: 9, name: "config stamp", text: include_str!("../../../migrations/0009_config_stamp.sql") },
 ];
 
 /// The number of the newest step: the fifth versioned surface.

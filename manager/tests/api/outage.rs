@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use picloud_manager::repo::config::current_version;
+use picloud_manager::repo::config::position;
 use picloud_manager::store::Store;
 use picloud_manager::{ManagerConfig, PublishTiming};
 use serde_json::json;
@@ -90,15 +90,27 @@ async fn a_change_waits_for_a_store_that_cannot_be_read_for_a_moment(test: &Test
     let owner = world.owner().await;
     let script = owner.get("/scripts?app=default").await.is(200)["items"][0].clone();
     test.tamper(HIDE).await;
-    let version = async || current_version(&mut test.store.read().await.unwrap()).await.unwrap();
-    let before = version().await;
+    let committed = async || position(&mut test.store.read().await.unwrap()).await.unwrap();
+    let before = committed().await;
     let change = tokio::spawn(async move {
         owner.patch(&format!("/scripts/{}", id(&script)), json!({ "source": "\"changed\"" })).await
     });
-    while version().await == before {}
+    while committed().await == before {}
     test.tamper(SHOW).await;
     change.await.unwrap().is(200);
     assert_eq!(world.fetch("GET", "http://localhost/").await, "changed");
+}
+
+async fn a_store_that_went_back_and_came_as_far_again_is_published_as_it_is(test: &TestStore) {
+    let world = World::start_with(&test.store, patient(Duration::from_secs(60))).await;
+    let owner = world.owner().await;
+    let script = owner.get("/scripts?app=default").await.is(200)["items"][0].clone();
+    owner.patch(&format!("/scripts/{}", id(&script)), json!({ "source": "\"lost\"" })).await.is(200);
+    assert_eq!(world.fetch("GET", "http://localhost/").await, "lost");
+    // As after a failover to a database that had not got that change, and got another one by another node.
+    test.tamper("UPDATE scripts SET source = '\"kept\"'; UPDATE config_changes SET stamp = 7 WHERE version = (SELECT version FROM config_version); UPDATE config_version SET stamp = 7").await;
+    owner.make_app("another").await;
+    assert_eq!(world.fetch("GET", "http://localhost/").await, "kept");
 }
 
 #[test]
@@ -130,11 +142,13 @@ mod with_damage {
     use super::{
         a_change_that_cannot_be_published_in_time_is_kept_and_told_not_to_be_live,
         a_change_waits_for_a_store_that_cannot_be_read_for_a_moment,
+        a_store_that_went_back_and_came_as_far_again_is_published_as_it_is,
     };
 
     on_both! {
         damaged:
         a_change_that_cannot_be_published_in_time_is_kept_and_told_not_to_be_live,
         a_change_waits_for_a_store_that_cannot_be_read_for_a_moment,
+        a_store_that_went_back_and_came_as_far_again_is_published_as_it_is,
     }
 }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use picloud_manager::repo::config::{self, AppChange, ChangedParts, InstanceFlag, KEPT_CHANGES, Part};
+use picloud_manager::repo::config::{self, AppChange, ChangedParts, InstanceFlag, KEPT_CHANGES, Part, Position};
 use picloud_manager::repo::{apps, users};
 use picloud_shared::id::{AppId, DomainId, RouteId, ScriptId};
 
 use crate::rows::{NOW, add_app, add_user, app};
 use crate::test_store::{TestStore, on_both};
+
+/// Where a new store stands.
+const START: Position = Position { version: 0, stamp: 0 };
 
 /// Apps of which all may have changed.
 fn whole(apps: &[AppId]) -> Option<BTreeMap<AppId, AppChange>> {
@@ -18,10 +21,12 @@ on_both! {
     async fn changes_are_told_once_each_and_only_when_committed(test: TestStore) {
         let (a, b) = (AppId::generate(NOW), AppId::generate(NOW));
         let mut tx = test.store.begin().await.unwrap();
-        assert_eq!(config::current_version(&mut tx).await.unwrap(), 0);
-        assert_eq!(config::changes_since(&mut tx, 0).await.unwrap(), whole(&[]));
+        assert_eq!(config::position(&mut tx).await.unwrap(), START);
+        assert_eq!(config::changes_since(&mut tx, START).await.unwrap(), whole(&[]));
+        let mut positions = Vec::new();
         for (app, version) in [(a, 1), (b, 2), (a, 3)] {
             assert_eq!(config::bump(&mut tx, app, Part::App).await.unwrap(), version);
+            positions.push(config::position(&mut tx).await.unwrap());
         }
         tx.commit().await.unwrap();
         let mut tx = test.store.begin().await.unwrap();
@@ -29,11 +34,35 @@ on_both! {
         drop(tx);
 
         let mut conn = test.store.begin_read().await.unwrap();
-        assert_eq!(config::current_version(&mut conn).await.unwrap(), 3);
+        assert_eq!(config::position(&mut conn).await.unwrap(), positions[2]);
         let both = [a, b];
-        assert_eq!(config::changes_since(&mut conn, 0).await.unwrap(), whole(&both));
-        assert_eq!(config::changes_since(&mut conn, 2).await.unwrap(), whole(&[a]));
-        assert_eq!(config::changes_since(&mut conn, 3).await.unwrap(), whole(&[]));
+        assert_eq!(config::changes_since(&mut conn, START).await.unwrap(), whole(&both));
+        assert_eq!(config::changes_since(&mut conn, positions[1]).await.unwrap(), whole(&[a]));
+        assert_eq!(config::changes_since(&mut conn, positions[2]).await.unwrap(), whole(&[]));
+    }
+
+    async fn who_knows_another_history_is_told_to_load_all(test: TestStore) {
+        let (a, b) = (AppId::generate(NOW), AppId::generate(NOW));
+        let change = async |app| {
+            let mut tx = test.store.begin().await.unwrap();
+            config::bump(&mut tx, app, Part::App).await.unwrap();
+            let position = config::position(&mut tx).await.unwrap();
+            tx.commit().await.unwrap();
+            position
+        };
+        change(a).await;
+        let lost = change(a).await;
+        // As after a failover to a database that had not got the last change.
+        test.tamper("DELETE FROM config_changes WHERE version = 2").await;
+        test.tamper("UPDATE config_version SET version = 1, stamp = (SELECT stamp FROM config_changes)").await;
+        let again = change(b).await;
+        assert_eq!(again.version, lost.version);
+        assert_ne!(again, lost);
+        let since = async |known| config::changes_since(&mut test.store.begin_read().await.unwrap(), known).await.unwrap();
+        assert_eq!(since(lost).await, None, "as far");
+        change(b).await;
+        assert_eq!(since(lost).await, None, "further");
+        assert_eq!(since(again).await, whole(&[b]));
     }
 
     async fn the_parts_that_changed_are_told_unless_they_are_many(test: TestStore) {
@@ -52,11 +81,12 @@ on_both! {
         }
         let parts = ChangedParts { scripts: [script].into(), routes: [].into(), claims: true };
         let expected = BTreeMap::from([(a, AppChange::Parts(parts)), (b, AppChange::Whole)]);
-        assert_eq!(config::changes_since(&mut tx, 0).await.unwrap(), Some(expected));
+        assert_eq!(config::changes_since(&mut tx, START).await.unwrap(), Some(expected));
+        let before = config::position(&mut tx).await.unwrap();
         for _ in 0..100 {
             config::bump(&mut tx, c, Part::Route(RouteId::generate(NOW))).await.unwrap();
         }
-        assert_eq!(config::changes_since(&mut tx, 6).await.unwrap(), whole(&[c]));
+        assert_eq!(config::changes_since(&mut tx, before).await.unwrap(), whole(&[c]));
     }
 
     async fn a_change_of_the_release_before_is_of_the_whole_app(test: TestStore) {
@@ -66,34 +96,33 @@ on_both! {
         tx.commit().await.unwrap();
         test.tamper("UPDATE config_changes SET app_id = NULL").await;
         let mut conn = test.store.begin_read().await.unwrap();
-        assert_eq!(config::changes_since(&mut conn, 0).await.unwrap(), whole(&[a]));
+        assert_eq!(config::changes_since(&mut conn, START).await.unwrap(), whole(&[a]));
     }
 
     async fn who_is_too_far_behind_or_ahead_is_told_to_load_all(test: TestStore) {
         let a = AppId::generate(NOW);
-        let first = KEPT_CHANGES - 1;
+        let first = KEPT_CHANGES - 2;
         test.tamper(&format!("UPDATE config_version SET version = {first}")).await;
         let mut tx = test.store.begin().await.unwrap();
-        for _ in 0..4 {
+        let mut positions = vec![config::position(&mut tx).await.unwrap()];
+        for _ in 0..5 {
             config::bump(&mut tx, a, Part::App).await.unwrap();
+            positions.push(config::position(&mut tx).await.unwrap());
         }
         tx.commit().await.unwrap();
-        let mut conn = test.store.begin_read().await.unwrap();
-        assert_eq!(config::changes_since(&mut conn, first).await.unwrap(), whole(&[a]));
-        assert_eq!(config::changes_since(&mut conn, first - 1).await.unwrap(), None, "a gap");
-        assert_eq!(config::changes_since(&mut conn, 0).await.unwrap(), None, "a gap");
-        assert_eq!(config::changes_since(&mut conn, first + 5).await.unwrap(), None, "a restored backup");
-        drop(conn);
+        let ahead = Position { version: first + 6, stamp: positions[5].stamp };
+        let since = async |known| config::changes_since(&mut test.store.begin_read().await.unwrap(), known).await.unwrap();
+        assert_eq!(since(positions[1]).await, whole(&[a]));
+        assert_eq!(since(positions[0]).await, None, "a gap");
+        assert_eq!(since(START).await, None, "a gap");
+        assert_eq!(since(ahead).await, None, "a restored backup");
 
-        test.tamper(&format!("DELETE FROM config_changes WHERE version = {}", first + 4)).await;
-        let mut conn = test.store.begin_read().await.unwrap();
-        assert_eq!(config::changes_since(&mut conn, first + 3).await.unwrap(), None, "the last one is missing");
-        drop(conn);
-        let of_a_newer_node = format!("UPDATE config_changes SET kind = 'certificate' WHERE version = {}", first + 3);
+        test.tamper(&format!("DELETE FROM config_changes WHERE version = {}", first + 5)).await;
+        assert_eq!(since(positions[4]).await, None, "the last one is missing");
+        let of_a_newer_node = format!("UPDATE config_changes SET kind = 'certificate' WHERE version = {}", first + 4);
         test.tamper(&of_a_newer_node).await;
-        test.tamper(&format!("UPDATE config_version SET version = {}", first + 3)).await;
-        let mut conn = test.store.begin_read().await.unwrap();
-        assert_eq!(config::changes_since(&mut conn, first + 2).await.unwrap(), None);
+        test.tamper(&format!("UPDATE config_version SET version = {}", first + 4)).await;
+        assert_eq!(since(positions[3]).await, None);
     }
 
     async fn only_the_newest_changes_are_kept(test: TestStore) {
@@ -106,7 +135,7 @@ on_both! {
         config::bump(&mut tx, a, Part::App).await.unwrap();
         tx.commit().await.unwrap();
         // The first change is beyond reach, so inserting its row again meets no other.
-        test.tamper(&format!("INSERT INTO config_changes SELECT 1, kind, id, app_id FROM config_changes WHERE version = {}", KEPT_CHANGES + 1)).await;
+        test.tamper(&format!("INSERT INTO config_changes (version, kind, id, app_id) SELECT 1, kind, id, app_id FROM config_changes WHERE version = {}", KEPT_CHANGES + 1)).await;
     }
 
     async fn a_flag_is_set_once(test: TestStore) {
