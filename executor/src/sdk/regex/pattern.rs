@@ -250,7 +250,8 @@ impl<'a> Search<'a> {
         }
         if steps > MAX_STEPS {
             let name = self.name;
-            let message = format!("regex::{name}: pattern takes too long on {len} bytes of text: repeat less in it");
+            let advice = r"repeat less in it, and write (?-u:\b) for \b where words are ASCII";
+            let message = format!("regex::{name}: pattern takes too long on {len} bytes of text: {advice}");
             return Err(thrown(self.call, message));
         }
         charge_bytes(steps)
