@@ -57,6 +57,10 @@ pub struct ExecutorConfig {
 /// caller's stack. A smaller stack can be overflowed by a script, which ends the process. The inline tier's 5,000 operations nest some 10 MiB deep in a debug build.
 pub const THREAD_STACK_BYTES: usize = 32 * 1024 * 1024;
 
+/// Workers beyond those that are configured, for apps that find all of these held by others. What they hold comes out of the same
+/// memory.
+const SPARE_WORKERS: usize = 16;
+
 /// How long publishing a change waits for what it has to compile.
 const PREPARING: Duration = Duration::from_millis(300);
 
@@ -101,6 +105,7 @@ impl Executor {
         reclaim::configure_allocator();
         let workers = PoolSize {
             threads: workers,
+            spares: SPARE_WORKERS,
             lane: app_concurrency,
             waiting: queue_capacity,
             stack_bytes: worker_stack_bytes(memory_bytes),

@@ -17,8 +17,9 @@ use rustix::mm::{Advice, madvise};
 const DEEP: usize = 256 * 1024;
 /// What jobs must have held, together, for the allocator to be gone through when a thread has nothing to do.
 const WORTH_WHILE: usize = 8 * 1024 * 1024;
-/// The same when there is always something to do, and how often at most.
+/// The same when there is always something to do.
 const OVERDUE: usize = 256 * 1024 * 1024;
+/// How often at most.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// What jobs held at once, added up, since the allocator last gave back.
@@ -54,16 +55,22 @@ pub fn give_memory_back() {
 /// Says that a job held as much at once and is done.
 fn held(bytes: usize) {
     let held = HELD.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-    if held < OVERDUE {
-        return;
+    if held >= OVERDUE {
+        give_memory_back_at_times();
     }
+}
+
+/// Gives back unless that was done lately; whether it was given back.
+fn give_memory_back_at_times() -> bool {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if last.is_none_or(|last| last.elapsed() >= PAUSE) {
-        *last = Some(Instant::now());
-        drop(last);
-        give_memory_back();
+    if last.is_some_and(|last| last.elapsed() < PAUSE) {
+        return false;
     }
+    *last = Some(Instant::now());
+    drop(last);
+    give_memory_back();
+    true
 }
 
 /// The stack of the thread that it was made on.
@@ -75,18 +82,36 @@ pub struct ThreadStack {
     _here: PhantomData<*const ()>,
 }
 
-/// Starts a thread with a stack of so many bytes, of which only what is touched becomes real.
+/// Starts a thread with a stack of so many bytes, of which only what is touched becomes real. It gives way to the threads that serve
+/// connections ([`NICE`]).
 ///
 /// # Errors
 /// The system has no thread left.
 pub fn spawn(name: String, stack_bytes: usize, work: impl FnOnce(&ThreadStack) + Send + 'static) -> io::Result<()> {
     let run = move || {
+        give_way();
         let first = 0_u8;
         let top = (&raw const first).addr();
         work(&ThreadStack { top, bytes: stack_bytes, _here: PhantomData });
         hint::black_box(first);
     };
     thread::Builder::new().name(name).stack_size(stack_bytes).spawn(run).map(|_| ())
+}
+
+/// By how much a thread that computes is nicer than those that serve connections, which so run as soon as they have something to do
+/// and wait for no slice of it. Where all cores serve, it still has a tenth of one.
+const NICE: i32 = 10;
+
+fn give_way() {
+    // Linux has one for each thread; elsewhere it would be the whole process's.
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{getpriority_process, setpriority_process};
+        let nicer = getpriority_process(None).and_then(|nice| setpriority_process(None, nice + NICE));
+        if let Err(error) = nicer {
+            tracing::debug!(%error, "a thread that computes has the priority of those that serve");
+        }
+    }
 }
 
 impl ThreadStack {
@@ -98,12 +123,10 @@ impl ThreadStack {
         held(bytes);
     }
 
-    /// When there was nothing to do for a while.
-    pub fn when_quiet(&self) {
+    /// When there was nothing to do for a while; whether nothing is left to give back.
+    pub fn when_quiet(&self) -> bool {
         self.give_back();
-        if HELD.load(Ordering::Relaxed) >= WORTH_WHILE {
-            give_memory_back();
-        }
+        HELD.load(Ordering::Relaxed) < WORTH_WHILE || give_memory_back_at_times()
     }
 
     /// Gives back the pages below what is in use.

@@ -100,6 +100,18 @@ fn one_app_never_holds_all_workers() {
 }
 
 #[test]
+fn an_app_that_finds_all_workers_held_by_others_has_a_spare_one() {
+    let world = World::new();
+    let greedy = [(); 2].map(|()| publish(&[("main", "loop { }")], endless(Duration::from_secs(8))));
+    let greedy_runs: Vec<_> = (0..6).map(|number| world.start(greedy[number % 2].call("main"))).collect();
+    // Until both have come to the workers, the first ones may be served there.
+    for _ in 0..4 {
+        assert_eq!(text(&world.run(publish(&[("main", LONG)], limits()).call("main"))), "20000");
+    }
+    assert!(greedy_runs.iter().all(|task| !task.is_finished()));
+}
+
+#[test]
 fn an_app_over_its_share_is_rejected_at_once() {
     let world = World::with(ExecutorConfig { app_concurrency: 2, ..config() });
     let published = publish(&[("main", SPINNER)], endless(Duration::from_millis(400)));
