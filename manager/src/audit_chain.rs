@@ -14,7 +14,7 @@ use crate::repo::audit::{self, AuditEntry, AuditHead, SEAL_BYTES, SealedEntry};
 use crate::secret::key_file::{self, DerivedKey, Purpose, SecretKey};
 use crate::store::{Conn, Store};
 
-/// Rows that are looked at in one go.
+/// Rows that are looked at, or written, in one go.
 const BATCH: u32 = 500;
 
 /// Seals rows.
@@ -92,12 +92,15 @@ impl AuditChain {
         self.mac(&[b"end", &seq.to_be_bytes(), seal])
     }
 
-    /// Adds a row, within the unit of work of the change that it tells of. These follow one another, and so do the places.
+    /// Adds rows, within the unit of work of the change that they tell of. Changes follow one another, and so do the places.
     ///
     /// # Errors
     /// As [`audit::insert`], and [`RepoError::KeyReplaced`].
-    pub(crate) async fn append(&self, conn: &mut Conn, entry: AuditEntry) -> Result<(), RepoError> {
-        let (seq, previous) = match audit::head(conn).await? {
+    pub(crate) async fn append(&self, conn: &mut Conn, entries: Vec<AuditEntry>) -> Result<(), RepoError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let (mut seq, mut seal) = match audit::head(conn).await? {
             Some(head) => {
                 if !self.has_sealed(&head) {
                     // By another key, which is the store's now; or by somebody else, whom a verification will tell of.
@@ -107,11 +110,15 @@ impl AuditChain {
             }
             None => (0, vec![0; SEAL_BYTES]),
         };
-        let seq = seq + 1;
-        let seal = tag(self.seal_row(&previous, seq, &entry));
-        let sealed = SealedEntry { seq, seal, entry };
-        audit::insert(conn, &sealed).await?;
-        self.end_at(conn, seq, sealed.seal).await
+        let sealed = entries.into_iter().map(|entry| {
+            seq += 1;
+            seal = tag(self.seal_row(&seal, seq, &entry));
+            SealedEntry { seq, seal: seal.clone(), entry }
+        });
+        for rows in sealed.collect::<Vec<_>>().chunks(BATCH as usize) {
+            audit::insert(conn, rows).await?;
+        }
+        self.end_at(conn, seq, seal).await
     }
 
     /// Seals every row anew that was sealed by another key, once it has proved to be as it was written. Gives the end.

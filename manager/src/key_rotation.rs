@@ -96,7 +96,8 @@ impl Rotation {
         config::replace_key_fingerprint(change, &key.fingerprint()).await?;
         let event = Event::new("instance.rotate_key", AuditObject::Instance);
         let event = event.before(json!({ "fingerprint": old.fingerprint() }));
-        change.record(event.after(json!({ "fingerprint": key.fingerprint() }))).await?;
+        change.record(event.after(json!({ "fingerprint": key.fingerprint() })));
+        change.write_audit().await?;
         Ok(rotation)
     }
 

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::id::{ApiKeyId, AppId, AuditId, CertificateId, DomainId, RouteId, ScriptId, SessionId, UserId};
+use serde_json::Value;
+use sqlx::{PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 use crate::repo::RepoError;
@@ -61,9 +63,9 @@ pub struct AuditEntry {
     /// From where, if by way of the network.
     pub remote_ip: Option<IpAddr>,
     /// The object before, without secrets.
-    pub before: Option<serde_json::Value>,
+    pub before: Option<Value>,
     /// The object after, without secrets.
-    pub after: Option<serde_json::Value>,
+    pub after: Option<Value>,
 }
 
 /// Bytes of a seal.
@@ -174,7 +176,12 @@ macro_rules! columns {
 
 statements! {
     INSERT = concat!("INSERT INTO audit_log (", columns!(), ") \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)");
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"),
+        concat!("INSERT INTO audit_log (", columns!(), ") \
+        SELECT i, t, u, un, k, ac, ok, oi, a, ip, b::jsonb, af::jsonb, sq, se \
+        FROM UNNEST($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::uuid[], \
+        $9::uuid[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bytea[]) \
+        AS rows (i, t, u, un, k, ac, ok, oi, a, ip, b, af, sq, se)");
     HEAD = "SELECT seq, seal, head_seal FROM audit_head";
     SET_HEAD = "INSERT INTO audit_head (id, seq, seal, head_seal) VALUES (1, $1, $2, $3) \
         ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, seal = excluded.seal, head_seal = excluded.head_seal";
@@ -192,18 +199,46 @@ statements! {
     COUNT_UNCHAINED = "SELECT COUNT(*) AS count FROM audit_log WHERE seq IS NULL";
 }
 
-/// Adds a row. It stays when the user, the app or the object goes.
-pub async fn insert(conn: &mut Conn, sealed: &SealedEntry) -> Result<(), RepoError> {
-    let e = &sealed.entry;
-    on_db!(conn, db => {
-        let query = sqlx::query(INSERT.on(db)).bind(e.id.as_uuid()).bind(e.at.as_millis());
+/// Adds rows. They stay when the user, the app or the object goes.
+pub async fn insert(conn: &mut Conn, rows: &[SealedEntry]) -> Result<(), RepoError> {
+    on_db!(conn, Sqlite(db) => insert_sqlite(db, rows).await, Postgres(db) => insert_postgres(db, rows).await)
+}
+
+/// One by one: a statement costs some microseconds.
+async fn insert_sqlite(db: &mut SqliteConnection, rows: &[SealedEntry]) -> Result<(), RepoError> {
+    for SealedEntry { seq, seal, entry: e } in rows {
+        let query = sqlx::query(INSERT.sqlite).bind(e.id.as_uuid()).bind(e.at.as_millis());
         let query = query.bind(e.user_id.map(UserId::as_uuid)).bind(e.username.as_deref());
         let query = query.bind(e.key_id.map(ApiKeyId::as_uuid)).bind(&e.action).bind(&e.object_kind).bind(e.object_id);
         let query = query.bind(e.app_id.map(AppId::as_uuid)).bind(e.remote_ip.map(|ip| ip.to_string()));
         let query = query.bind(e.before.as_ref()).bind(e.after.as_ref());
-        query.bind(integer(sealed.seq)).bind(&sealed.seal).execute(db).await?;
-        Ok(())
-    })
+        query.bind(integer(*seq)).bind(seal).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// All by one: a statement costs a way over the network.
+async fn insert_postgres(db: &mut PgConnection, rows: &[SealedEntry]) -> Result<(), RepoError> {
+    fn column<'r, T>(rows: &'r [SealedEntry], value: impl Fn(&'r AuditEntry) -> T) -> Vec<T> {
+        rows.iter().map(|row| value(&row.entry)).collect()
+    }
+    let query = sqlx::query(INSERT.postgres)
+        .bind(column(rows, |e| e.id.as_uuid()))
+        .bind(column(rows, |e| e.at.as_millis()))
+        .bind(column(rows, |e| e.user_id.map(UserId::as_uuid)))
+        .bind(column(rows, |e| e.username.as_deref()))
+        .bind(column(rows, |e| e.key_id.map(ApiKeyId::as_uuid)))
+        .bind(column(rows, |e| e.action.as_str()))
+        .bind(column(rows, |e| e.object_kind.as_str()))
+        .bind(column(rows, |e| e.object_id))
+        .bind(column(rows, |e| e.app_id.map(AppId::as_uuid)))
+        .bind(column(rows, |e| e.remote_ip.map(|ip| ip.to_string())))
+        .bind(column(rows, |e| e.before.as_ref().map(Value::to_string)))
+        .bind(column(rows, |e| e.after.as_ref().map(Value::to_string)))
+        .bind(rows.iter().map(|row| integer(row.seq)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.seal.as_slice()).collect::<Vec<_>>());
+    query.execute(db).await?;
+    Ok(())
 }
 
 /// The end of the chain; `None` before its first row.

@@ -6,7 +6,7 @@ use picloud_shared::id::{AppId, RouteId, ScriptId};
 use picloud_shared::path_pattern::{ParamShape, PathKind, PathPattern};
 use picloud_shared::route::{HostSelector, Route, RoutePattern};
 use sha2::{Digest, Sha256};
-use sqlx::FromRow;
+use sqlx::{FromRow, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 use crate::repo::RepoError;
@@ -107,7 +107,10 @@ macro_rules! select {
 
 statements! {
     INSERT = "INSERT INTO routes (id, app_id, script_id, host_kind, host, host_key, path_kind, path, path_shape, \
-        method, created_at, param_shape) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+        method, created_at, param_shape) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        "INSERT INTO routes (id, app_id, script_id, host_kind, host, host_key, path_kind, path, path_shape, \
+        method, created_at, param_shape) SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], \
+        $6::text[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::bigint[], $12::text[])";
     FIND = select!("WHERE id = $1");
     FIND_APP = "SELECT app_id AS id FROM routes WHERE id = $1";
     LIST_OF_SCRIPT = select!("WHERE script_id = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"),
@@ -138,14 +141,51 @@ statements! {
 /// [`RepoError::Conflict`] when another route of the app takes the same requests, [`RepoError::MissingReference`] when
 /// the app has no such script.
 pub async fn insert(conn: &mut Conn, route: &StoredRoute) -> Result<(), RepoError> {
-    let (r, p) = (&route.route, PatternColumns::of(&route.route.pattern));
-    on_db!(conn, db => {
-        let query = sqlx::query(INSERT.on(db)).bind(r.id.as_uuid()).bind(r.app_id.as_uuid()).bind(r.script_id.as_uuid());
+    insert_all(conn, std::slice::from_ref(route)).await
+}
+
+/// Stores routes.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn insert_all(conn: &mut Conn, routes: &[StoredRoute]) -> Result<(), RepoError> {
+    on_db!(conn, Sqlite(db) => insert_sqlite(db, routes).await, Postgres(db) => insert_postgres(db, routes).await)
+}
+
+/// One by one: a statement costs some microseconds.
+async fn insert_sqlite(db: &mut SqliteConnection, routes: &[StoredRoute]) -> Result<(), RepoError> {
+    for StoredRoute { route: r, created_at } in routes {
+        let p = PatternColumns::of(&r.pattern);
+        let query =
+            sqlx::query(INSERT.sqlite).bind(r.id.as_uuid()).bind(r.app_id.as_uuid()).bind(r.script_id.as_uuid());
         let query = query.bind(p.host_kind).bind(p.host).bind(p.host_key).bind(p.path_kind).bind(p.path);
-        let query = query.bind(p.path_shape).bind(p.method).bind(route.created_at.as_millis());
-        query.bind(p.param_shape.as_str()).execute(db).await?;
-        Ok(())
-    })
+        let query = query.bind(p.path_shape).bind(p.method).bind(created_at.as_millis());
+        query.bind(p.param_shape.as_str()).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// All by one: a statement costs a way over the network.
+async fn insert_postgres(db: &mut PgConnection, routes: &[StoredRoute]) -> Result<(), RepoError> {
+    fn column<'r, T>(routes: &'r [StoredRoute], value: impl Fn(&'r Route) -> T) -> Vec<T> {
+        routes.iter().map(|stored| value(&stored.route)).collect()
+    }
+    let patterns: Vec<PatternColumns<'_>> = column(routes, |r| PatternColumns::of(&r.pattern));
+    let query = sqlx::query(INSERT.postgres)
+        .bind(column(routes, |r| r.id.as_uuid()))
+        .bind(column(routes, |r| r.app_id.as_uuid()))
+        .bind(column(routes, |r| r.script_id.as_uuid()))
+        .bind(patterns.iter().map(|p| p.host_kind).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.host).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.host_key.as_str()).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.path_kind).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.path).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.path_shape.as_slice()).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.method).collect::<Vec<_>>())
+        .bind(routes.iter().map(|stored| stored.created_at.as_millis()).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.param_shape.as_str()).collect::<Vec<_>>());
+    query.execute(db).await?;
+    Ok(())
 }
 
 /// The route of that id.

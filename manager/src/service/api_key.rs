@@ -92,7 +92,7 @@ impl ApiKeyService {
             last_used_at: None,
         };
         api_keys::insert(&mut change, &key, &TokenHash::new(token.hash())).await?;
-        change.record(Event::new("api_key.create", AuditObject::ApiKey(id)).after(audited(&key))).await?;
+        change.record(Event::new("api_key.create", AuditObject::ApiKey(id)).after(audited(&key)));
         change.commit().await?;
         Ok((key, token))
     }
@@ -104,7 +104,7 @@ impl ApiKeyService {
         if !api_keys::delete(&mut change, actor.user.id, id).await? {
             return Err(ServiceError::NotFound("API key"));
         }
-        change.record(Event::new("api_key.delete", AuditObject::ApiKey(id))).await?;
+        change.record(Event::new("api_key.delete", AuditObject::ApiKey(id)));
         change.commit().await
     }
 }

@@ -226,7 +226,7 @@ impl AppService {
             purge_within(&mut change, id).await?;
         }
         let event = Event::new("app.delete", AuditObject::App(id)).in_app(id);
-        change.record(event.before(before)).await?;
+        change.record(event.before(before));
         let published = self.desk.publish(change, id, Part::App).await;
         self.purge.ring();
         published
@@ -251,7 +251,7 @@ async fn free_slug(
             return Err(ServiceError::SlugHistorical { app });
         }
         let lost = Event::new("app.slug_taken_over", AuditObject::App(former.id)).in_app(former.id);
-        change.record(lost.before(json!({ "former_slug": slug }))).await?;
+        change.record(lost.before(json!({ "former_slug": slug })));
     }
     apps::delete_historical_slug(change, slug).await?;
     Ok(())
@@ -278,12 +278,14 @@ pub(crate) fn blank(id: AppId, slug: AppSlug, name: AppName, at: Timestamp) -> A
 pub(crate) async fn insert_app(change: &mut Change, app: &App) -> Result<(), ServiceError> {
     apps::insert(change, app).await?;
     let event = Event::new("app.create", AuditObject::App(app.id)).in_app(app.id);
-    change.record(event.after(audited(app))).await
+    change.record(event.after(audited(app)));
+    Ok(())
 }
 
 /// Stores what changed of an app with its audit row.
 pub(crate) async fn store(change: &mut Change, old: &App, new: &App) -> Result<(), ServiceError> {
     apps::update(change, new).await?;
     let event = Event::new("app.update", AuditObject::App(new.id)).in_app(new.id);
-    change.record(event.before(audited(old)).after(audited(new))).await
+    change.record(event.before(audited(old)).after(audited(new)));
+    Ok(())
 }

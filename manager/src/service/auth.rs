@@ -138,7 +138,7 @@ impl AuthService {
         }
         let (token, session) = self.insert_session(&mut change, user.id, origin, at).await?;
         sessions::delete_surplus(&mut change, user.id, SESSIONS_OF_A_USER).await?;
-        change.record(Event::new("session.create", AuditObject::Session(session.id))).await?;
+        change.record(Event::new("session.create", AuditObject::Session(session.id)));
         change.commit().await?;
         Ok(NewSession { token, session, user })
     }
@@ -191,7 +191,7 @@ impl AuthService {
         if !sessions::delete(&mut change, actor.user.id, id).await? {
             return Err(ServiceError::NotFound("session"));
         }
-        change.record(Event::new("session.delete", AuditObject::Session(id))).await?;
+        change.record(Event::new("session.delete", AuditObject::Session(id)));
         change.commit().await
     }
 }

@@ -94,7 +94,7 @@ impl CertificateService {
         };
         self.certificates.insert_uploaded(&mut change, &record, &Issued { chain, key, facts }).await?;
         let event = Event::new("certificate.upload", AuditObject::Certificate(record.id));
-        change.record(event.after(summary(&record))).await?;
+        change.record(event.after(summary(&record)));
         change.commit().await?;
         self.certificates.wake();
         Ok(record)
@@ -117,7 +117,7 @@ impl CertificateService {
         }
         certificates::make_due(&mut change, &record).await?;
         let event = Event::new("certificate.renew", AuditObject::Certificate(id));
-        change.record(event.after(json!({ "names": record.names }))).await?;
+        change.record(event.after(json!({ "names": record.names })));
         change.commit().await?;
         self.certificates.wake();
         Ok(record)
@@ -136,7 +136,7 @@ impl CertificateService {
         certificates::delete_uploaded(&mut change, id).await?;
         served::raise_revision(&mut change).await?;
         let event = Event::new("certificate.delete", AuditObject::Certificate(id));
-        change.record(event.before(summary(&record))).await?;
+        change.record(event.before(summary(&record)));
         change.commit().await?;
         self.certificates.wake();
         Ok(())

@@ -117,8 +117,8 @@ impl AuditedStore {
 
     /// Begins a change. Changes follow one another: what this one reads stays true until it commits.
     pub(crate) async fn begin_as(&self, author: Author) -> Result<Change, ServiceError> {
-        let tx = self.store.begin().await?;
-        Ok(Change { tx, author, chain: Arc::clone(&self.chain), deferral: None, at: self.clock.now() })
+        let (tx, chain) = (self.store.begin().await?, Arc::clone(&self.chain));
+        Ok(Change { tx, author, chain, entries: Vec::new(), deferral: None, at: self.clock.now() })
     }
 }
 
@@ -127,6 +127,8 @@ pub(crate) struct Change {
     tx: Tx,
     author: Author,
     chain: Arc<AuditChain>,
+    /// What is to stand in the audit log of it.
+    entries: Vec<AuditEntry>,
     deferral: Option<Arc<Deferral>>,
     /// The moment of the change, one for all that it writes.
     pub at: Timestamp,
@@ -138,11 +140,11 @@ impl Change {
         self.author.user = Some((user.id, user.username.clone()));
     }
 
-    /// Writes the audit row.
-    pub(crate) async fn record(&mut self, event: Event) -> Result<(), ServiceError> {
+    /// Notes the audit row, which is written at the end, together with those of a change's other steps.
+    pub(crate) fn record(&mut self, event: Event) {
         let Event { action, object, app, before, after } = event;
         let (user_id, username) = self.author.user.clone().unzip();
-        let entry = AuditEntry {
+        self.entries.push(AuditEntry {
             id: AuditId::generate(self.at),
             at: self.at,
             user_id,
@@ -155,21 +157,29 @@ impl Change {
             remote_ip: self.author.remote_ip,
             before,
             after,
-        };
-        Ok(self.chain.append(&mut self.tx, entry).await?)
+        });
+    }
+
+    /// Writes the audit rows that were noted.
+    pub(crate) async fn write_audit(&mut self) -> Result<(), ServiceError> {
+        Ok(self.chain.append(&mut self.tx, std::mem::take(&mut self.entries)).await?)
     }
 
     /// Commits a change of something that is not published, or lets it wait for the answer of its call.
     pub(crate) async fn commit(mut self) -> Result<(), ServiceError> {
         match self.deferral.take() {
             Some(deferral) => deferral.put(self, None),
-            None => self.tx.commit().await?,
+            None => {
+                self.write_audit().await?;
+                self.tx.commit().await?;
+            }
         }
         Ok(())
     }
 
     /// Commits a change of a part of an app; the version that it led to.
     pub(crate) async fn commit_part(mut self, app: AppId, part: Part) -> Result<u64, ServiceError> {
+        self.write_audit().await?;
         let version = config::bump(&mut self.tx, app, part).await?;
         self.tx.commit().await?;
         Ok(version)

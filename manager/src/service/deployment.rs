@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::repo::config::Part;
+use crate::repo::routes::StoredRoute;
 use crate::repo::scripts::Script;
 use crate::repo::{RepoError, domains, routes, scripts, settings};
 use crate::service::app::{self, NewApp};
@@ -26,7 +27,7 @@ use crate::service::change::{Change, Desk};
 use crate::service::domain::{self, DomainService};
 use crate::service::error::{InvalidField, ServiceError};
 use crate::service::revision::{Precondition, Revision};
-use crate::service::route::{self, insert_route, is_claimed};
+use crate::service::route::{self, insert_routes, is_claimed};
 use crate::service::script::{self, insert_script};
 use crate::service::script_check::Checker;
 use crate::store::Conn;
@@ -341,6 +342,7 @@ async fn apply(
     steps: &[Step],
     domains: &DomainService,
 ) -> Result<(), ServiceError> {
+    let mut created = Vec::new();
     for step in steps {
         match step {
             Step::ForgetRoute(id) => route::forget(change, access.app.id, *id, None).await?,
@@ -361,10 +363,11 @@ async fn apply(
                 script::store(change, actor, old, new.clone()).await?;
             }
             Step::UpdateRoute { old, new } => route::store(change, old, new).await?,
-            Step::CreateRoute(route) => drop(insert_route(change, route.clone()).await?),
+            Step::CreateRoute(route) => created.push(StoredRoute { route: route.clone(), created_at: change.at }),
         }
     }
-    Ok(())
+    // They come last, and there may be thousands.
+    insert_routes(change, &created).await
 }
 
 /// What is wrong with a wanted app, up to so much.

@@ -179,7 +179,8 @@ pub(crate) async fn give_up(
 ) -> Result<(), ServiceError> {
     domains::delete(change, id).await?;
     let event = Event::new("domain.delete", AuditObject::Domain(id)).in_app(app_id);
-    change.record(event.before(before)).await
+    change.record(event.before(before));
+    Ok(())
 }
 
 /// The hosts that an app claims.
@@ -197,6 +198,6 @@ pub(crate) async fn insert_domain(
     let domain = Domain { id: DomainId::generate(change.at), app_id, pattern, created_at: change.at };
     domains::insert(change, &domain).await?;
     let event = Event::new("domain.create", AuditObject::Domain(domain.id)).in_app(app_id);
-    change.record(event.after(json!({ "pattern": domain.pattern }))).await?;
+    change.record(event.after(json!({ "pattern": domain.pattern })));
     Ok(domain)
 }

