@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use crate::execution_writer::ExecutionWriter;
 use crate::repo::{RepoError, idempotency, sessions};
-use crate::service::idempotency::KEPT_FOR;
+use crate::service::idempotency::kept_within;
 use crate::service::last_use::LastUse;
 use crate::service::setup::SetupLink;
 use crate::store::Store;
@@ -68,7 +68,7 @@ impl Housekeeping {
 
     async fn delete_kept_answers(&self) -> Result<(), RepoError> {
         let mut tx = self.store.begin().await?;
-        idempotency::delete_until(&mut tx, self.clock.now().minus(KEPT_FOR)).await?;
+        idempotency::delete_others(&mut tx, kept_within(self.clock.now())).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -43,13 +43,23 @@ pub struct Kept {
 
 from_row!(Kept { answers, bytes });
 
+/// When an answer must have been kept to count: after the one moment, and not after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptWithin {
+    /// Not at this moment or before.
+    pub after: Timestamp,
+    /// No later.
+    pub until: Timestamp,
+}
+
 statements! {
     INSERT = "INSERT INTO idempotency_keys (scope, user_id, body_mac, demands, status, etag, body, created_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    FIND = "SELECT body_mac, demands, status, etag, body FROM idempotency_keys WHERE scope = $1 AND created_at > $2";
+    FIND = "SELECT body_mac, demands, status, etag, body FROM idempotency_keys \
+        WHERE scope = $1 AND created_at > $2 AND created_at <= $3";
     KEPT_OF_USER = "SELECT COUNT(*) AS answers, COALESCE(SUM(OCTET_LENGTH(body)), 0) AS bytes FROM idempotency_keys \
-        WHERE user_id = $1 AND created_at > $2";
-    DELETE_UNTIL = "DELETE FROM idempotency_keys WHERE created_at <= $1";
+        WHERE user_id = $1 AND created_at > $2 AND created_at <= $3";
+    DELETE_OTHERS = "DELETE FROM idempotency_keys WHERE created_at <= $1 OR created_at > $2";
 }
 
 /// Keeps an answer.
@@ -72,23 +82,27 @@ pub async fn insert(
     })
 }
 
-/// The answer kept for that call after that moment.
-pub async fn find(conn: &mut Conn, scope: &[u8; 32], after: Timestamp) -> Result<Option<KeptAnswer>, RepoError> {
+/// The answer kept for that call in that time.
+pub async fn find(conn: &mut Conn, scope: &[u8; 32], within: KeptWithin) -> Result<Option<KeptAnswer>, RepoError> {
     on_db!(conn, db => {
-        let query = sqlx::query_as(FIND.on(db)).bind(&scope[..]).bind(after.as_millis());
+        let query = sqlx::query_as(FIND.on(db)).bind(&scope[..]).bind(within.after.as_millis()).bind(within.until.as_millis());
         Ok(query.fetch_optional(db).await?)
     })
 }
 
-/// The answers kept after that moment for calls of the user.
-pub async fn kept_of_user(conn: &mut Conn, user: UserId, after: Timestamp) -> Result<Kept, RepoError> {
+/// The answers kept in that time for calls of the user.
+pub async fn kept_of_user(conn: &mut Conn, user: UserId, within: KeptWithin) -> Result<Kept, RepoError> {
     on_db!(conn, db => {
-        let query = sqlx::query_as(KEPT_OF_USER.on(db)).bind(user.as_uuid()).bind(after.as_millis());
-        Ok(query.fetch_one(db).await?)
+        let query = sqlx::query_as(KEPT_OF_USER.on(db)).bind(user.as_uuid());
+        Ok(query.bind(within.after.as_millis()).bind(within.until.as_millis()).fetch_one(db).await?)
     })
 }
 
-/// Forgets the answers that were kept at that moment or before.
-pub async fn delete_until(conn: &mut Conn, until: Timestamp) -> Result<(), RepoError> {
-    on_db!(conn, db => { sqlx::query(DELETE_UNTIL.on(db)).bind(until.as_millis()).execute(db).await?; Ok(()) })
+/// Forgets the answers that were not kept in that time.
+pub async fn delete_others(conn: &mut Conn, within: KeptWithin) -> Result<(), RepoError> {
+    on_db!(conn, db => {
+        let query = sqlx::query(DELETE_OTHERS.on(db)).bind(within.after.as_millis());
+        query.bind(within.until.as_millis()).execute(db).await?;
+        Ok(())
+    })
 }

@@ -14,7 +14,7 @@ use picloud_shared::id::AppId;
 use sha2::{Digest, Sha256};
 
 use crate::repo::config::Part;
-use crate::repo::idempotency::{self, Demand, KeptAnswer};
+use crate::repo::idempotency::{self, Demand, KeptAnswer, KeptWithin};
 use crate::repo::{Constraint, RepoError};
 use crate::secret::key_file::{DerivedKey, Purpose, SecretKey};
 use crate::service::authorize::{Actor, AppRef, Capability};
@@ -23,7 +23,13 @@ use crate::service::error::ServiceError;
 use crate::store::Conn;
 
 /// How long an answer is given again.
-pub(crate) const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// When the answers that count now were kept. Those that a clock kept which was ahead by more than they are kept for do not, for they
+/// would count for years.
+pub(crate) fn kept_within(now: Timestamp) -> KeptWithin {
+    KeptWithin { after: now.minus(KEPT_FOR), until: now.plus(KEPT_FOR) }
+}
 
 /// Answers kept for one user: room for a program that makes a thing a minute.
 pub(crate) const ANSWERS_OF_A_USER: u64 = 1_500;
@@ -135,16 +141,16 @@ impl IdempotencyService {
         if let Some(answer) = self.find(actor, &running).await? {
             return Ok(Start::Repeated(answer));
         }
-        let after = self.desk.clock.now().minus(KEPT_FOR);
-        refuse_excess(&mut self.desk.store.read().await?, actor, after).await?;
+        let within = kept_within(self.desk.clock.now());
+        refuse_excess(&mut self.desk.store.read().await?, actor, within).await?;
         Ok(Start::First(running))
     }
 
     /// The answer to the call, if it was made before and the caller still may make it.
     async fn find(&self, actor: &Actor, call: &Running) -> Result<Option<KeptAnswer>, ServiceError> {
-        let after = self.desk.clock.now().minus(KEPT_FOR);
+        let within = kept_within(self.desk.clock.now());
         let mut read = self.desk.store.begin_read().await?;
-        let Some(answer) = idempotency::find(&mut read, &call.scope.0, after).await? else {
+        let Some(answer) = idempotency::find(&mut read, &call.scope.0, within).await? else {
             return Ok(None);
         };
         for Demand(app, capability) in &answer.demands {
@@ -180,9 +186,9 @@ impl IdempotencyService {
             None => (self.desk.begin_as(actor.into()).await?, None),
         };
         let at = change.at;
-        let after = at.minus(KEPT_FOR);
-        idempotency::delete_until(&mut change, after).await?;
-        refuse_excess(&mut change, actor, after).await?;
+        let within = kept_within(at);
+        idempotency::delete_others(&mut change, within).await?;
+        refuse_excess(&mut change, actor, within).await?;
         match idempotency::insert(&mut change, &call.scope.0, actor.user.id, &answer, at).await {
             Err(RepoError::Conflict(Constraint::Identity)) => {
                 drop(change);
@@ -206,8 +212,8 @@ fn mac(key: &DerivedKey, body: &[u8]) -> [u8; 32] {
 }
 
 /// Refuses one answer more to a user who has as many kept as one may have. The last one may go beyond the bytes.
-async fn refuse_excess(conn: &mut Conn, actor: &Actor, after: Timestamp) -> Result<(), ServiceError> {
-    let kept = idempotency::kept_of_user(conn, actor.user.id, after).await?;
+async fn refuse_excess(conn: &mut Conn, actor: &Actor, within: KeptWithin) -> Result<(), ServiceError> {
+    let kept = idempotency::kept_of_user(conn, actor.user.id, within).await?;
     if kept.answers >= ANSWERS_OF_A_USER || kept.bytes >= BYTES_OF_A_USER {
         return Err(ServiceError::TooManyIdempotencyKeys);
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use picloud_manager::repo::role::{AppRole, InstanceRole};
 use picloud_manager::store::Store;
+use picloud_shared::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::world::{Answer, Client, World, id};
@@ -178,6 +179,24 @@ async fn a_key_is_refused_where_no_answer_is_kept_and_where_it_is_none(store: &S
     keyed.patch("/apps/shop", json!({ "name": "B" })).await.is(200);
 }
 
+async fn an_answer_that_was_kept_by_a_clock_far_ahead_does_not_count(store: &Store) {
+    let world = World::start(store).await;
+    let now = world.clock.now();
+    // Half a day ahead is what clocks may be; a year would have the key count for a year.
+    for (slug, ahead_h, is_kept) in [("shop", 12, true), ("blog", 365 * 24, false)] {
+        world.clock.set(now.plus(Duration::from_secs(ahead_h * 60 * 60)));
+        let key = format!("of-{slug}");
+        let owner = world.owner().await;
+        with_key(&owner, &key).post("/apps", shop_of(slug)).await.is(201);
+        world.clock.set(now);
+        let again = with_key(&world.owner().await, &key).post("/apps", shop_of(slug)).await;
+        match is_kept {
+            true => assert!(is_replay(&again)),
+            false => drop(again.problem(409, "slug_taken")),
+        }
+    }
+}
+
 async fn of_many_calls_of_one_key_at_once_on_two_nodes_one_is_done(store: &Store) {
     let nodes = [World::start(store).await, World::start(store).await];
     let owners = [nodes[0].owner().await, nodes[1].owner().await];
@@ -216,6 +235,7 @@ on_both! {
     a_kept_answer_is_given_to_who_may_make_the_call_now,
     of_one_users_answers_so_many_bytes_are_kept,
     a_key_is_refused_where_no_answer_is_kept_and_where_it_is_none,
+    an_answer_that_was_kept_by_a_clock_far_ahead_does_not_count,
     of_many_calls_of_one_key_at_once_on_two_nodes_one_is_done,
     a_change_that_is_not_live_yet_is_kept_with_its_answer,
 }
