@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use picloud_shared::name::{AppName, AppSlug, KeyName, ScriptName, Username};
 
 /// Which PiCloud, and who asks it.
@@ -36,7 +36,7 @@ pub struct At<C: Args> {
 /// What to do with a running PiCloud.
 #[derive(Debug, Subcommand)]
 pub enum RemoteCommand {
-    /// List, create and delete apps
+    /// List, create, rename and delete apps
     Apps(At<Apps>),
     /// List, pull, push and try an app's scripts
     Scripts(At<Scripts>),
@@ -74,6 +74,24 @@ pub enum AppsCommand {
         /// What people call it; the slug, if absent
         #[arg(long)]
         name: Option<AppName>,
+        /// Take a slug that still leads to another app, which ends that
+        #[arg(long)]
+        takeover: bool,
+    },
+    /// Give an app another name, or another slug; calls by the old slug are sent to the new one
+    #[command(group(ArgGroup::new("to").required(true).multiple(true).args(["slug", "name"])))]
+    Rename {
+        /// Its slug or id
+        app: String,
+        /// Its new short name in addresses
+        #[arg(long)]
+        slug: Option<AppSlug>,
+        /// What people are to call it
+        #[arg(long)]
+        name: Option<AppName>,
+        /// Take a slug that still leads to another app, which ends that
+        #[arg(long, requires = "slug")]
+        takeover: bool,
     },
     /// Delete an app
     Delete {
@@ -195,9 +213,15 @@ pub struct Import {
     /// The new app's slug, in place of the document's
     #[arg(long)]
     pub slug: Option<AppSlug>,
+    /// Take a slug that still leads to another app, which ends that
+    #[arg(long)]
+    pub takeover: bool,
     /// Claim none of its domains
     #[arg(long)]
     pub without_domains: bool,
+    /// Tell what would be made, and make nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Which executions to show.

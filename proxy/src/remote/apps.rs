@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::api::Api;
 use super::app_folder;
+use super::deploy::summary;
 use super::output::{Output, cell, say};
 use crate::cli::remote::{AppsCommand, Export, Import};
 
@@ -20,11 +21,19 @@ pub async fn run(command: Option<AppsCommand>, api: &Api, output: Output) -> any
                 [&app["slug"], &app["name"], &app["my_role"], &app["id"]].map(cell)
             })?;
         }
-        AppsCommand::Create { slug, name } => {
+        AppsCommand::Create { slug, name, takeover } => {
             let name = name.map_or_else(|| slug.to_string(), |name| name.to_string());
-            let body = json!({ "slug": slug, "name": name });
+            let body = json!({ "slug": slug, "name": name, "takeover": takeover });
             let app = api.call(Method::POST, &["apps"], &[], Some(&body)).await?;
             output.print(&app, |app| vec![format!("made the app {}", cell(&app["slug"]))])?;
+        }
+        AppsCommand::Rename { app, slug, name, takeover } => {
+            let (slug, name) = (slug.map(|slug| ("slug", json!(slug))), name.map(|name| ("name", json!(name))));
+            // What is not named stays.
+            let body = slug.into_iter().chain(name).chain([("takeover", json!(takeover))]).collect();
+            let app = api.call(Method::PATCH, &["apps", &app], &[], Some(&body)).await?;
+            output
+                .print(&app, |app| vec![format!("the app is {}, called {}", cell(&app["slug"]), cell(&app["name"]))])?;
         }
         AppsCommand::Delete { app, force } => {
             let force = if force { &[("force", "true")][..] } else { &[] };
@@ -46,7 +55,8 @@ pub async fn export(Export { app, dir, overwrite }: Export, api: &Api, output: O
     Ok(())
 }
 
-pub async fn import(Import { file, slug, without_domains }: Import, api: &Api, output: Output) -> anyhow::Result<()> {
+pub async fn import(command: Import, api: &Api, output: Output) -> anyhow::Result<()> {
+    let Import { file, slug, takeover, without_domains, dry_run } = command;
     let mut text = Vec::new();
     // One more than there may be, so that the server refuses what is longer.
     let most = MAX_DOCUMENT_BYTES as u64 + 1;
@@ -57,11 +67,15 @@ pub async fn import(Import { file, slug, without_domains }: Import, api: &Api, o
     };
     read.with_context(|| format!("cannot read {}", file.display()))?;
     let document: Value = serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-    let mut query: Vec<_> = slug.as_ref().map(|slug| ("slug", slug.as_str())).into_iter().collect();
-    if without_domains {
-        query.push(("without_domains", "true"));
-    }
-    let app = api.call(Method::POST, &["apps:import"], &query, Some(&document)).await?;
-    output.print(&app, |app| vec![format!("made the app {}", cell(&app["slug"]))])?;
+    let flags = [("takeover", takeover), ("without_domains", without_domains), ("dry_run", dry_run)];
+    let flags = flags.into_iter().filter_map(|(name, is_set)| is_set.then_some((name, "true")));
+    let query: Vec<_> = slug.as_ref().map(|slug| ("slug", slug.as_str())).into_iter().chain(flags).collect();
+    let answer = api.call(Method::POST, &["apps:import"], &query, Some(&document)).await?;
+    output.print(&answer, made_or_would_be)?;
     Ok(())
+}
+
+/// What an import comes to: the app, or what making it would be.
+pub fn made_or_would_be(answer: &Value) -> Vec<String> {
+    if answer["changes"].is_array() { summary(answer) } else { vec![format!("made the app {}", cell(&answer["slug"]))] }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::api::{Api, CallError};
 use super::app_folder::{APP_FILE, AppFolder};
+use super::apps::made_or_would_be;
 use super::output::{Output, cell};
 use crate::cli::remote::Deploy;
 
@@ -24,10 +25,7 @@ pub async fn run(
         answer = api.call(Method::POST, &["apps:import"], &query, Some(&folder.document)).await;
     }
     let done = answer.map_err(|error| placed(error, &folder))?;
-    output.print(&done, |done| match done["changes"].is_array() {
-        true => summary(done),
-        false => vec![format!("made the app {}", cell(&done["slug"]))],
-    })?;
+    output.print(&done, made_or_would_be)?;
     Ok(())
 }
 
@@ -41,7 +39,7 @@ fn placed(error: CallError, folder: &AppFolder) -> anyhow::Error {
     anyhow::anyhow!("nothing is changed ({}){}", refusal.code, lines.collect::<String>())
 }
 
-fn summary(done: &Value) -> Vec<String> {
+pub fn summary(done: &Value) -> Vec<String> {
     let changes = done["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let sign = |action: &Value| match action.as_str() {
         Some("create") => "+",

@@ -3,13 +3,13 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::cloud::{OWNER, PATIENCE, TestCloud, on_both_databases, picloud, run, text};
+use crate::cloud::{Database, OWNER, PATIENCE, TestCloud, on_both_databases, picloud, run, text};
 
 /// Somebody with a key, away from the cloud's own directory.
 struct Remote {
@@ -61,6 +61,36 @@ impl Remote {
 
     fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
+    }
+}
+
+/// Somebody who follows the logs of the app, as the command prints them.
+struct Following {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Following {
+    fn start(remote: &Remote) -> Self {
+        let mut command = remote.command(&["logs", "shop", "--follow"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || output.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        Self { child, lines }
+    }
+
+    /// The next line that holds this.
+    fn see(&self, wanted: &str) -> String {
+        let mut lines = std::iter::repeat_with(|| self.lines.recv_timeout(PATIENCE).expect("it goes on"));
+        lines.find(|line| line.contains(wanted)).expect("it repeats for ever")
+    }
+
+    /// Ends it; what it printed that nobody looked at.
+    fn end(mut self) -> Vec<String> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.lines.iter().collect()
     }
 }
 
@@ -146,6 +176,26 @@ on_both_databases! {
         remote.must(&["apps", "delete", "shop3", "--force"]);
     }
 
+    async fn an_app_gets_another_name_and_another_slug_and_its_old_one_leads_there(database: Database) {
+        let cloud = TestCloud::start(database).await;
+        let remote = Remote::of(&cloud);
+        remote.must(&["apps", "create", "shop"]);
+        assert!(remote.refused(&["apps", "rename", "shop"]).contains("--slug"), "it says what to do");
+        assert!(remote.must(&["apps", "rename", "shop", "--name", "Corner shop"]).contains("is shop, called Corner shop"));
+        let said = remote.must(&["apps", "rename", "shop", "--slug", "store"]);
+        assert!(said.contains("is store, called Corner shop"), "{said}");
+        assert!(remote.must(&["apps", "rename", "shop", "--name", "Store"]).contains("is store, called Store"), "by its old slug");
+        assert!(remote.refused(&["apps", "create", "shop"]).contains("slug_historical"));
+        remote.must(&["apps", "create", "market"]);
+        assert!(remote.refused(&["apps", "rename", "market", "--slug", "shop"]).contains("slug_historical"));
+        remote.must(&["apps", "rename", "market", "--slug", "shop", "--takeover"]);
+        remote.must(&["apps", "create", "market", "--takeover"]);
+        let (good, said) = remote.run(&["import", "-", "--slug", "copy", "--dry-run"], &remote.must(&["export", "store"]));
+        assert!(good && said.contains("+ app copy") && said.contains("would be made"), "{said}");
+        let listed = remote.must(&["apps"]);
+        assert!(!listed.contains("copy") && ["shop ", "market ", "store "].iter().all(|slug| listed.contains(slug)), "{listed}");
+    }
+
     async fn scripts_are_pulled_pushed_and_tried(database: Database) {
         let cloud = TestCloud::start(database).await;
         let remote = Remote::of(&cloud);
@@ -173,19 +223,8 @@ on_both_databases! {
         let script = cloud.publish("log::info(\"seen \" + ctx.request.query.n); 1").await;
         let remote = Remote::of(&cloud);
         cloud.visit("shop.test", "/?n=before").await;
-        let mut child = remote
-            .command(&["logs", "shop", "--follow"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (lines, seen) = mpsc::channel();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || output.lines().map_while(Result::ok).all(|line| lines.send(line).is_ok()));
-        let see = |wanted: &str| {
-            let line = std::iter::repeat_with(|| seen.recv_timeout(PATIENCE).expect("it goes on")).find(|line| line.contains(wanted));
-            line.expect("it repeats for ever")
-        };
+        let following = Following::start(&remote);
+        let see = |wanted: &str| following.see(wanted);
         see("seen before");
         cloud.visit("shop.test", "/?n=during").await;
         see("seen during");
@@ -198,9 +237,7 @@ on_both_databases! {
         cloud.visit("shop.test", "/?n=escape").await;
         let line = see("escape");
         assert!(!line.contains('\u{1b}'), "{line:?}");
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let rest: Vec<String> = seen.iter().collect();
+        let rest = following.end();
         assert!(!rest.iter().any(|line| line.contains("stranger")), "{rest:?}");
         cloud.signal("-TERM");
         assert!(cloud.ended().success(), "watchers keep no process");
@@ -209,7 +246,7 @@ on_both_databases! {
 
 #[tokio::test]
 async fn whoever_finds_no_place_to_watch_comes_again() {
-    let cloud = TestCloud::start(crate::cloud::Database::Sqlite).await;
+    let cloud = TestCloud::start(Database::Sqlite).await;
     cloud.publish("log::info(\"seen\"); 1").await;
     let remote = Remote::of(&cloud);
     let mut streams = Vec::new();
@@ -231,7 +268,7 @@ async fn whoever_finds_no_place_to_watch_comes_again() {
 
 #[tokio::test]
 async fn a_watcher_does_not_keep_a_process_that_is_to_end() {
-    let mut cloud = TestCloud::start(crate::cloud::Database::Sqlite).await;
+    let mut cloud = TestCloud::start(Database::Sqlite).await;
     cloud.publish("1").await;
     let mut stream = cloud.call(Method::GET, "apps/shop/logs/tail", None).await;
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
@@ -246,7 +283,7 @@ async fn a_watcher_does_not_keep_a_process_that_is_to_end() {
 
 #[tokio::test]
 async fn what_is_missing_or_wrong_is_said() {
-    let cloud = TestCloud::start(crate::cloud::Database::Sqlite).await;
+    let cloud = TestCloud::start(Database::Sqlite).await;
     let mut remote = Remote::of(&cloud);
     let (good, said) = run(picloud().args(["apps"]), "");
     assert!(!good && said.contains("--server"), "{said}");
