@@ -3,18 +3,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use picloud_shared::clock::Clock;
 use picloud_shared::execution::ExecutionSink;
-use picloud_shared::id::{AppId, ScriptId};
-use tokio::sync::broadcast::Receiver;
+use picloud_shared::id::ScriptId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::repo::RepoError;
-use crate::repo::executions::insert::NewExecution;
 use crate::store::Store;
 
 mod buffer;
+mod follow;
 mod ledger;
 mod policy;
 mod render;
@@ -23,7 +23,9 @@ mod tail;
 mod task;
 
 use buffer::Buffer;
+pub(crate) use follow::Follower;
 pub use policy::{LogPolicy, Rate};
+pub(crate) use tail::Shown;
 use task::{Command, Writer};
 
 /// The writer of execution records. Clones are the same writer.
@@ -77,9 +79,9 @@ impl ExecutionWriter {
         self.buffer.ledger.retain_scripts(exists);
     }
 
-    /// The rows of an app that are kept from now on, but for those that come faster than they are taken.
-    pub(crate) fn watch(&self, app: AppId) -> Receiver<Arc<NewExecution>> {
-        self.buffer.tails.watch(app)
+    /// Whoever shows what is kept to those who watch. No run lasts longer than `longest_run`.
+    pub(crate) fn follower(&self, longest_run: Duration) -> Follower {
+        Follower { store: self.store.clone(), buffer: Arc::clone(&self.buffer), longest_run }
     }
 
     /// Waits until so much was written that [`ExecutionWriter::prune`] is wanted before its time.

@@ -179,6 +179,8 @@ impl Manager {
             setup_link: kept_link,
         };
         let housekeeping = tokio::spawn(housekeeping.run());
+        let follower = execution_log.follower(config.limits.ceilings.timeout);
+        let following = tokio::spawn(follower.clone().follow());
         let purge = Purge::new(store.clone(), Arc::clone(&clock), execution_log.clone());
         let purging = tokio::spawn(purge.clone().keep_purging());
 
@@ -206,14 +208,14 @@ impl Manager {
             scripts: ScriptService::new(desk.clone(), checker.clone(), urls.clone(), Arc::clone(&snapshot)),
             routes: RouteService::new(desk.clone(), urls, Arc::clone(&snapshot), admin_hosts),
             executions: ExecutionService::new(store.clone(), execution_log.clone()),
-            tails: TailService::new(audited.clone(), last_use.clone(), execution_log.clone()),
+            tails: TailService::new(audited.clone(), last_use.clone(), follower),
             settings: SettingsService::new(desk.clone(), config.limits),
             stats: StatsService::new(audited.clone(), execution_log),
             invoke: InvokeService::new(store.clone(), clock, snapshot, executor, checker),
         };
         let max_request_body_bytes = config.max_request_body_bytes;
         let state = ApiState { services: Arc::new(services), public_base_url: base_url, max_request_body_bytes };
-        let tasks = publishing.into_iter().chain([noting, housekeeping, purging]).collect();
+        let tasks = publishing.into_iter().chain([noting, housekeeping, following, purging]).collect();
         Ok(Manager { store, state, setup_link, last_use, tasks })
     }
 

@@ -1,6 +1,7 @@
 //! The execution log of a script and of an app.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
@@ -220,7 +221,7 @@ async fn list_executions_of_app(
 
 /// Watch the executions of an app.
 ///
-/// A stream of server-sent events. `execution`: one that was kept by this node, as in the list of executions, with its id as
+/// A stream of server-sent events. `execution`: one that was kept, on whatever node, as in the list of executions, with its id as
 /// the event's. `missed`: how many were kept that came too fast for this stream. It ends after an hour, and within
 /// seconds of the end of the caller's session, key or right.
 #[utoipa::path(get, path = "/apps/{app}/logs/tail", tag = "logs",
@@ -249,7 +250,7 @@ fn event(seen: Seen) -> Bytes {
     match seen {
         Seen::Execution(execution) => {
             let id = execution.id;
-            let data = serde_json::to_string(&ExecutionView::from(*execution));
+            let data = serde_json::to_string(&ExecutionView::from(Arc::unwrap_or_clone(execution)));
             let data = data.expect("a view is plain values, which JSON can hold");
             format!("event: execution\nid: {id}\ndata: {data}\n\n").into()
         }

@@ -1,38 +1,96 @@
-//! Those who watch executions as they are kept. Whoever watches too slowly misses some, and is told how many.
+//! Those who watch executions as they are kept. Whoever watches too slowly misses some, and can tell how many.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use picloud_shared::id::AppId;
+use picloud_shared::id::{AppId, ExecutionId};
+use tokio::sync::Notify;
 use tokio::sync::broadcast::{Receiver, Sender, channel};
 
+use crate::repo::executions::Execution;
 use crate::repo::executions::insert::NewExecution;
 
 /// Rows of one app that wait for its slowest watcher: 5 MB of the largest, held once however many watch.
-const WAITING: usize = 64;
+pub(super) const WAITING: usize = 64;
+
+/// A row, and which one of its app it is, counted from when somebody began to watch: numbers that are left out were missed.
+pub(crate) type Shown = (u64, Arc<Execution>);
 
 #[derive(Default)]
-pub(super) struct Tails(Mutex<HashMap<AppId, Sender<Arc<NewExecution>>>>);
+pub(super) struct Tails {
+    apps: Mutex<HashMap<AppId, Watched>>,
+    begun: Notify,
+}
+
+/// An app that somebody watches.
+struct Watched {
+    sender: Sender<Shown>,
+    count: u64,
+    /// Rows that were found in the store, where they are looked for there.
+    known: HashSet<ExecutionId>,
+}
+
+impl Watched {
+    fn show(&mut self, row: Execution) {
+        self.count += 1;
+        // The last watcher may have left since.
+        self.sender.send((self.count, Arc::new(row))).ok();
+    }
+}
 
 impl Tails {
-    /// Watches an app from now on.
-    pub fn watch(&self, app: AppId) -> Receiver<Arc<NewExecution>> {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.entry(app).or_insert_with(|| channel(WAITING).0).subscribe()
+    /// Watches an app from now on; the number that its last row had. Those that are there already are known.
+    pub fn watch(&self, app: AppId, known: HashSet<ExecutionId>) -> (u64, Receiver<Shown>) {
+        let mut apps = self.apps();
+        let watched = apps.entry(app).or_insert_with(|| Watched { sender: channel(WAITING).0, count: 0, known });
+        self.begun.notify_one();
+        (watched.count, watched.sender.subscribe())
     }
 
     /// Shows rows that were kept to those who watch their apps.
     pub fn show(&self, rows: &[NewExecution]) {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.retain(|_, sender| sender.receiver_count() > 0);
-        if watched.is_empty() {
+        let mut apps = self.apps();
+        if apps.is_empty() {
             return;
         }
         for row in rows {
-            if let Some(sender) = watched.get(&row.app_id) {
-                // The last watcher may have left since.
-                sender.send(Arc::new(row.clone())).ok();
+            if let Some(watched) = apps.get_mut(&row.app_id) {
+                watched.show(Execution::from(row));
             }
         }
+    }
+
+    /// Shows rows of one app, after so many that are not shown.
+    pub fn show_after(&self, app: AppId, missed: u64, rows: Vec<Execution>) {
+        if let Some(watched) = self.apps().get_mut(&app) {
+            watched.count += missed;
+            rows.into_iter().for_each(|row| watched.show(row));
+        }
+    }
+
+    /// The apps that are watched, as soon as there is one.
+    pub async fn watched(&self) -> Vec<AppId> {
+        loop {
+            let watched: Vec<AppId> = self.apps().keys().copied().collect();
+            if !watched.is_empty() {
+                return watched;
+            }
+            self.begun.notified().await;
+        }
+    }
+
+    /// Those of the rows that are in the store now which were not known, in the same order.
+    pub fn learn(&self, app: AppId, found: Vec<ExecutionId>) -> Vec<ExecutionId> {
+        let mut apps = self.apps();
+        let Some(watched) = apps.get_mut(&app) else { return Vec::new() };
+        let new = found.iter().copied().filter(|id| !watched.known.contains(id)).collect();
+        watched.known = found.into_iter().collect();
+        new
+    }
+
+    fn apps(&self) -> MutexGuard<'_, HashMap<AppId, Watched>> {
+        let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        apps.retain(|_, watched| watched.sender.receiver_count() > 0);
+        apps
     }
 }

@@ -186,9 +186,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Shows what was written to those who watch, and asks for a prune after so many bytes.
+    /// Shows what was written to those who watch, unless that is done for all nodes, and asks for a prune after so many bytes.
     fn note_written(&mut self, rows: &[NewExecution]) {
-        self.buffer.tails.show(rows);
+        if self.store.is_sqlite() {
+            self.buffer.tails.show(rows);
+        }
         self.unpruned += rows.iter().map(NewExecution::bytes).sum::<u64>();
         if self.unpruned >= self.buffer.policy.prune_step() {
             self.unpruned = 0;

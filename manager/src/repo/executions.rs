@@ -10,7 +10,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::repo::RepoError;
-use crate::repo::column::{Count, Listed, StoreRow, listed};
+use crate::repo::column::{Count, IdOf, Listed, StoreRow, listed};
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
@@ -121,6 +121,12 @@ macro_rules! count {
     };
 }
 
+macro_rules! ended {
+    ($of:literal, $order:literal) => {
+        concat!("SELECT id FROM executions ", $of, " AND started_at * 1000 + duration_us >= $3 ", $order, " LIMIT $4")
+    };
+}
+
 // Without statistics SQLite takes the index without the outcome for either, so it is told which one. PostgreSQL would rather go
 // through all newest rows by the primary key where an app has many of them; an order that begins with the app is not that key's.
 statements! {
@@ -150,6 +156,9 @@ statements! {
     COUNT_OF_APP_BY_OUTCOME = count!("INDEXED BY executions_app_id_outcome_id_idx \
         WHERE app_id = $1 AND outcome = $5 AND id >= $2 AND started_at >= $3 LIMIT $4"),
         count!("WHERE app_id = $1 AND outcome = $5 AND id >= $2 AND started_at >= $3 LIMIT $4");
+    FIND = select!("WHERE id = $1");
+    ENDED_OF_APP = ended!("WHERE app_id = $1 AND id >= $2", "ORDER BY id DESC"),
+        ended!("WHERE (app_id, id) >= ($1, $2) AND app_id <= $1", "ORDER BY app_id DESC, id DESC");
 }
 
 /// The first id that a moment can have. Ids are in the order of time.
@@ -227,4 +236,32 @@ pub async fn count(conn: &mut Conn, filter: &ExecutionFilter, most: u32) -> Resu
             Some(outcome) => query.bind(outcome.as_str()).fetch_one(db).await?.count,
         })
     })
+}
+
+/// One execution.
+///
+/// # Errors
+/// [`RepoError::Corrupt`] where it cannot be read.
+pub async fn find(conn: &mut Conn, id: ExecutionId) -> Result<Option<Execution>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as(FIND.on(db)).bind(id.as_uuid()).fetch_optional(db).await?))
+}
+
+/// Up to `most` executions of an app that ended then or later, the one that began last first. None of them took longer than
+/// `longest`.
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn ended_since(
+    conn: &mut Conn,
+    app: AppId,
+    since: Timestamp,
+    longest: Duration,
+    most: u32,
+) -> Result<Vec<ExecutionId>, RepoError> {
+    let from_id = first_id_at(since.minus(longest).minus(ADMITTED_WITHIN));
+    let rows: Vec<IdOf<ExecutionId>> = on_db!(conn, db => {
+        let query = sqlx::query_as(ENDED_OF_APP.on(db)).bind(app.as_uuid()).bind(from_id);
+        Ok(query.bind(since.as_millis() * 1000).bind(i64::from(most)).fetch_all(db).await?)
+    })?;
+    Ok(rows.into_iter().map(|IdOf(id)| id).collect())
 }

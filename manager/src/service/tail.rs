@@ -10,9 +10,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, interval_at};
 
-use crate::execution_writer::ExecutionWriter;
+use crate::execution_writer::{Follower, Shown};
 use crate::repo::executions::Execution;
-use crate::repo::executions::insert::NewExecution;
 use crate::repo::sessions;
 use crate::service::authorize::{Actor, AppRef, Capability};
 use crate::service::change::{AuditedStore, still_standing};
@@ -34,7 +33,7 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct TailService {
     audited: AuditedStore,
     last_use: LastUse,
-    writer: ExecutionWriter,
+    follower: Follower,
     places: Arc<Mutex<Places>>,
     ending: watch::Sender<bool>,
 }
@@ -83,7 +82,7 @@ impl Drop for Place {
 /// What a watcher is told.
 pub(crate) enum Seen {
     /// An execution was kept.
-    Execution(Box<Execution>),
+    Execution(Arc<Execution>),
     /// So many were kept that this watcher was too slow for.
     Missed(u64),
     /// Nothing for a while.
@@ -96,7 +95,11 @@ pub(crate) struct Tail {
     last_use: LastUse,
     actor: Actor,
     app: AppId,
-    rows: Receiver<Arc<NewExecution>>,
+    rows: Receiver<Shown>,
+    /// The number of the last row that was seen.
+    last: u64,
+    /// What comes after those that were missed.
+    next: Option<Arc<Execution>>,
     looks: Interval,
     quiet_looks: u32,
     until: Instant,
@@ -105,8 +108,8 @@ pub(crate) struct Tail {
 }
 
 impl TailService {
-    pub(crate) fn new(audited: AuditedStore, last_use: LastUse, writer: ExecutionWriter) -> Self {
-        Self { audited, last_use, writer, places: Arc::default(), ending: watch::Sender::new(false) }
+    pub(crate) fn new(audited: AuditedStore, last_use: LastUse, follower: Follower) -> Self {
+        Self { audited, last_use, follower, places: Arc::default(), ending: watch::Sender::new(false) }
     }
 
     /// Watches an app from now on.
@@ -114,13 +117,17 @@ impl TailService {
         let access = actor.access(&mut self.audited.store.read().await?, app).await?;
         access.require(Capability::LogRead)?;
         let (now, app) = (Instant::now(), access.app.id);
+        let place = Place::take(&self.places, actor.user.id)?;
+        let (last, rows) = self.follower.watch(app).await?;
         Ok(Tail {
-            _place: Place::take(&self.places, actor.user.id)?,
+            _place: place,
             audited: self.audited.clone(),
             last_use: self.last_use.clone(),
             actor,
             app,
-            rows: self.writer.watch(app),
+            rows,
+            last,
+            next: None,
             looks: interval_at(now + LOOKED_AT_EVERY, LOOKED_AT_EVERY),
             quiet_looks: 0,
             until: now + LONGEST,
@@ -137,6 +144,9 @@ impl TailService {
 impl Tail {
     /// What is seen next; `None` when the watcher may not watch any longer.
     pub(crate) async fn next(&mut self) -> Option<Seen> {
+        if let Some(row) = self.next.take() {
+            return Some(Seen::Execution(row));
+        }
         loop {
             tokio::select! {
                 biased;
@@ -153,11 +163,18 @@ impl Tail {
                 }
                 row = self.rows.recv() => {
                     self.quiet_looks = 0;
-                    return match row {
-                        Ok(row) => Some(Seen::Execution(Box::new(Execution::from(&*row)))),
-                        Err(RecvError::Lagged(missed)) => Some(Seen::Missed(missed)),
-                        Err(RecvError::Closed) => None,
+                    let (number, row) = match row {
+                        Ok(shown) => shown,
+                        // The number of the next one tells how many these were.
+                        Err(RecvError::Lagged(_)) => continue,
+                        Err(RecvError::Closed) => return None,
                     };
+                    let missed = number - std::mem::replace(&mut self.last, number) - 1;
+                    if missed == 0 {
+                        return Some(Seen::Execution(row));
+                    }
+                    self.next = Some(row);
+                    return Some(Seen::Missed(missed));
                 }
             }
         }

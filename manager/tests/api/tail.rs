@@ -1,26 +1,29 @@
 //! Watching executions as they are kept.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::Body;
 use http_body_util::BodyExt;
 use picloud_manager::repo::role::AppRole;
 use picloud_manager::store::Store;
+use picloud_shared::clock::Clock;
 use serde_json::{Value, json};
 
+use crate::test_store::TestStore;
 use crate::world::{Client, World, id};
 
 /// Longer than anything takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An open stream of events.
-struct Events {
+pub struct Events {
     body: Body,
     text: String,
 }
 
 impl Events {
-    async fn open(client: &Client, path: &str) -> Self {
+    pub async fn open(client: &Client, path: &str) -> Self {
         let response = client.open(path).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -43,7 +46,7 @@ impl Events {
     }
 
     /// The next event but for comments: its name, its id and its data.
-    async fn next(&mut self) -> Option<(String, String, Value)> {
+    pub async fn next(&mut self) -> Option<(String, String, Value)> {
         loop {
             let block = self.block().await?;
             if block.starts_with(':') {
@@ -76,6 +79,8 @@ async fn executions_are_seen_as_they_are_kept_and_those_of_other_apps_are_not(st
     for path in ["/one", "/two"] {
         assert_eq!(world.fetch("GET", &format!("http://blog.example.com{path}")).await, path);
         assert_eq!(world.fetch("GET", &format!("http://shop.example.com{path}")).await, path);
+        // In the order of ids, which say nothing of it within one millisecond.
+        world.clock.advance(Duration::from_millis(1));
     }
     let mut seen = Vec::new();
     for path in ["/one", "/two"] {
@@ -85,8 +90,7 @@ async fn executions_are_seen_as_they_are_kept_and_those_of_other_apps_are_not(st
         assert_ne!(data["script_id"], foreign["id"]);
         seen.push(data);
     }
-    // The list goes by ids, which say nothing of order within one millisecond.
-    seen.sort_by_key(|one: &Value| std::cmp::Reverse(one["id"].as_str().map(str::to_owned)));
+    seen.reverse();
     assert_eq!(owner.get("/apps/shop/logs").await.is(200)["items"], json!(seen), "as the list tells of them");
 }
 
@@ -168,6 +172,52 @@ async fn who_watches_too_slowly_is_told_how_much_was_missed(store: &Store) {
         }
     }
     assert!(missed > 0 && seen >= 64, "{seen} {missed}");
+}
+
+/// Only PostgreSQL has several nodes.
+#[test]
+fn what_any_node_keeps_is_seen_once_as_it_is_kept_and_what_was_kept_before_is_not() {
+    crate::run(async || {
+        let test = TestStore::postgres().await;
+        let here = World::start(&test.store).await;
+        let owner = here.owner().await;
+        site(&owner, "shop").await;
+        let there = World::start(&test.store).await;
+        let fetch = async |world: &World, path: &str| {
+            assert_eq!(world.fetch("GET", &format!("http://shop.example.com{path}")).await, path);
+            world.clock.advance(Duration::from_millis(1));
+        };
+        there.clock.set(here.clock.now());
+        for (node, owner) in [(&there, there.owner().await), (&here, owner.clone())] {
+            fetch(node, "/before").await;
+            // Listing writes what waits.
+            owner.get("/apps/shop/logs").await.is(200);
+        }
+        let mut events = Events::open(&owner, "/apps/shop/logs/tail").await;
+        let mut see = async |paths: &[&str]| {
+            let mut seen = BTreeSet::new();
+            for _ in paths {
+                let (name, _, data) = events.next().await.unwrap();
+                let url = data["request"]["url"].as_str().unwrap().to_owned();
+                assert_eq!(name, "execution");
+                assert!(seen.insert(url.clone()), "{url} came again");
+            }
+            let wanted = paths.iter().map(|path| format!("http://shop.example.com{path}")).collect();
+            assert_eq!(seen, wanted);
+        };
+        fetch(&there, "/there").await;
+        fetch(&here, "/here").await;
+        see(&["/here", "/there"]).await;
+        // A clock that is some seconds behind, and one that is ahead.
+        there.clock.set(here.clock.now().minus(Duration::from_secs(10)));
+        fetch(&there, "/behind").await;
+        see(&["/behind"]).await;
+        there.clock.set(here.clock.now().plus(Duration::from_secs(60)));
+        fetch(&there, "/ahead").await;
+        see(&["/ahead"]).await;
+        fetch(&there, "/last").await;
+        see(&["/last"]).await;
+    });
 }
 
 on_both! {

@@ -48,6 +48,25 @@ async fn count_of_app(test: &TestStore, app_id: AppId) -> u64 {
 }
 
 on_both! {
+    async fn what_ended_lately_is_found_however_long_it_took(test: TestStore) {
+        let (app_id, script_id) = (AppId::generate(NOW), ScriptId::generate(NOW));
+        let run = |app_id, started_s: u64, took_s: u64| NewExecution {
+            duration: Duration::from_secs(took_s),
+            ..row(app_id, script_id, seconds(started_s), Outcome::Timeout)
+        };
+        let [early, long, short] = [run(app_id, 60, 9), run(app_id, 41, 30), run(app_id, 80, 0)];
+        let other = run(AppId::generate(NOW), 80, 0);
+        insert(&test, &[short.clone(), long.clone(), early, other]).await;
+        let mut conn = test.store.read_logs().await.unwrap();
+        let longest = Duration::from_secs(30);
+        let all = executions::ended_since(&mut conn, app_id, seconds(71), longest, 9).await.unwrap();
+        assert_eq!(all, [short.id, long.id], "the one that began last first");
+        let newest = executions::ended_since(&mut conn, app_id, seconds(71), longest, 1).await.unwrap();
+        assert_eq!(newest, [short.id]);
+        assert_eq!(executions::find(&mut conn, long.id).await.unwrap(), Some(Execution::from(&long)));
+        assert_eq!(executions::find(&mut conn, ExecutionId::generate(NOW)).await.unwrap(), None);
+    }
+
     async fn an_execution_is_read_as_it_was_written(test: TestStore) {
         let (app_id, script_id) = (AppId::generate(NOW), ScriptId::generate(NOW));
         let failure = ExecutionFailure { message: "no ünïcode".to_owned(), line: Some(1), column: None, limit: None };

@@ -245,6 +245,23 @@ on_both_databases! {
 }
 
 #[tokio::test]
+async fn what_another_node_answers_is_followed_as_well() {
+    let cloud = TestCloud::start(Database::postgres()).await;
+    cloud.publish("log::info(\"seen \" + ctx.request.query.n); 1").await;
+    let remote = Remote::of(&cloud);
+    let other = cloud.another_node(|_| {});
+    let following = Following::start(&remote);
+    cloud.visit("shop.test", "/?n=here").await;
+    following.see("seen here");
+    let there = format!("http://{}/?n=there", other.address("http"));
+    let answer = reqwest::Client::new().get(there).header("host", "shop.test").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    following.see("seen there");
+    let rest = following.end();
+    assert!(!rest.iter().any(|line| line.contains("seen")), "once each: {rest:?}");
+}
+
+#[tokio::test]
 async fn whoever_finds_no_place_to_watch_comes_again() {
     let cloud = TestCloud::start(Database::Sqlite).await;
     cloud.publish("log::info(\"seen\"); 1").await;
