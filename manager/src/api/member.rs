@@ -22,7 +22,11 @@ use crate::repo::role::{AppRole, InstanceRole};
 use crate::service::member::{Candidate, NamedMember, revision};
 
 pub(crate) fn operations() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::default().routes(routes!(list_members, add_member)).routes(routes!(update_member, remove_member))
+    OpenApiRouter::default().routes(routes!(list_members, add_member)).routes(routes!(
+        get_member,
+        update_member,
+        remove_member
+    ))
 }
 
 /// A member of an app.
@@ -129,6 +133,23 @@ async fn add_member(
     };
     let member = state.services.members.add(&actor, &app_ref(&app)?, candidate, role).await?;
     Ok(member_response(StatusCode::CREATED, member))
+}
+
+/// Get a member of an app.
+#[utoipa::path(get, path = "/apps/{app}/members/{user}", tag = "members",
+    params(
+        ("app" = String, Path, description = "The app's id or slug."),
+        ("user" = Uuid, Path, description = "The user's id."),
+    ),
+    responses((status = 200, description = "The member.", body = MemberView,
+        headers(("etag" = String, description = "What `If-Match` of a change takes."))), MemberProblems))]
+async fn get_member(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path((app, user)): Path<(String, UserId)>,
+) -> Result<impl IntoResponse, ApiError> {
+    let member = state.services.members.get(&actor, &app_ref(&app)?, user).await?;
+    Ok(member_response(StatusCode::OK, member))
 }
 
 /// Change a member's role.

@@ -76,6 +76,10 @@ impl MemberService {
         Ok(added)
     }
 
+    pub(crate) async fn get(&self, actor: &Actor, app: &AppRef, user: UserId) -> Result<NamedMember, ServiceError> {
+        find_member(&mut self.desk.store.read().await?, actor, app, user).await
+    }
+
     pub(crate) async fn change_role(
         &self,
         actor: &Actor,
@@ -116,14 +120,18 @@ impl MemberService {
         precondition: &Precondition,
     ) -> Result<(Change, NamedMember), ServiceError> {
         let (mut change, actor) = self.desk.begin(actor).await?;
-        let access = actor.access(&mut change, app).await?;
-        access.require(Capability::AppManageMembers)?;
-        let found = members::find(&mut change, access.app.id, user).await?;
-        let member = found.ok_or(ServiceError::NotFound("member"))?;
-        precondition.check(&revision(&member))?;
-        let user = users::find(&mut change, user).await?.ok_or(ServiceError::NotFound("member"))?;
-        Ok((change, (member, user)))
+        let found = find_member(&mut change, &actor, app, user).await?;
+        precondition.check(&revision(&found.0))?;
+        Ok((change, found))
     }
+}
+
+async fn find_member(conn: &mut Conn, actor: &Actor, app: &AppRef, user: UserId) -> Result<NamedMember, ServiceError> {
+    let access = actor.access(conn, app).await?;
+    access.require(Capability::AppManageMembers)?;
+    let member = members::find(conn, access.app.id, user).await?.ok_or(ServiceError::NotFound("member"))?;
+    let user = users::find(conn, user).await?.ok_or(ServiceError::NotFound("member"))?;
+    Ok((member, user))
 }
 
 /// Whoever may not list users must know the name; of an id they learn nothing.

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::world::Answer;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&picloud_manager::openapi_json()).unwrap());
+pub static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(&picloud_manager::openapi_json()).unwrap());
 
 /// What every answer has, or what HTTP itself says of it.
 const PLAIN_HEADERS: [&str; 4] = ["cache-control", "content-length", "content-type", "x-content-type-options"];
@@ -63,7 +64,7 @@ pub fn check(method: &str, path: &str, answer: &Answer) {
 }
 
 /// The call that an address means. A word of its own wins over a parameter.
-fn operation(method: &str, path: &str) -> Option<&'static Value> {
+pub fn operation(method: &str, path: &str) -> Option<&'static Value> {
     let segments: Vec<&str> = path.split('/').collect();
     let parameters = |template: &str| template.matches('{').count();
     let is_it = |template: &str| {
@@ -84,7 +85,7 @@ fn conforms_to(name: &str, value: &Value, place: &str) {
 }
 
 /// Whether a value is as a schema of this document says, with no member that it does not name.
-fn conforms(schema: &Value, value: &Value) -> Result<(), String> {
+pub fn conforms(schema: &Value, value: &Value) -> Result<(), String> {
     let schema = resolved(schema);
     if let Some(variants) = schema["oneOf"].as_array() {
         let tried: Vec<_> = variants.iter().map(|variant| conforms(variant, value)).collect();
@@ -124,7 +125,7 @@ fn conforms(schema: &Value, value: &Value) -> Result<(), String> {
     }
 }
 
-fn resolved(schema: &Value) -> &Value {
+pub fn resolved(schema: &Value) -> &Value {
     match schema["$ref"].as_str() {
         Some(reference) => DOCUMENT.pointer(reference.strip_prefix('#').unwrap()).unwrap(),
         None => schema,

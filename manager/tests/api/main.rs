@@ -40,8 +40,10 @@ macro_rules! on_both {
 mod access;
 mod app_limits;
 mod apps;
+mod attacks;
 mod audit;
 mod auth;
+mod conventions;
 mod damage;
 mod deployments;
 mod documented;
@@ -58,6 +60,7 @@ mod routes;
 mod scripts;
 mod settings;
 mod slugs;
+mod stage;
 mod start;
 mod stats;
 mod tail;

@@ -4,15 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use picloud_manager::repo::role::{AppRole, InstanceRole};
 use picloud_manager::repo::scope::Scope;
 use picloud_manager::store::Store;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Client, OWNER, PASSWORD, World, id};
-
-/// Who makes the calls: two roles on the instance, three in the app, an app_admin of another app, and a stranger.
-const CALLERS: [&str; 7] = ["olive", "admin", "app-admin", "editor", "viewer", "outsider", "nobody"];
+use crate::stage::{Stage, operations, other_session};
+use crate::world::{Answer, Client, id};
 
 /// What a key needs.
 #[derive(Clone, Copy, PartialEq)]
@@ -69,6 +66,7 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("import_app", "yyffffu", Scopes(&[S::AppsWrite])),
     ("list_members", "yfyffnu", Scopes(&[S::MembersWrite])),
     ("add_member", "yfyffnu", Scopes(&[S::MembersWrite])),
+    ("get_member", "yfyffnu", Scopes(&[S::MembersWrite])),
     ("update_member", "yfyffnu", Scopes(&[S::MembersWrite])),
     ("remove_member", "yfyffnu", Scopes(&[S::MembersWrite])),
     ("list_domains", "yyyyynu", Scopes(&[S::AppsRead])),
@@ -103,180 +101,12 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("instance_stats", "yyffffu", Scopes(&[S::InstanceRead])),
 ];
 
-/// Each call of the document: its method, and its path below the API's root.
-fn operations() -> BTreeMap<String, (String, String)> {
-    let document: Value = serde_json::from_str(&picloud_manager::openapi_json()).unwrap();
-    let mut operations = BTreeMap::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, call) in item.as_object().unwrap() {
-            let path = path.strip_prefix("/api/v1/admin").unwrap().to_owned();
-            operations.insert(call["operationId"].as_str().unwrap().to_owned(), (method.to_uppercase(), path));
-        }
-    }
-    operations
-}
-
 #[test]
 fn every_call_has_its_row_and_every_row_its_call() {
     let documented: BTreeSet<String> = operations().into_keys().collect();
     let expected: BTreeSet<String> = TABLE.iter().map(|(operation, ..)| (*operation).to_owned()).collect();
     assert_eq!(documented, expected);
     assert_eq!(expected.len(), TABLE.len(), "a call has two rows");
-}
-
-/// An app with one of everything, and a user who is no caller.
-struct Target {
-    slug: String,
-    app: Value,
-    script: Value,
-    route: Value,
-    domain: Value,
-    user: Value,
-    certificate: Value,
-}
-
-struct Stage {
-    world: World,
-    owner: Client,
-    callers: Vec<(&'static str, Client)>,
-    operations: BTreeMap<String, (String, String)>,
-    targets: u32,
-}
-
-impl Stage {
-    async fn set(store: &Store) -> Self {
-        let world = World::start(store).await;
-        let owner = world.owner().await;
-        let elsewhere = owner.make_app("elsewhere").await;
-        let mut callers = Vec::new();
-        for name in CALLERS {
-            let client = match name {
-                OWNER => owner.clone(),
-                "nobody" => world.stranger(),
-                "outsider" => world.member(name, &elsewhere, AppRole::AppAdmin).await,
-                "admin" => world.user(name, InstanceRole::Admin).await,
-                _ => world.user(name, InstanceRole::Member).await,
-            };
-            callers.push((name, client));
-        }
-        world.user("joiner", InstanceRole::Member).await;
-        Self { world, owner, callers, operations: operations(), targets: 0 }
-    }
-
-    async fn target(&mut self) -> Target {
-        self.targets += 1;
-        let slug = format!("target-{}", self.targets);
-        let owner = &self.owner;
-        let app = owner.make_app(&slug).await;
-        let members = [("app-admin", AppRole::AppAdmin), ("editor", AppRole::Editor), ("viewer", AppRole::Viewer)];
-        for (name, role) in members {
-            self.world.join(name, &app, role).await;
-        }
-        let domain = owner.make_domain(&app, &format!("{slug}.localhost")).await;
-        let script = owner.make_endpoint(&app, "page", "1").await;
-        let route = owner.make_route(&script, "/").await;
-        let victim = json!({ "username": format!("victim-{}", self.targets), "instance_role": "member" });
-        let user = owner.post("/admins", victim).await.is(201);
-        let member = json!({ "user_id": id(&user), "role": "viewer" });
-        owner.post(&format!("/apps/{slug}/members"), member).await.is(201);
-        let certificate = owner.post("/certificates", uploadable(&slug)).await.is(201);
-        Target { slug, app, script, route, domain, user, certificate }
-    }
-
-    /// Makes a call on the target. What it names of the caller's own is made by `own`.
-    async fn make(&self, operation: &str, client: &Client, own: Option<&Client>, target: &Target) -> Answer {
-        let (method, template) = self.operations[operation].clone();
-        let mut path = self.address(&template, target);
-        if let Some(own) = own.filter(|_| path.contains("{key}")) {
-            let key = own.post("/api-keys", json!({ "name": "own", "scopes": ["apps:read"] })).await.is(201);
-            path = path.replace("{key}", id(&key));
-        }
-        if let Some(own) = own.filter(|_| path.contains("{session}")) {
-            let sessions = own.get("/auth/me/sessions").await.is(200)["items"].clone();
-            // The newest but for the one that asks.
-            let other = sessions.as_array().unwrap().iter().find(|session| session["is_current"] == false).unwrap();
-            path = path.replace("{session}", id(other));
-        }
-        path = path.replace("{key}", id(&target.app)).replace("{session}", id(&target.app));
-        self.send(operation, client, &method, path, target).await
-    }
-
-    /// Makes a call on the target, and on that key and session of the caller's own.
-    async fn make_with(&self, operation: &str, client: &Client, own: &(String, String), target: &Target) -> Answer {
-        let (method, template) = self.operations[operation].clone();
-        let path = self.address(&template, target).replace("{key}", &own.0).replace("{session}", &own.1);
-        self.send(operation, client, &method, path, target).await
-    }
-
-    fn address(&self, template: &str, target: &Target) -> String {
-        template
-            .replace("{app}", &target.slug)
-            .replace("{script}", id(&target.script))
-            .replace("{route}", id(&target.route))
-            .replace("{domain}", id(&target.domain))
-            .replace("{certificate}", id(&target.certificate))
-            .replace("{user}", id(&target.user))
-            .replace("{version}", "1")
-    }
-
-    async fn send(&self, operation: &str, client: &Client, method: &str, mut path: String, target: &Target) -> Answer {
-        if operation == "list_scripts" {
-            path = format!("{path}?app={}", target.slug);
-        }
-        if operation == "delete_app" {
-            path = format!("{path}?force=true");
-        }
-        match method {
-            "GET" => client.get(&path).await,
-            "DELETE" => client.delete(&path).await,
-            "POST" => client.post(&path, self.body(operation, target)).await,
-            "PUT" => client.send_json("PUT", &path, self.body(operation, target).to_string()).await,
-            _ => client.patch(&path, self.body(operation, target)).await,
-        }
-    }
-
-    fn body(&self, operation: &str, target: &Target) -> Value {
-        let app_id = id(&target.app);
-        let pattern = json!({ "host_kind": "any", "path_kind": "exact", "path": "/new", "method": "GET" });
-        let unused = format!("new-{}-{}", operation.replace('_', "-"), self.targets);
-        match operation {
-            "log_in" => json!({ "username": OWNER, "password": PASSWORD }),
-            "set_up" => json!({ "token": "x", "username": "eve", "password": PASSWORD }),
-            "change_password" => json!({ "current_password": "wrong", "new_password": "another quiet phrase" }),
-            "create_user" => json!({ "username": unused, "instance_role": "member" }),
-            "update_me" | "update_user" => json!({ "email": format!("{unused}@example.com") }),
-            "create_api_key" => json!({ "name": "ci", "scopes": ["apps:read"] }),
-            "upload_certificate" => uploadable(&target.slug),
-            "preflight_certificate" => json!({ "name": format!("{}.example.com", target.slug) }),
-            "deploy_app" => {
-                let route = json!({ "host_kind": "any", "path_kind": "exact", "path": "/", "method": "GET" });
-                let page = json!({ "name": "page", "kind": "endpoint", "source": "1", "routes": [route] });
-                json!({ "format": 1, "scripts": [page] })
-            }
-            "import_app" => json!({ "format": 1, "app": { "slug": unused, "name": "New" }, "scripts": [] }),
-            "update_settings" => json!({ "execute_access": "restricted" }),
-            "create_app" => json!({ "slug": unused, "name": "New" }),
-            "check_slug" => json!({ "slug": unused }),
-            "update_app" => json!({ "name": "New" }),
-            "add_member" => json!({ "username": "joiner", "role": "viewer" }),
-            "update_member" => json!({ "role": "editor" }),
-            "claim_domain" => json!({ "pattern": format!("new.{}.localhost", target.slug) }),
-            "create_script" => json!({ "app_id": app_id, "name": "new", "kind": "endpoint", "source": "1" }),
-            "check_script" => json!({ "app_id": app_id, "kind": "endpoint", "source": "1" }),
-            "update_script" => json!({ "description": "new" }),
-            "create_route" => pattern,
-            "update_route" => json!({ "method": "POST" }),
-            "check_route" => json!({ "app_id": app_id, "route": pattern }),
-            "match_request" => json!({ "url": format!("http://{}.localhost/", target.slug), "method": "GET" }),
-            _ => json!({}),
-        }
-    }
-}
-
-/// A certificate and its key.
-fn uploadable(slug: &str) -> Value {
-    let made = rcgen::generate_simple_self_signed([format!("{slug}.example.com")]).unwrap();
-    json!({ "chain": made.cert.pem(), "key": made.signing_key.serialize_pem() })
 }
 
 fn verdict(answer: &Answer) -> char {
@@ -383,8 +213,7 @@ fn where_the_store_cannot_be_written_each_change_is_503_and_each_question_is_ans
         let script = format!("/scripts/{}", id(&target.script));
         stage.owner.patch(&script, json!({ "source": "2" })).await.is(200);
         stage.world.owner().await;
-        let sessions = stage.owner.get("/auth/me/sessions").await.is(200)["items"].clone();
-        let other = sessions.as_array().unwrap().iter().find(|session| session["is_current"] == false).unwrap();
+        let other = other_session(&stage.owner).await;
         // The one connection that writes: SQLite says of it what it says of a disk that is full or read-only.
         test.store.begin().await.unwrap().execute_unchecked("PRAGMA query_only = on").await.unwrap();
         for (operation, _, needs) in TABLE {
@@ -394,8 +223,7 @@ fn where_the_store_cannot_be_written_each_change_is_503_and_each_question_is_ans
                 continue;
             }
             let caller = if *needs == Open { stage.world.stranger() } else { stage.owner.clone() };
-            let path = (id(&own).to_owned(), id(other).to_owned());
-            let answer = stage.make_with(operation, &caller, &path, &target).await;
+            let answer = stage.call(operation, &target).of(id(&own), id(&other)).by(&caller).await;
             match is_change {
                 true => drop(answer.problem(503, "store_unavailable")),
                 false => assert_eq!(answer.status, 200, "{operation}: {}", answer.text()),

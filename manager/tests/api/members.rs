@@ -26,12 +26,15 @@ async fn a_member_is_added_promoted_and_removed_and_each_counts_at_once(store: &
     ada.post("/apps/shop/domains", json!({ "pattern": "a.localhost" })).await.problem(403, "forbidden");
 
     owner.if_match("\"0\"").patch(&path, json!({ "role": "editor" })).await.problem(412, "precondition_failed");
+    let found = owner.get(&path).await;
+    assert_eq!((found.etag(), found.is(200)), (etag.clone(), added));
     owner.if_match(&etag).patch(&path, json!({ "role": "app_admin" })).await.is(200);
     assert_eq!(ada.get("/apps/shop").await.is(200)["my_role"], "app_admin");
     ada.post("/apps/shop/domains", json!({ "pattern": "a.localhost" })).await.is(201);
     owner.if_match(&etag).delete(&path).await.problem(412, "precondition_failed");
     owner.delete(&path).await.is(204);
     ada.get("/apps/shop").await.problem(404, "not_found");
+    owner.get(&path).await.problem(404, "not_found");
     owner.delete(&path).await.problem(404, "not_found");
     owner.patch(&path, json!({ "role": "viewer" })).await.problem(404, "not_found");
 }
