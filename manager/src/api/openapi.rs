@@ -1,5 +1,7 @@
 //! The OpenAPI 3.1 document, generated from the handlers, and the description of problems in it.
 
+mod examples;
+
 use std::collections::BTreeMap;
 
 use axum::Router;
@@ -13,6 +15,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::ApiState;
 use crate::api::idempotency::{KEY, Keys, REPLAYED};
+use crate::api::openapi::examples::Examples;
 use crate::api::problem::{FieldError, PROBLEM_JSON};
 use crate::api::route::RouteView;
 use crate::api::schema::{AppName, DomainHolder, ScriptName};
@@ -133,9 +136,11 @@ pub(crate) fn document() -> OpenApi {
     let mut schemas = vec![("Problem".to_owned(), Problem::schema())];
     Problem::schemas(&mut schemas);
     components.schemas.extend(schemas);
+    let examples = Examples::read();
     for (path, item) in &mut document.paths.paths {
         if let Some(reading) = &mut item.get {
             complete(reading, "`store_unavailable`, `overloaded`");
+            examples.add_to(reading);
         }
         if let Some(posting) = &mut item.post {
             match Keys::of(path) {
@@ -147,6 +152,7 @@ pub(crate) fn document() -> OpenApi {
         for changing in [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten() {
             let codes = "`store_unavailable`, `overloaded`, `not_live_yet` (the change is kept; without Retry-After), `key_replaced` (the node must be started again)";
             complete(changing, codes);
+            examples.add_to(changing);
         }
     }
     document

@@ -47,6 +47,7 @@ mod conventions;
 mod damage;
 mod deployments;
 mod documented;
+mod examples;
 mod idempotency;
 mod keys;
 mod logs;

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::documented::conforms;
+
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
 
 fn document() -> Value {
@@ -62,6 +64,32 @@ fn every_call_has_a_summary_a_tag_and_problems_with_codes() {
     names.sort();
     names.dedup();
     assert_eq!(names.len(), count, "two calls share an operation id");
+}
+
+#[test]
+fn every_body_has_an_example_that_is_as_its_schema_says() {
+    let document = document();
+    let mut examples = 0;
+    let mut look = |place: &str, described: &Value, is_needed: bool| {
+        for content in described["content"].as_object().into_iter().flat_map(|content| content.values()) {
+            match content.get("example") {
+                Some(example) => {
+                    conforms(&content["schema"], example).unwrap_or_else(|wrong| panic!("{place}: {wrong}"))
+                }
+                None => assert!(!is_needed, "{place} has no example: tell one in examples.rs"),
+            }
+            examples += usize::from(content.get("example").is_some());
+        }
+    };
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, call) in item.as_object().unwrap() {
+            look(&format!("the body of {method} {path}"), &call["requestBody"], true);
+            for (status, response) in call["responses"].as_object().unwrap() {
+                look(&format!("{status} of {method} {path}"), response, status.starts_with('2'));
+            }
+        }
+    }
+    assert!(examples > 100, "{examples}");
 }
 
 #[test]

@@ -49,6 +49,13 @@ function shape(api, given, indent = "", seen = []) {
   return (schema.format ? `${main} (${schema.format})` : main) + nullable;
 }
 
+// A body as it was once sent or answered.
+function example({ example }) {
+  if (example === undefined) return [];
+  const text = typeof example === "string" ? example : JSON.stringify(example, null, 2);
+  return [element("p", { class: "quiet", text: "For example" }), element("pre", { text })];
+}
+
 function call(api, path, method, operation) {
   const body = element("div");
   if (operation.description) body.append(element("p", { text: operation.description }));
@@ -65,14 +72,18 @@ function call(api, path, method, operation) {
     body.append(element("h3", { text: "Parameters" }), list);
   }
   const content = operation.requestBody && Object.values(operation.requestBody.content)[0];
-  if (content) body.append(element("h3", { text: "Body" }), element("pre", { text: shape(api, content.schema) }));
+  if (content) {
+    body.append(element("h3", { text: "Body" }), element("pre", { text: shape(api, content.schema) }), ...example(content));
+  }
   body.append(element("h3", { text: "Answers" }));
   const answers = element("dl");
   for (const [status, response] of Object.entries(operation.responses)) {
     const answer = element("dd", { text: response.description });
     const kind = response.content && Object.keys(response.content)[0];
-    if (kind && kind !== "application/problem+json") {
-      answer.append(element("pre", { text: shape(api, response.content[kind].schema) }));
+    if (kind) {
+      const content = response.content[kind];
+      if (kind !== "application/problem+json") answer.append(element("pre", { text: shape(api, content.schema) }));
+      answer.append(...example(content));
     }
     answers.append(element("dt", {}, [element("code", { text: status })]), answer);
   }
