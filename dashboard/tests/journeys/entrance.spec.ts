@@ -1,4 +1,5 @@
 /** The first run, signing in and out, and sessions that end. */
+import type { Api } from '../support/cloud';
 import { expect, OWNER, test } from '../support/journey';
 
 test.describe('a new instance', () => {
@@ -75,6 +76,14 @@ for (const next of [
   });
 }
 
+/** Ends all sessions but that of the calls, as an administrator does, or time. */
+async function endSessions(api: Api): Promise<void> {
+  type Sessions = { items: { id: string; is_current: boolean }[] };
+  const { items } = await api.call<Sessions>('GET', 'auth/me/sessions');
+  for (const { id } of items.filter((session) => !session.is_current))
+    await api.call('DELETE', `auth/me/sessions/${id}`);
+}
+
 test('signing out ends the session and leaves nothing behind', async ({ page, cloud, enter, open }) => {
   await enter();
   await open('/apps');
@@ -99,16 +108,15 @@ test('a session that ends costs nothing that was typed', async ({ page, api, ent
   await source.click();
   await page.keyboard.press('Control+A');
   await page.keyboard.type('"Hello again"');
-  // As an administrator ends it, or time does.
-  const sessions = await api.call<{ items: { id: string; is_current: boolean }[] }>(
-    'GET',
-    'auth/me/sessions',
-  );
-  for (const session of sessions.items.filter((session) => !session.is_current)) {
-    await api.call('DELETE', `auth/me/sessions/${session.id}`);
-  }
-  await page.keyboard.press('Control+S');
+  await endSessions(api);
+  // What is looked at while one types asks nobody for a password.
+  const refused = page.waitForResponse((response) => response.url().endsWith('scripts:check'));
+  await page.keyboard.type(' + "!"');
+  expect((await refused).status()).toBe(401);
   const again = page.getByRole('dialog', { name: 'Your session has ended' });
+  await expect(again).toBeHidden();
+  await expect(source).toBeFocused();
+  await page.keyboard.press('Control+S');
   await again.getByLabel('Password', { exact: true }).fill('not this');
   await again.getByRole('button', { name: 'Sign in', exact: true }).click();
   await expect(again.getByRole('alert')).toContainText('wrong');
@@ -116,5 +124,31 @@ test('a session that ends costs nothing that was typed', async ({ page, api, ent
   await again.getByRole('button', { name: 'Sign in', exact: true }).click();
   await expect(again).toBeHidden();
   await expect(page.getByText('Version 2 is saved, and live')).toBeVisible();
-  expect((await api.call<{ source: string }>('GET', `scripts/${script}`)).source).toBe('"Hello again"');
+  expect((await api.call<{ source: string }>('GET', `scripts/${script}`)).source).toBe('"Hello again" + "!"');
+});
+
+test('who has signed in again in one window goes on in the others', async ({ page, api, enter, open }) => {
+  await api.app('shop');
+  await enter();
+  await open('/apps/shop');
+  await endSessions(api);
+  await page.getByRole('link', { name: 'Domains' }).click();
+  const again = page.getByRole('dialog', { name: 'Your session has ended' });
+  await expect(again).toBeVisible();
+  // Nobody is back yet.
+  await page.evaluate(() => dispatchEvent(new Event('focus')));
+  await expect(again).toBeVisible();
+  await enter();
+  await page.evaluate(() => dispatchEvent(new Event('focus')));
+  await expect(again).toBeHidden();
+  await expect(page.getByRole('link', { name: 'shop.localhost' })).toBeVisible();
+});
+
+test('who signs out of a session that has ended is out', async ({ page, api, enter, open }) => {
+  await enter();
+  await open('/apps');
+  await endSessions(api);
+  await page.getByRole('button', { name: 'Your menu, ada' }).click();
+  await page.getByRole('menuitem', { name: 'Sign out' }).click();
+  await expect(page.getByRole('heading', { name: 'Sign in' })).toBeVisible();
 });

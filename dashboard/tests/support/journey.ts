@@ -1,5 +1,6 @@
 /** What every journey has: a cloud of its own, and a browser in which nothing may go wrong unnoticed. */
-import { test as base, expect, type Page } from '@playwright/test';
+import { readFileSync } from 'node:fs';
+import { test as base, expect, type Page, type Request } from '@playwright/test';
 import { type Api, Cloud, OWNER } from './cloud';
 
 interface Fixtures {
@@ -19,8 +20,32 @@ const REFUSED = /^Failed to load resource: the server responded with a status of
 const UNREACHABLE =
   /^Failed to load resource: net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|INCOMPLETE_CHUNKED_ENCODING)/;
 
-/** Fails the test for anything that the console complains of (a policy that was broken, an exception), and for any request
- * that leaves the instance. */
+interface Operation {
+  parameters?: { name: string }[];
+}
+
+const DOCUMENT = JSON.parse(readFileSync(new URL('../../../docs/openapi.json', import.meta.url), 'utf8')) as {
+  paths: Record<string, { post?: Operation }>;
+};
+
+/** The paths of POSTs, and whether the API does them once where they come by a key. */
+const POSTS = Object.entries(DOCUMENT.paths).flatMap(([path, { post }]) => {
+  const pattern = new RegExp(`^${path.replace(/\{\w+\}/g, '[^/]+')}$`);
+  const takesKey = post?.parameters?.some(({ name }) => name === 'idempotency-key') ?? false;
+  return post ? [{ pattern, takesKey }] : [];
+});
+
+/** What is wrong with a call's `Idempotency-Key`, if anything is. */
+function complainOfKey(request: Request): string | null {
+  const path = new URL(request.url()).pathname;
+  const post = request.method() === 'POST' ? POSTS.find(({ pattern }) => pattern.test(path)) : undefined;
+  const hasKey = 'idempotency-key' in request.headers();
+  if (post === undefined || post.takesKey === hasKey) return null;
+  return `POST ${path} ${hasKey ? 'by a key, which it does not take' : 'without a key'}`;
+}
+
+/** Fails the test for anything that the console complains of (a policy that was broken, an exception), for any request
+ * that leaves the instance, and for a call that would make a thing twice. */
 function watch(page: Page, cloud: Cloud, complaints: string[]): void {
   page.on('console', (message) => {
     const text = message.text();
@@ -33,6 +58,8 @@ function watch(page: Page, cloud: Cloud, complaints: string[]): void {
     const url = new URL(request.url());
     if (url.protocol.startsWith('http') && url.port !== cloud.port)
       complaints.push(`request to ${request.url()}`);
+    const complaint = complainOfKey(request);
+    if (complaint !== null) complaints.push(complaint);
   });
 }
 

@@ -1,5 +1,5 @@
 /** `apps`, and what is an app's as a whole: domains, members, all its routes and logs. */
-import { api, ifMatch, ok, PAGE, revised } from './client';
+import { api, ifMatch, ok, PAGE, quietly, revised } from './client';
 import type { ChartFilter, LogFilter } from './executions';
 import type { AddMember, AppRole, CheckSlug, CreateApp, UpdateApp, WantedApp } from './schema';
 
@@ -11,7 +11,7 @@ export const create = (body: CreateApp) => ok(api.POST('/apps', { body }));
 
 /** What a slug would be to the app that wants it, or to a new one. */
 export const checkSlug = (body: CheckSlug, signal?: AbortSignal) =>
-  ok(api.POST('/apps/slug:check', { body, signal }));
+  ok(api.POST('/apps/slug:check', { body, signal, fetch: quietly }));
 
 export const update = (app: string, body: UpdateApp, etag: string) =>
   revised(api.PATCH('/apps/{app}', { params: { path: { app }, header: ifMatch(etag) }, body }));

@@ -1,15 +1,19 @@
 /**
  * The one way to the API: typed by the OpenAPI document, and patient with sessions that end. A call that comes too late
  * waits until the user has signed in again, and is then made once more, so that nothing that was typed is lost.
+ * What makes something is made once, however often it is sent (`once.ts`).
  */
 import createClient from 'openapi-fetch';
 import { session } from '$lib/session.svelte';
+import { forget, once, takesKey } from './once';
 import { ApiProblem } from './problem';
 import type { paths } from './schema';
 
 const BASE = '/api/v1/admin';
 
-type AdminPaths = { [P in keyof paths as P extends `${typeof BASE}${infer Rest}` ? Rest : never]: paths[P] };
+export type AdminPaths = {
+  [P in keyof paths as P extends `${typeof BASE}${infer Rest}` ? Rest : never]: paths[P];
+};
 
 /** A representation with what names its state, for `If-Match`. */
 export interface Revised<T> {
@@ -17,7 +21,9 @@ export interface Revised<T> {
   etag: string;
 }
 
-async function reach(request: Request): Promise<Response> {
+/** Sends it once, whoever is signed in. So go calls that nobody asked for, which must not ask for a password in the midst of
+ * what is typed, and signing out. */
+export async function quietly(request: Request): Promise<Response> {
   try {
     return await fetch(request);
   } catch (thrown) {
@@ -38,12 +44,17 @@ async function isSessionOver(response: Response): Promise<boolean> {
 
 async function send(request: Request): Promise<Response> {
   const again = request.clone();
-  const response = await reach(request);
-  if ((await isSessionOver(response)) && (await session.signInAgain())) return reach(again);
+  let response = await quietly(request);
+  if ((await isSessionOver(response)) && (await session.signInAgain())) response = await quietly(again);
+  if (request.method === 'DELETE' && response.ok) forget();
   return response;
 }
 
 export const api = createClient<AdminPaths>({ baseUrl: BASE, fetch: send });
+api.use({
+  onRequest: ({ request, schemaPath, options }) =>
+    takesKey(request.method, schemaPath) ? once(request, options.fetch) : undefined,
+});
 
 type Answer<T> = Promise<{ data?: T; error?: unknown; response: Response }>;
 

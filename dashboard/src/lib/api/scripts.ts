@@ -1,5 +1,5 @@
 /** `scripts`: sources, their versions, checks and tests. */
-import { api, ifMatch, ok, PAGE, revised } from './client';
+import { api, ifMatch, ok, PAGE, quietly, revised } from './client';
 import type { LogFilter } from './executions';
 import type { CheckScript, CreateScript, Invoke, UpdateScript } from './schema';
 
@@ -17,8 +17,7 @@ export const update = (script: string, body: UpdateScript, etag: string) =>
 export const remove = (script: string) =>
   ok(api.DELETE('/scripts/{script}', { params: { path: { script } } }));
 
-export const check = (body: CheckScript, signal?: AbortSignal) =>
-  ok(api.POST('/scripts:check', { body, signal }));
+export const check = (body: CheckScript) => ok(api.POST('/scripts:check', { body, fetch: quietly }));
 
 export const invoke = (script: string, body: Invoke) =>
   ok(api.POST('/scripts/{script}/invoke', { params: { path: { script } }, body }));
