@@ -5,7 +5,7 @@ import {
   closeBracketsKeymap,
   completionKeymap,
 } from '@codemirror/autocomplete';
-import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands';
+import { defaultKeymap, history, historyKeymap, indentWithTab, isolateHistory } from '@codemirror/commands';
 import { bracketMatching, indentOnInput, indentUnit } from '@codemirror/language';
 import { type Diagnostic, forceLinting, linter, lintGutter, lintKeymap } from '@codemirror/lint';
 import { unifiedMergeView } from '@codemirror/merge';
@@ -89,7 +89,7 @@ export function createEditor(host: HTMLElement, options: EditorOptions): EditorV
     bracketMatching(),
     closeBrackets(),
     typingOverSelection,
-    autocompletion({ override: [complete] }),
+    autocompletion({ override: [complete], icons: false }),
     highlightActiveLine(),
     highlightActiveLineGutter(),
     highlightSelectionMatches(),
@@ -154,7 +154,8 @@ function mount(host: HTMLElement, state: EditorState): EditorView {
 /** Puts another text in the place of an editor's own, as one step that can be undone. */
 export function replaceSource(view: EditorView, source: string): void {
   if (view.state.doc.toString() === source) return;
-  view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: source } });
+  const changes = { from: 0, to: view.state.doc.length, insert: source };
+  view.dispatch({ changes, annotations: isolateHistory.of('full') });
 }
 
 /** Goes to a place and shows it. */
