@@ -1,10 +1,18 @@
 /** Dates, durations, numbers and plurals as people read them, all by `Intl`. */
 
-const relative = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
-const absolute = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
-const clock = new Intl.DateTimeFormat(undefined, { weekday: 'short', hour: '2-digit', minute: '2-digit' });
-const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
-const integer = new Intl.NumberFormat();
+/** In the page's own language, by the customs of where its reader is: "vor 3 Minuten" would stand within English sentences. */
+export function localeOf(preferred: string): string {
+  const { region } = new Intl.Locale(preferred).maximize();
+  return region ? `en-${region}` : 'en';
+}
+
+const locale = localeOf(new Intl.NumberFormat().resolvedOptions().locale);
+const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' });
+const absolute = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' });
+const clock = new Intl.DateTimeFormat(locale, { weekday: 'short', hour: '2-digit', minute: '2-digit' });
+const time = new Intl.DateTimeFormat(locale, { timeStyle: 'medium' });
+const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' });
+const integer = new Intl.NumberFormat(locale);
 const plurals = new Intl.PluralRules('en');
 
 /** From which distance on a time is told in which unit. */
@@ -30,6 +38,11 @@ export function absoluteTime(iso: string): string {
   return absolute.format(new Date(iso));
 }
 
+/** The time of the day, where the day is told beside it. */
+export function timeOfDay(iso: string): string {
+  return time.format(new Date(iso));
+}
+
 /** When a point of a chart begins, as exactly as its length asks for. */
 export function moment(iso: string, resolution: 'minute' | 'hour' | 'day'): string {
   return (resolution === 'day' ? day : clock).format(new Date(iso));
@@ -38,7 +51,7 @@ export function moment(iso: string, resolution: 'minute' | 'hour' | 'day'): stri
 /** "840 µs", "12.4 ms", "1.2 s". */
 export function duration(microseconds: number): string {
   const unit = (value: number, unit: string, digits: number) =>
-    `${new Intl.NumberFormat(undefined, { maximumFractionDigits: digits }).format(value)}\u00a0${unit}`;
+    `${new Intl.NumberFormat(locale, { maximumFractionDigits: digits }).format(value)}\u00a0${unit}`;
   if (microseconds < 1000) return unit(microseconds, 'µs', 0);
   if (microseconds < 1_000_000) return unit(microseconds / 1000, 'ms', 1);
   return unit(microseconds / 1_000_000, 's', 2);
@@ -59,11 +72,12 @@ const SIZES = ['KiB', 'MiB', 'GiB', 'TiB'];
 export function bytes(value: number): string {
   if (value < 1024) return count(value, 'byte');
   const power = Math.min(Math.floor(Math.log2(value) / 10), SIZES.length);
-  const size = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 }).format(value / 1024 ** power);
+  const size = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 }).format(value / 1024 ** power);
   return `${size} ${SIZES[power - 1]}`;
 }
 
-/** A text of the API as a sentence: it begins in lower case, for it may follow a field's name. */
+/** A text of the API as a sentence: it has neither a capital nor a full stop, for it may follow a field's name. */
 export function sentence(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  const begun = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[\p{L}\p{N})”"\]]$/u.test(begun) ? `${begun}.` : begun;
 }

@@ -1,10 +1,9 @@
 /** Every page, in both themes and at two widths: axe finds nothing, nothing is wider than the window, and it is pictured. */
 import type { Page } from '@playwright/test';
-import { type Authority, selfSigned } from '../support/authority';
 import { test } from '../support/certified';
-import type { Api } from '../support/cloud';
 import { expect } from '../support/journey';
 import { lookAt, WIDTHS } from '../support/looks';
+import { furnish, type World } from '../support/world';
 
 interface View {
   name: string;
@@ -14,75 +13,6 @@ interface View {
   signedOut?: boolean;
   /** Whether it watches a stream. */
   isLive?: boolean;
-}
-
-interface World {
-  /** Certificates: of a name that leads nowhere, and of one that is served. */
-  pending: string;
-  served: string;
-  script: string;
-  module: string;
-  exported: Record<string, unknown>;
-}
-
-const GREET = `// Says hello to whoever asks.
-import "words" as words;
-
-let name = ctx.request.query.name;
-if name == () {
-    return respond(400, #{ error: "tell your name" });
-}
-log::info("greeting", #{ name: name });
-#{ hello: words::polite(name), at: time::format(time::now(), "Europe/Vienna") }
-`;
-
-/** An instance as one looks at it after some weeks. */
-async function furnish(api: Api, authority: Authority): Promise<World> {
-  const app = await api.app('shop', 'Corner Shop');
-  const long = 'shop-with-a-rather-long-name.example.com';
-  await api.call('POST', `apps/${app}/domains`, { pattern: long });
-  await api.call('POST', `apps/${app}/domains`, { pattern: '{tenant}.customers.example.com' });
-  const module = await api.script(app, 'words', 'fn polite(name) { "dear " + name }', 'module');
-  const script = await api.script(app, 'greet', '#{ hello: "world" }');
-  await api.call('PATCH', `scripts/${script}`, { source: GREET, description: 'Says hello, politely' });
-  await api.route(script, '/greet');
-  await api.route(script, '/greet/:name/with/a/long/path/that/goes/on', 'ANY', 'param');
-  const failing = await api.script(app, 'stock', 'log::warn("looking");\nthrow "nothing in stock";');
-  await api.call('POST', `scripts/${script}/invoke`, { path: '/greet', query: 'name=ada' });
-  await api.call('POST', `scripts/${script}/invoke`, { path: '/greet' });
-  await api.call('POST', `scripts/${failing}/invoke`, { method: 'POST', path: '/stock', body: 'a=1' });
-  await api.call('POST', 'apps', { slug: 'vacant', name: 'Empty' });
-  await api.call('PATCH', 'apps/vacant', { slug: 'empty' });
-  const grace = await api.user('grace', 'admin');
-  await api.call('PATCH', `admins/${grace.id}`, { email: 'grace.hopper@navy.example.com' });
-  const idle = await api.user('idle');
-  await api.call('POST', `apps/${app}/members`, { user_id: grace.id, role: 'app_admin' });
-  await api.call('POST', `apps/${app}/members`, { user_id: idle.id, role: 'viewer' });
-  await api.call('PATCH', `admins/${idle.id}`, { is_active: false });
-  await api.call('POST', 'api-keys', { name: 'deploy', scopes: ['apps:read', 'scripts:write'], app_id: app });
-  await authority.lead('www.shop.example.com');
-  await api.call('POST', `apps/${app}/domains`, { pattern: 'www.shop.example.com' });
-  await api.call(
-    'POST',
-    'certificates',
-    selfSigned('DNS:elsewhere.example.com', 'DNS:*.elsewhere.example.com'),
-  );
-  const exported = await api.call<Record<string, unknown>>('GET', `apps/${app}/export`);
-  const certificate = async (name: string, state: string) => {
-    type List = { items: { id: string; names: string[]; state: string }[] };
-    let found: string | undefined;
-    await expect
-      .poll(async () => {
-        const { items } = await api.call<List>('GET', 'certificates');
-        found = items.find((one) => one.names.includes(name) && one.state === state)?.id;
-        return found;
-      })
-      .toBeDefined();
-    return found ?? '';
-  };
-  const served = await certificate('www.shop.example.com', 'valid');
-  const pending = await certificate(long, 'failing');
-  return { script, module, served, pending, exported };
 }
 
 /** Chooses an exported app that has another script and lacks some. */
@@ -191,6 +121,26 @@ const VIEWS: View[] = [
       await expect(page.getByRole('button', { name: 'Restore version 1' })).toBeVisible();
     },
   },
+  {
+    name: 'script-discarded',
+    path: ({ script }) => `/scripts/${script}`,
+    prepare: async (page) => {
+      await page.getByRole('textbox', { name: 'Source of greet' }).click();
+      await page.keyboard.insertText('// ');
+      await page.getByRole('button', { name: 'Discard' }).click();
+      await expect(page.getByRole('button', { name: 'Undo' })).toBeVisible();
+    },
+  },
+  {
+    name: 'script-leave',
+    path: ({ script }) => `/scripts/${script}`,
+    prepare: async (page) => {
+      await page.getByRole('textbox', { name: 'Source of greet' }).click();
+      await page.keyboard.insertText('// ');
+      await page.getByRole('link', { name: 'Corner Shop' }).click();
+      await expect(page.getByRole('alertdialog')).toBeVisible();
+    },
+  },
   { name: 'script-module', path: ({ module }) => `/scripts/${module}` },
   {
     name: 'script-routing',
@@ -217,6 +167,17 @@ const VIEWS: View[] = [
   { name: 'users-new', path: () => '/users', prepare: press('New user') },
   { name: 'profile', path: () => '/profile' },
   { name: 'profile-new-key', path: () => '/profile', prepare: press('New key') },
+  {
+    name: 'profile-key-shown',
+    path: () => '/profile',
+    prepare: async (page) => {
+      await page.getByRole('button', { name: 'New key' }).click();
+      await page.getByLabel('Name').fill('for a moment');
+      await page.getByRole('checkbox', { name: /apps:read/ }).check();
+      await page.getByRole('button', { name: 'Mint key' }).click();
+      await expect(page.getByLabel('The secret')).toBeVisible();
+    },
+  },
   { name: 'instance', path: () => '/instance' },
   { name: 'certificates', path: () => '/instance/certificates' },
   {
@@ -236,12 +197,21 @@ const VIEWS: View[] = [
   { name: 'instance-settings', path: () => '/instance/settings' },
   { name: 'audit', path: () => '/instance/audit', prepare: press(/^script\.update/) },
   { name: 'not-found', path: () => '/apps/nothing' },
+  {
+    name: 'session-over',
+    path: () => '/apps/shop',
+    prepare: async (page) => {
+      await page.context().clearCookies();
+      await page.getByRole('link', { name: 'Routes' }).click();
+      await expect(page.getByRole('dialog', { name: 'Your session has ended' })).toBeVisible();
+    },
+  },
 ];
 
 for (const width of WIDTHS) {
-  test(`every page, ${width.name}`, async ({ page, api, authority, enter, open, context }) => {
+  test(`every page, ${width.name}`, async ({ page, cloud, api, authority, enter, open, context }) => {
     test.setTimeout(900_000);
-    const world = await furnish(api, authority);
+    const world = await furnish(cloud, api, authority);
     await page.setViewportSize(width.viewport);
     // Those of who is not signed in come first.
     for (const view of VIEWS) {

@@ -10,6 +10,7 @@ test('each role sees exactly what it may', async ({ page, api, enter, open }) =>
     editor: await api.user('ed'),
     app_admin: await api.user('anna'),
     admin: await api.user('ira', 'admin'),
+    owner: OWNER,
   };
   for (const role of ['viewer', 'editor', 'app_admin'] as const) {
     await api.call('POST', `apps/${app}/members`, { user_id: people[role].id, role });
@@ -23,6 +24,14 @@ test('each role sees exactly what it may', async ({ page, api, enter, open }) =>
     app_admin: { tabs: 6, places: ['Apps'], newScript: true, save: true, test: true, newRoute: true },
     admin: {
       tabs: 4,
+      places: ['Apps', 'Users', 'Instance'],
+      newScript: true,
+      save: true,
+      test: true,
+      newRoute: true,
+    },
+    owner: {
+      tabs: 6,
       places: ['Apps', 'Users', 'Instance'],
       newScript: true,
       save: true,
@@ -47,7 +56,7 @@ test('each role sees exactly what it may', async ({ page, api, enter, open }) =>
       await expect(page.getByRole('button', { name: 'New route' })).toHaveCount(may.newRoute ? 1 : 0);
       await open('/apps/shop/domains');
       await expect(page.getByRole('link', { name: 'shop.localhost' })).toBeVisible();
-      const manages = role === 'app_admin' || role === 'admin';
+      const manages = ['app_admin', 'admin', 'owner'].includes(role);
       await expect(page.getByLabel('Claim a domain')).toHaveCount(manages ? 1 : 0);
     });
   }

@@ -139,7 +139,7 @@ export class Cloud {
   visit(host: string, path: string): Promise<{ status: number; body: string }> {
     return new Promise((resolve, reject) => {
       const sent = request(
-        { port: this.port, host: '127.0.0.1', path, headers: { host } },
+        { port: this.port, host: new URL(this.origin).hostname, path, headers: { host } },
         async (answer) => {
           let body = '';
           for await (const part of answer) body += String(part);

@@ -32,7 +32,7 @@ export async function lookAt(page: Page, name: string, width: (typeof WIDTHS)[nu
   for (const colorScheme of ['light', 'dark'] as const) {
     const looked = `${name}-${colorScheme}-${width.name}`;
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-    if (PICTURES) await page.screenshot({ path: `${PICTURES}/${looked}.png` });
+    if (PICTURES) await page.screenshot({ path: `${PICTURES}/${looked}.png`, fullPage: true });
     expect.soft(await violations(page), looked).toEqual([]);
   }
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);

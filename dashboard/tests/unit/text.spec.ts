@@ -2,7 +2,7 @@
 import { expect, test } from '@playwright/test';
 import { browserName } from '../../src/lib/browser-name';
 import { addressOf, dnsHint } from '../../src/lib/dns';
-import { duration, relativeTime } from '../../src/lib/format';
+import { duration, localeOf, relativeTime } from '../../src/lib/format';
 import { readableBody } from '../../src/lib/message';
 import { expiryOf, mayBeOfApp } from '../../src/lib/scopes';
 import { slugOf } from '../../src/lib/slug';
@@ -48,6 +48,11 @@ test('times are told by their distance', () => {
     '2024-01-01T12:00:00.000Z': '2 years ago',
   };
   for (const [at, told] of Object.entries(table)) expect(relativeTime(at, now), at).toBe(told);
+});
+
+test('what is formatted is English, by the customs of the reader’s region', () => {
+  expect(['de', 'de-AT', 'en-US', 'pt-BR'].map(localeOf)).toEqual(['en-DE', 'en-AT', 'en-US', 'en-BR']);
+  expect(new Intl.NumberFormat(localeOf('de-DE')).format(1234.5)).toBe('1.234,5');
 });
 
 test('durations have the unit that fits', () => {

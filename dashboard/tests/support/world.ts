@@ -1,0 +1,131 @@
+/** An instance as one looks at it after some weeks: with long names, failures, and things that nobody uses any more. */
+import { expect } from '@playwright/test';
+import { type Authority, selfSigned } from './authority';
+import type { Api, Cloud } from './cloud';
+
+export interface World {
+  /** Certificates: of a name that leads nowhere, and of one that is served. */
+  pending: string;
+  served: string;
+  script: string;
+  module: string;
+  exported: Record<string, unknown>;
+}
+
+const GREET = `// Says hello to whoever asks.
+import "words" as words;
+
+let name = ctx.request.query.name;
+if name == () {
+    return respond(400, #{ error: "tell your name" });
+}
+log::info("greeting", #{ name: name });
+#{ hello: words::polite(name), at: time::format(time::now(), "Europe/Vienna") }
+`;
+
+const STOCK = `log::info("looking", #{ item: ctx.request.params.item });
+log::warn("the stock is low", #{ left: 0 });
+throw "nothing in stock";
+`;
+
+/** What the shop does, beside greeting: name, description, source, and where it is. */
+const SHOP: [string, string, string, string, string][] = [
+  ['stock', 'How many are left', STOCK, 'GET', '/stock/:item'],
+  [
+    'checkout',
+    'Takes an order and writes its bill',
+    'respond(201, #{ order: uuid::v7() })',
+    'POST',
+    '/orders',
+  ],
+  ['orders-of-a-customer', '', '[]', 'GET', '/customers/:customer/orders/:year/:month/summary'],
+  ['report', 'Sums up the day', 'let sum = 0; while true { sum += 1; }', 'ANY', '/reports/*'],
+];
+
+/** Other people's apps: slug, name, scripts, visits. */
+const OTHERS: [string, string, string[], number][] = [
+  ['weather', 'Weather Station', ['now', 'history', 'alarm'], 9],
+  ['photos', 'The Photographs of the Whole Family, from Grandmother on', ['album'], 0],
+  ['choir-bot', 'Choir Bot', ['webhook', 'remind', 'words', 'calendar'], 4],
+];
+
+const VISITS = [
+  '/greet?name=ada',
+  '/stock/tea',
+  '/greet',
+  '/customers/7/orders/2026/11/summary',
+  '/reports/day',
+];
+
+export async function furnish(cloud: Cloud, api: Api, authority: Authority): Promise<World> {
+  for (const [slug, name, scripts, visits] of OTHERS) {
+    const app = await api.app(slug, name);
+    for (const script of scripts) await api.route(await api.script(app, script, '"done"'), `/${script}`);
+    for (let visit = 0; visit < visits; visit++) await cloud.visit(`${slug}.localhost`, `/${scripts[0]}`);
+  }
+  const app = await api.app('shop', 'Corner Shop');
+  const long = 'shop-with-a-rather-long-name.example.com';
+  await api.call('POST', `apps/${app}/domains`, { pattern: long });
+  await api.call('POST', `apps/${app}/domains`, { pattern: '{tenant}.customers.example.com' });
+  const module = await api.script(app, 'words', 'fn polite(name) { "dear " + name }', 'module');
+  const script = await api.script(app, 'greet', '#{ hello: "world" }');
+  await api.call('PATCH', `scripts/${script}`, { source: GREET, description: 'Says hello, politely' });
+  await api.route(script, '/greet');
+  await api.route(script, '/greet/:name/with/a/long/path/that/goes/on', 'ANY', 'param');
+  for (const [name, description, source, method, path] of SHOP) {
+    const made = await api.script(app, name, source);
+    await api.call('PATCH', `scripts/${made}`, { description });
+    const kind = path.endsWith('/*') ? 'prefix' : path.includes('/:') ? 'param' : 'exact';
+    await api.route(made, path, method, kind);
+    if (name === 'stock')
+      await api.call('POST', `scripts/${made}/invoke`, { method: 'POST', path: '/stock', body: 'a=1' });
+  }
+  for (const path of [...VISITS, ...VISITS]) await cloud.visit('shop.localhost', path);
+  await api.call('POST', `scripts/${script}/invoke`, { path: '/greet', query: 'name=ada' });
+
+  await api.call('POST', 'apps', { slug: 'vacant', name: 'Empty' });
+  await api.call('PATCH', 'apps/vacant', { slug: 'empty' });
+  await invite(api, app);
+  await api.call('POST', 'api-keys', { name: 'deploy', scopes: ['apps:read', 'scripts:write'], app_id: app });
+  await api.call('POST', 'api-keys', {
+    name: 'the backup on the other machine, every night',
+    scopes: ['apps:read', 'scripts:read', 'logs:read', 'instance:read'],
+    expires_at: new Date(Date.now() + 90 * 86_400_000).toISOString(),
+  });
+
+  await authority.lead('www.shop.example.com');
+  await api.call('POST', `apps/${app}/domains`, { pattern: 'www.shop.example.com' });
+  const elsewhere = selfSigned('DNS:elsewhere.example.com', 'DNS:*.elsewhere.example.com');
+  await api.call('POST', 'certificates', elsewhere);
+  const exported = await api.call<Record<string, unknown>>('GET', `apps/${app}/export`);
+  const served = await certificate(api, 'www.shop.example.com', 'valid');
+  const pending = await certificate(api, long, 'failing');
+  return { script, module, served, pending, exported };
+}
+
+/** People of every role, one of whom is gone. */
+async function invite(api: Api, app: string): Promise<void> {
+  const grace = await api.user('grace', 'admin');
+  await api.call('PATCH', `admins/${grace.id}`, { email: 'grace.hopper@navy.example.com' });
+  await api.call('POST', `apps/${app}/members`, { user_id: grace.id, role: 'app_admin' });
+  const margaret = await api.user('margaret.elizabeth.hamilton');
+  await api.call('PATCH', `admins/${margaret.id}`, { email: 'margaret@apollo.guidance.example.org' });
+  await api.call('POST', `apps/${app}/members`, { user_id: margaret.id, role: 'editor' });
+  const idle = await api.user('idle');
+  await api.call('POST', `apps/${app}/members`, { user_id: idle.id, role: 'viewer' });
+  await api.call('PATCH', `admins/${idle.id}`, { is_active: false });
+}
+
+/** The certificate of a name, once it has come to a state. */
+async function certificate(api: Api, name: string, state: string): Promise<string> {
+  type List = { items: { id: string; names: string[]; state: string }[] };
+  let found: string | undefined;
+  await expect
+    .poll(async () => {
+      const { items } = await api.call<List>('GET', 'certificates');
+      found = items.find((one) => one.names.includes(name) && one.state === state)?.id;
+      return found;
+    })
+    .toBeDefined();
+  return found ?? '';
+}
