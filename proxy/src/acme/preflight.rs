@@ -69,7 +69,11 @@ pub(super) async fn look(shared: &Shared, name: &DomainPattern) -> Vec<Finding> 
         }
     };
     findings.insert(0, resolved(shared, base, &addresses));
-    let ways = reach::look(shared, base, &addresses, can(ChallengeKind::Http01), can(ChallengeKind::TlsAlpn01)).await;
+    let asked: Vec<IpAddr> = addresses.into_iter().filter(|address| may_be_asked(shared, address)).collect();
+    if asked.is_empty() {
+        return findings;
+    }
+    let ways = reach::look(shared, base, &asked, can(ChallengeKind::Http01), can(ChallengeKind::TlsAlpn01)).await;
     // One way is enough, and by DNS nobody needs to get here at all.
     let is_enough = can(ChallengeKind::Dns01) || ways.iter().any(|way| way.verdict == Verdict::Passed);
     findings.extend(ways.into_iter().map(|way| match way.verdict {
@@ -102,13 +106,17 @@ fn unresolved(shared: &Shared, name: &str, unanswered: Unanswered) -> Finding {
     }
 }
 
+/// Whether a connection to the address tells anything that an authority would find. Who claims a name chooses where it leads, and
+/// must not learn by it what answers on this machine and in its network; but an authority of one's own may well be in there.
+fn may_be_asked(shared: &Shared, address: &IpAddr) -> bool {
+    is_public(address) || shared.settings.authorities.iter().any(|authority| !authority.trust.is_public())
+}
+
 fn resolved(shared: &Shared, name: &str, addresses: &[IpAddr]) -> Finding {
     let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let private: Vec<String> =
-        addresses.iter().filter(|address| !is_public(address)).map(ToString::to_string).collect();
-    // An authority of one's own may well be within the same network.
-    let public_authorities = shared.settings.authorities.iter().all(|authority| authority.trust.is_public());
-    if private.is_empty() || !public_authorities || shared.challenges.contains(&ChallengeKind::Dns01) {
+        addresses.iter().filter(|address| !may_be_asked(shared, address)).map(ToString::to_string).collect();
+    if private.is_empty() || shared.challenges.contains(&ChallengeKind::Dns01) {
         return finding(Check::Resolution, Verdict::Passed, format!("{name} leads to {list}."));
     }
     finding(
@@ -121,25 +129,39 @@ fn resolved(shared: &Shared, name: &str, addresses: &[IpAddr]) -> Finding {
     )
 }
 
-/// Whether anybody can reach an address (RFC 6890).
+/// Whether anybody can reach an address (RFC 6890). Of IPv6 it is what is given out, but for what is meant for documents and for
+/// tunnels of old.
 fn is_public(address: &IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(four) => {
-            let [a, b, ..] = four.octets();
+            let [a, b, c, _] = four.octets();
+            let this_network = a == 0;
             let shared_by_carriers = a == 100 && (64..128).contains(&b);
+            let protocols_own = (a, b, c) == (192, 0, 0);
+            let benchmarks = a == 198 && (18..20).contains(&b);
+            // Multicast, what is reserved, and broadcast.
+            let beyond = a >= 224;
             !(four.is_private()
                 || four.is_loopback()
                 || four.is_link_local()
-                || four.is_unspecified()
                 || four.is_documentation()
-                || four.is_broadcast()
-                || four.is_multicast()
-                || shared_by_carriers)
+                || this_network
+                || shared_by_carriers
+                || protocols_own
+                || benchmarks
+                || beyond)
         }
         IpAddr::V6(six) => {
-            let unique_local = six.segments()[0] & 0xfe00 == 0xfc00;
-            let link_local = six.segments()[0] & 0xffc0 == 0xfe80;
-            !(unique_local || link_local || six.is_loopback() || six.is_unspecified() || six.is_multicast())
+            let [first, second, .., high, low] = six.segments();
+            if six.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
+                // What a network that speaks IPv6 alone makes of an address of IPv4 (RFC 6052).
+                let [[a, b], [c, d]] = [high.to_be_bytes(), low.to_be_bytes()];
+                return is_public(&IpAddr::from([a, b, c, d]));
+            }
+            let given_out = first & 0xe000 == 0x2000;
+            let documents = (first, second) == (0x2001, 0xdb8) || (first, second & 0xf000) == (0x3fff, 0);
+            let tunnels = (first, second) == (0x2001, 0) || first == 0x2002;
+            given_out && !documents && !tunnels
         }
     }
 }
@@ -199,7 +221,7 @@ mod tests {
 
     #[test]
     fn an_address_is_public_where_everybody_can_reach_it() {
-        for public in ["93.184.216.34", "2606:2800:220:1::1", "100.128.0.1"] {
+        for public in ["93.184.216.34", "2606:2800:220:1::1", "2001:470::1", "64:ff9b::5db8:d822", "100.128.0.1"] {
             assert!(is_public(&public.parse().unwrap()), "{public}");
         }
         for not in [
@@ -210,10 +232,25 @@ mod tests {
             "169.254.1.1",
             "100.64.0.1",
             "0.0.0.0",
+            "0.1.2.3",
+            "192.0.0.8",
+            "198.18.0.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
             "::1",
+            "::10.0.0.1",
             "fd00::1",
             "fe80::1",
+            "ff02::1",
             "::ffff:10.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1::5db8:d822",
+            "2001:db8::1",
+            "2002:a00:1::1",
+            "3fff::1",
         ] {
             assert!(!is_public(&not.parse().unwrap()), "{not}");
         }

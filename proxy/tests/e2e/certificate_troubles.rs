@@ -145,6 +145,34 @@ async fn a_name_that_leads_to_another_server_is_never_ordered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_a_name_that_leads_into_the_network_nobody_learns_what_answers_there() {
+    let pebble = Pebble::start(Demands::default()).await;
+    let home = Home::new(Database::Sqlite);
+    // One that is trusted as everybody does is none of one's own; it is not asked, so it need not be there.
+    let public = "[[acme.authorities]]\ndirectory = \"https://127.0.0.1:9/dir\"\n";
+    let file = home.dir().join("picloud.toml");
+    std::fs::write(&file, format!("{}\n{public}", pebble.acme_table())).unwrap();
+    let mut cloud = TestCloud::start_with(home, |command| {
+        command.env("PICLOUD_ADMIN_USERNAME", OWNER.0).env("PICLOUD_ADMIN_PASSWORD", OWNER.1);
+        pebble.configure_without_authority(command);
+        command.env("PICLOUD_CONFIG", file);
+    });
+    cloud.sign_in(OWNER.1).await;
+    let inside = std::net::TcpListener::bind(pebble.neighbour_http()).unwrap();
+    inside.set_nonblocking(true).unwrap();
+    let address = pebble.neighbour_http().ip().to_string();
+    pebble.tell_dns("add-a", &json!({ "host": "inside.example.com", "addresses": [address] })).await;
+    let asked = json!({ "name": "inside.example.com" });
+    let found = cloud.must(Method::POST, "certificates:preflight", Some(asked)).await;
+    let checks: Vec<&Value> = found["findings"].as_array().unwrap().iter().map(|finding| &finding["check"]).collect();
+    assert_eq!(checks, ["resolution", "caa"], "{found}");
+    cloud.app("shop", "inside.example.com").await;
+    let failing = until(&cloud, "inside.example.com", |found| found["state"] == "failing").await;
+    assert!(says(&failing, "nobody outside of your network can reach"), "{failing}");
+    assert_eq!(inside.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody was connected to");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_uploaded_certificate_serves_the_next_handshake_until_it_is_deleted() {
     let pebble = Pebble::start(Demands::default()).await;
     let cloud = start(Home::new(Database::Sqlite), &pebble).await;
