@@ -8,6 +8,7 @@ mod table;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -101,35 +102,50 @@ impl Certificates {
         self.challenges.load().page(host, token).cloned().or_else(|| self.probes.page(token))
     }
 
-    /// The certificate for a server name: the exact one, then the wildcard of its parent, those of files first. Clients
-    /// that name nothing (they asked for an address) get the first; what they may ask for over it is checked with their
-    /// request.
-    pub fn find(&self, server_name: Option<&str>) -> Option<Arc<Certificate>> {
+    /// The certificate for a server name: the exact one, then the wildcard of its parent, those of files first.
+    pub fn find(&self, server_name: &str) -> Option<Arc<Certificate>> {
         let (files, managed) = (self.from_files.load(), self.managed.load());
-        let Some(name) = server_name else {
-            return files.first().or_else(|| managed.first()).cloned();
-        };
-        let name = name.to_ascii_lowercase();
+        let name = server_name.to_ascii_lowercase();
         let name = name.strip_suffix('.').unwrap_or(&name);
         let exact = || files.exact(name).or_else(|| managed.exact(name));
         exact().or_else(|| files.wildcard(name)).or_else(|| managed.wildcard(name)).cloned()
     }
 
-    /// Which certificates end so soon that somebody should look, and when: those that are shown for some name.
-    pub fn ending(&self, now: Timestamp) -> Vec<(String, Timestamp)> {
+    /// The certificate for clients that name no server, since they asked for an address: the one for the address that they came
+    /// to, else the first of all. (Behind a router theirs is another.) What they may ask for over it is checked with their request.
+    pub fn find_by_address(&self, address: IpAddr) -> Option<Arc<Certificate>> {
+        let (files, managed) = (self.from_files.load(), self.managed.load());
+        let first = || files.first().or_else(|| managed.first());
+        files.address(address).or_else(|| managed.address(address)).or_else(first).cloned()
+    }
+
+    /// The certificates that are shown to whoever asks for what they are for, each with the first name or address of that kind.
+    pub fn shown(&self) -> Vec<(String, Arc<Certificate>)> {
         let tables = [self.from_files.load(), self.managed.load()];
-        let all = tables.iter().flat_map(|table| table.all());
-        let ending = |certificate: &Arc<Certificate>| {
-            let ends = certificate.ends_soon(now)?;
-            let shown = |name: &&str| {
+        let shown_as = |certificate: &Arc<Certificate>| {
+            let is_it = |found: Option<Arc<Certificate>>| found.is_some_and(|found| Arc::ptr_eq(&found, certificate));
+            let is_shown = |name: &&str| {
                 let asked = name.strip_prefix("*.").map(|parent| format!("any.{parent}"));
-                let found = self.find(Some(asked.as_deref().unwrap_or(name)));
-                found.is_some_and(|found| Arc::ptr_eq(&found, certificate))
+                is_it(self.find(asked.as_deref().unwrap_or(name)))
             };
-            let name = certificate.names().iter().map(|name| &**name).find(shown)?;
-            Some((name.to_owned(), ends))
+            let name = certificate.names().iter().map(|name| &**name).find(is_shown).map(str::to_owned);
+            let address = || certificate.addresses().iter().find(|one| is_it(self.find_by_address(**one)));
+            name.or_else(|| address().map(IpAddr::to_string))
         };
-        all.filter_map(ending).collect()
+        let all = tables.iter().flat_map(|table| table.all());
+        all.filter_map(|certificate| Some((shown_as(certificate)?, Arc::clone(certificate)))).collect()
+    }
+
+    /// Which certificates end so soon that somebody should look, and when.
+    pub fn ending(&self, now: Timestamp) -> Vec<(String, Timestamp)> {
+        let shown = self.shown().into_iter();
+        shown.filter_map(|(name, certificate)| Some((name, certificate.ends_soon(now)?))).collect()
+    }
+
+    /// Until when the certificates are good that are shown.
+    pub fn ends(&self) -> Vec<(String, Timestamp)> {
+        let shown = self.shown().into_iter();
+        shown.filter_map(|(name, certificate)| Some((name, certificate.not_after()?))).collect()
     }
 
     /// The cryptography in use.
@@ -153,9 +169,9 @@ fn oddities(files: &[CertificateFiles], certificates: &[Arc<Certificate>]) -> Ve
     let mut first_of: HashMap<&str, &CertificateFiles> = HashMap::new();
     for (files, certificate) in files.iter().zip(certificates) {
         let chain = files.chain.display();
-        if certificate.names().is_empty() {
+        if certificate.names().is_empty() && certificate.addresses().is_empty() {
             oddities.push(format!(
-                "the certificate in {chain} is for no DNS name (a subject alternative name): no server name chooses it"
+                "the certificate in {chain} is for no name and no address (a subject alternative name): nobody asks for it"
             ));
         }
         for name in certificate.names() {
@@ -193,6 +209,7 @@ mod tests {
         };
         let files = [
             write("one", &["a.test", "b.test"]),
+            write("nameless", &[]),
             write("address", &["127.0.0.1"]),
             write("two", &["c.test", "b.test"]),
         ];
@@ -200,7 +217,7 @@ mod tests {
             files.iter().map(|files| Arc::new(Certificate::read(files, &provider).unwrap())).collect();
         let oddities = oddities(&files, &certificates);
         assert_eq!(oddities.len(), 2, "{oddities:?}");
-        assert!(oddities[0].contains("address.pem is for no DNS name"), "{oddities:?}");
+        assert!(oddities[0].contains("nameless.pem is for no name and no address"), "{oddities:?}");
         assert!(
             oddities[1].contains("one.pem and ") && oddities[1].contains("two.pem are both for b.test"),
             "{oddities:?}"

@@ -3,10 +3,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use picloud_proxy::io::IoLimits;
+use picloud_proxy::tls::{CertificateFiles, Certificates};
 use support::certificate::{self, TlsClient};
+use support::echo::EchoServer;
 use support::raw::{self, RawClient};
 use support::site::Site;
 use tokio::io::AsyncWriteExt;
@@ -20,6 +23,28 @@ async fn each_name_is_shown_its_certificate() {
         client.write_all(format!("GET / HTTP/1.1\r\nhost: {name}\r\n\r\n").as_bytes()).await.unwrap();
         assert_eq!(client.read_answer().await.body, "GET / ", "{name}");
     }
+}
+
+#[tokio::test]
+async fn who_asks_for_an_address_is_shown_the_certificate_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, first_der) = certificate::write(dir.path(), "first", &["first.test"]);
+    let (here, here_der) = certificate::write(dir.path(), "here", &["127.0.0.1"]);
+    let served = async |files: Vec<CertificateFiles>| {
+        let certificates = Arc::new(Certificates::load(files).unwrap());
+        EchoServer::listen(IoLimits::default(), Some(certificates)).await
+    };
+    let server = served(vec![first.clone(), here]).await;
+    let stream = TlsClient::new(&[&here_der], &["http/1.1"]).connect(server.address, "127.0.0.1").await.unwrap();
+    let mut client = RawClient::over(stream);
+    client.write_all(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await.unwrap();
+    assert_eq!(client.read_answer().await.body, "GET / ");
+    TlsClient::new(&[&first_der], &[]).connect(server.address, "first.test").await.unwrap();
+
+    // Where none is for the address, the first of all is shown, which such a client does not take.
+    let server = served(vec![first]).await;
+    let error = TlsClient::new(&[&first_der], &[]).connect(server.address, "127.0.0.1").await.unwrap_err();
+    assert!(error.to_string().contains("not valid for name"), "{error}");
 }
 
 #[tokio::test]

@@ -82,7 +82,10 @@ pub fn uncovered_dashboard(config: &Config, certificates: &Certificates) -> Opti
     }
     let host = url.host();
     // A client that asks for an address names no server.
-    let shown = certificates.find((!host.is_ip()).then_some(host.as_str()));
+    let shown = match host.ip() {
+        Some(address) => certificates.find_by_address(address),
+        None => certificates.find(host.as_str()),
+    };
     if shown.is_some_and(|certificate| certificate.covers(host)) {
         return None;
     }

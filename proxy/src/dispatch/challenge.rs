@@ -31,6 +31,6 @@ impl Gateway {
     pub(super) fn waits_for_its_certificate(&self, sender: Sender, host: &Host<'_>) -> bool {
         self.parts.plain_http_until_certificate
             && self.parts.admin_hosts.kind_of(host, sender.is_local) == HostKind::App
-            && self.parts.certificates.find(Some(host.as_str())).is_none()
+            && self.parts.certificates.find(host.as_str()).is_none()
     }
 }

@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use crate::client::TlsIdentity;
-use crate::tls::{ACME_TLS, Certificates};
+use crate::tls::{ACME_TLS, Certificate, Certificates};
 
 /// A fatal `unrecognized_name` alert (RFC 6066, 3) in a record of its own. The library would say `access_denied`.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -39,7 +39,7 @@ impl ResolvesServerCert for Answer {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.find(hello.server_name()).map(|certificate| Arc::clone(certificate.key()))
+        self.0.find(hello.server_name()?).map(|certificate| Arc::clone(certificate.key()))
     }
 }
 
@@ -62,19 +62,35 @@ impl Handshaker {
 
     /// Shakes hands. `None` when the client was refused or went wrong; it has been told.
     pub(super) async fn accept(&self, socket: TcpStream) -> Option<(TlsStream<TcpStream>, TlsIdentity)> {
+        let address = socket.local_addr().ok()?.ip().to_canonical();
         let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await.ok()?;
         let server_name: Option<Box<str>> = start.client_hello().server_name().map(Into::into);
         if start.client_hello().alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ACME_TLS)) {
             self.answer_authority(start, server_name.as_deref()).await;
             return None;
         }
-        let Some(certificate) = self.certificates.find(server_name.as_deref()) else {
+        let found = match &server_name {
+            Some(name) => self.certificates.find(name),
+            None => self.certificates.find_by_address(address),
+        };
+        let Some(certificate) = found else {
             tracing::debug!(server_name = server_name.as_deref(), "no certificate for this server name");
             refuse(start).await;
             return None;
         };
-        let stream = start.into_stream(Arc::clone(&self.config)).await.ok()?;
+        let config = match server_name {
+            Some(_) => Arc::clone(&self.config),
+            // To the resolver a client that names no server has said nothing that it could choose by.
+            None => self.showing(&certificate),
+        };
+        let stream = start.into_stream(config).await.ok()?;
         Some((stream, TlsIdentity { server_name, certificate }))
+    }
+
+    fn showing(&self, certificate: &Certificate) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.cert_resolver = Arc::new(Answer(Arc::clone(certificate.key())));
+        Arc::new(config)
     }
 
     /// Shows an authority the answer to a pending challenge; a name without one is refused. Nothing is served over such a

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use picloud_shared::certificate::validity_of;
+use picloud_shared::certificate::{addresses_of, validity_of};
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::Host;
 use rustls::crypto::CryptoProvider;
@@ -25,6 +25,7 @@ pub struct Certificate {
     key: Arc<CertifiedKey>,
     leaf: CertificateDer<'static>,
     names: Vec<Box<str>>,
+    addresses: Vec<IpAddr>,
     /// From when and until when it is good.
     validity: Option<(Timestamp, Timestamp)>,
 }
@@ -116,13 +117,23 @@ impl Certificate {
             key: files.key.clone(),
             source,
         })?;
-        let validity = validity_of(&leaf);
-        Ok(Self { key: Arc::new(key), leaf, names, validity })
+        let (addresses, validity) = (addresses_of(&leaf), validity_of(&leaf));
+        Ok(Self { key: Arc::new(key), leaf, names, addresses, validity })
     }
 
     /// The DNS names that it is for, wildcards as `*.example.com`.
     pub fn names(&self) -> &[Box<str>] {
         &self.names
+    }
+
+    /// The IP addresses that it is for.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// When it ends, if that can be told.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.validity.map(|(_, not_after)| not_after)
     }
 
     /// When it ends, if that is so soon that somebody should look: within a week, or the last third of a short life.
@@ -139,15 +150,11 @@ impl Certificate {
 
     /// Whether it is for this host.
     pub fn covers(&self, host: &Host<'_>) -> bool {
-        let name = host.as_str();
-        let literal = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-        let subject = match literal.parse::<IpAddr>() {
-            Ok(ip) => ServerName::from(ip),
-            Err(_) => match ServerName::try_from(name) {
-                Ok(subject) => subject,
-                Err(_) => return false,
-            },
+        let subject = match host.ip() {
+            Some(ip) => Ok(ServerName::from(ip)),
+            None => ServerName::try_from(host.as_str()),
         };
+        let Ok(subject) = subject else { return false };
         EndEntityCert::try_from(&self.leaf).is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(&subject).is_ok())
     }
 }

@@ -1,16 +1,18 @@
-//! Certificates by server name.
+//! Certificates by server name and by address.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::certificate::Certificate;
 
-/// Certificates by the names that they are for. Of two for one name the first stays.
+/// Certificates by the names and addresses that they are for. Of two for one name the first stays.
 #[derive(Debug, Default)]
 pub struct CertificateTable {
     all: Vec<Arc<Certificate>>,
     exact: HashMap<Box<str>, Arc<Certificate>>,
     wildcards: HashMap<Box<str>, Arc<Certificate>>,
+    addresses: HashMap<IpAddr, Arc<Certificate>>,
 }
 
 impl CertificateTable {
@@ -24,6 +26,9 @@ impl CertificateTable {
                     None => (&mut table.exact, &**name),
                 };
                 names.entry(key.into()).or_insert_with(|| Arc::clone(certificate));
+            }
+            for address in certificate.addresses() {
+                table.addresses.entry(*address).or_insert_with(|| Arc::clone(certificate));
             }
         }
         table
@@ -47,5 +52,10 @@ impl CertificateTable {
     /// The one for all names beside this one, in lower case.
     pub fn wildcard(&self, name: &str) -> Option<&Arc<Certificate>> {
         self.wildcards.get(name.split_once('.')?.1)
+    }
+
+    /// The one for this address.
+    pub fn address(&self, address: IpAddr) -> Option<&Arc<Certificate>> {
+        self.addresses.get(&address)
     }
 }

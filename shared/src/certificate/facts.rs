@@ -1,6 +1,7 @@
 //! What a certificate says of itself, for people and for the schedule of renewals.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -48,6 +49,13 @@ pub fn validity_of(certificate: &[u8]) -> Option<(Timestamp, Timestamp)> {
     Some((moment(parsed.validity().not_before), moment(parsed.validity().not_after)))
 }
 
+/// The IP addresses that a certificate in DER is for.
+pub fn addresses_of(certificate: &[u8]) -> Vec<IpAddr> {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let alternative = parsed.subject_alternative_name().ok().flatten();
+    alternative.iter().flat_map(|names| &names.value.general_names).filter_map(address).collect()
+}
+
 fn moment(time: ASN1Time) -> Timestamp {
     Timestamp::from_millis(time.timestamp().saturating_mul(1000))
 }
@@ -83,13 +91,14 @@ fn issuer(certificate: &X509Certificate<'_>) -> String {
 fn name_text(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => Some(std::net::Ipv4Addr::from(<[u8; 4]>::try_from(*bytes).ok()?).to_string()),
-            16 => Some(std::net::Ipv6Addr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string()),
-            _ => None,
-        },
-        _ => None,
+        name => address(name).map(|address| address.to_string()),
     }
+}
+
+fn address(name: &GeneralName<'_>) -> Option<IpAddr> {
+    let GeneralName::IPAddress(bytes) = *name else { return None };
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 #[cfg(test)]
@@ -98,10 +107,11 @@ mod tests {
 
     #[test]
     fn names_dates_and_issuer_are_read() {
-        let names = ["shop.example.com", "*.example.com", "192.168.1.2"].map(str::to_owned);
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let names = ["shop.example.com", "*.example.com", "192.168.1.2", "fd00::1"].map(str::to_owned);
+        let made = rcgen::generate_simple_self_signed(names.clone()).unwrap();
         let facts = read_facts(&made.cert.pem(), Some("https://ca.test/dir")).unwrap();
-        assert_eq!(facts.names, ["shop.example.com", "*.example.com", "192.168.1.2"]);
+        assert_eq!(facts.names, names);
+        assert_eq!(addresses_of(made.cert.der()), ["192.168.1.2", "fd00::1"].map(|one| one.parse::<IpAddr>().unwrap()));
         assert_eq!(facts.issuer, "rcgen self signed cert");
         assert!(facts.not_before < facts.not_after && !facts.serial.is_empty());
         assert_eq!(facts.renewal_id, None, "a self-signed one has no authority that it could name");

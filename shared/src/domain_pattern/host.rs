@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
@@ -102,6 +102,12 @@ impl<'a> Host<'a> {
     /// Whether this is an IPv4 or IPv6 address.
     pub fn is_ip(&self) -> bool {
         self.0.starts_with('[') || ends_in_number(&self.0)
+    }
+
+    /// The address that this is, if it is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        let literal = self.0.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&self.0);
+        literal.parse().ok()
     }
 
     /// The first label and the rest of a DNS name of two or more labels; `None` for an IP literal or a single label.
