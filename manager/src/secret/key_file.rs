@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hkdf::Hkdf;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use sha2::Sha256;
 
 use crate::hex::hex;
@@ -97,6 +98,13 @@ pub enum KeyFileError {
         /// Why.
         source: io::Error,
     },
+    /// The file is mounted by itself, so that no other can take its place.
+    #[error(
+        "{} is mounted by itself, as a container's secret is, so that no new key can take its place and stay: mount the directory \
+         that it is in, or a copy of the file in one that stays, and do this again",
+        .0.display()
+    )]
+    Mounted(PathBuf),
     /// The store has taken a new key, whose file cannot replace the old one.
     #[error("the store has the key in {} now, but that file cannot replace {}: {source}; do so by hand", next.display(), path.display())]
     NotInPlace {
@@ -168,8 +176,11 @@ impl SecretKey {
     /// the store has its fingerprint: then [`SecretKey::open`] finds it there.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// The file cannot be made, or could not take the place of the present one.
     pub(crate) fn make_next(path: &Path) -> Result<Self, KeyFileError> {
+        if is_mounted(path) {
+            return Err(KeyFileError::Mounted(path.to_owned()));
+        }
         let key = Self::generate();
         let next = path_of_next(path, &key.fingerprint());
         let made = fs::metadata(path).and_then(|present| key.write(&next, Some(&present)));
@@ -183,7 +194,7 @@ impl SecretKey {
     /// The file cannot be replaced; the key goes on to be found where it is.
     pub(crate) fn put_in_place(&self, path: &Path) -> Result<(), KeyFileError> {
         let next = path_of_next(path, &self.fingerprint());
-        match fs::rename(&next, path).and_then(|()| sync_dir(path)) {
+        match fs::rename(&next, followed(path)).and_then(|()| sync_dir(&next)) {
             // Another process was quicker.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !next.exists() => Ok(()),
             Err(source) => Err(KeyFileError::NotInPlace { next, path: path.to_owned(), source }),
@@ -263,7 +274,18 @@ impl SecretKey {
 
 /// Where a key stands until it replaces the one in `path`. The name tells it from any other that was to do so.
 fn path_of_next(path: &Path, fingerprint: &str) -> PathBuf {
-    path.with_added_extension(fingerprint)
+    followed(path).with_added_extension(fingerprint)
+}
+
+/// The file itself, where a link leads to it: that is what is replaced, and the link goes on to lead there.
+fn followed(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Whether something is mounted right there, which cannot be replaced (`EBUSY`). A kernel before 5.8 does not tell.
+fn is_mounted(path: &Path) -> bool {
+    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
+    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 fn dir_of(path: &Path) -> &Path {
@@ -341,6 +363,31 @@ mod tests {
         let found = SecretKey::matching(&path, &next.fingerprint()).unwrap();
         assert_eq!(found.0, next.0);
         assert!(SecretKey::matching(&path, "another").is_err());
+    }
+
+    #[test]
+    fn where_a_link_leads_to_the_key_the_link_stays_and_the_key_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("kept/secret.key"), dir.path().join("secret.key"));
+        SecretKey::make(&file).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let next = SecretKey::make_next(&link).unwrap();
+        assert!(SecretKey::matching(&link, "another").is_err());
+        // As after a power cut between the store's word and the file's.
+        assert!(SecretKey::matching(&link, &next.fingerprint()).is_ok_and(|found| found.0 == next.0));
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        for path in [&file, &link] {
+            assert!(SecretKey::read(path).unwrap().is_some_and(|read| read.0 == next.0));
+        }
+        assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn what_is_mounted_by_itself_is_known_before_a_key_is_made_for_its_place() {
+        // A directory that is mounted on every Linux stands for a file that is mounted in a container.
+        let refused = SecretKey::make_next(Path::new("/proc")).map(drop).unwrap_err();
+        assert!(matches!(refused, KeyFileError::Mounted(_)), "{refused}");
+        assert!(!is_mounted(tempfile::tempdir().unwrap().path()));
     }
 
     #[test]
