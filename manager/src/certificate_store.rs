@@ -248,26 +248,25 @@ impl CertificateStore for Certificates {
         let now = attempt.started_at;
         // Units of work follow one another over all nodes, so that the count holds until the attempt is among them.
         let mut tx = self.store.begin().await?;
-        let latest = now.plus(CLOCKS_DIFFER);
-        let failed = attempts::failed_validations(&mut tx, &attempt.name, now.minus(HOUR), latest).await?;
-        if failed.count >= limits.failed_validations_an_hour {
-            return Ok(Admission::TooManyFailedValidations(failed.first.unwrap_or(now).plus(HOUR)));
+        attempts::fail_running(&mut tx, attempt.certificate, "another attempt took its place", now).await?;
+        let admission = admit(&mut tx, attempt, limits).await?;
+        if admission == Admission::Admitted {
+            attempts::note(&mut tx, attempt).await?;
+            attempts::prune(&mut tx, now.minus(HISTORY)).await?;
         }
-        if let Some(app) = attempt.app.filter(|_| !attempt.is_renewal) {
-            let ordered = attempts::new_orders(&mut tx, app, now.minus(DAY), latest).await?;
-            if ordered.count >= limits.new_orders_a_day {
-                return Ok(Admission::TooManyNewOrders(ordered.first.unwrap_or(now).plus(DAY)));
-            }
-        }
-        attempts::note(&mut tx, attempt).await?;
-        attempts::prune(&mut tx, now.minus(HISTORY)).await?;
         tx.commit().await?;
-        Ok(Admission::Admitted)
+        Ok(admission)
     }
 
     async fn end_attempt(&self, attempt: &Attempt) -> Result<(), StoreFailure> {
         let mut tx = self.store.begin().await?;
         attempts::note(&mut tx, attempt).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn fail_running_attempts(&self, id: CertificateId, error: &str, at: Timestamp) -> Result<(), StoreFailure> {
+        let mut tx = self.store.begin().await?;
+        attempts::fail_running(&mut tx, id, error, at).await?;
         Ok(tx.commit().await?)
     }
 
@@ -362,4 +361,20 @@ impl CertificateStore for Certificates {
     async fn changed(&self) {
         self.changed.notified().await;
     }
+}
+
+/// Whether there may be one more attempt.
+async fn admit(conn: &mut Conn, attempt: &Attempt, limits: &AttemptLimits) -> Result<Admission, RepoError> {
+    let (now, latest) = (attempt.started_at, attempt.started_at.plus(CLOCKS_DIFFER));
+    let failed = attempts::failed_validations(conn, &attempt.name, now.minus(HOUR), latest).await?;
+    if failed.count >= limits.failed_validations_an_hour {
+        return Ok(Admission::TooManyFailedValidations(failed.first.unwrap_or(now).plus(HOUR)));
+    }
+    if let Some(app) = attempt.app.filter(|_| !attempt.is_renewal) {
+        let ordered = attempts::new_orders(conn, app, now.minus(DAY), latest).await?;
+        if ordered.count >= limits.new_orders_a_day {
+            return Ok(Admission::TooManyNewOrders(ordered.first.unwrap_or(now).plus(DAY)));
+        }
+    }
+    Ok(Admission::Admitted)
 }

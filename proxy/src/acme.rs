@@ -4,12 +4,15 @@
 
 mod account;
 mod agent;
+mod attempt;
 mod authority;
 mod dns;
+mod failure;
 mod follow;
 mod internal;
 mod names;
 mod order;
+mod pauses;
 mod preflight;
 mod renewal;
 mod round;

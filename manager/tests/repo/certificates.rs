@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use picloud_manager::certificate_store::Certificates;
+use picloud_manager::repo::certificates::attempts;
 use picloud_manager::repo::{certificates, domains};
 use picloud_manager::secret::key_file::SecretKey;
 use picloud_shared::certificate::{
@@ -293,6 +294,43 @@ on_both! {
         let until = NOW.plus(Duration::from_secs(3600));
         assert_eq!(admit(&attempt("bad.example.com", None)).await, Admission::TooManyFailedValidations(until));
         assert_eq!(admit(&attempt("good.example.com", None)).await, Admission::Admitted);
+    }
+
+    async fn of_a_certificates_attempts_one_at_most_is_under_way(test: TestStore) {
+        let store = open(&test);
+        let limits = AttemptLimits { failed_validations_an_hour: 1, new_orders_a_day: 9 };
+        let admit = async |attempt: &Attempt| store.begin_attempt(attempt, &limits).await.unwrap();
+        let outcomes = async |of: &Attempt| {
+            let found = attempts::list(&mut test.store.read().await.unwrap(), of.certificate, 9).await.unwrap();
+            let told = |one: Attempt| (one.outcome.as_str(), one.error, one.ended_at);
+            found.into_iter().map(|row| told(row.unwrap())).collect::<Vec<_>>()
+        };
+        let (running, replaced) = (("running", None, None), Some("another attempt took its place".to_owned()));
+        let (first, other) = (attempt("a.example.com", None), attempt("b.example.com", None));
+        let at = |seconds: u32| {
+            let at = NOW.plus(SECOND * seconds);
+            Attempt { id: CertificateAttemptId::generate(at), started_at: at, ..first.clone() }
+        };
+        for begun in [&first, &other, &at(1)] {
+            assert_eq!(admit(begun).await, Admission::Admitted);
+        }
+        let gone = ("failed", replaced.clone(), Some(NOW.plus(SECOND)));
+        assert_eq!(outcomes(&first).await, [running.clone(), gone.clone()]);
+        assert_eq!(outcomes(&other).await[0], running, "that of another certificate goes on");
+
+        store.fail_running_attempts(first.certificate, "it broke down", NOW.plus(SECOND * 2)).await.unwrap();
+        let broken = ("failed", Some("it broke down".to_owned()), Some(NOW.plus(SECOND * 2)));
+        assert_eq!(outcomes(&first).await, [broken, gone]);
+
+        // One that is not let begin leaves none under way either.
+        store.end_attempt(&Attempt { outcome: AttemptOutcome::Failed, validation_failed: true, ..other.clone() }).await.unwrap();
+        let under_way = Attempt { certificate: other.certificate, ..at(3) };
+        let until = Admission::TooManyFailedValidations(NOW.plus(Duration::from_secs(3600)));
+        assert_eq!(admit(&under_way).await, Admission::Admitted);
+        let refused = Attempt { certificate: other.certificate, name: other.name.clone(), ..at(4) };
+        assert_eq!(admit(&refused).await, until);
+        assert_eq!(outcomes(&other).await[0], ("failed", replaced, Some(NOW.plus(SECOND * 4))));
+        assert_eq!(outcomes(&other).await.len(), 2);
     }
 
     async fn renewals_come_first_and_then_the_dashboard(test: TestStore) {

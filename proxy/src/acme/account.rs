@@ -8,7 +8,7 @@ use picloud_shared::certificate::CertificateStore;
 use picloud_shared::clock::Clock;
 
 use super::authority::Authority;
-use super::order::Failure;
+use super::failure::Failure;
 use super::wire::Wire;
 
 /// An account that requests can be signed by, and the connections that they go through.
@@ -55,7 +55,7 @@ impl Accounts<'_> {
         let wanted = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
         let external = authority.external_account.as_ref().map(ExternalAccountKey::from);
         let directory = authority.directory.as_str();
-        let created = super::order::patiently!(Account::builder_with_http(Box::new(wire.clone())).create(
+        let created = super::failure::patiently!(Account::builder_with_http(Box::new(wire.clone())).create(
             &wanted,
             directory.to_owned(),
             external.as_ref()

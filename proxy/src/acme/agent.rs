@@ -18,6 +18,7 @@ use super::AcmeSettings;
 use super::dns::Dns;
 use super::follow::Follower;
 use super::names::source_of;
+use super::pauses::Pauses;
 use super::round::Work;
 use crate::tls::Certificates;
 
@@ -61,6 +62,8 @@ pub(super) struct Shared {
     admin_hosts: Vec<DomainPattern>,
     /// Up to which revision this node serves and answers.
     followed: watch::Sender<u64>,
+    /// Which authorities are to be left alone.
+    pub(super) pauses: Pauses,
     /// That there may be something to do.
     wish: Notify,
     /// What this node works on.
@@ -101,6 +104,7 @@ impl Agent {
             followed: watch::Sender::new(0),
             wish: Notify::new(),
             leases: Mutex::default(),
+            pauses: Pauses::default(),
         });
         Ok(Self { shared })
     }

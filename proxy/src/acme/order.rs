@@ -2,137 +2,23 @@
 //! crash broke off is taken up where it was.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use instant_acme::{
     AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Error, Identifier, NewOrder, Order,
-    OrderStatus, Problem, RetryPolicy,
+    OrderStatus, RetryPolicy,
 };
-use picloud_shared::certificate::{
-    Challenge, ChallengeKind, Issued, LostLease, SaveError, StoreFailure, read_facts, topmost_issuer,
-};
+use picloud_shared::certificate::{Challenge, ChallengeKind, Issued, read_facts, topmost_issuer};
 use picloud_shared::domain_pattern::{DomainPattern, Host};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use sha2::{Digest, Sha256};
 
 use super::account::Session;
 use super::authority::Authority;
+use super::failure::{Failure, is_of_kind, patiently, wait_until, words};
 use super::round::Work;
-use super::wire::{Wire, causes, refused};
 use crate::tls::Certificate;
-
-/// Why an order led to no certificate.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// The authority looked for the challenge's answer in vain.
-    #[error("{0}")]
-    Validation(String),
-    /// The authority did not do its part.
-    #[error("{reason}")]
-    Refused { reason: String, retry_after: Option<Duration> },
-    /// The authority, or the way to it, broke off. An order that was placed may still lead to a certificate.
-    #[error("{reason}")]
-    Interrupted { reason: String, retry_after: Option<Duration> },
-    /// The authority does not know the account any more.
-    #[error("{0}")]
-    AccountGone(String),
-    /// What was done cannot be kept.
-    #[error(transparent)]
-    Unkept(#[from] SaveError),
-}
-
-impl Failure {
-    pub(super) fn refused(reason: String) -> Self {
-        Self::Refused { reason, retry_after: None }
-    }
-
-    /// What is to be told of it, and how long the authority asked us to stay away.
-    pub(super) fn told(self) -> Result<(String, Option<Duration>), SaveError> {
-        match self {
-            Self::Validation(reason) | Self::AccountGone(reason) => Ok((reason, None)),
-            Self::Refused { reason, retry_after } | Self::Interrupted { reason, retry_after } => {
-                Ok((reason, retry_after))
-            }
-            Self::Unkept(error) => Err(error),
-        }
-    }
-
-    /// What an error of the protocol comes to.
-    pub(super) fn of(error: Error, wire: &Wire) -> Self {
-        let seen = wire.seen();
-        let (retry_after, is_passing) = (seen.retry_after, seen.is_passing());
-        match error {
-            Error::Api(problem)
-                if is_of_kind(&problem, "accountDoesNotExist") || is_of_kind(&problem, "unauthorized") =>
-            {
-                Self::AccountGone(words(&problem))
-            }
-            Error::Api(problem) if is_passing => Self::Interrupted { reason: words(&problem), retry_after },
-            Error::Api(problem) => Self::Refused { reason: words(&problem), retry_after },
-            Error::Json(error) => match seen.refusal {
-                Some(status) if is_passing => Self::Interrupted { reason: refused(status), retry_after },
-                Some(status) => Self::Refused { reason: refused(status), retry_after },
-                None => Self::refused(format!("the authority's answer is not understood: {error}")),
-            },
-            Error::Timeout(next) => {
-                let retry_after = next.map(|next| next.saturating_duration_since(std::time::Instant::now()));
-                Self::Interrupted { reason: causes(&error), retry_after }
-            }
-            Error::Other(_) => Self::Interrupted { reason: causes(&error), retry_after: None },
-            error => Self::refused(causes(&error)),
-        }
-    }
-}
-
-impl From<StoreFailure> for Failure {
-    fn from(error: StoreFailure) -> Self {
-        Self::Unkept(error.into())
-    }
-}
-
-impl From<LostLease> for Failure {
-    fn from(error: LostLease) -> Self {
-        Self::Unkept(error.into())
-    }
-}
-
-/// Repeats a call whose nonce was refused, which says nothing of the call (RFC 8555, 6.5). The library gives up after three.
-macro_rules! patiently {
-    ($call:expr) => {{
-        let mut refused = 0;
-        loop {
-            match $call.await {
-                Err(instant_acme::Error::Api(problem))
-                    if refused < 10 && $crate::acme::order::is_of_kind(&problem, "badNonce") =>
-                {
-                    refused += 1;
-                }
-                done => break done,
-            }
-        }
-    }};
-}
-pub(super) use patiently;
-
-pub(super) fn is_of_kind(problem: &Problem, kind: &str) -> bool {
-    problem.r#type.as_deref().and_then(|full| full.strip_prefix("urn:ietf:params:acme:error:")) == Some(kind)
-}
-
-/// What an authority says, without the library's own words.
-fn words(problem: &Problem) -> String {
-    let kind = problem.r#type.as_deref().filter(|kind| *kind != "about:blank");
-    let mut text = match (&problem.detail, kind) {
-        (Some(detail), Some(kind)) => format!("{detail} ({})", kind.rsplit(':').next().unwrap_or(kind)),
-        (Some(detail), None) => detail.clone(),
-        (None, kind) => kind.unwrap_or("the authority refused without saying why").to_owned(),
-    };
-    for subproblem in &problem.subproblems {
-        text = format!("{text}; {subproblem}");
-    }
-    text
-}
 
 fn challenge_type(kind: ChallengeKind) -> ChallengeType {
     match kind {
@@ -173,24 +59,30 @@ impl Work {
             let csr = self.signing_request()?;
             patiently!(order.finalize_csr(&csr)).map_err(failed)?;
         }
-        patiently!(order.poll_certificate(&policy)).map_err(failed)
+        match patiently!(order.poll_certificate(&policy)) {
+            Err(Error::Timeout(next)) if order.state().status == OrderStatus::Processing => {
+                Err(Failure::Issuing { retry_after: wait_until(next) })
+            }
+            done => done.map_err(failed),
+        }
     }
 
-    /// The order under way if the authority still knows it, else a new one.
+    /// The order under way, or a new one.
     async fn place(&mut self, session: &Session, authority: &Authority) -> Result<Order, Failure> {
         let failed = |error| Failure::of(error, &session.wire);
         if let Some(url) = self.progress().url.clone() {
-            match patiently!(session.account.order(url.clone())) {
-                Ok(mut order) => {
-                    return match order.state().status {
-                        OrderStatus::Invalid => Err(self.why_invalid(&mut order, session).await),
-                        _ => Ok(order),
-                    };
-                }
-                // Expired, or forgotten there.
-                Err(Error::Api(problem)) if problem.status.is_none_or(|status| status < 500 && status != 429) => {}
-                Err(error) => return Err(failed(error)),
-            }
+            return match patiently!(session.account.order(url.clone())) {
+                Ok(mut order) => match order.state().status {
+                    OrderStatus::Invalid => Err(self.why_invalid(&mut order, session).await),
+                    _ => Ok(order),
+                },
+                // Expired, or lost there.
+                Err(error @ Error::Api(_)) => Err(match failed(error) {
+                    Failure::Refused { reason, .. } => Failure::Forgotten(reason),
+                    failure => failure,
+                }),
+                Err(error) => Err(failed(error)),
+            };
         }
         let identifiers: Vec<Identifier> = self.record.names.iter().map(identifier).collect();
         let mut wanted = NewOrder::new(&identifiers);

@@ -6,7 +6,7 @@ use instant_acme::CertificateIdentifier;
 use picloud_shared::certificate::{Renewal, SaveError};
 use picloud_shared::clock::Timestamp;
 
-use super::order::patiently;
+use super::failure::patiently;
 use super::round::Work;
 use super::schedule::{ask_again, bounds, renew_by_window};
 

@@ -5,31 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use picloud_shared::certificate::{
-    Admission, Attempt, AttemptLimits, AttemptOutcome, CertificateRecord, CertificateSource, CertificateState,
-    ChallengeKind, Issued, Leased, OrderProgress, PrivateKey, Renewal, SaveError,
+    CertificateRecord, CertificateSource, CertificateState, ChallengeKind, Issued, Leased, OrderProgress, Renewal,
+    SaveError,
 };
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
-use picloud_shared::id::{CertificateAttemptId, LeaseId};
-use rcgen::KeyPair;
+use picloud_shared::id::LeaseId;
 
-use super::account::{Accounts, Session};
 use super::agent::Shared;
+use super::attempt::Ended;
 use super::authority::Authority;
 use super::dns::TxtRecord;
-use super::order::Failure;
+use super::failure::Failure;
 use super::preflight::{look, obstacle};
 use super::schedule::renew_by_age;
 
-/// What an operator's mistake may cost an authority, and one app the others.
-const LIMITS: AttemptLimits = AttemptLimits { failed_validations_an_hour: 5, new_orders_a_day: 20 };
 /// Rounds that fail before the next is rehearsed on the authority's practice ground.
 const FAILURES_BEFORE_REHEARSAL: u32 = 2;
-/// How long an order that its authority breaks off is gone on with, before it is given up for another. That it was asked to
-/// issue already may not be known, and authorities sign only so many certificates for one name (Let's Encrypt: five a week).
-const GOES_ON_FOR: Duration = Duration::from_secs(60 * 60);
-/// How soon it is looked at again, at first.
-const FIRST_LOOK: Duration = Duration::from_secs(60);
 /// How often it is looked whether what stands in the way has gone, where looking costs nobody anything.
 const LOOK_AGAIN: Duration = Duration::from_secs(60 * 60);
 
@@ -42,23 +34,7 @@ pub(super) struct Work {
     /// What was set in the DNS for it.
     pub(super) records: Vec<TxtRecord>,
     /// Whether an authority was asked for something in this round.
-    asked: bool,
-}
-
-/// Why an attempt ended without a certificate.
-enum Ended {
-    /// It was not begun: there were too many.
-    Postponed { reason: String, until: Timestamp },
-    /// Its authority broke it off, and it is gone on with then.
-    BrokenOff { reason: String, until: Timestamp },
-    /// It failed.
-    Failed(Failure),
-}
-
-impl<F: Into<Failure>> From<F> for Ended {
-    fn from(failure: F) -> Self {
-        Self::Failed(failure.into())
-    }
+    pub(super) asked: bool,
 }
 
 impl Work {
@@ -82,6 +58,10 @@ impl Work {
             // Whoever uploaded it renews it.
             CertificateSource::Manual => self.rest_until(None).await,
         }
+    }
+
+    pub(super) fn first_name(&self) -> Option<String> {
+        self.record.names.first().map(DomainPattern::shape_key)
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -127,10 +107,18 @@ impl Work {
             return self.stand_by(CertificateState::Failing, reason.to_owned(), until).await;
         }
         let authorities = self.shared.settings.authorities.clone();
-        let (mut reasons, mut retry_after) = (Vec::new(), None::<Duration>);
-        let resumed = self.order.as_ref().map(|order| order.authority.clone());
-        let first = authorities.iter().position(|one| Some(one.directory.as_str()) == resumed.as_deref()).unwrap_or(0);
-        for authority in &authorities[first..] {
+        let of = |authority: &Authority, reason: String| match authorities.len() {
+            1 => reason,
+            _ => format!("{}: {reason}", authority.directory),
+        };
+        // The first that may be asked again is: how long the others want to be left alone is no matter of its.
+        let (mut reasons, mut waits) = (Vec::new(), Vec::new());
+        let (asked, left_alone) = self.whom_to_ask(&authorities);
+        for (authority, wait) in left_alone {
+            reasons.push(of(authority, "it asked not to be asked yet".to_owned()));
+            waits.push(wait);
+        }
+        for authority in asked {
             match self.ask_authority(authority, &challenges).await {
                 Ok(issued) => return self.finish(issued).await,
                 // What was tried in this round has failed, and counts.
@@ -143,20 +131,30 @@ impl Work {
                     let state = if renewing { CertificateState::Valid } else { CertificateState::Claimed };
                     return self.stand_by(state, reason, until).await;
                 }
-                Err(Ended::BrokenOff { reason, until }) => {
-                    return self.stand_by(CertificateState::Failing, reason, until).await;
-                }
+                Err(Ended::Suspended { state, reason, until }) => return self.stand_by(state, reason, until).await,
                 Err(Ended::Failed(failure)) => {
-                    let (reason, asked) = failure.told()?;
-                    reasons.push(match authorities.len() {
-                        1 => reason,
-                        _ => format!("{}: {reason}", authority.directory),
-                    });
-                    retry_after = retry_after.max(asked);
+                    let (reason, wait) = failure.told()?;
+                    reasons.push(of(authority, reason));
+                    waits.push(wait.unwrap_or_default());
                 }
             }
         }
-        self.fail(reasons.join("; "), retry_after).await
+        self.fail(reasons.join("; "), waits.into_iter().min()).await
+    }
+
+    /// The authorities to ask, from that of the order under way on; and those among them that are left alone, each with how much
+    /// longer it asked to be. Where all of them would be, all are asked: whoever has it due now wants to know.
+    fn whom_to_ask<'a>(&self, all: &'a [Authority]) -> (Vec<&'a Authority>, Vec<(&'a Authority, Duration)>) {
+        let is_resumed =
+            |one: &Authority| self.order.as_ref().is_some_and(|order| order.authority == one.directory.as_str());
+        let from = &all[all.iter().position(is_resumed).unwrap_or(0)..];
+        let left = |one: &Authority| self.shared.pauses.left(&one.directory, self.record.id, self.now());
+        let left = |one: &Authority| left(one).filter(|_| !is_resumed(one));
+        let asked: Vec<_> = from.iter().filter(|one| left(one).is_none()).collect();
+        match asked.is_empty() {
+            true => (from.iter().collect(), Vec::new()),
+            false => (asked, from.iter().filter_map(|one| Some((one, left(one)?))).collect()),
+        }
     }
 
     /// What surely stands in the way of a first certificate, looked for before any authority is asked.
@@ -178,9 +176,7 @@ impl Work {
         {
             match self.by_any_challenge(&rehearsal, challenges).await {
                 // What is wrong there with anything but the names keeps nobody from trying in earnest.
-                Err(Ended::Failed(
-                    failure @ (Failure::Refused { .. } | Failure::Interrupted { .. } | Failure::AccountGone(_)),
-                )) => {
+                Err(Ended::Failed(failure)) if !matches!(failure, Failure::Validation(_) | Failure::Unkept(_)) => {
                     tracing::info!(authority = %rehearsal.directory, reason = %failure, "an order cannot be rehearsed")
                 }
                 rehearsed => drop(rehearsed?),
@@ -203,148 +199,6 @@ impl Work {
         Err(Failure::Validation(reasons.join("; ")).into())
     }
 
-    /// One order, from its beginning or from where it was broken off, with its place in the history.
-    async fn attempt(&mut self, authority: &Authority, kind: ChallengeKind) -> Result<Issued, Ended> {
-        let goes_on = self
-            .order
-            .as_ref()
-            .is_some_and(|order| order.authority == authority.directory.as_str() && order.challenge == kind);
-        if !goes_on {
-            self.begin(authority, kind).await?;
-        }
-        self.asked = true;
-        let obtained = self.obtain_with_account(authority).await;
-        if let Err(Failure::Unkept(_)) = &obtained {
-            return Ok(obtained?);
-        }
-        if let Err(Failure::Interrupted { reason, retry_after }) = &obtained
-            && let Some(until) = self.next_look(authority, *retry_after)
-        {
-            let name = self.record.names.first().map(DomainPattern::shape_key);
-            tracing::warn!(name, next_attempt_at = %until, reason, "an authority broke an order off");
-            return Err(Ended::BrokenOff { reason: reason.clone(), until });
-        }
-        let mut attempt = self.attempt_row(authority, kind);
-        attempt.ended_at = Some(self.now());
-        match &obtained {
-            Ok(_) => attempt.outcome = AttemptOutcome::Succeeded,
-            Err(failure) => {
-                attempt.outcome = AttemptOutcome::Failed;
-                attempt.validation_failed = matches!(failure, Failure::Validation(_));
-                attempt.error = Some(failure.to_string());
-            }
-        }
-        self.shared.store.end_attempt(&attempt).await?;
-        self.shared.store.set_challenges(self.record.id, &[]).await?;
-        self.clear_records().await;
-        self.order = None;
-        Ok(obtained?)
-    }
-
-    /// When the order under way is looked at again, if it was placed in earnest, and that is not too long after it began: other
-    /// authorities are not asked before. Each look comes later than the last, and none before the authority said.
-    fn next_look(&self, authority: &Authority, asked: Option<Duration>) -> Option<Timestamp> {
-        let order = self.order.as_ref().filter(|order| order.url.is_some() && !self.is_rehearsal(authority))?;
-        let now = self.now();
-        let wait = FIRST_LOOK.max(now.since(order.begun_at) / 2).max(asked.unwrap_or_default());
-        let until = now.plus(wait);
-        // One that is yet to begin was begun by a clock that stood wrong.
-        (order.begun_at <= now && until.since(order.begun_at) < GOES_ON_FOR).then_some(until)
-    }
-
-    fn is_rehearsal(&self, authority: &Authority) -> bool {
-        !self.shared.settings.authorities.iter().any(|one| one.directory == authority.directory)
-    }
-
-    /// Begins an order, if it may be.
-    async fn begin(&mut self, authority: &Authority, kind: ChallengeKind) -> Result<(), Ended> {
-        let now = self.now();
-        let key = KeyPair::generate().map_err(|error| Failure::refused(format!("no key could be made: {error}")))?;
-        self.order = Some(OrderProgress {
-            attempt: CertificateAttemptId::generate(now),
-            authority: authority.directory.to_string(),
-            url: None,
-            challenge: kind,
-            key: PrivateKey::new(key.serialize_pem()),
-            begun_at: now,
-        });
-        let attempt = self.attempt_row(authority, kind);
-        let postponed = match self.shared.store.begin_attempt(&attempt, &LIMITS).await? {
-            Admission::Admitted => {
-                self.save(None).await?;
-                return Ok(());
-            }
-            Admission::TooManyFailedValidations(until) => {
-                let most = LIMITS.failed_validations_an_hour;
-                (format!("authorities looked for {} in vain {most} times within an hour", attempt.name), until)
-            }
-            Admission::TooManyNewOrders(until) => {
-                (format!("the app had its {} new certificates of one day", LIMITS.new_orders_a_day), until)
-            }
-        };
-        self.order = None;
-        Err(Ended::Postponed { reason: postponed.0, until: postponed.1 })
-    }
-
-    /// Takes the records of an attempt away. One that stays does no harm but clutter.
-    async fn clear_records(&mut self) {
-        let Some(provider) = &self.shared.settings.dns else { return };
-        for record in std::mem::take(&mut self.records) {
-            if let Err(error) = provider.clear(&record).await {
-                tracing::warn!(name = record.name, error, "a DNS record that was set for an authority stays");
-            }
-        }
-    }
-
-    fn attempt_row(&mut self, authority: &Authority, kind: ChallengeKind) -> Attempt {
-        let (id, started_at) = (self.progress().attempt, self.progress().begun_at);
-        let is_rehearsal = self.is_rehearsal(authority);
-        Attempt {
-            id,
-            certificate: self.record.id,
-            name: self.record.names.first().map(DomainPattern::shape_key).unwrap_or_default(),
-            // A rehearsal costs nobody anything.
-            app: self.record.app.filter(|_| !is_rehearsal),
-            is_renewal: self.record.facts.is_some(),
-            authority: authority.directory.to_string(),
-            challenge: Some(kind),
-            outcome: AttemptOutcome::Running,
-            validation_failed: false,
-            error: None,
-            started_at,
-            ended_at: None,
-        }
-    }
-
-    async fn obtain_with_account(&mut self, authority: &Authority) -> Result<Issued, Failure> {
-        let session = match self.open(authority).await {
-            Err(Failure::AccountGone(_)) => self.replace_account(authority).await?,
-            opened => opened?,
-        };
-        match self.obtain(&session, authority).await {
-            Err(Failure::AccountGone(_)) => {
-                let session = self.replace_account(authority).await?;
-                // An order belongs to the account that placed it.
-                self.progress().url = None;
-                self.obtain(&session, authority).await
-            }
-            obtained => obtained,
-        }
-    }
-
-    pub(super) async fn open(&self, authority: &Authority) -> Result<Session, Failure> {
-        self.accounts().open(authority).await
-    }
-
-    async fn replace_account(&self, authority: &Authority) -> Result<Session, Failure> {
-        self.accounts().replace(authority).await
-    }
-
-    fn accounts(&self) -> Accounts<'_> {
-        let shared = &self.shared;
-        Accounts { store: &*shared.store, clock: &shared.clock, contact: shared.settings.contact.as_deref() }
-    }
-
     /// How the names can be shown to be ours, the likeliest first.
     fn challenges(&self) -> Vec<ChallengeKind> {
         let all = self.shared.challenges.iter().copied();
@@ -358,7 +212,7 @@ impl Work {
     /// Serves a new certificate, and rests until it is to be renewed.
     pub(super) async fn finish(&mut self, issued: Issued) -> Result<(), SaveError> {
         tracing::info!(
-            name = self.record.names.first().map(DomainPattern::shape_key),
+            name = self.first_name(),
             issuer = issued.facts.issuer,
             not_after = %issued.facts.not_after,
             "there is a new certificate"
@@ -410,7 +264,9 @@ impl Work {
 
     /// Writes a failed round down. Whatever is served stays.
     pub(super) async fn fail(&mut self, reason: String, retry_after: Option<Duration>) -> Result<(), SaveError> {
-        self.order = None;
+        if self.order.take().is_some() {
+            self.shared.store.fail_running_attempts(self.record.id, &reason, self.now()).await?;
+        }
         self.back_off(reason, retry_after).await
     }
 
@@ -419,7 +275,7 @@ impl Work {
         self.record.failures = self.record.failures.saturating_add(1);
         let next = self.shared.settings.timing.retry_at(self.now(), self.record.failures, retry_after);
         tracing::warn!(
-            name = self.record.names.first().map(DomainPattern::shape_key),
+            name = self.first_name(),
             failures = self.record.failures,
             next_attempt_at = %next,
             reason,

@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Larger than any answer of ACME.
 const MOST_BYTES: usize = 512 * 1024;
 /// The longest wait that an authority can ask for: beyond it, it speaks nonsense.
-const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Connections to an authority, for one piece of work.
 #[derive(Clone)]

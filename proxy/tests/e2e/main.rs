@@ -5,6 +5,7 @@
 #[path = "../support/certificate.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 mod certificate;
+mod certificate_authorities;
 mod certificate_recovery;
 mod certificate_troubles;
 mod certificates;

@@ -146,11 +146,15 @@ pub trait CertificateStore: Send + Sync + 'static {
     /// Gives a lease back.
     async fn release(&self, id: CertificateId, lease: LeaseId) -> Result<(), StoreFailure>;
 
-    /// Begins an attempt, unless there were too many of its kind already.
+    /// Begins an attempt, unless there were too many of its kind already. Whatever attempt of the certificate was under way has
+    /// ended, since there is one at a time.
     async fn begin_attempt(&self, attempt: &Attempt, limits: &AttemptLimits) -> Result<Admission, StoreFailure>;
 
     /// Writes down how an attempt ended.
     async fn end_attempt(&self, attempt: &Attempt) -> Result<(), StoreFailure>;
+
+    /// Writes down that whatever attempt of the certificate was under way failed then, and why.
+    async fn fail_running_attempts(&self, id: CertificateId, error: &str, at: Timestamp) -> Result<(), StoreFailure>;
 
     /// The account with an authority, as it was saved.
     async fn account(&self, directory: &str) -> Result<Option<String>, StoreFailure>;

@@ -62,6 +62,8 @@ statements! {
         WHERE name = $1 AND started_at BETWEEN $2 AND $3 AND validation_failed";
     NEW_ORDERS = "SELECT COUNT(*) AS count, MIN(started_at) AS first FROM certificate_attempts \
         WHERE app_id = $1 AND started_at BETWEEN $2 AND $3 AND NOT is_renewal";
+    FAIL_RUNNING = "UPDATE certificate_attempts SET outcome = 'failed', error = $2, ended_at = $3 \
+        WHERE certificate_id = $1 AND outcome = 'running'";
     PRUNE = "DELETE FROM certificate_attempts WHERE started_at < $1";
 }
 
@@ -118,6 +120,19 @@ pub async fn new_orders(conn: &mut Conn, app: AppId, since: Timestamp, until: Ti
     on_db!(conn, db => {
         let query = sqlx::query_as(NEW_ORDERS.on(db)).bind(app.as_uuid()).bind(since.as_millis());
         Ok(query.bind(until.as_millis()).fetch_one(db).await?)
+    })
+}
+
+/// Has whatever attempts of a certificate are under way be failed ones that ended then.
+pub async fn fail_running(
+    conn: &mut Conn,
+    certificate: CertificateId,
+    error: &str,
+    at: Timestamp,
+) -> Result<(), RepoError> {
+    on_db!(conn, db => {
+        sqlx::query(FAIL_RUNNING.on(db)).bind(certificate.as_uuid()).bind(error).bind(at.as_millis()).execute(db).await?;
+        Ok(())
     })
 }
 

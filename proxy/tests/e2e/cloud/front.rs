@@ -36,6 +36,8 @@ pub enum Fate {
     HeldBefore,
     /// Pebble has done it, and the answer waits.
     HeldAfter,
+    /// Pebble answers it, and where an order is done it is told to be at work on it, to be asked for after so many seconds.
+    StillIssuing(u64),
 }
 
 type Rule = Box<dyn Fn(&str) -> Fate + Send + Sync>;
@@ -207,6 +209,13 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> std::io::Resul
     }
     let is_done = answered.status().is_success();
     let mut body = answered.bytes().await.unwrap_or_default();
+    if let (Fate::StillIssuing(seconds), Ok(Value::Object(mut told))) = (fate, serde_json::from_slice(&body))
+        && told.remove("certificate").is_some()
+    {
+        told.insert("status".to_owned(), "processing".into());
+        body = Value::Object(told).to_string().into();
+        answer = answer.header("retry-after", seconds);
+    }
     if let (true, Ok(Value::Object(mut told))) = (is_done && window.is_some(), serde_json::from_slice(&body)) {
         if path == "/dir" {
             told.insert("renewalInfo".to_owned(), format!("https://{}/renewal-info", state.authority).into());

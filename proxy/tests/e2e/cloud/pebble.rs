@@ -156,6 +156,11 @@ impl Pebble {
         assert!(answer.status().is_success(), "{what} {body}: {}", answer.status());
     }
 
+    /// Has it look for all names where that other one does.
+    pub async fn look_where(&self, other: &Self) {
+        self.tell_dns("set-default-ipv4", &json!({ "ip": other.ip.to_string() })).await;
+    }
+
     /// Where pages would be looked for at the address beside its own.
     pub fn neighbour_http(&self) -> SocketAddr {
         let [a, b, c, d] = self.ip.octets();
