@@ -59,6 +59,8 @@ pub(crate) struct ApiState {
     pub public_base_url: Arc<str>,
     /// Bytes of the longest request body that is read.
     pub max_request_body_bytes: usize,
+    /// Whether claims get certificates by themselves.
+    pub automatic_certificates: bool,
 }
 
 fn operations() -> OpenApiRouter<ApiState> {

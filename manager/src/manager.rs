@@ -71,6 +71,8 @@ pub struct ManagerConfig {
     pub first_owner: Option<FirstOwner>,
     /// Bytes of the longest body of an admin call.
     pub max_request_body_bytes: usize,
+    /// Whether the data plane gets certificates by itself.
+    pub automatic_certificates: bool,
     /// How long publishing waits for what.
     pub publish_timing: PublishTiming,
 }
@@ -213,9 +215,14 @@ impl Manager {
             stats: StatsService::new(audited.clone(), execution_log),
             invoke: InvokeService::new(store.clone(), clock, snapshot, executor, checker),
         };
-        let max_request_body_bytes = config.max_request_body_bytes;
-        let state = ApiState { services: Arc::new(services), public_base_url: base_url, max_request_body_bytes };
+        let state = ApiState {
+            services: Arc::new(services),
+            public_base_url: base_url,
+            max_request_body_bytes: config.max_request_body_bytes,
+            automatic_certificates: config.automatic_certificates,
+        };
         let tasks = publishing.into_iter().chain([noting, housekeeping, following, purging]).collect();
+        Ok(Manager { store, state, setup_link, last_use, tasks })
         Ok(Manager { store, state, setup_link, last_use, tasks })
     }
 

@@ -111,6 +111,7 @@ impl Node {
         let settings = config.acme.map_or_else(AcmeSettings::none, |acme| acme.settings);
         let certificate_store = Arc::new(CertificateStore::new(store.clone(), Arc::clone(&clock), &secret_key));
         certificate_store.end_leases_of_the_dead().await?;
+        let automatic_certificates = config.acme.is_some();
         let mut challenges = listening::challenges(&listeners);
         challenges.extend(settings.dns.is_some().then_some(ChallengeKind::Dns01));
         let agent = Agent::new(AgentParts {
@@ -135,6 +136,7 @@ impl Node {
             },
             Parts {
                 store: store.clone(),
+                automatic_certificates,
                 secret_key,
                 clock: Arc::clone(&clock),
                 snapshot: Arc::clone(&snapshot),

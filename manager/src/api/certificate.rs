@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::StatusCode;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use picloud_shared::certificate::{
     Attempt, AttemptOutcome, CertificateRecord, CertificateSource, CertificateState, ChallengeKind, Check, Finding,
     PrivateKey, Verdict,
@@ -27,6 +28,7 @@ pub(crate) fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(get_certificate, delete_certificate))
         .routes(routes!(renew_certificate))
         .routes(routes!(preflight_certificate))
+        .routes(routes!(get_internal_root))
 }
 
 /// A certificate, and how far getting the next one has come.
@@ -139,6 +141,8 @@ struct CertificateList {
     items: Vec<CertificateView>,
     /// The `cursor` of the next page, if there is one.
     next_cursor: Option<String>,
+    /// Whether certificates are obtained and renewed by themselves (the setting of that name).
+    automatic_certificates: bool,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -187,6 +191,7 @@ problems! {
     DeleteProblems { "404": "`not_found`", "409": "`certificate_managed`" }
     RenewProblems { "404": "`not_found`", "409": "`certificate_uploaded`" }
     PreflightProblems { "422": "`invalid`" }
+    RootProblems { "404": "`not_found`" }
 }
 
 /// List certificates.
@@ -204,7 +209,8 @@ async fn list_certificates(
     let after = page.cursor.map(CertificateId::from_uuid);
     let page = state.services.certificates.list(&actor, size, after).await?;
     let items = page.items.into_iter().map(CertificateView::from).collect();
-    Ok(Json(CertificateList { items, next_cursor: page.next.map(|id| id.to_string()) }))
+    let next_cursor = page.next.map(|id| id.to_string());
+    Ok(Json(CertificateList { items, next_cursor, automatic_certificates: state.automatic_certificates }))
 }
 
 /// Show a certificate with its newest attempts.
@@ -283,4 +289,20 @@ async fn preflight_certificate(
     let passed = findings.iter().all(|finding| finding.verdict != Verdict::Failed);
     let view = |Finding { check, verdict, detail }| FindingView { check, verdict, detail };
     Ok(Json(PreflightView { name: pattern.shape_key(), passed, findings: findings.into_iter().map(view).collect() }))
+}
+
+/// What phones and browsers take for a root that they are asked to trust.
+const ROOT_MEDIA_TYPE: &str = "application/x-x509-ca-cert";
+
+/// Download the root of the instance's own authority.
+///
+/// It signs for names that no public authority does, such as those of a home network; devices must be told to trust it. It is no
+/// secret: for everybody who is signed in. There is none before the first such name has its certificate.
+#[utoipa::path(get, path = "/certificates:internal-root", tag = "instance",
+    responses((status = 200, description = "The root in PEM.", body = String, content_type = ROOT_MEDIA_TYPE,
+        headers(("content-disposition" = String, description = "The name of a file for it."))), RootProblems))]
+async fn get_internal_root(State(state): State<ApiState>, _caller: Caller) -> Result<impl IntoResponse, ApiError> {
+    let root = state.services.certificates.internal_root().await?;
+    let headers = [(CONTENT_TYPE, ROOT_MEDIA_TYPE), (CONTENT_DISPOSITION, "attachment; filename=\"picloud-root.crt\"")];
+    Ok((headers, root))
 }

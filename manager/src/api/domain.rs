@@ -59,6 +59,8 @@ struct DomainList {
     items: Vec<DomainView>,
     /// The `cursor` of the next page, if there is one.
     next_cursor: Option<String>,
+    /// Whether claims get certificates by themselves. Where they do not, somebody else serves HTTPS, or an owner uploads them.
+    automatic_certificates: bool,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -91,7 +93,8 @@ async fn list_domains(
     let size = page_size(page.limit)?;
     let page = state.services.domains.list(&actor, &app_ref(&app)?, size, page.cursor.map(DomainId::from_uuid)).await?;
     let items = page.items.into_iter().map(|(domain, certificate)| DomainView::new(domain, certificate)).collect();
-    Ok(Json(DomainList { items, next_cursor: page.next.map(|id| id.to_string()) }))
+    let next_cursor = page.next.map(|id| id.to_string());
+    Ok(Json(DomainList { items, next_cursor, automatic_certificates: state.automatic_certificates }))
 }
 
 /// Claim a domain for an app.

@@ -258,6 +258,11 @@ impl From<ServiceError> for ApiError {
                 Self { moved: Some(Box::new(MovedTo(to))), ..moved }
             }
             E::NotFound(what) => Self::not_found(what),
+            E::NoInternalAuthority => {
+                let detail =
+                    "there is no authority of this instance's own yet: it is made for the first name that needs it";
+                Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+            }
             E::Invalid(fields) => Self::invalid(fields.into_iter().map(FieldError::from).collect()),
             E::At { field, error } => {
                 let problem = Self::from(*error);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::certificate_store::Certificates;
 use crate::repo::audit::AuditObject;
-use crate::repo::certificates::{self, attempts, served};
+use crate::repo::certificates::{self, accounts, attempts, served};
 use crate::service::authorize::{Actor, Capability};
 use crate::service::change::{Desk, Event};
 use crate::service::error::ServiceError;
@@ -140,6 +140,12 @@ impl CertificateService {
         change.commit().await?;
         self.certificates.wake();
         Ok(())
+    }
+
+    /// The root of the instance's own authority in PEM, for whoever may make any call: it is as little a secret as a certificate.
+    pub(crate) async fn internal_root(&self) -> Result<String, ServiceError> {
+        let found = accounts::internal_authority(&mut self.desk.store.read().await?).await?;
+        found.map(|authority| authority.root).ok_or(ServiceError::NoInternalAuthority)
     }
 
     pub(crate) async fn preflight(&self, actor: &Actor, name: &DomainPattern) -> Result<Vec<Finding>, ServiceError> {

@@ -57,6 +57,8 @@ pub(crate) enum ServiceError {
     TooManyKeys { most: u64 },
     #[error("there is no such {0}, or the caller may not see it")]
     NotFound(&'static str),
+    #[error("there is no authority of this instance's own yet")]
+    NoInternalAuthority,
     #[error("the app has the slug {to} now")]
     Moved { to: AppSlug },
     #[error("fields of the request are not valid")]

@@ -13,6 +13,7 @@ use picloud_shared::certificate::{CertificateSource, CertificateStore};
 use picloud_shared::clock::Clock;
 use serde_json::{Value, json};
 
+use crate::certificates::found_authority;
 use crate::tail::Events;
 use crate::world::{Client, PASSWORD, SECRET_KEY, World, config, id};
 use told::Told;
@@ -216,6 +217,9 @@ impl Story {
         self.call(&format!("DELETE {managed}"), NOTHING, 409).await;
         self.call("POST /certificates:preflight", json!({ "name": "shop.example.com" }), 200).await;
         self.call("POST /certificates", uploadable(), 201).await;
+        found_authority(&self.world, "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n").await;
+        let root = self.olive.get("/certificates:internal-root").await;
+        self.told.text_of("get_internal_root", &root.text());
     }
 
     async fn the_instance(&mut self) {

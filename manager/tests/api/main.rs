@@ -43,6 +43,7 @@ mod apps;
 mod attacks;
 mod audit;
 mod auth;
+mod certificates;
 mod conventions;
 mod damage;
 mod deployments;

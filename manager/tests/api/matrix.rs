@@ -51,6 +51,7 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("list_audit", "yyffffu", Scopes(&[S::InstanceRead])),
     ("list_certificates", "yyffffu", Scopes(&[S::InstanceRead])),
     ("get_certificate", "yyffffu", Scopes(&[S::InstanceRead])),
+    ("get_internal_root", "yyyyyyu", Nothing),
     ("preflight_certificate", "yyffffu", Scopes(&[S::InstanceRead])),
     ("upload_certificate", "yfffffu", Scopes(&[S::InstanceWrite])),
     ("renew_certificate", "yfffffu", Scopes(&[S::InstanceWrite])),

@@ -7,6 +7,7 @@ use picloud_manager::repo::role::{AppRole, InstanceRole};
 use picloud_manager::store::Store;
 use serde_json::{Value, json};
 
+use crate::certificates::found_authority;
 use crate::documented::DOCUMENT;
 use crate::world::{Answer, Client, OWNER, PASSWORD, World, id};
 
@@ -85,6 +86,7 @@ impl Stage {
             callers.push((name, client));
         }
         world.user("joiner", InstanceRole::Member).await;
+        found_authority(&world, "a root").await;
         Self { world, owner, callers, operations: operations(), targets: 0 }
     }
 

@@ -69,6 +69,7 @@ pub fn config() -> ManagerConfig {
         limits: LimitPolicy::default(),
         first_owner: Some(FirstOwner { username: name(OWNER), password: PASSWORD.parse().unwrap() }),
         max_request_body_bytes: MAX_BODY,
+        automatic_certificates: true,
         publish_timing: PublishTiming::default(),
     }
 }

@@ -263,6 +263,8 @@ pub enum CertsCommand {
         /// Its id, or a name that it is for
         certificate: String,
     },
+    /// Print the root of the instance's own authority, for devices that are to trust it
+    Root,
     /// Look whether a certificate for a name could be had; nothing is ordered
     Preflight {
         /// A host or a wildcard

@@ -31,6 +31,11 @@ pub async fn run(command: Option<CertsCommand>, api: &Api, output: Output) -> an
             let renewed = api.call(Method::POST, &path, &[], None).await?;
             output.print(&renewed, |renewed| vec![format!("the attempt for {} begins", names(renewed))])?;
         }
+        CertsCommand::Root => {
+            let answer = api.send(Method::GET, &["certificates:internal-root"], &[], None).await?;
+            let root = Value::from(answer.text().await.context("the root broke off")?);
+            output.print(&root, |root| root.as_str().into_iter().flat_map(str::lines).map(plain).collect())?;
+        }
         CertsCommand::Preflight { name } => {
             let asked = json!({ "name": name });
             let found = api.call(Method::POST, &["certificates:preflight"], &[], Some(&asked)).await?;

@@ -251,6 +251,10 @@ async fn the_command_line_asks_the_api_by_a_key() {
     assert!(!good && said.contains("an order for *.example.com would fail"), "{said}");
     let (good, said) = run(&["renew", "shop.example.com"]);
     assert!(good && said.starts_with("the attempt for shop.example.com begins"), "{said}");
+    cloud.must(Method::POST, "apps/shop/domains", Some(json!({ "pattern": "pi.local" }))).await;
+    until(&cloud, "pi.local", |found| found["state"] == "valid").await;
+    let (good, root) = run(&["root"]);
+    assert!(good && root == cloud.home.run(&["trust"], "").1, "{root}");
     let (good, said) = run(&["show", "nobody.example.com"]);
     assert!(!good && said.contains("no certificate is for nobody.example.com"), "{said}");
 }
@@ -305,6 +309,8 @@ async fn whoever_trusts_the_instances_root_trusts_the_names_of_its_home() {
     );
     let (good, root) = cloud.home.run(&["trust"], "");
     assert!(good, "{root}");
+    let downloaded = cloud.call(Method::GET, "certificates:internal-root", None).await.text().await.unwrap();
+    assert_eq!(downloaded, root);
     let root = CertificateDer::from_pem_slice(root.as_bytes()).unwrap();
     let client = TlsClient::new(&[&root], &[]);
     cloud.until_shown(&client, "pi.local").await;

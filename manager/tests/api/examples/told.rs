@@ -58,6 +58,12 @@ impl Told {
         self.calls.entry(name.to_owned()).or_default().answers.insert("200".to_owned(), json!(text));
     }
 
+    /// Tells of an answer that is no JSON.
+    pub fn text_of(&mut self, name: &str, answer: &str) {
+        let text = self.text("", answer);
+        self.calls.entry(name.to_owned()).or_default().answers.insert("200".to_owned(), json!(text));
+    }
+
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(&self.calls).unwrap() + "\n"
     }
