@@ -72,6 +72,19 @@ pub struct Executor {
     inner: Arc<Inner>,
 }
 
+/// What the executor has at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Runs that were admitted and have not ended, waiting ones too.
+    pub running: usize,
+    /// Those that wait for a worker.
+    pub waiting: usize,
+    /// Workers that run a script.
+    pub busy_workers: usize,
+    /// Workers in all.
+    pub workers: usize,
+}
+
 struct Inner {
     engines: Arc<Engines>,
     programs: Arc<Programs>,
@@ -220,6 +233,12 @@ impl Executor {
             let failed = if error.is_panic() { broken() } else { Failed::rejected(SHUTTING_DOWN) };
             self.inner.finish(&admitted, Ended::before_start(failed))
         })
+    }
+
+    /// What it has at hand now.
+    pub fn load(&self) -> Load {
+        let (waiting, busy_workers, workers) = self.inner.workers.load();
+        Load { running: self.inner.running.len(), waiting, busy_workers, workers }
     }
 
     /// Stops admitting and waits for what runs; used when the process drains.

@@ -27,6 +27,6 @@ mod sdk;
 mod sdk_signatures;
 
 pub use compiled::{CheckError, CheckedSource, ModuleSources, SourceError};
-pub use executor::{Executor, ExecutorConfig, THREAD_STACK_BYTES};
+pub use executor::{Executor, ExecutorConfig, Load, THREAD_STACK_BYTES};
 pub use invocation::{Completion, Invocation, ScriptResponse};
 pub use memory::reclaim::give_memory_back;

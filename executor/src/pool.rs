@@ -84,6 +84,12 @@ impl Pool {
         Ok(ticket)
     }
 
+    /// How many jobs wait, and how many threads of how many are at one.
+    pub fn load(&self) -> (usize, usize, usize) {
+        let queue = self.shared.lock();
+        (queue.waiting, queue.busy, self.shared.size.threads)
+    }
+
     /// Takes a waiting job back; false when it has begun.
     pub fn withdraw(&self, ticket: Ticket) -> bool {
         let job = self.shared.lock().withdraw(ticket);

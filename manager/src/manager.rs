@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use picloud_executor::Executor;
 use picloud_shared::admin_hosts::AdminHosts;
-use picloud_shared::certificate::Preflight;
+use picloud_shared::certificate::{CertificateState, Preflight};
 use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::id::ScriptId;
@@ -23,7 +23,7 @@ use crate::execution_writer::ExecutionWriter;
 use crate::housekeeping::Housekeeping;
 use crate::publish::{PublishTiming, Publisher};
 use crate::purge::Purge;
-use crate::repo::RepoError;
+use crate::repo::{RepoError, certificates};
 use crate::secret::NewPassword;
 use crate::secret::key_file::SecretKey;
 use crate::seed::seed;
@@ -142,6 +142,7 @@ pub struct Manager {
     state: ApiState,
     setup_link: Option<String>,
     last_use: LastUse,
+    execution_log: ExecutionWriter,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -212,7 +213,7 @@ impl Manager {
             executions: ExecutionService::new(store.clone(), execution_log.clone()),
             tails: TailService::new(audited.clone(), last_use.clone(), follower),
             settings: SettingsService::new(desk.clone(), config.limits),
-            stats: StatsService::new(audited.clone(), execution_log),
+            stats: StatsService::new(audited.clone(), execution_log.clone()),
             invoke: InvokeService::new(store.clone(), clock, snapshot, executor, checker),
         };
         let state = ApiState {
@@ -222,8 +223,7 @@ impl Manager {
             automatic_certificates: config.automatic_certificates,
         };
         let tasks = publishing.into_iter().chain([noting, housekeeping, following, purging]).collect();
-        Ok(Manager { store, state, setup_link, last_use, tasks })
-        Ok(Manager { store, state, setup_link, last_use, tasks })
+        Ok(Manager { store, state, setup_link, last_use, execution_log, tasks })
     }
 
     /// What the handlers of the API are given.
@@ -275,6 +275,23 @@ impl Manager {
     /// Whether writes to the store succeed, as far as is known.
     pub async fn store_writable(&self) -> bool {
         self.store.is_writable().await
+    }
+
+    /// How many certificates there are in each state that some are in.
+    ///
+    /// # Errors
+    /// When the store cannot tell.
+    pub async fn certificates_by_state(&self) -> Result<Vec<(CertificateState, u64)>, StoreUnavailable> {
+        let counted = async { certificates::count_by_state(&mut self.store.read().await?).await }.await;
+        counted.map_err(|error: RepoError| {
+            debug!(error = &error as &dyn std::error::Error, "certificates cannot be counted");
+            StoreUnavailable
+        })
+    }
+
+    /// Executions of this node whose record was lost, since too many waited or the store was away.
+    pub fn records_dropped(&self) -> u64 {
+        self.execution_log.dropped()
     }
 
     /// The number of the store's newest migration.

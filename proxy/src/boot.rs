@@ -21,6 +21,7 @@ use picloud_proxy::acme::{AcmeSettings, Agent, AgentParts, RunningAgent};
 use picloud_proxy::admin_hosts::AdminHosts;
 use picloud_proxy::dispatch::{Gateway, GatewayParts};
 use picloud_proxy::io::{IoLimits, Listener, RunningServer};
+use picloud_proxy::metrics::Metrics;
 use picloud_proxy::tls::Certificates;
 use picloud_shared::certificate::ChallengeKind;
 use picloud_shared::clock::{Clock, SystemClock};
@@ -102,16 +103,18 @@ impl Node {
         let schema = store.schema_version();
         let policy = log_policy(&store, &config.execution_log);
         let execution_log = ExecutionWriter::start(store.clone(), Arc::clone(&clock), policy);
-        let executor = Executor::start(config.executor.clone(), Arc::clone(&clock), execution_log.sink())
+        let metrics = Arc::new(Metrics::default());
+        let sink = metrics.counting(execution_log.sink());
+        let executor = Executor::start(config.executor.clone(), Arc::clone(&clock), sink)
             .context("cannot start the executor's threads")?;
         let (executor, snapshot) = (Arc::new(executor), Arc::new(SnapshotCell::default()));
         let admin_hosts = AdminHosts::new(config.admin_hosts.iter().cloned().chain([base_url.host().clone()]));
         let first_owner = if any_user(&store).await? { None } else { parse_first_owner()? };
         let first_name = first_owner.as_ref().map(|owner| owner.username.clone());
+        let automatic_certificates = config.acme.is_some();
         let settings = config.acme.map_or_else(AcmeSettings::none, |acme| acme.settings);
         let certificate_store = Arc::new(CertificateStore::new(store.clone(), Arc::clone(&clock), &secret_key));
         certificate_store.end_leases_of_the_dead().await?;
-        let automatic_certificates = config.acme.is_some();
         let mut challenges = listening::challenges(&listeners);
         challenges.extend(settings.dns.is_some().then_some(ChallengeKind::Dns01));
         let agent = Agent::new(AgentParts {
@@ -122,6 +125,7 @@ impl Node {
             admin_hosts: admin_hosts.configured().to_vec(),
             challenges,
             settings,
+            metrics: Arc::clone(&metrics),
         });
         let agent = agent.map_err(anyhow::Error::msg).context("the settings of the DNS cannot be read")?;
         let manager = Manager::start(
@@ -132,11 +136,11 @@ impl Node {
                 limits: config.limits,
                 first_owner,
                 max_request_body_bytes: config.body_limit,
+                automatic_certificates,
                 publish_timing: PublishTiming::default(),
             },
             Parts {
                 store: store.clone(),
-                automatic_certificates,
                 secret_key,
                 clock: Arc::clone(&clock),
                 snapshot: Arc::clone(&snapshot),
@@ -166,6 +170,7 @@ impl Node {
             certificates: Arc::clone(&certificates),
             plain_http_until_certificate: config.plain_http_until_certificate,
             access_log: config.log.access,
+            metrics,
         });
         let server = server.start(gateway, io, Some(Arc::clone(&certificates)))?;
         listening::announce(&listeners, &base_url, manager.setup_link().as_deref(), first_name.as_ref());

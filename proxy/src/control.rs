@@ -9,6 +9,7 @@ use axum::body::Body;
 use http::{HeaderMap, Request, Response};
 use picloud_manager::Manager;
 use picloud_proxy::manager_link::{ControlPlane, StoreHealth, StoreUnavailable};
+use picloud_shared::certificate::CertificateState;
 use picloud_shared::id::ScriptId;
 use picloud_shared::request::AdminPeer;
 use tower::ServiceExt;
@@ -52,5 +53,13 @@ impl ControlPlane for InProcess {
             true => StoreHealth::NotWritable,
             false => StoreHealth::Unreachable,
         }
+    }
+
+    async fn certificates_by_state(&self) -> Result<Vec<(CertificateState, u64)>, StoreUnavailable> {
+        self.manager.certificates_by_state().await.map_err(|_| StoreUnavailable)
+    }
+
+    fn records_dropped(&self) -> u64 {
+        self.manager.records_dropped()
     }
 }

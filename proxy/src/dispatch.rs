@@ -6,6 +6,7 @@ mod execute_by_id;
 mod run;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -24,6 +25,7 @@ use crate::client::{Client, ListenerRole, Sender};
 use crate::http::{ALLOWED_METHODS, Head, Refusal, RequestTarget, check_method, read_target};
 use crate::io::{Exchange, Handler};
 use crate::manager_link::ControlPlane;
+use crate::metrics::{Destination, Metrics};
 use crate::tls::Certificates;
 use crate::trusted_proxies::TrustedProxies;
 
@@ -51,6 +53,8 @@ pub struct GatewayParts {
     pub plain_http_until_certificate: bool,
     /// Whether each request leaves a line in the log.
     pub access_log: bool,
+    /// What counts them.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Answers every request of every listener.
@@ -65,22 +69,25 @@ impl Gateway {
         Self { parts, store: admin::StoreProbe::default() }
     }
 
-    /// `None`: somebody else has answered already.
-    async fn answer(&self, client: &Client, sender: Sender, head: Head, exchange: &mut Exchange<'_>) -> Option<Answer> {
-        // What is rare is boxed, so that it takes no room in the task of every request.
-        if client.role == ListenerRole::Internal {
-            return Some(Box::pin(self.internal(&head)).await);
-        }
-        match self.direction(client, sender, &head) {
-            Ok(Direction::Answer(answer)) => Some(answer),
-            Ok(Direction::Admin(place)) => Box::pin(self.admin(*place, head, exchange)).await,
-            Ok(Direction::Run(routed)) => Some(self.run_route(routed, sender, head, exchange).await),
-            Err(refusal) => {
-                // A client that left has nobody to tell.
-                let _ = exchange.refuse(refusal).await;
-                None
+    /// Answers a request of the public; tells who did.
+    async fn answer(&self, client: &Client, sender: Sender, head: Head, exchange: &mut Exchange<'_>) -> Destination {
+        let (destination, answer) = match self.direction(client, sender, &head) {
+            Ok(Direction::Answer(answer)) => (Destination::None, Some(answer)),
+            // What is rare is boxed, so that it takes no room in the task of every request.
+            Ok(Direction::Admin(place)) => (Destination::Admin, Box::pin(self.admin(*place, head, exchange)).await),
+            Ok(Direction::Run(routed)) => {
+                (Destination::App, Some(self.run_route(routed, sender, head, exchange).await))
             }
+            Err(refusal) => {
+                let _ = exchange.refuse(refusal).await;
+                (Destination::None, None)
+            }
+        };
+        // A client that left has nobody to tell.
+        if let Some(answer) = answer {
+            let _ = exchange.send(answer).await;
         }
+        destination
     }
 
     /// Who answers, decided on the head alone.
@@ -135,9 +142,13 @@ impl Handler for Gateway {
     async fn handle(&self, client: &Arc<Client>, head: Head, exchange: &mut Exchange<'_>) {
         let sender = self.parts.trusted_proxies.sender(client, &head.headers);
         let entry = self.parts.access_log.then(|| AccessLogEntry::begin(&head, sender));
-        if let Some(answer) = self.answer(client, sender, head, exchange).await {
-            // A client that left has nobody to tell.
+        if client.role == ListenerRole::Internal {
+            let answer = Box::pin(self.internal(&head)).await;
             let _ = exchange.send(answer).await;
+        } else {
+            let begun = Instant::now();
+            let destination = self.answer(client, sender, head, exchange).await;
+            self.parts.metrics.request(destination, exchange.status(), begun.elapsed());
         }
         if let Some(entry) = entry {
             entry.end(exchange.status());

@@ -12,5 +12,6 @@ pub mod dispatch;
 pub mod http;
 pub mod io;
 pub mod manager_link;
+pub mod metrics;
 pub mod tls;
 pub mod trusted_proxies;

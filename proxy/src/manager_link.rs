@@ -11,6 +11,7 @@ use futures_util::stream;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
+use picloud_shared::certificate::CertificateState;
 use picloud_shared::id::ScriptId;
 use picloud_shared::request::AdminPeer;
 use tokio::sync::mpsc;
@@ -56,6 +57,15 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// How the store is.
     async fn store_health(&self) -> StoreHealth;
+
+    /// How many certificates there are in each state that some are in.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    async fn certificates_by_state(&self) -> Result<Vec<(CertificateState, u64)>, StoreUnavailable>;
+
+    /// Executions of this node whose record was lost.
+    fn records_dropped(&self) -> u64;
 }
 
 /// A request on its way to the manager.

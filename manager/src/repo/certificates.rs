@@ -8,7 +8,7 @@ pub mod served;
 
 use std::time::Duration;
 
-use picloud_shared::certificate::{CertificateRecord, CertificateSource, Issued};
+use picloud_shared::certificate::{CertificateRecord, CertificateSource, CertificateState, Issued};
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::id::{AppId, CertificateId, LeaseId};
@@ -53,6 +53,13 @@ struct When {
 }
 
 from_row!(When { at });
+
+struct OfState {
+    state: CertificateState,
+    count: u64,
+}
+
+from_row!(OfState { state, count });
 
 /// A managed certificate whose name nobody claims.
 #[derive(Debug)]
@@ -171,6 +178,7 @@ statements! {
         concat!("DELETE FROM certificates WHERE id = $1 AND (lease IS NULL OR lease_until < ", postgres_now!(), ")");
     DUE = due!("instr(c.name, '.')", "value FROM json_each($4)", sqlite_now!()),
         due!("position('.' in c.name)", "jsonb_array_elements_text($4)", postgres_now!());
+    COUNT_BY_STATE = "SELECT state, COUNT(*) AS count FROM certificates GROUP BY state ORDER BY state";
     NEXT_DUE = "SELECT MIN(next_attempt_at) AS at FROM certificates";
     LEASE = lease!(sqlite_now!()), lease!(postgres_now!());
     PROLONG = concat!("UPDATE certificates SET lease_until = ", sqlite_now!(), " + $3 WHERE id = $1 AND lease = $2"),
@@ -267,6 +275,12 @@ pub async fn due(
         Ok(query.bind(millis(LONGEST_LEASE)).bind(Json(kept)).fetch_all(db).await?)
     })?;
     Ok(rows.into_iter().map(|IdOf(id)| id).collect())
+}
+
+/// How many there are in each state that some are in.
+pub async fn count_by_state(conn: &mut Conn) -> Result<Vec<(CertificateState, u64)>, RepoError> {
+    let rows: Vec<OfState> = on_db!(conn, db => Ok(sqlx::query_as(COUNT_BY_STATE.on(db)).fetch_all(db).await?))?;
+    Ok(rows.into_iter().map(|row| (row.state, row.count)).collect())
 }
 
 /// When the next attempt is due.

@@ -20,6 +20,7 @@ use super::follow::Follower;
 use super::names::source_of;
 use super::pauses::Pauses;
 use super::round::Work;
+use crate::metrics::Metrics;
 use crate::tls::Certificates;
 
 /// Claims that are taken up in one go.
@@ -47,6 +48,8 @@ pub struct AgentParts {
     pub settings: AcmeSettings,
     /// How this instance can show that a name is its own, the likeliest first.
     pub challenges: Vec<ChallengeKind>,
+    /// What counts attempts.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What all work shares.
@@ -56,14 +59,15 @@ pub(super) struct Shared {
     pub(super) certificates: Arc<Certificates>,
     pub(super) settings: AcmeSettings,
     pub(super) challenges: Vec<ChallengeKind>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) dns: Dns,
     pub(super) node: NodeId,
+    /// Which authorities are to be left alone.
+    pub(super) pauses: Pauses,
     snapshot: Arc<SnapshotCell>,
     admin_hosts: Vec<DomainPattern>,
     /// Up to which revision this node serves and answers.
     followed: watch::Sender<u64>,
-    /// Which authorities are to be left alone.
-    pub(super) pauses: Pauses,
     /// That there may be something to do.
     wish: Notify,
     /// What this node works on.
@@ -88,7 +92,7 @@ impl Agent {
     /// # Errors
     /// The machine's settings of the DNS cannot be read.
     pub fn new(parts: AgentParts) -> Result<Self, String> {
-        let AgentParts { store, clock, snapshot, certificates, admin_hosts, settings, challenges } = parts;
+        let AgentParts { store, clock, snapshot, certificates, admin_hosts, settings, challenges, metrics } = parts;
         let dns = Dns::new(settings.resolver)?;
         let node = NodeId::generate(clock.now());
         let shared = Arc::new(Shared {
@@ -97,14 +101,15 @@ impl Agent {
             certificates,
             settings,
             challenges,
+            metrics,
             dns,
             node,
+            pauses: Pauses::default(),
             snapshot,
             admin_hosts: admin_hosts.into_iter().map(DomainPattern::Exact).collect(),
             followed: watch::Sender::new(0),
             wish: Notify::new(),
             leases: Mutex::default(),
-            pauses: Pauses::default(),
         });
         Ok(Self { shared })
     }

@@ -103,6 +103,7 @@ impl Work {
                 attempt.error = Some(failure.to_string());
             }
         }
+        self.shared.metrics.certificate_attempt(&attempt.authority, attempt.outcome);
         self.shared.store.end_attempt(&attempt).await?;
         self.shared.store.set_challenges(self.record.id, &[]).await?;
         self.clear_records().await;

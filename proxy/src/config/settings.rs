@@ -56,7 +56,7 @@ settings! {
     http: Addresses = "PICLOUD_HTTP";
     /// Addresses for HTTPS, such as 0.0.0.0:443, separated by commas
     https: Addresses = "PICLOUD_HTTPS";
-    /// Addresses for health probes, such as 127.0.0.1:9180; "none" for no such listener
+    /// Addresses for health probes and metrics, such as 127.0.0.1:9180; "none" for no such listener
     internal: Addresses = "PICLOUD_INTERNAL";
     /// PEM file of a certificate chain, for a single certificate
     tls_chain: PathBuf = "PICLOUD_TLS_CHAIN";

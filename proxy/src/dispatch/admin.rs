@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
 use picloud_shared::app::MAX_DOCUMENT_BYTES;
 use picloud_shared::path_pattern::RequestPath;
@@ -12,13 +13,14 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::run::RequestPlace;
-use super::{Gateway, json, options};
+use super::{Gateway, GatewayParts, json, options};
 use crate::admin_hosts::HostKind;
 use crate::answer::{Answer, ProblemMembers};
 use crate::client::Sender;
 use crate::http::{Head, RequestTarget};
 use crate::io::Exchange;
 use crate::manager_link::{AdminRequest, ControlPlane, StoreHealth, admin_peer, forward};
+use crate::metrics::{self, Sample};
 
 /// What a resource of this program's own takes.
 const READ_ONLY: &str = "GET, HEAD, OPTIONS";
@@ -52,21 +54,31 @@ enum Resource {
 /// How the store is, asked by one at a time.
 #[derive(Debug, Default)]
 pub(super) struct StoreProbe {
-    last: Mutex<Option<(Instant, StoreHealth)>>,
+    last: Mutex<Option<Probed>>,
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, Copy)]
+struct Probed {
+    at: Instant,
+    health: StoreHealth,
+    took: Duration,
 }
 
 impl StoreProbe {
-    async fn health(&self, control: &dyn ControlPlane) -> StoreHealth {
+    async fn health(&self, control: &dyn ControlPlane) -> Probed {
         let mut last = self.last.lock().await;
-        if let Some((asked, health)) = *last
-            && asked.elapsed() < PROBE_LIFETIME
+        if let Some(probed) = *last
+            && probed.at.elapsed() < PROBE_LIFETIME
         {
-            return health;
+            return probed;
         }
+        let begun = Instant::now();
         let asked = tokio::time::timeout(PROBE_TIMEOUT, control.store_health()).await;
         let health = asked.unwrap_or(StoreHealth::Unreachable);
-        *last = Some((Instant::now(), health));
-        health
+        let probed = Probed { at: Instant::now(), health, took: begun.elapsed() };
+        *last = Some(probed);
+        probed
     }
 }
 
@@ -160,8 +172,39 @@ impl Gateway {
         match head.target().split('?').next() {
             Some("/healthz") => read_only(&head.method, health),
             Some("/readyz") => self.readiness(&head.method, true).await,
-            _ => Answer::problem(StatusCode::NOT_FOUND, "not_found", "This listener serves /healthz and /readyz."),
+            Some("/metrics") => self.metrics(&head.method).await,
+            _ => {
+                let detail = "This listener serves /healthz, /readyz and /metrics.";
+                Answer::problem(StatusCode::NOT_FOUND, "not_found", detail)
+            }
         }
+    }
+
+    /// What Prometheus is told. It names apps and hosts, so that it is told to this machine alone; and it is told whatever state
+    /// the store is in.
+    async fn metrics(&self, method: &Method) -> Answer {
+        if method != Method::GET && method != Method::HEAD {
+            return read_only(method, health);
+        }
+        let GatewayParts { control, certificates, executor, snapshot, metrics, .. } = &self.parts;
+        let probed = self.store.health(&**control).await;
+        let by_state = tokio::time::timeout(PROBE_TIMEOUT, control.certificates_by_state());
+        let sample = Sample {
+            load: executor.load(),
+            records_dropped: control.records_dropped(),
+            store: probed.health,
+            store_probe: probed.took,
+            // Who is known not to answer is not waited for.
+            certificates: match probed.health {
+                StoreHealth::Unreachable => None,
+                _ => by_state.await.ok().and_then(Result::ok),
+            },
+            ends: certificates.ends(),
+            ending_soon: certificates.ending(self.parts.clock.now()).len(),
+        };
+        let page = metrics.page(&snapshot.load(), sample).into();
+        let answer = Answer { body: page, ..Answer::text(StatusCode::OK, "") };
+        answer.with(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))
     }
 
     /// Ready means that endpoints are answered, which the snapshot alone decides; the store's state is told beside it.
@@ -170,7 +213,7 @@ impl Gateway {
         if method != Method::GET && method != Method::HEAD {
             return read_only(method, health);
         }
-        let store = self.store.health(&*self.parts.control).await;
+        let store = self.store.health(&*self.parts.control).await.health;
         let snapshot_version = self.parts.snapshot.load().version();
         let ending = self.parts.certificates.ending(self.parts.clock.now());
         let warnings = match names_hosts {

@@ -17,6 +17,7 @@ mod https;
 mod journey;
 mod key_rotation;
 mod lifecycle;
+mod metrics;
 mod publish;
 #[path = "../support/raw.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of it")]

@@ -18,9 +18,11 @@ use picloud_proxy::dispatch::{Gateway, GatewayParts};
 use picloud_proxy::http::ProxyHeader;
 use picloud_proxy::io::{IoLimits, Listener, RunningServer, Server};
 use picloud_proxy::manager_link::{ControlPlane, StoreHealth, StoreUnavailable};
+use picloud_proxy::metrics::Metrics;
 use picloud_proxy::tls::Certificates;
 use picloud_proxy::trusted_proxies::TrustedProxies;
 use picloud_shared::app::App;
+use picloud_shared::certificate::CertificateState;
 use picloud_shared::clock::{Clock, SystemClock};
 use picloud_shared::domain_pattern::{DomainPattern, Host};
 use picloud_shared::execution::{ExecutionRecord, ExecutionSink};
@@ -151,6 +153,17 @@ impl ControlPlane for TestControl {
             false => StoreHealth::Unreachable,
         }
     }
+
+    async fn certificates_by_state(&self) -> Result<Vec<(CertificateState, u64)>, StoreUnavailable> {
+        match self.reachable.load(Ordering::Relaxed) {
+            true => Ok(vec![(CertificateState::Valid, 3)]),
+            false => Err(StoreUnavailable),
+        }
+    }
+
+    fn records_dropped(&self) -> u64 {
+        5
+    }
 }
 
 async fn echo(request: Request) -> Response<Body> {
@@ -205,7 +218,9 @@ impl TestGateway {
             inline_threads: 2,
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let executor = Arc::new(Executor::start(config, Arc::clone(&clock), records.clone()).expect("threads"));
+        let metrics = Arc::new(Metrics::default());
+        let sink = metrics.counting(records.clone());
+        let executor = Arc::new(Executor::start(config, Arc::clone(&clock), sink).expect("threads"));
         let snapshot = Arc::new(SnapshotCell::default());
         let published = apps.into_iter().map(|app| (app.app().id, Some(app)));
         snapshot.store(Arc::new(Snapshot::default().with_apps(1, published)));
@@ -234,6 +249,7 @@ impl TestGateway {
             ),
             body_limit: BODY_LIMIT,
             access_log: true,
+            metrics,
         });
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(&[

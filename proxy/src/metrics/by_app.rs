@@ -1,0 +1,67 @@
+//! Executions by app: counted by the app's id, told by its slug, and forgotten with the app.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use picloud_shared::execution::{ExecutionRecord, ExecutionSink, Outcome};
+use picloud_shared::id::AppId;
+use picloud_shared::snapshot::Snapshot;
+
+use super::tally::{Tally, Told};
+
+const OUTCOMES: [Outcome; 5] =
+    [Outcome::Success, Outcome::Error, Outcome::Timeout, Outcome::BudgetExceeded, Outcome::Rejected];
+
+type OfApp = Tally<{ OUTCOMES.len() }>;
+
+/// The executions of all apps that had some.
+#[derive(Debug, Default)]
+pub(super) struct Executions(RwLock<HashMap<AppId, Arc<OfApp>>>);
+
+impl Executions {
+    fn of(&self, app: AppId) -> Arc<OfApp> {
+        // The map is whole after every step.
+        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&app) {
+            return Arc::clone(known);
+        }
+        Arc::clone(self.0.write().unwrap_or_else(PoisonError::into_inner).entry(app).or_default())
+    }
+
+    fn count(&self, record: &ExecutionRecord) {
+        if let Some(place) = OUTCOMES.iter().position(|outcome| *outcome == record.outcome) {
+            self.of(record.app_id).count(place, record.duration);
+        }
+    }
+
+    /// What there is to tell of the apps that there are. What others had is forgotten.
+    pub(super) fn told(&self, snapshot: &Snapshot) -> Told<{ OUTCOMES.len() }> {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|app, _| snapshot.app(*app).is_some());
+        let named = |(app, of_app): (&AppId, &Arc<OfApp>)| {
+            Some((snapshot.app(*app)?.app().slug.to_string(), Arc::clone(of_app)))
+        };
+        let mut tallies: Vec<_> = known.iter().filter_map(named).collect();
+        tallies.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Told {
+            counted: ("executions", "Executions of scripts by app and outcome."),
+            measured: ("execution_duration", "From an execution's admission to its end, waiting included."),
+            named_by: "app",
+            counted_by: "outcome",
+            words: OUTCOMES.map(Outcome::as_str),
+            tallies,
+        }
+    }
+}
+
+/// Counts what it passes on.
+pub(super) struct Counting {
+    pub(super) executions: Arc<Executions>,
+    pub(super) sink: Arc<dyn ExecutionSink>,
+}
+
+impl ExecutionSink for Counting {
+    fn record(&self, record: ExecutionRecord) {
+        self.executions.count(&record);
+        self.sink.record(record);
+    }
+}

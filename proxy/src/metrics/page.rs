@@ -1,0 +1,230 @@
+//! The page: what was counted, and what is so at this moment, in Prometheus' text format.
+
+use std::fmt;
+use std::time::Duration;
+
+use picloud_executor::Load;
+use picloud_shared::certificate::CertificateState;
+use picloud_shared::clock::Timestamp;
+use picloud_shared::snapshot::Snapshot;
+use picloud_shared::version;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Metrics;
+use crate::manager_link::StoreHealth;
+
+/// The media type of the page.
+pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
+
+/// What is so at this moment, as others know it.
+#[derive(Debug)]
+pub struct Sample {
+    /// What the executor has at hand.
+    pub load: Load,
+    /// Executions whose record was lost.
+    pub records_dropped: u64,
+    /// How the store is.
+    pub store: StoreHealth,
+    /// How long the store took to tell.
+    pub store_probe: Duration,
+    /// How many certificates there are in each state, if the store told.
+    pub certificates: Option<Vec<(CertificateState, u64)>>,
+    /// Until when the certificates are good that are shown, each by a name that it is shown for.
+    pub ends: Vec<(String, Timestamp)>,
+    /// How many of them end soon.
+    pub ending_soon: usize,
+}
+
+/// Numbers of one kind, told apart by one label.
+#[derive(Debug)]
+struct Gauges {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<Unit>,
+    label: &'static str,
+    values: Vec<(String, i64)>,
+}
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut family = encoder.encode_descriptor(self.name, self.help, self.unit.as_ref(), MetricType::Gauge)?;
+        for (told, value) in &self.values {
+            let labels = [(self.label, told.as_str())];
+            ConstGauge::new(*value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn gauge(value: impl TryInto<i64>) -> ConstGauge {
+    ConstGauge::new(value.try_into().unwrap_or(i64::MAX))
+}
+
+impl Metrics {
+    /// The page as it is now.
+    pub fn page(&self, snapshot: &Snapshot, sample: Sample) -> String {
+        let mut registry = Registry::with_prefix("picloud");
+        registry.register("build", "The version of this program", Info::new([("version", version::PRODUCT)]));
+        self.tell_of_requests(&mut registry, snapshot, sample.load);
+        registry.register(
+            "execution_records_dropped",
+            "Executions without a record, since too many waited to be written or the store was away",
+            ConstCounter::new(sample.records_dropped),
+        );
+        let is = |health| i64::from(sample.store == health);
+        let is_reachable = 1 - is(StoreHealth::Unreachable);
+        registry.register("store_reachable", "Whether the store answers", gauge(is_reachable));
+        registry.register(
+            "store_writable",
+            "Whether no write to the store is known to fail",
+            gauge(is(StoreHealth::Reachable)),
+        );
+        registry.register_with_unit(
+            "store_probe_duration",
+            "How long the store took to answer when it was last asked how it is",
+            Unit::Seconds,
+            ConstGauge::new(sample.store_probe.as_secs_f64()),
+        );
+        registry.register(
+            "snapshot_version",
+            "The version of the configuration that is served",
+            gauge(snapshot.version()),
+        );
+        self.tell_of_certificates(&mut registry, sample);
+        let mut page = String::new();
+        // Writing to a string cannot fail, nor does anything that is written here of itself.
+        let _ = prometheus_text::encode(&mut page, &registry);
+        page
+    }
+
+    fn tell_of_requests(&self, registry: &mut Registry, snapshot: &Snapshot, load: Load) {
+        registry.register_collector(Box::new(self.told_of_requests()));
+        registry.register_collector(Box::new(self.executions.told(snapshot)));
+        registry.register(
+            "executions_running",
+            "Executions that have not ended, waiting ones too",
+            gauge(load.running),
+        );
+        registry.register("executions_waiting", "Executions that wait for a worker", gauge(load.waiting));
+        registry.register("workers_busy", "Workers that run a script", gauge(load.busy_workers));
+        registry.register("workers", "Workers in all", gauge(load.workers));
+    }
+
+    fn tell_of_certificates(&self, registry: &mut Registry, sample: Sample) {
+        registry.register(
+            "certificate_attempts",
+            "Attempts of this node to get a certificate, by authority and outcome",
+            self.attempts.clone(),
+        );
+        if let Some(by_state) = sample.certificates {
+            let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+            registry.register_collector(Box::new(Gauges {
+                name: "certificates",
+                help: "Certificates of the instance by state.",
+                unit: None,
+                label: "state",
+                values: by_state.into_iter().map(|(state, count)| (state.to_string(), number(count))).collect(),
+            }));
+        }
+        registry.register_collector(Box::new(Gauges {
+            name: "certificate_not_after_timestamp",
+            help: "Until when each certificate is good that this node shows, in seconds since 1970.",
+            unit: Some(Unit::Seconds),
+            label: "name",
+            values: sample.ends.into_iter().map(|(name, ends)| (name, ends.as_millis() / 1000)).collect(),
+        }));
+        registry.register(
+            "certificates_ending_soon",
+            "Certificates that this node shows and that end within a week, or the last third of a shorter life",
+            gauge(sample.ending_soon),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::StatusCode;
+    use picloud_shared::certificate::AttemptOutcome;
+
+    use super::super::Destination;
+    use super::*;
+
+    fn sample() -> Sample {
+        Sample {
+            load: Load { running: 3, waiting: 1, busy_workers: 2, workers: 4 },
+            records_dropped: 7,
+            store: StoreHealth::NotWritable,
+            store_probe: Duration::from_millis(2),
+            certificates: Some(vec![(CertificateState::Valid, 2), (CertificateState::Failing, 1)]),
+            ends: vec![("shop.example.com".to_owned(), Timestamp::from_millis(1_800_000_000_999))],
+            ending_soon: 1,
+        }
+    }
+
+    #[test]
+    fn the_page_tells_what_was_counted_and_what_is_so() {
+        let metrics = Metrics::default();
+        for status in [200, 204, 404] {
+            let status = StatusCode::from_u16(status).unwrap();
+            metrics.request(Destination::App, Some(status), Duration::from_millis(3));
+        }
+        metrics.request(Destination::None, None, Duration::from_secs(100));
+        metrics.certificate_attempt("https://ca.test/dir", AttemptOutcome::Failed);
+        let page = metrics.page(&Snapshot::default(), sample());
+        for line in [
+            "# TYPE picloud_http_requests_total counter",
+            "picloud_http_requests_total{destination=\"app\",status=\"2xx\"} 2",
+            "picloud_http_requests_total{destination=\"app\",status=\"4xx\"} 1",
+            "picloud_http_requests_total{destination=\"none\",status=\"none\"} 1",
+            "picloud_http_request_duration_seconds_bucket{destination=\"app\",le=\"0.001\"} 0",
+            "picloud_http_request_duration_seconds_bucket{destination=\"app\",le=\"0.005\"} 3",
+            "picloud_http_request_duration_seconds_bucket{destination=\"none\",le=\"+Inf\"} 1",
+            "picloud_executions_running 3",
+            "picloud_executions_waiting 1",
+            "picloud_workers_busy 2",
+            "picloud_workers 4",
+            "picloud_execution_records_dropped_total 7",
+            "picloud_store_reachable 1",
+            "picloud_store_writable 0",
+            "picloud_store_probe_duration_seconds 0.002",
+            "picloud_certificate_attempts_total{authority=\"https://ca.test/dir\",outcome=\"failed\"} 1",
+            "picloud_certificates{state=\"failing\"} 1",
+            "picloud_certificate_not_after_timestamp_seconds{name=\"shop.example.com\"} 1800000000",
+            "picloud_certificates_ending_soon 1",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+        }
+    }
+
+    #[test]
+    fn what_the_store_does_not_tell_is_left_out() {
+        let silent = Sample { store: StoreHealth::Unreachable, certificates: None, ..sample() };
+        let page = Metrics::default().page(&Snapshot::default(), silent);
+        assert!(page.contains("picloud_store_reachable 0") && !page.contains("picloud_certificates{"), "{page}");
+    }
+
+    #[test]
+    fn every_series_is_told_once_and_a_name_cannot_break_its_line() {
+        let evil = ("\"} 1\npicloud_up{x=\"".to_owned(), Timestamp::from_millis(0));
+        let page = Arc::new(Metrics::default()).page(&Snapshot::default(), Sample { ends: vec![evil], ..sample() });
+        let mut series: Vec<&str> = page
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.rsplit_once(' '))
+            .map(|line| line.0)
+            .collect();
+        assert!(series.iter().all(|series| series.starts_with("picloud_")) && !page.contains("\npicloud_up"), "{page}");
+        let count = series.len();
+        series.sort_unstable();
+        series.dedup();
+        assert_eq!(series.len(), count, "{page}");
+    }
+}

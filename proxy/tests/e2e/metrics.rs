@@ -1,0 +1,71 @@
+//! What Prometheus is told of a running `picloud`, certificates among it, and that the documentation speaks of nothing else.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::certificate_troubles::until;
+use crate::cloud::{Database, Demands, Home, OWNER, PATIENCE, Pebble, TestCloud};
+
+/// The metrics that a text names, without what a histogram or a sample adds to its name.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+    words.filter(|word| word.starts_with("picloud_")).map(base).collect()
+}
+
+fn base(word: &str) -> &str {
+    ["_bucket", "_sum", "_count"].into_iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_documented_is_told_and_nothing_else() {
+    let pebble = Pebble::start(Demands::default()).await;
+    let mut cloud = TestCloud::start_with(Home::new(Database::Sqlite), |command| {
+        command.env("PICLOUD_ADMIN_USERNAME", OWNER.0).env("PICLOUD_ADMIN_PASSWORD", OWNER.1);
+        pebble.configure(command);
+        command.env("PICLOUD_INTERNAL", "127.0.0.1:0");
+    });
+    cloud.sign_in(OWNER.1).await;
+    let address = cloud.announced("listening http://127.0.0.1:").unwrap().trim_end_matches(" internal").to_owned();
+    let page = async || {
+        let answer = reqwest::get(format!("http://127.0.0.1:{address}/metrics")).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.text().await.unwrap()
+    };
+    let app = cloud.app("shop", "shop.example.com").await;
+    cloud.must(Method::POST, "apps/shop/domains", Some(json!({ "pattern": "shop.localhost" }))).await;
+    let script = cloud.script(&app, "main", "endpoint", "\"sold\"").await;
+    cloud.route(&script, "exact", "/", "GET").await;
+    let valid = until(&cloud, "shop.example.com", |found| found["state"] == "valid").await;
+    assert_eq!(cloud.visit("shop.example.com", "/").await, (200, "sold".to_owned()));
+
+    let ends: picloud_shared::clock::Timestamp = crate::cloud::text(&valid["not_after"]).parse().unwrap();
+    let attempts = format!("authority=\"{}\",outcome=\"succeeded\"", pebble.directory());
+    let lines = [
+        format!("picloud_certificate_attempts_total{{{attempts}}} 1"),
+        format!(
+            "picloud_certificate_not_after_timestamp_seconds{{name=\"shop.example.com\"}} {}",
+            ends.as_millis() / 1000
+        ),
+        "picloud_executions_total{app=\"shop\",outcome=\"success\"} 1".to_owned(),
+        "picloud_store_writable 1".to_owned(),
+    ];
+    // What is served follows what is stored within moments.
+    let begun = Instant::now();
+    let told = loop {
+        let page = page().await;
+        let missing = lines.iter().find(|line| !page.lines().any(|found| found == **line));
+        match missing {
+            None => break page,
+            Some(line) => assert!(begun.elapsed() < PATIENCE, "{line} is not in\n{page}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    let documented = std::fs::read_to_string("../docs/metrics.md").unwrap();
+    assert_eq!(names(&documented), names(&told));
+    let alerts = std::fs::read_to_string("../deploy/prometheus/alerts.yml").unwrap();
+    assert!(names(&alerts).is_subset(&names(&told)), "{:?}", names(&alerts).difference(&names(&told)));
+    assert!(!cloud.visit("localhost", "/metrics").await.1.contains("picloud_"), "the public is told nothing");
+}
