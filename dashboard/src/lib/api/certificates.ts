@@ -18,3 +18,6 @@ export const remove = (certificate: string) =>
 
 /** Looks at what an authority would find. It takes some seconds. */
 export const preflight = (name: string) => ok(api.POST('/certificates:preflight', { body: { name } }));
+
+/** Where a browser downloads the root of the instance's own authority from, once there is one. */
+export const INTERNAL_ROOT = '/api/v1/admin/certificates:internal-root';
