@@ -150,6 +150,10 @@ impl Certificate {
 
     /// Whether it is for this host.
     pub fn covers(&self, host: &Host<'_>) -> bool {
+        // Most ask for a name of its own, and the certificate is not parsed for each request.
+        if self.names.iter().any(|own| **own == *host.as_str()) {
+            return true;
+        }
         let subject = match host.ip() {
             Some(ip) => Ok(ServerName::from(ip)),
             None => ServerName::try_from(host.as_str()),
