@@ -131,6 +131,7 @@ test('who has signed in again in one window goes on in the others', async ({ pag
   await api.app('shop');
   await enter();
   await open('/apps/shop');
+  await expect(page.getByText('No scripts yet')).toBeVisible();
   await endSessions(api);
   await page.getByRole('link', { name: 'Domains' }).click();
   const again = page.getByRole('dialog', { name: 'Your session has ended' });
@@ -147,6 +148,7 @@ test('who has signed in again in one window goes on in the others', async ({ pag
 test('who signs out of a session that has ended is out', async ({ page, api, enter, open }) => {
   await enter();
   await open('/apps');
+  await expect(page.getByRole('heading', { name: 'Apps' })).toBeVisible();
   await endSessions(api);
   await page.getByRole('button', { name: 'Your menu, ada' }).click();
   await page.getByRole('menuitem', { name: 'Sign out' }).click();

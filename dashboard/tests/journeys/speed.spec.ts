@@ -1,6 +1,6 @@
 /**
  * What views cost with an empty cache: bytes on the wire, and how soon and how steadily they are there. `npx playwright test
- * speed --workers 1` prints the medians that docs/dashboard.md has.
+ * speed --workers 1` prints the medians.
  */
 import type { Browser, BrowserContext, Page } from '@playwright/test';
 import { expect, test } from '../support/journey';
