@@ -135,6 +135,7 @@ fn main() {
     let seconds = env::var("SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
     let config = ExecutorConfig {
         workers: 4,
+        worker_nice: 0,
         app_concurrency: 16,
         queue_capacity: 256,
         program_cache_bytes: 64 * 1024 * 1024,

@@ -34,6 +34,8 @@ use crate::run::{Ended, Surroundings, Tier};
 pub struct ExecutorConfig {
     /// Threads of the worker tier.
     pub workers: usize,
+    /// By how much the workers are nicer than the threads that serve connections, which so wait for no slice of theirs.
+    pub worker_nice: u8,
     /// Executions of one app that may run or wait at once; more are rejected.
     pub app_concurrency: usize,
     /// Executions of all apps that may wait for a worker; more are rejected.
@@ -111,7 +113,7 @@ impl Executor {
     /// # Errors
     /// A thread that cannot be started.
     pub fn start(config: ExecutorConfig, clock: Arc<dyn Clock>, sink: Arc<dyn ExecutionSink>) -> std::io::Result<Self> {
-        let ExecutorConfig { workers, app_concurrency, queue_capacity, program_cache_bytes, .. } = config;
+        let ExecutorConfig { workers, worker_nice, app_concurrency, queue_capacity, program_cache_bytes, .. } = config;
         let ExecutorConfig { max_response_bytes, memory_bytes, total_memory_bytes, inline_threads, .. } = config;
         panics::silence_scripts();
         epoch::start()?;
@@ -122,6 +124,7 @@ impl Executor {
             lane: app_concurrency,
             waiting: queue_capacity,
             stack_bytes: worker_stack_bytes(memory_bytes),
+            nice: worker_nice,
         };
         let engines = Arc::new(Engines::new(max_response_bytes));
         let room = total_memory_bytes.saturating_sub(inline_threads.saturating_mul(INLINE_MEMORY));

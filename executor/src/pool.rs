@@ -38,6 +38,8 @@ pub struct PoolSize {
     pub waiting: usize,
     /// Virtual memory of each thread's stack; only what a job touches becomes real, and goes back after it.
     pub stack_bytes: usize,
+    /// By how much each is nicer than the threads that serve connections.
+    pub nice: u8,
 }
 
 /// The threads and their queue. Dropped, the threads end after their current job and waiting jobs are dropped.
@@ -62,7 +64,7 @@ impl Pool {
         let pool = Self { shared };
         for number in 0..size.threads {
             let shared = Arc::clone(&pool.shared);
-            reclaim::spawn(format!("{name}-{number}"), size.stack_bytes, move |stack| shared.work(stack))?;
+            reclaim::spawn(format!("{name}-{number}"), size.stack_bytes, size.nice, move |stack| shared.work(stack))?;
         }
         if size.spares > 0 {
             let (shared, name) = (Arc::clone(&pool.shared), format!("{name}-spare"));
@@ -170,7 +172,8 @@ impl Shared {
             let mut wait = until.saturating_duration_since(Instant::now());
             if wait.is_zero() {
                 let shared = Arc::clone(self);
-                let started = reclaim::spawn(name.to_owned(), self.size.stack_bytes, move |stack| shared.spare(stack));
+                let PoolSize { stack_bytes, nice, .. } = self.size;
+                let started = reclaim::spawn(name.to_owned(), stack_bytes, nice, move |stack| shared.spare(stack));
                 let Err(error) = started else {
                     (queue.starting, queue.spares) = (true, queue.spares + 1);
                     continue;

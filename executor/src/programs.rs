@@ -24,7 +24,7 @@ type Compiling = watch::Receiver<Option<Compiled>>;
 /// Threads that compile. Two, so that the source that takes longest to compile does not hold up all others. At their queue
 /// apps take turns, and each may have as many sources there as a burst of requests just after a start can ask for.
 pub const COMPILERS: PoolSize =
-    PoolSize { threads: 2, spares: 0, lane: 64, waiting: 256, stack_bytes: LEAST_STACK_BYTES };
+    PoolSize { threads: 2, spares: 0, lane: 64, waiting: 256, stack_bytes: LEAST_STACK_BYTES, nice: 0 };
 
 /// Weight of a remembered failure.
 const FAILURE_BYTES: u64 = 4 * 1024;

@@ -31,6 +31,9 @@ pub use settings::{LogFormat, Settings};
 
 /// The name and the password of the first owner.
 const FIRST_OWNER: [&str; 2] = ["PICLOUD_ADMIN_USERNAME", "PICLOUD_ADMIN_PASSWORD"];
+/// By how much scripts on workers give way to the threads that serve connections: these wait for no slice of theirs, and where all
+/// cores serve, or something else takes them, a script has a third of its share still.
+const WORKER_NICE: u8 = 5;
 /// The API key of the commands that ask a running PiCloud.
 const KEY: &str = "PICLOUD_KEY";
 /// What the command line takes from the environment beside the settings. The later ones are of no use to a server, and do it
@@ -185,6 +188,7 @@ impl Config {
             executor: ExecutorConfig {
                 // Each reserves 256 MiB of addresses for its stack.
                 workers: within("executor_workers", settings.executor_workers, sizes.workers, 1..=1024)?,
+                worker_nice: WORKER_NICE,
                 app_concurrency: within("executor_app_concurrency", settings.executor_app_concurrency, 64, 1..=MANY)?,
                 queue_capacity: within("executor_queue_capacity", settings.executor_queue_capacity, 256, 1..=MANY)?,
                 program_cache_bytes: within(

@@ -102,6 +102,7 @@ impl World {
     fn new() -> Self {
         let config = ExecutorConfig {
             workers: 2,
+            worker_nice: 0,
             app_concurrency: 8,
             queue_capacity: 16,
             program_cache_bytes: 16 * 1024 * 1024,

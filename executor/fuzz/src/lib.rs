@@ -37,6 +37,7 @@ struct World {
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let config = ExecutorConfig {
         workers: 2,
+        worker_nice: 0,
         app_concurrency: 8,
         queue_capacity: 8,
         program_cache_bytes: 1024 * 1024,

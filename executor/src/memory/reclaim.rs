@@ -82,14 +82,19 @@ pub struct ThreadStack {
     _here: PhantomData<*const ()>,
 }
 
-/// Starts a thread with a stack of so many bytes, of which only what is touched becomes real. It gives way to the threads that serve
-/// connections ([`NICE`]).
+/// Starts a thread with a stack of so many bytes, of which only what is touched becomes real, and which is nicer than its starter by
+/// so much.
 ///
 /// # Errors
 /// The system has no thread left.
-pub fn spawn(name: String, stack_bytes: usize, work: impl FnOnce(&ThreadStack) + Send + 'static) -> io::Result<()> {
+pub fn spawn(
+    name: String,
+    stack_bytes: usize,
+    nice: u8,
+    work: impl FnOnce(&ThreadStack) + Send + 'static,
+) -> io::Result<()> {
     let run = move || {
-        give_way();
+        give_way(nice);
         let first = 0_u8;
         let top = (&raw const first).addr();
         work(&ThreadStack { top, bytes: stack_bytes, _here: PhantomData });
@@ -98,18 +103,14 @@ pub fn spawn(name: String, stack_bytes: usize, work: impl FnOnce(&ThreadStack) +
     thread::Builder::new().name(name).stack_size(stack_bytes).spawn(run).map(|_| ())
 }
 
-/// By how much a thread that computes is nicer than those that serve connections, which so run as soon as they have something to do
-/// and wait for no slice of it. Where all cores serve, it still has a tenth of one.
-const NICE: i32 = 10;
-
-fn give_way() {
+fn give_way(nice: u8) {
     // Linux has one for each thread; elsewhere it would be the whole process's.
     #[cfg(target_os = "linux")]
-    {
+    if nice > 0 {
         use rustix::process::{getpriority_process, setpriority_process};
-        let nicer = getpriority_process(None).and_then(|nice| setpriority_process(None, nice + NICE));
+        let nicer = getpriority_process(None).and_then(|now| setpriority_process(None, now + i32::from(nice)));
         if let Err(error) = nicer {
-            tracing::debug!(%error, "a thread that computes has the priority of those that serve");
+            tracing::debug!(%error, "a thread gives way to none");
         }
     }
 }
@@ -191,7 +192,7 @@ mod tests {
                 }
                 done.send(()).unwrap();
             };
-            spawn("test".to_owned(), 64 * 1024 * 1024, work).unwrap();
+            spawn("test".to_owned(), 64 * 1024 * 1024, 0, work).unwrap();
         }
         drop(done);
         assert_eq!(result.into_iter().count(), threads as usize);

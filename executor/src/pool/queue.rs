@@ -226,7 +226,7 @@ mod tests {
 
     use super::*;
 
-    const SIZE: PoolSize = PoolSize { threads: 2, spares: 1, lane: 3, waiting: 4, stack_bytes: 1024 * 1024 };
+    const SIZE: PoolSize = PoolSize { threads: 2, spares: 1, lane: 3, waiting: 4, stack_bytes: 1024 * 1024, nice: 0 };
 
     fn lane(millis: i64) -> Lane {
         AppId::generate(Timestamp::from_millis(millis))

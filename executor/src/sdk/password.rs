@@ -50,7 +50,8 @@ pub fn module() -> Shared<Module> {
 /// The slot: a thread that takes jobs, one of each app in turn. Each run waits for the one that it has there, so there are no more
 /// than workers.
 static SLOT: LazyLock<Option<Pool>> = LazyLock::new(|| {
-    let size = PoolSize { threads: 1, spares: 0, lane: usize::MAX, waiting: usize::MAX, stack_bytes: STACK_BYTES };
+    let size =
+        PoolSize { threads: 1, spares: 0, lane: usize::MAX, waiting: usize::MAX, stack_bytes: STACK_BYTES, nice: 0 };
     let slot = Pool::start("picloud-password", size);
     slot.inspect_err(|error| tracing::error!(%error, "no thread for passwords")).ok()
 });

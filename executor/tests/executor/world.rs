@@ -42,6 +42,7 @@ pub struct World {
 pub fn config() -> ExecutorConfig {
     ExecutorConfig {
         workers: 2,
+        worker_nice: 0,
         app_concurrency: 8,
         queue_capacity: 16,
         program_cache_bytes: 16 * 1024 * 1024,

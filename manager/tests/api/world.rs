@@ -90,6 +90,7 @@ impl World {
         let log = ExecutionWriter::start(store.clone(), Arc::clone(&shared_clock), LogPolicy::for_store(store));
         let sizes = ExecutorConfig {
             workers: 2,
+            worker_nice: 0,
             app_concurrency: 16,
             queue_capacity: 64,
             program_cache_bytes: 8 << 20,

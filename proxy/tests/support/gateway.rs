@@ -209,6 +209,7 @@ impl TestGateway {
         let records = Arc::new(Records::default());
         let config = ExecutorConfig {
             workers: 2,
+            worker_nice: 0,
             app_concurrency: 4,
             queue_capacity: 8,
             program_cache_bytes: 1 << 20,
