@@ -15,7 +15,7 @@ test('a claim tells why it has no certificate yet, and has one once its name lea
   await enter();
   await open('/apps/shop/domains');
   await page.getByLabel('Claim a domain').fill('shop.example.com');
-  await expect(page.getByText('ports 80 and 443')).toBeVisible();
+  await expect(page.getByRole('status').filter({ hasText: 'ports 80 and 443' })).toBeVisible();
   await page.getByRole('button', { name: 'Check the way here' }).click();
   await expect(page.getByText('A certificate for shop.example.com cannot be had yet.')).toBeVisible();
   await expect(page.getByText('make an A record').first()).toBeVisible();
