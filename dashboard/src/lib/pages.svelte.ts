@@ -44,7 +44,8 @@ export class Pages<T> {
       }
       this.problem = null;
     } catch (thrown) {
-      this.problem = asProblem(thrown);
+      if (renewal === this.#newest) this.problem = asProblem(thrown);
+      return;
     }
     [this.items, this.#next] = [items, next];
   }

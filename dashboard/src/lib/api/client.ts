@@ -44,9 +44,9 @@ async function isSessionOver(response: Response): Promise<boolean> {
 
 async function send(request: Request): Promise<Response> {
   const again = request.clone();
+  if (['PATCH', 'PUT', 'DELETE'].includes(request.method)) forget();
   let response = await quietly(request);
   if ((await isSessionOver(response)) && (await session.signInAgain())) response = await quietly(again);
-  if (request.method === 'DELETE' && response.ok) forget();
   return response;
 }
 

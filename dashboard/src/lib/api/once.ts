@@ -1,6 +1,7 @@
 /**
  * `Idempotency-Key`: what is sent again, since nobody knows whether it came, is done once. A call keeps its key until it
- * has succeeded; the next one like it is meant to be done anew.
+ * has succeeded or was refused, for two minutes, and only as long as nothing else is changed: the next one like it is meant
+ * to be done anew.
  */
 import type { AdminPaths } from './client';
 import { ApiProblem } from './problem';
@@ -36,9 +37,20 @@ const KEYED: Record<Keyed, true> = {
 
 /** Who has tried so many things in vain does not come back to the first. */
 const MOST_TRIED = 16;
+/** Who sends it later means it anew. */
+const THE_SAME_MS = 120_000;
+/** Refusals after which the call may still have been done, or be on its way. */
+const OPEN_REFUSALS = [401, 408, 409, 429];
 
-/** The keys of calls that were not answered well yet, by all that makes them the same: address and body. */
-const tried = new Map<string, string>();
+interface Tried {
+  key: string;
+  at: number;
+  /** How often it is on its way. */
+  under_way: number;
+}
+
+/** Calls that were not answered for good yet, by all that makes them the same: address and body. */
+const tried = new Map<string, Tried>();
 
 export function takesKey(method: string, path: string): boolean {
   return method === 'POST' && path in KEYED;
@@ -50,28 +62,37 @@ export async function once(
   send: (request: Request) => Promise<Response>,
 ): Promise<Response> {
   const call = `${request.url}\n${await request.clone().text()}`;
-  const key = tried.get(call) ?? newKey();
+  const now = Date.now();
+  for (const [other, { at, under_way }] of tried)
+    if (under_way === 0 && now - at > THE_SAME_MS) tried.delete(other);
+  const entry = tried.get(call) ?? { key: newKey(), at: now, under_way: 0 };
   tried.delete(call);
-  tried.set(call, key);
+  tried.set(call, entry);
   for (const oldest of [...tried.keys()].slice(0, -MOST_TRIED)) tried.delete(oldest);
-  request.headers.set('idempotency-key', key);
-  const response = await send(request);
-  // A refusal is kept by nobody: the same key may try again, and must where the first try is still on its way.
-  if (!response.ok) return response;
-  // An answer of which the end is lost is none.
-  await response
-    .clone()
-    .blob()
-    .catch(() => {
-      throw ApiProblem.unreachable();
-    });
-  tried.delete(call);
-  return response;
+  request.headers.set('idempotency-key', entry.key);
+  entry.under_way += 1;
+  try {
+    const response = await send(request);
+    const isRefused = response.status >= 400 && response.status < 500;
+    if (isRefused && !OPEN_REFUSALS.includes(response.status)) tried.delete(call);
+    if (!response.ok) return response;
+    // An answer of which the end is lost is none.
+    await response
+      .clone()
+      .blob()
+      .catch(() => {
+        throw ApiProblem.unreachable();
+      });
+    tried.delete(call);
+    return response;
+  } finally {
+    entry.under_way -= 1;
+  }
 }
 
-/** What was made by a call of which nobody heard may be gone by now, and to be made anew. */
+/** What was made by a call of which nobody heard may be gone or another by now, and to be made anew. */
 export function forget(): void {
-  tried.clear();
+  for (const [call, { under_way }] of tried) if (under_way === 0) tried.delete(call);
 }
 
 /** Not `crypto.randomUUID`, which pages that came by plain HTTP may lack. */
