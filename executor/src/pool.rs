@@ -198,6 +198,10 @@ impl Shared {
             queue = self.lock();
             queue.done_by_spare(lane);
             self.watch_over(&mut queue, lane);
+            if queue.waiting > 0 && queue.busy < self.size.threads {
+                // A worker may have been idle and the lane not allowed it, as it had this one.
+                self.work.notify_one();
+            }
         }
         queue.spares -= 1;
     }
