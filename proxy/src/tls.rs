@@ -124,10 +124,8 @@ impl Certificates {
         let tables = [self.from_files.load(), self.managed.load()];
         let shown_as = |certificate: &Arc<Certificate>| {
             let is_it = |found: Option<Arc<Certificate>>| found.is_some_and(|found| Arc::ptr_eq(&found, certificate));
-            let is_shown = |name: &&str| {
-                let asked = name.strip_prefix("*.").map(|parent| format!("any.{parent}"));
-                is_it(self.find(asked.as_deref().unwrap_or(name)))
-            };
+            // Of a wildcard as such, which no exact name is: one below it may have a certificate of its own.
+            let is_shown = |name: &&str| is_it(self.find(name));
             let name = certificate.names().iter().map(|name| &**name).find(is_shown).map(str::to_owned);
             let address = || certificate.addresses().iter().find(|one| is_it(self.find_by_address(**one)));
             name.or_else(|| address().map(IpAddr::to_string))

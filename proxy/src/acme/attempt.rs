@@ -71,6 +71,10 @@ impl Work {
             if let Some((state, until)) = self.next_look(authority, failure) {
                 let (name, reason) = (self.first_name(), failure.to_string());
                 tracing::warn!(name, next_attempt_at = %until, reason, "an order waits for its authority");
+                if matches!(failure, Failure::Issuing { .. }) {
+                    // It has seen them, and whoever goes on with the order does not know of them.
+                    self.clear_records().await;
+                }
                 return Err(Ended::Suspended { state, reason, until });
             }
         }
@@ -146,7 +150,9 @@ impl Work {
             begun_at: now,
         });
         let attempt = self.attempt_row(authority, kind);
-        let postponed = match self.shared.store.begin_attempt(&attempt, &LIMITS).await? {
+        // What was not admitted is no order to go on with.
+        let admission = self.shared.store.begin_attempt(&attempt, &LIMITS).await.inspect_err(|_| self.order = None)?;
+        let postponed = match admission {
             Admission::Admitted => {
                 self.save(None).await?;
                 return Ok(());

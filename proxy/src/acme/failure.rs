@@ -6,7 +6,7 @@ use http::StatusCode;
 use instant_acme::{Error, Problem};
 use picloud_shared::certificate::{LostLease, SaveError, StoreFailure};
 
-use super::wire::{Wire, causes, refused};
+use super::wire::{LONGEST_WAIT, Wire, causes, refused};
 
 /// Why an order led to no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -124,9 +124,9 @@ pub(super) fn is_of_kind(problem: &Problem, kind: &str) -> bool {
     problem.r#type.as_deref().and_then(|full| full.strip_prefix("urn:ietf:params:acme:error:")) == Some(kind)
 }
 
-/// How long it is until then.
+/// How long it is until then. Nobody is waited for longer than that, whatever an authority says.
 pub(super) fn wait_until(then: Option<Instant>) -> Option<Duration> {
-    then.map(|then| then.saturating_duration_since(Instant::now()))
+    then.map(|then| then.saturating_duration_since(Instant::now()).min(LONGEST_WAIT))
 }
 
 /// What an authority says, without the library's own words.
