@@ -24,6 +24,7 @@ mod task;
 
 use buffer::Buffer;
 pub(crate) use follow::Follower;
+use follow::LONGEST;
 pub use policy::{LogPolicy, Rate};
 pub(crate) use tail::Shown;
 use task::{Command, Writer};
@@ -79,9 +80,9 @@ impl ExecutionWriter {
         self.buffer.ledger.retain_scripts(exists);
     }
 
-    /// Whoever shows what is kept to those who watch. No run lasts longer than `longest_run`.
+    /// Whoever shows what is kept to those who watch. No run lasts longer than `longest_run`; of very long ones not all is shown.
     pub(crate) fn follower(&self, longest_run: Duration) -> Follower {
-        Follower { store: self.store.clone(), buffer: Arc::clone(&self.buffer), longest_run }
+        Follower { store: self.store.clone(), buffer: Arc::clone(&self.buffer), longest_run: longest_run.min(LONGEST) }
     }
 
     /// Waits until so much was written that [`ExecutionWriter::prune`] is wanted before its time.

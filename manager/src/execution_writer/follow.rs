@@ -21,7 +21,9 @@ use crate::survive::survive;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long a row may come after its run has ended, and nodes' clocks be apart, both together. What is later is not shown.
 const LATE: Duration = Duration::from_secs(15);
-/// Rows of an app that are looked at: 160 KB of ids, and more than are kept of successes in that time.
+/// How long before its end a run may have begun that is looked for. Limits may allow a day, which would be read each second.
+pub(super) const LONGEST: Duration = Duration::from_secs(5 * 60);
+/// Rows of an app that are looked at: 160 KB of ids.
 const MOST: u32 = 10_000;
 
 /// Shows what is kept to those who watch.
@@ -29,7 +31,7 @@ const MOST: u32 = 10_000;
 pub(crate) struct Follower {
     pub(super) store: Store,
     pub(super) buffer: Arc<Buffer>,
-    /// No run lasts longer.
+    /// No run that is looked for lasts longer.
     pub(super) longest_run: Duration,
 }
 
