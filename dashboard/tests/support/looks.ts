@@ -32,6 +32,11 @@ export async function lookAt(page: Page, name: string, width: (typeof WIDTHS)[nu
   for (const colorScheme of ['light', 'dark'] as const) {
     const looked = `${name}-${colorScheme}-${width.name}`;
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    // Colours go over to those of the other theme, and on the way are of neither.
+    await page.evaluate(async () => {
+      const transitions = document.getAnimations().filter((animation) => animation instanceof CSSTransition);
+      await Promise.all(transitions.map(({ finished }) => finished.catch(() => null)));
+    });
     if (PICTURES) await page.screenshot({ path: `${PICTURES}/${looked}.png`, fullPage: true });
     expect.soft(await violations(page), looked).toEqual([]);
   }
