@@ -6,7 +6,6 @@ use picloud_executor::{Completion, ExecutorConfig, Invocation};
 use picloud_shared::execution::Outcome;
 use picloud_shared::script::Limits;
 use picloud_shared::snapshot::Snapshot;
-use tokio::task::JoinHandle;
 
 use crate::world::{Published, World, config, endless, limits, publish, request, text};
 
@@ -356,25 +355,22 @@ fn what_all_scripts_hold_is_bounded_and_one_app_has_half_of_it() {
     let (large, small, medium) = (holding(30, "loop { }"), holding(12, ""), holding(22, ""));
     let apps = [(); 2].map(|()| publish(&[("large", &large), ("small", &small)], long));
     let other = publish(&[("medium", &medium)], long);
-    let spinning = apps.each_ref().map(|app| world.start(app.call("large")));
-    let until_refused = |published: &Published, name: &str| loop {
-        let completion = world.run(published.call(name));
-        match completion.outcome {
-            // What holds much is still growing.
-            Outcome::Success => {
-                assert!(!spinning.iter().any(JoinHandle::is_finished), "refused while others hold much")
+    let mut spinning = apps.each_ref().map(|app| world.start(app.call("large")));
+    let refused =
+        |completion: Completion| (completion.outcome == Outcome::Rejected).then(|| completion.failure.unwrap().message);
+    for (app, large) in apps.iter().zip(&mut spinning) {
+        let why = loop {
+            if let Some(why) = refused(world.run(app.call("small"))) {
+                break why;
             }
-            outcome => {
-                assert_eq!(outcome, Outcome::Rejected);
-                break completion.failure.unwrap().message;
+            // Whichever of the two grows last is refused.
+            if large.is_finished() {
+                *large = world.start(app.call("large"));
             }
-        }
-    };
-    for app in &apps {
-        let why = until_refused(app, "small");
+        };
         assert_eq!(why, "the app's scripts that run take as much memory as one app may");
     }
-    let why = until_refused(&other, "medium");
+    let why = refused(world.run(other.call("medium"))).expect("both hold much and spin");
     assert_eq!(why, "the scripts that run take all the memory that there is for them");
     // What takes little is served, on a worker too.
     assert_eq!(text(&world.eval(LONG)), "20000");
