@@ -1,5 +1,6 @@
 //! Plain threads with large stacks, and the queue before them: apps take turns, of one app's jobs short ones come first, and
-//! what does not fit is refused at once. No app takes all threads, nor do a few together: each leaves idle more than it has.
+//! what does not fit is refused at once. No app takes all threads, nor do a few together: each leaves idle more than it has, and who
+//! finds none for too long has a spare one.
 //!
 //! It knows nothing of scripts: it is handed closures, each with the app that it is for.
 
@@ -136,16 +137,21 @@ impl Shared {
                 }
                 continue;
             };
-            if queue.waiting > 0 && queue.busy < self.size.threads {
-                // A job that ends can let two lanes go on, and wakes only its own thread.
-                self.work.notify_one();
-            }
+            // A job that ends can let two lanes go on, and wakes only its own thread.
+            self.wake_idle(&queue);
             drop(queue);
             do_it(stack, job);
             tidy = false;
             queue = self.lock();
             queue.done(lane);
             self.watch_over(&mut queue, lane);
+        }
+    }
+
+    /// Wakes an idle thread, if there is one, for what waits.
+    fn wake_idle(&self, queue: &Queue) {
+        if queue.waiting > 0 && queue.busy < self.size.threads {
+            self.work.notify_one();
         }
     }
 
@@ -198,10 +204,8 @@ impl Shared {
             queue = self.lock();
             queue.done_by_spare(lane);
             self.watch_over(&mut queue, lane);
-            if queue.waiting > 0 && queue.busy < self.size.threads {
-                // A worker may have been idle and the lane not allowed it, as it had this one.
-                self.work.notify_one();
-            }
+            // A worker may have been idle and the lane not allowed it, as it had this one.
+            self.wake_idle(&queue);
         }
         queue.spares -= 1;
     }

@@ -19,18 +19,14 @@ type OfApp = Tally<{ OUTCOMES.len() }>;
 pub(super) struct Executions(RwLock<HashMap<AppId, Arc<OfApp>>>);
 
 impl Executions {
-    fn of(&self, app: AppId) -> Arc<OfApp> {
-        // The map is whole after every step.
-        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&app) {
-            return Arc::clone(known);
-        }
-        Arc::clone(self.0.write().unwrap_or_else(PoisonError::into_inner).entry(app).or_default())
-    }
-
     fn count(&self, record: &ExecutionRecord) {
-        if let Some(place) = OUTCOMES.iter().position(|outcome| *outcome == record.outcome) {
-            self.of(record.app_id).count(place, record.duration);
+        let Some(place) = OUTCOMES.iter().position(|outcome| *outcome == record.outcome) else { return };
+        // The map is whole after every step.
+        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&record.app_id) {
+            return known.count(place, record.duration);
         }
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.entry(record.app_id).or_default().count(place, record.duration);
     }
 
     /// What there is to tell of the apps that there are. What others had is forgotten.

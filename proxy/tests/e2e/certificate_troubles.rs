@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::certificate::TlsClient;
-use crate::certificates::{start, start_by_file};
+use crate::certificates::{start, start_by_file, start_with_internal};
 use crate::cloud::{Database, Demands, Fate, Front, Home, OWNER, PATIENCE, Pebble, TestCloud, text};
 
 /// The certificate for a name, once it is as it should be.
@@ -262,15 +262,9 @@ async fn the_command_line_asks_the_api_by_a_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_that_ends_soon_is_a_warning_of_readiness() {
     let pebble = Pebble::start(Demands::default()).await;
-    let mut cloud = TestCloud::start_with(Home::new(Database::Sqlite), |command| {
-        command.env("PICLOUD_ADMIN_USERNAME", OWNER.0).env("PICLOUD_ADMIN_PASSWORD", OWNER.1);
-        pebble.configure(command);
-        command.env("PICLOUD_INTERNAL", "127.0.0.1:0");
-    });
-    cloud.sign_in(OWNER.1).await;
-    let address = cloud.announced("listening http://127.0.0.1:").unwrap().trim_end_matches(" internal").to_owned();
+    let (cloud, internal) = start_with_internal(&pebble).await;
     let ready = async || {
-        let answer = reqwest::get(format!("http://127.0.0.1:{address}/readyz")).await.unwrap();
+        let answer = reqwest::get(format!("{internal}/readyz")).await.unwrap();
         assert_eq!(answer.status(), 200, "a warning is no reason not to be ready");
         let ready: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         ready["warnings"].as_array().unwrap().clone()

@@ -22,9 +22,25 @@ use crate::raw::RawClient;
 
 /// A cloud that orders from that Pebble, with its owner signed in.
 pub async fn start(home: Home, pebble: &Pebble) -> TestCloud {
+    start_with(home, pebble, |_| {}).await
+}
+
+/// The same with an internal listener, and its origin.
+pub async fn start_with_internal(pebble: &Pebble) -> (TestCloud, String) {
+    let internal = |command: &mut Command| {
+        command.env("PICLOUD_INTERNAL", "127.0.0.1:0");
+    };
+    let cloud = start_with(Home::new(Database::Sqlite), pebble, internal).await;
+    let announced = cloud.announced("listening http://127.0.0.1:").unwrap();
+    let origin = format!("http://127.0.0.1:{}", announced.trim_end_matches(" internal"));
+    (cloud, origin)
+}
+
+async fn start_with(home: Home, pebble: &Pebble, prepare: impl FnOnce(&mut Command)) -> TestCloud {
     let mut cloud = TestCloud::start_with(home, |command| {
         command.env("PICLOUD_ADMIN_USERNAME", OWNER.0).env("PICLOUD_ADMIN_PASSWORD", OWNER.1);
         pebble.configure(command);
+        prepare(command);
     });
     cloud.sign_in(OWNER.1).await;
     cloud

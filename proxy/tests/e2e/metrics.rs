@@ -7,7 +7,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::certificate_troubles::until;
-use crate::cloud::{Database, Demands, Home, OWNER, PATIENCE, Pebble, TestCloud};
+use crate::certificates::start_with_internal;
+use crate::cloud::{Demands, PATIENCE, Pebble};
 
 /// The metrics that a text names, without what a histogram or a sample adds to its name.
 fn names(text: &str) -> BTreeSet<&str> {
@@ -22,15 +23,9 @@ fn base(word: &str) -> &str {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_documented_is_told_and_nothing_else() {
     let pebble = Pebble::start(Demands::default()).await;
-    let mut cloud = TestCloud::start_with(Home::new(Database::Sqlite), |command| {
-        command.env("PICLOUD_ADMIN_USERNAME", OWNER.0).env("PICLOUD_ADMIN_PASSWORD", OWNER.1);
-        pebble.configure(command);
-        command.env("PICLOUD_INTERNAL", "127.0.0.1:0");
-    });
-    cloud.sign_in(OWNER.1).await;
-    let address = cloud.announced("listening http://127.0.0.1:").unwrap().trim_end_matches(" internal").to_owned();
+    let (cloud, internal) = start_with_internal(&pebble).await;
     let page = async || {
-        let answer = reqwest::get(format!("http://127.0.0.1:{address}/metrics")).await.unwrap();
+        let answer = reqwest::get(format!("{internal}/metrics")).await.unwrap();
         assert_eq!(answer.status(), 200);
         answer.text().await.unwrap()
     };
