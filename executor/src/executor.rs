@@ -23,8 +23,8 @@ use crate::limits::INLINE_MEMORY;
 use crate::lock_waits::LockWaits;
 use crate::memory::reclaim;
 use crate::panics;
-use crate::pool::{LEAST_STACK_BYTES, Length, Pool, PoolSize, Refused};
-use crate::programs::{COMPILERS, Programs};
+use crate::pool::{LEAST_STACK_BYTES, Length, Pool, PoolLoad, PoolSize, Refused};
+use crate::programs::{COMPILERS, COMPILING, Programs};
 use crate::residue::Residues;
 use crate::room::Room;
 use crate::run::{Ended, Surroundings, Tier};
@@ -66,9 +66,6 @@ const SPARE_WORKERS: usize = 16;
 /// How long publishing a change waits for what it has to compile.
 const PREPARING: Duration = Duration::from_millis(300);
 
-/// How long a request waits for its script to be compiled: as long as a full queue of usual sources takes.
-const COMPILING: Duration = Duration::from_secs(10);
-
 /// Compiles and runs scripts. One for the process; cheap to share behind an [`Arc`].
 pub struct Executor {
     inner: Arc<Inner>,
@@ -85,6 +82,8 @@ pub struct Load {
     pub busy_workers: usize,
     /// Workers in all.
     pub workers: usize,
+    /// Workers beyond them that there are for apps that found these held by others.
+    pub spare_workers: usize,
 }
 
 struct Inner {
@@ -164,7 +163,7 @@ impl Executor {
     ) -> Result<CheckedSource, CheckError> {
         let (done, checked) = oneshot::channel();
         let engines = Arc::clone(&self.inner.engines);
-        let submitted = self.inner.compilers.submit(app, Length::Long, move || {
+        let submitted = self.inner.compilers.submit(app, Length::Long, COMPILING, move || {
             // Nobody waiting any more means that the client left.
             let _ = done.send(compiled::check(&engines.get(&limits), &name, kind, &source, &others));
         });
@@ -240,8 +239,8 @@ impl Executor {
 
     /// What it has at hand now.
     pub fn load(&self) -> Load {
-        let (waiting, busy_workers, workers) = self.inner.workers.load();
-        Load { running: self.inner.running.len(), waiting, busy_workers, workers }
+        let PoolLoad { waiting, busy, threads, spares } = self.inner.workers.load();
+        Load { running: self.inner.running.len(), waiting, busy_workers: busy, workers: threads, spare_workers: spares }
     }
 
     /// Stops admitting and waits for what runs; used when the process drains.
@@ -299,12 +298,13 @@ impl Inner {
 
     /// Runs a program on a worker; `untried` says that it was not just too long for the calling thread.
     async fn on_worker(&self, program: Arc<Program>, admitted: &Admitted, begun: Instant, untried: bool) -> Ended {
-        let deadline = begun + admitted.invocation.script.row.limits.timeout;
+        let timeout = admitted.invocation.script.row.limits.timeout;
+        let deadline = begun + timeout;
         let (done, mut ended) = oneshot::channel();
         let (surroundings, running, wanted) =
             (Arc::clone(&self.surroundings), Arc::clone(&admitted.invocation), Arc::clone(&program));
         let length = if program.history.is_short() { Length::Short } else { Length::Long };
-        let submitted = self.workers.submit(admitted.invocation.app.app().id, length, move || {
+        let submitted = self.workers.submit(admitted.invocation.app.app().id, length, timeout, move || {
             if let Some(ended) = surroundings.attempt(Tier::Worker, &wanted, &running, Instant::now(), deadline) {
                 // Nobody waiting any more means that the process ends.
                 let _ = done.send(ended);

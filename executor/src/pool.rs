@@ -31,7 +31,7 @@ const NO_THREAD: Duration = Duration::from_secs(1);
 pub struct PoolSize {
     /// Threads.
     pub threads: usize,
-    /// Threads beyond them that may be started for lanes that have had none for half a second.
+    /// Threads beyond them that may be started for lanes that have had none for too long.
     pub spares: usize,
     /// Jobs that one lane may have waiting and running.
     pub lane: usize,
@@ -41,6 +41,19 @@ pub struct PoolSize {
     pub stack_bytes: usize,
     /// By how much each is nicer than the threads that serve connections.
     pub nice: u8,
+}
+
+/// What a pool has at hand.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolLoad {
+    /// Jobs that wait.
+    pub waiting: usize,
+    /// Threads that are at a job, without the spare ones.
+    pub busy: usize,
+    /// Threads, without the spare ones.
+    pub threads: usize,
+    /// Spare threads that there are.
+    pub spares: usize,
 }
 
 /// The threads and their queue. Dropped, the threads end after their current job and waiting jobs are dropped.
@@ -74,23 +87,30 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Has a job done as soon as its lane's turn comes.
+    /// Has a job done as soon as its lane's turn comes. It is of no use unless it has begun within `timeout`: a lane that finds all
+    /// threads taken may have a spare one after half of that, or after 500 ms.
     ///
     /// # Errors
     /// There is no room for it.
-    pub fn submit(&self, lane: AppId, length: Length, job: impl FnOnce() + Send + 'static) -> Result<Ticket, Refused> {
+    pub fn submit(
+        &self,
+        lane: AppId,
+        length: Length,
+        timeout: Duration,
+        job: impl FnOnce() + Send + 'static,
+    ) -> Result<Ticket, Refused> {
         let mut queue = self.shared.lock();
-        let ticket = queue.push(lane, length, self.shared.size, Box::new(job))?;
+        let ticket = queue.push(lane, length, timeout, self.shared.size, Box::new(job))?;
         self.shared.watch_over(&mut queue, lane);
         drop(queue);
         self.shared.work.notify_one();
         Ok(ticket)
     }
 
-    /// How many jobs wait, and how many threads of how many are at one.
-    pub fn load(&self) -> (usize, usize, usize) {
+    /// What it has at hand now.
+    pub fn load(&self) -> PoolLoad {
         let queue = self.shared.lock();
-        (queue.waiting, queue.busy, self.shared.size.threads)
+        PoolLoad { waiting: queue.waiting, busy: queue.busy, threads: self.shared.size.threads, spares: queue.spares }
     }
 
     /// Takes a waiting job back; false when it has begun.
@@ -177,14 +197,19 @@ impl Shared {
             };
             let mut wait = until.saturating_duration_since(Instant::now());
             if wait.is_zero() {
-                let shared = Arc::clone(self);
-                let PoolSize { stack_bytes, nice, .. } = self.size;
+                (queue.starting, queue.spares) = (true, queue.spares + 1);
+                // Nobody waits for the lock while the system makes a thread.
+                drop(queue);
+                let (shared, PoolSize { stack_bytes, nice, .. }) = (Arc::clone(self), self.size);
                 let started = reclaim::spawn(name.to_owned(), stack_bytes, nice, move |stack| shared.spare(stack));
-                let Err(error) = started else {
-                    (queue.starting, queue.spares) = (true, queue.spares + 1);
+                if let Err(error) = &started {
+                    tracing::warn!(%error, "no thread for an app that waits for one");
+                }
+                queue = self.lock();
+                if started.is_ok() {
                     continue;
-                };
-                tracing::warn!(%error, "no thread for an app that waits for one");
+                }
+                (queue.starting, queue.spares) = (false, queue.spares - 1);
                 wait = NO_THREAD;
             }
             queue = self.starving.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;

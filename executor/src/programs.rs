@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use picloud_shared::snapshot::{ProgramKey, PublishedApp, PublishedScript};
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -25,6 +26,9 @@ type Compiling = watch::Receiver<Option<Compiled>>;
 /// apps take turns, and each may have as many sources there as a burst of requests just after a start can ask for.
 pub const COMPILERS: PoolSize =
     PoolSize { threads: 2, spares: 0, lane: 64, waiting: 256, stack_bytes: LEAST_STACK_BYTES, nice: 0 };
+
+/// How long a request waits for its script to be compiled: as long as a full queue of usual sources takes.
+pub const COMPILING: Duration = Duration::from_secs(10);
 
 /// Weight of a remembered failure.
 const FAILURE_BYTES: u64 = 4 * 1024;
@@ -102,7 +106,7 @@ impl Programs {
         }
         let (done, compiling) = watch::channel(None);
         let (programs, script, owner) = (Arc::clone(self), Arc::clone(script), Arc::clone(app));
-        let submitted = compilers.submit(app.app().id, Length::Long, move || {
+        let submitted = compilers.submit(app.app().id, Length::Long, COMPILING, move || {
             let compiled = programs.compile(&script, &owner);
             if let Some(key) = key {
                 programs.cache.insert(key, compiled.clone());

@@ -37,8 +37,8 @@ pub struct Ticket {
     number: u64,
 }
 
-/// How long a lane waits with no thread at all before it may have a spare one.
-const STARVED: Duration = Duration::from_millis(500);
+/// How long a lane waits at most with no thread at all before it may have a spare one.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 pub(super) struct Queue {
@@ -58,14 +58,21 @@ pub(super) struct Queue {
     pub(super) closed: bool,
 }
 
-#[derive(Default)]
 struct LaneState {
     short: VecDeque<(u64, Job)>,
     long: VecDeque<(u64, Job)>,
     /// On spare threads as well.
     running: usize,
-    /// Since when it has jobs waiting and none running.
+    /// When it may have a spare thread: it has jobs waiting and none running.
     starving: Option<Instant>,
+    /// How long it waits for a thread before that: by the job that can wait for least of those it has had since it last had none.
+    patience: Duration,
+}
+
+impl Default for LaneState {
+    fn default() -> Self {
+        Self { short: VecDeque::new(), long: VecDeque::new(), running: 0, starving: None, patience: PATIENCE }
+    }
 }
 
 impl LaneState {
@@ -95,14 +102,22 @@ impl LaneState {
 
     fn note_hunger(&mut self) {
         self.starving = match self.running == 0 && self.waiting() > 0 {
-            true => self.starving.or_else(|| Some(Instant::now())),
+            true => self.starving.or_else(|| Some(Instant::now() + self.patience)),
             false => None,
         };
     }
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, lane: Lane, length: Length, size: PoolSize, job: Job) -> Result<Ticket, Refused> {
+    /// Lets a job wait that is of no use unless it has begun within `timeout`.
+    pub(super) fn push(
+        &mut self,
+        lane: Lane,
+        length: Length,
+        timeout: Duration,
+        size: PoolSize,
+        job: Job,
+    ) -> Result<Ticket, Refused> {
         let state = self.lanes.entry(lane).or_default();
         if state.running + state.waiting() >= size.lane {
             self.forget_idle(lane);
@@ -123,6 +138,7 @@ impl Queue {
             Length::Long => &mut state.long,
         };
         jobs.push_back((self.tickets, job));
+        state.patience = state.patience.min(timeout / 2);
         state.note_hunger();
         self.waiting += 1;
         Ok(Ticket { lane, number: self.tickets })
@@ -155,17 +171,15 @@ impl Queue {
         self.lanes.get(&lane).is_some_and(|state| state.starving.is_some())
     }
 
-    /// When the lane that starves for longest may have a spare thread.
+    /// When the first of the lanes that starve may have a spare thread.
     pub(super) fn starving_until(&self) -> Option<Instant> {
-        let since = self.turns.iter().filter_map(|lane| self.lanes.get(lane)?.starving).min();
-        since.map(|since| since + STARVED)
+        self.turns.iter().filter_map(|lane| self.lanes.get(lane)?.starving).min()
     }
 
     /// A job for a spare thread.
     pub(super) fn take_starving(&mut self, now: Instant) -> Option<(Lane, Job)> {
-        let starved = |lane: &Lane| {
-            self.lanes.get(lane).and_then(|state| state.starving).is_some_and(|since| since + STARVED <= now)
-        };
+        let starved =
+            |lane: &Lane| self.lanes.get(lane).and_then(|state| state.starving).is_some_and(|until| until <= now);
         let place = self.turns.iter().position(starved)?;
         let lane = self.turns[place];
         let state = self.lanes.get_mut(&lane)?;
@@ -227,13 +241,14 @@ mod tests {
     use super::*;
 
     const SIZE: PoolSize = PoolSize { threads: 2, spares: 1, lane: 3, waiting: 4, stack_bytes: 1024 * 1024, nice: 0 };
+    const MINUTE: Duration = Duration::from_secs(60);
 
     fn lane(millis: i64) -> Lane {
         AppId::generate(Timestamp::from_millis(millis))
     }
 
     fn push(queue: &mut Queue, lane: Lane) -> Result<Ticket, Refused> {
-        queue.push(lane, Length::Long, SIZE, Box::new(|| ()))
+        queue.push(lane, Length::Long, MINUTE, SIZE, Box::new(|| ()))
     }
 
     fn take(queue: &mut Queue) -> Option<Lane> {
@@ -268,7 +283,7 @@ mod tests {
             (a, Length::Short, "a short 2"),
         ] {
             let done = Arc::clone(&done);
-            queue.push(lane, length, SIZE, Box::new(move || done.lock().unwrap().push(name))).unwrap();
+            queue.push(lane, length, MINUTE, SIZE, Box::new(move || done.lock().unwrap().push(name))).unwrap();
         }
         while let Some((lane, job)) = queue.take(SIZE.threads) {
             job();
@@ -300,7 +315,7 @@ mod tests {
         let (apps, mut took) = ([1, 2, 3, 4, 5, 6].map(lane), Vec::new());
         for app in apps {
             for _ in 0..20 {
-                queue.push(app, Length::Long, size, Box::new(|| ())).unwrap();
+                queue.push(app, Length::Long, MINUTE, size, Box::new(|| ())).unwrap();
             }
             took.push(std::iter::from_fn(|| queue.take(size.threads)).count());
         }
@@ -324,7 +339,7 @@ mod tests {
         assert_eq!(queue.take_starving(until).map(|(lane, _)| lane), Some(c));
         // One is enough, though another of its jobs waits.
         assert!(queue.starving_until().is_none());
-        assert!(queue.take_starving(until + STARVED).is_none());
+        assert!(queue.take_starving(until + MINUTE).is_none());
         queue.done_by_spare(c);
         // It starves anew only from then on.
         assert!(queue.starving_until().unwrap() > until);
@@ -335,6 +350,22 @@ mod tests {
         assert_eq!(take(&mut queue), Some(a));
         queue.done(a);
         assert!(queue.lanes.is_empty() && queue.turns.is_empty());
+    }
+
+    #[test]
+    fn a_lane_whose_jobs_cannot_wait_for_half_a_second_has_a_spare_thread_in_half_of_what_they_can() {
+        let (a, hasty) = (lane(1), lane(2));
+        let (mut queue, timeout) = (Queue::default(), Duration::from_millis(100));
+        for lane in [a, a] {
+            push(&mut queue, lane).unwrap();
+        }
+        assert_eq!(queue.take(1).map(|(lane, _)| lane), Some(a));
+        let before = Instant::now();
+        queue.push(hasty, Length::Short, timeout, SIZE, Box::new(|| ())).unwrap();
+        push(&mut queue, hasty).unwrap();
+        let until = queue.starving_until().unwrap();
+        assert!(before + timeout / 2 <= until && until <= Instant::now() + timeout / 2);
+        assert_eq!(queue.take_starving(until).map(|(lane, _)| lane), Some(hasty));
     }
 
     #[test]

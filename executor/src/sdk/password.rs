@@ -67,8 +67,9 @@ fn in_slot<T: Send + 'static>(call: &NativeCallContext, work: impl FnOnce() -> T
         // Nobody waiting any more means that it began just before the deadline.
         let _ = done.send(work());
     };
-    let ticket = slot.submit(app, Length::Long, job).map_err(|_| broken())?;
-    result.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|error| match error {
+    let timeout = deadline.saturating_duration_since(Instant::now());
+    let ticket = slot.submit(app, Length::Long, timeout, job).map_err(|_| broken())?;
+    result.recv_timeout(timeout).map_err(|error| match error {
         RecvTimeoutError::Timeout => {
             // It would only keep the others waiting.
             slot.withdraw(ticket);

@@ -114,6 +114,7 @@ impl Metrics {
         registry.register("executions_waiting", "Executions that wait for a worker", gauge(load.waiting));
         registry.register("workers_busy", "Workers that run a script", gauge(load.busy_workers));
         registry.register("workers", "Workers in all", gauge(load.workers));
+        registry.register("spare_workers", "Workers beyond them", gauge(load.spare_workers));
     }
 
     fn tell_of_certificates(&self, registry: &mut Registry, sample: Sample) {
@@ -159,7 +160,7 @@ mod tests {
 
     fn sample() -> Sample {
         Sample {
-            load: Load { running: 3, waiting: 1, busy_workers: 2, workers: 4 },
+            load: Load { running: 3, waiting: 1, busy_workers: 2, workers: 4, spare_workers: 1 },
             records_dropped: 7,
             store: StoreHealth::NotWritable,
             store_probe: Duration::from_millis(2),
@@ -191,6 +192,7 @@ mod tests {
             "picloud_executions_waiting 1",
             "picloud_workers_busy 2",
             "picloud_workers 4",
+            "picloud_spare_workers 1",
             "picloud_execution_records_dropped_total 7",
             "picloud_store_reachable 1",
             "picloud_store_writable 0",
