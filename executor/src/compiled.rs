@@ -1,6 +1,6 @@
 //! Programs: a script compiled with all modules that it reaches, so that a run sees one version of itself and of them.
 //!
-//! Compiling happens on threads with large stacks only: Rhai's parser, optimiser and the dropping of a syntax tree recurse.
+//! Compiling happens on threads with large stacks only: Rhai's parser and the dropping of a syntax tree recurse.
 //! It knows Rhai and the published app; when and where a program runs is others' business.
 
 mod arguments;

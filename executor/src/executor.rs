@@ -84,6 +84,8 @@ pub struct Load {
     pub workers: usize,
     /// Workers beyond them that there are for apps that found these held by others.
     pub spare_workers: usize,
+    /// Bytes that runs left for ever: closures that hold themselves.
+    pub lost_bytes: usize,
 }
 
 struct Inner {
@@ -240,7 +242,14 @@ impl Executor {
     /// What it has at hand now.
     pub fn load(&self) -> Load {
         let PoolLoad { waiting, busy, threads, spares } = self.inner.workers.load();
-        Load { running: self.inner.running.len(), waiting, busy_workers: busy, workers: threads, spare_workers: spares }
+        Load {
+            running: self.inner.running.len(),
+            waiting,
+            busy_workers: busy,
+            workers: threads,
+            spare_workers: spares,
+            lost_bytes: self.inner.surroundings.residues.total(),
+        }
     }
 
     /// Stops admitting and waits for what runs; used when the process drains.

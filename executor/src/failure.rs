@@ -15,6 +15,10 @@ use crate::room::Full;
 /// Bytes of a failure's message; a longer one is cut.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 
+/// What the author of a closure is told that works on what calls it.
+const IN_USE: &str = "a closure uses a variable while a method of that variable calls it, as in `a.map(|x| a.len())`; put what the \
+                      closure needs into another variable first";
+
 /// A run without a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
@@ -92,6 +96,17 @@ pub fn of_stop(stop: Stop, error: Option<EvalAltResult>) -> Failed {
     failed.at(error.map_or(Position::NONE, |error| Located::new(error).position))
 }
 
+/// What the script gave to `exit`, where that is how it ended. Rhai sees it itself, but not through what calls closures.
+pub fn exited(mut error: &EvalAltResult) -> Option<&Dynamic> {
+    loop {
+        error = match error {
+            EvalAltResult::Exit(value, _) => return Some(value),
+            EvalAltResult::ErrorInFunctionCall(_, _, inner, _) | EvalAltResult::ErrorInModule(_, inner, _) => inner,
+            _ => return None,
+        };
+    }
+}
+
 /// A run that ended by an error of Rhai.
 pub fn of_error(error: EvalAltResult) -> Failed {
     let Located { error, position, module } = Located::new(error);
@@ -101,6 +116,7 @@ pub fn of_error(error: EvalAltResult) -> Failed {
         EvalAltResult::ErrorTooManyOperations(_) => Failed::budget("max_operations"),
         EvalAltResult::ErrorParsing(ParseErrorType::ExprTooDeep, _) => Failed::budget("max_expr_depth"),
         EvalAltResult::ErrorRuntime(value, _) => Failed::error(thrown(&value)),
+        EvalAltResult::ErrorDataRace(..) => Failed::error(IN_USE),
         other => Failed::error(bounded(&other)),
     };
     let mut failed = failed.at(position);

@@ -125,6 +125,11 @@ impl Account {
         Self { base }
     }
 
+    /// Counts from now on within another account, whose peak stays.
+    pub fn within() -> Self {
+        Self { base: live() }
+    }
+
     /// The bytes held now.
     #[inline]
     pub fn held(self) -> usize {
@@ -139,9 +144,9 @@ impl Account {
 
 /// What `make` leaves allocated.
 pub fn measured<T>(make: impl FnOnce() -> T) -> (T, usize) {
-    let before = live();
+    let account = Account::within();
     let made = make();
-    (made, usize::try_from(live().wrapping_sub(before)).unwrap_or(0))
+    (made, account.held())
 }
 
 /// Does something whose memory is not the run's: what it leaves is kept for all runs, and is bounded by whoever keeps it.

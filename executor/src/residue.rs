@@ -1,6 +1,7 @@
 //! What runs leave behind for ever. A closure that captures the variable it is kept in holds itself, as does a part of the request that is
 //! put into itself, and Rhai counts references: nothing frees it. So what each app left is added up, and an app that left too much gets
-//! no more runs of programs that could leave more, until the process starts anew. What may be lost is bounded by that.
+//! no more runs of programs that could leave more, until the process starts anew. What may be lost is bounded by that, and by what its
+//! runs hold that were admitted before. Whoever left next to nothing is never refused for what others left.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,13 +17,16 @@ use crate::memory::{Account, measured};
 
 /// What one app may leave, in memories of one execution.
 const APP_SHARE: usize = 4;
-/// What all apps together may leave before an app that left anything is refused.
+/// What all apps together may leave before those are refused that left more than a little.
 const TOTAL_SHARE: usize = 16;
+/// The part of a memory that is a little.
+const LITTLE: usize = 16;
 
 /// The bytes that each app's runs have left.
 pub struct Residues {
     app_limit: usize,
     total_limit: usize,
+    little: usize,
     left: Mutex<Left>,
 }
 
@@ -37,7 +41,12 @@ impl Residues {
     /// None yet, where one execution may take `memory_bytes`.
     pub fn new(memory_bytes: usize) -> Self {
         let limit = |share: usize| memory_bytes.saturating_mul(share);
-        Self { app_limit: limit(APP_SHARE), total_limit: limit(TOTAL_SHARE), left: Mutex::default() }
+        Self {
+            app_limit: limit(APP_SHARE),
+            total_limit: limit(TOTAL_SHARE),
+            little: memory_bytes / LITTLE,
+            left: Mutex::default(),
+        }
     }
 
     /// Whether the app may run what could leave more.
@@ -47,7 +56,7 @@ impl Residues {
     pub fn admit(&self, app: AppId) -> Result<(), Failed> {
         let left = self.lock();
         let of_app = left.apps.get(&app).copied().unwrap_or(0);
-        if of_app > self.app_limit || (of_app > 0 && left.total > self.total_limit) {
+        if of_app > self.app_limit || (of_app > self.little && left.total > self.total_limit) {
             return Err(Failed::budget("max_memory").because(
                 "closures of this app that capture the variable they are kept in were never freed, and took too much \
                  memory: such a closure holds itself; programs with closures that capture run again once PiCloud restarts",
@@ -62,15 +71,26 @@ impl Residues {
             return;
         }
         let mut left = self.lock();
+        let crosses = |before: usize, limit: usize| before <= limit && before.saturating_add(bytes) > limit;
+        let all = crosses(left.total, self.total_limit);
         left.total = left.total.saturating_add(bytes);
         let of_app = left.apps.entry(app).or_default();
-        let before = *of_app;
+        let one = crosses(*of_app, self.app_limit);
         *of_app = of_app.saturating_add(bytes);
-        let crossed = before <= self.app_limit && *of_app > self.app_limit;
         drop(left);
-        if crossed {
+        if one {
             tracing::warn!(%app, "closures that hold themselves have taken too much memory; this app's are refused");
         }
+        if all {
+            tracing::warn!(
+                "closures that hold themselves have taken too much memory; those of the apps that have such are refused"
+            );
+        }
+    }
+
+    /// The bytes that are lost.
+    pub fn total(&self) -> usize {
+        self.lock().total
     }
 
     fn lock(&self) -> MutexGuard<'_, Left> {
@@ -125,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn many_apps_that_left_a_little_are_refused_and_those_that_left_nothing_never() {
+    fn many_apps_that_left_some_are_refused_and_those_that_left_next_to_nothing_never() {
         let residues = Residues::new(1_000);
         let apps: Vec<AppId> = (0..17).map(app).collect();
         for app in &apps {
@@ -133,7 +153,12 @@ mod tests {
             residues.add(*app, 1_000);
         }
         assert!(residues.admit(apps[3]).is_err());
-        assert!(residues.admit(app(99)).is_ok());
+        assert_eq!(residues.total(), 17_000);
+        let careless = app(99);
+        residues.add(careless, 1_000 / LITTLE);
+        assert!(residues.admit(careless).is_ok());
+        residues.add(careless, 1);
+        assert!(residues.admit(careless).is_err());
     }
 
     #[test]

@@ -106,6 +106,10 @@ impl Surroundings {
         let (account, peak_memory) = (meter.account(), meter.account().peak());
         let elapsed = at - begun;
         drop(meter);
+        // The meter sees no time that passes after the last operation begins.
+        if tier == Tier::Worker && at >= deadline && result.is_ok() {
+            result = Err(Failed::timeout());
+        }
         if program.shares {
             let left;
             (result, logs, left) = residue::of_run(account, result, logs);
@@ -150,7 +154,10 @@ impl Surroundings {
         let value = program.evaluate(&mut scope);
         let result = match (meter.stop(), value) {
             (None, Ok(value)) => response::answer(&value, self.max_response_bytes),
-            (None, Err(error)) => Err(failure::of_error(*error)),
+            (None, Err(error)) => match failure::exited(&error) {
+                Some(value) => response::answer(value, self.max_response_bytes),
+                None => Err(failure::of_error(*error)),
+            },
             (Some(stop), value) => return Err(failure::of_stop(stop, value.err().map(|error| *error))),
         };
         // Writing the answer is work of the script's, and may have been too much.

@@ -102,7 +102,8 @@ impl Manager {
     }
 }
 
-/// Turns a panic into an answer, says where a renamed app is, and keeps answers out of caches and out of the browser's guesses.
+/// Turns a panic into an answer, says where a renamed app is, and keeps answers out of caches, of the browser's guesses and of
+/// other origins' pages.
 async fn contain(request: Request, next: Next) -> Response {
     let called = request.uri().clone();
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
@@ -111,6 +112,7 @@ async fn contain(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    headers.entry("cross-origin-resource-policy").or_insert(HeaderValue::from_static("same-origin"));
     response
 }
 

@@ -28,11 +28,6 @@ pub fn check(node: &ASTNode<'_>) -> Result<(), (String, Position)> {
         ASTNode::Stmt(Stmt::Share(names)) => {
             (names.len(), MAX_CAPTURED, CAPTURED, names.first().map_or(Position::NONE, |(name, _)| name.pos))
         }
-        // A closure whose captured variables are all constants.
-        ASTNode::Expr(Expr::DynamicConstant(value, position)) => {
-            let captured = value.read_lock::<rhai::FnPtr>().map_or(0, |closure| closure.curry().len());
-            (captured, MAX_CAPTURED, CAPTURED, *position)
-        }
         _ => return Ok(()),
     };
     if count > most { Err((format!("{what} at most {most}"), position)) } else { Ok(()) }

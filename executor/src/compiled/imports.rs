@@ -6,6 +6,9 @@ use rhai::{AST, ASTNode, Engine, Expr, ParseError, Position, Stmt};
 use super::{arguments, names};
 use crate::context::PARTS;
 
+/// What the author of a script is told that is larger in memory than one may be.
+pub const TOO_LARGE: &str = "a script takes at most 60 MiB once it is compiled, with its modules";
+
 /// A literal import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
@@ -70,7 +73,7 @@ impl ImportError {
 
     /// A script that is larger in memory than one may be.
     pub fn too_large() -> Self {
-        Self::new("a script takes at most 60 MiB once it is compiled, with its modules")
+        Self::new(TOO_LARGE)
     }
 
     /// The same, told of another place.
@@ -102,9 +105,9 @@ pub fn parse(engine: &Engine, source: &str) -> Result<AST, ImportError> {
 /// Reads a syntax tree.
 ///
 /// # Errors
-/// An import of anything but a literal; a call or a closure with too many arguments.
+/// An import of anything but a literal; a call or a closure with too many arguments; more nodes than can be looked at.
 pub fn structure(ast: &AST) -> Result<Structure, ImportError> {
-    let mut found = Found { imports: Vec::new(), captures: false, alters_lent: false, error: None };
+    let mut found = Found { nodes: MAX_NODES, imports: Vec::new(), captures: false, alters_lent: false, error: None };
     ast.walk(&mut |path| found.node(path));
     if let Some(error) = found.error {
         return Err(error);
@@ -121,7 +124,13 @@ pub fn structure(ast: &AST) -> Result<Structure, ImportError> {
     Ok(Structure { imports, captures, alters_lent, functions_only })
 }
 
+/// Nodes that a walk may come by. Rhai's walk goes through a case of a `switch` once for each of its patterns, and so through those
+/// within it: three patterns and twenty levels are three thousand million.
+const MAX_NODES: usize = 2_000_000;
+
 struct Found {
+    /// Nodes that the walks may come by yet.
+    nodes: usize,
     imports: Vec<Import>,
     captures: bool,
     alters_lent: bool,
@@ -129,9 +138,10 @@ struct Found {
 }
 
 /// Whether an assignment to it may change a part of the request: it leads through the name of one to something within, or into `this`,
-/// which is a part within a method that was called on it.
-fn leads_into_lent(target: &Expr) -> bool {
+/// which is a part within a method that was called on it. Where there are more nodes than are left, it is as if it did.
+fn leads_into_lent(target: &Expr, nodes: &mut usize) -> bool {
     let elsewhere: &mut dyn FnMut(&[ASTNode<'_>]) -> bool = &mut |path| match path {
+        _ if *nodes == 0 => false,
         [.., ASTNode::Expr(Expr::ThisPtr(_))] => false,
         [
             ..,
@@ -141,7 +151,10 @@ fn leads_into_lent(target: &Expr) -> bool {
             let leads_on = matches!(&pair.lhs, Expr::Property(first, _) if std::ptr::eq(&**first, &**property));
             !(leads_on && PARTS.contains(&property.2.as_str()))
         }
-        _ => true,
+        _ => {
+            *nodes -= 1;
+            true
+        }
     };
     !target.walk(&mut Vec::new(), elsewhere)
 }
@@ -152,12 +165,32 @@ fn hands_on(function: &str) -> bool {
     function == "call"
 }
 
+/// What a script finds in its scope.
+const CTX: &str = "ctx";
+
+/// Why a closure that captures `ctx` is refused where it could only fail.
+const CTX_IN_USE: &str = "a closure cannot use `ctx` where it is called by a method of what is read from `ctx` in the same expression; \
+                          write `let items = ctx.request.body.items;` and then `items.map(...)`";
+
+/// Whether it reads from `ctx`, which is locked until it is done once a closure has captured it.
+fn works_on_ctx(node: &ASTNode<'_>) -> bool {
+    let ASTNode::Expr(Expr::Dot(pair, ..) | Expr::Index(pair, ..)) = node else {
+        return false;
+    };
+    matches!(&pair.lhs, Expr::Variable(variable, ..) if variable.1.as_str() == CTX)
+}
+
 impl Found {
     /// Looks at the node at the end of the path; false ends the walk.
     fn node(&mut self, path: &[ASTNode<'_>]) -> bool {
         let Some(node) = path.last() else {
             return true;
         };
+        let Some(left) = self.nodes.checked_sub(1) else {
+            self.error = Some(ImportError::new("the source has too many patterns in `switch` within `switch`"));
+            return false;
+        };
+        self.nodes = left;
         if let Err((message, position)) = arguments::check(node) {
             self.error = Some(ImportError::new(message).at(position));
             return false;
@@ -172,7 +205,7 @@ impl Found {
         };
         match statement {
             Stmt::Assignment(assignment) => {
-                self.alters_lent |= leads_into_lent(&assignment.1.lhs);
+                self.alters_lent |= leads_into_lent(&assignment.1.lhs, &mut self.nodes);
                 true
             }
             Stmt::FnCall(call, _) => {
@@ -180,9 +213,13 @@ impl Found {
                 true
             }
             Stmt::Import(import, position) => self.import(&import.0, *position),
-            Stmt::Share(_) => {
+            Stmt::Share(captured) => {
                 self.captures = true;
-                true
+                let ctx = captured.iter().find(|(name, _)| name.as_str() == CTX && path.iter().any(works_on_ctx));
+                if let Some((name, _)) = ctx {
+                    self.error = Some(ImportError::new(CTX_IN_USE).at(name.pos));
+                }
+                ctx.is_none()
             }
             // Rhai's walk leaves these out.
             Stmt::BreakLoop(Some(value), ..) => {

@@ -1,4 +1,4 @@
-//! What the names of a source cost to compile, counted while it is read and refused before it is paid.
+//! What a source costs to compile, above all its names, counted while it is read and refused before it is paid.
 //!
 //! Rhai's parser goes through all names in scope and all functions so far for each name that it reads, and again for each name that a
 //! closure captures, in each closure around it. That is quadratic in what a source has room for: 120 KB with 9,000 names in 14 closures
@@ -9,6 +9,10 @@ use std::collections::HashSet;
 
 use rhai::{LexError, Position, Token, TokenizeState};
 
+use super::imports::TOO_LARGE;
+use super::walk::MAX_PROGRAM_BYTES;
+use crate::memory::Account;
+
 /// Steps that one source may cost, at 2 to 8 ns each.
 const MAX_STEPS: usize = 60_000_000;
 /// A function that is passed by costs as much as so many variables, and so does, at its end, a case of a `switch` for each other.
@@ -18,7 +22,7 @@ const STEPS_A_CASE: usize = 8;
 const LOOK_UPS: usize = 4;
 
 /// What the author of such a source is told.
-const TOO_MUCH: &str = "the source has too many names in one scope, or captured by closures within closures; split it into functions or modules";
+const TOO_MANY: &str = "the source has too many names in one scope, or captured by closures within closures; split it into functions or modules";
 
 thread_local! {
     /// The source that this thread parses.
@@ -33,24 +37,26 @@ pub fn counted<T>(parse: impl FnOnce() -> T) -> T {
             NAMES.take();
         }
     }
-    NAMES.set(Some(Names::default()));
+    NAMES.set(Some(Names::new()));
     let _reset = Reset;
     parse()
 }
 
 /// Rhai's callback for each token: the token as it is, or an error in its place once the source costs too much.
 pub fn on_token(token: Token, _position: Position, _state: &TokenizeState) -> Token {
-    let costs_too_much =
-        |names: &mut Option<Names>| names.as_mut().is_some_and(|names| names.steps_with(&token) > MAX_STEPS);
-    if NAMES.with_borrow_mut(costs_too_much) {
-        Token::LexError(Box::new(LexError::Runtime(TOO_MUCH.to_owned())))
-    } else {
-        token
-    }
+    let wrong = NAMES.with_borrow_mut(|names| {
+        let names = names.as_mut()?;
+        if names.steps_with(&token) > MAX_STEPS {
+            return Some(TOO_MANY);
+        }
+        (names.memory.held() > MAX_PROGRAM_BYTES).then_some(TOO_LARGE)
+    });
+    wrong.map_or(token, |wrong| Token::LexError(Box::new(LexError::Runtime(wrong.to_owned()))))
 }
 
-#[derive(Default)]
 struct Names {
+    /// What its syntax tree takes so far.
+    memory: Account,
     steps: usize,
     /// All variables so far. A scope holds no more, but for those that are declared anew in blocks.
     variables: HashSet<Box<str>>,
@@ -78,17 +84,32 @@ struct Closure {
 }
 
 /// What the token before says of the next.
-#[derive(Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
     /// A value ended, so that a bar is an operator.
     Value,
     /// A property follows.
     Dot,
-    #[default]
     Other,
 }
 
 impl Names {
+    fn new() -> Self {
+        Self {
+            memory: Account::within(),
+            steps: 0,
+            variables: HashSet::new(),
+            declared: 0,
+            brackets: Vec::new(),
+            functions: 0,
+            cases: 0,
+            closures: Vec::new(),
+            captured: 0,
+            name: None,
+            before: Before::Other,
+        }
+    }
+
     /// The steps so far, with this token.
     fn steps_with(&mut self, token: &Token) -> usize {
         if let Some(name) = self.name.take() {

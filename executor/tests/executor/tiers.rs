@@ -7,7 +7,7 @@ use picloud_shared::execution::Outcome;
 use picloud_shared::script::Limits;
 use picloud_shared::snapshot::Snapshot;
 
-use crate::world::{Published, World, config, endless, limits, publish, request, text};
+use crate::world::{Published, World, config, endless, limits, publish, publish_each, request, text};
 
 /// Spins when asked to with `?spin`, so that its program can be compiled beforehand.
 const SPINNER: &str = "if \"spin\" in ctx.request.query { loop { } }";
@@ -110,6 +110,28 @@ fn an_app_that_finds_all_workers_held_by_others_has_a_spare_one() {
     assert!(greedy_runs.iter().all(|task| !task.is_finished()));
 }
 
+/// Half a second is more than this one has.
+#[test]
+fn an_app_of_a_short_timeout_has_a_spare_worker_before_that_is_over() {
+    let world = World::new();
+    let greedy = [(); 2].map(|()| publish(&[("main", "loop { }")], endless(Duration::from_secs(8))));
+    let greedy_runs: Vec<_> = (0..6).map(|number| world.start(greedy[number % 2].call("main"))).collect();
+    // Once one had to wait for half a second, all others are taken.
+    assert_eq!(text(&world.run(publish(&[("main", LONG)], limits()).call("main"))), "20000");
+    let hasty = publish(&[("main", LONG)], Limits { timeout: Duration::from_millis(480), ..limits() });
+    assert_eq!(text(&world.run(hasty.call("main"))), "20000");
+    assert!(greedy_runs.iter().all(|task| !task.is_finished()));
+}
+
+#[test]
+fn a_run_that_ends_after_its_deadline_is_none_that_succeeded() {
+    let world = World::new();
+    let sizes = Limits { max_array_size: 16_000_000, ..endless(Duration::from_millis(300)) };
+    // Its last operation begins before the deadline and takes a second where nothing is optimised.
+    let completion = world.eval_within("let b = blob(8_000_000, 1); hash::blake3(b).len()", sizes);
+    assert_eq!(completion.outcome, Outcome::Timeout, "{:?}", completion.duration);
+}
+
 #[test]
 fn an_app_over_its_share_is_rejected_at_once() {
     let world = World::with(ExecutorConfig { app_concurrency: 2, ..config() });
@@ -147,14 +169,15 @@ fn a_full_queue_rejects_whoever_comes_next() {
 #[test]
 fn a_run_that_gets_no_worker_within_its_timeout_is_rejected() {
     let world = World::with(ExecutorConfig { workers: 1, ..config() });
-    let spinner = publish(&[("main", "loop { }")], endless(Duration::from_secs(2)));
-    let waiting = publish(&[("main", LONG)], Limits { timeout: Duration::from_millis(300), ..limits() });
+    let hasty = Limits { timeout: Duration::from_millis(300), ..limits() };
+    // Spare workers are for apps that have none.
+    let app = publish_each(&[("spin", "loop { }", endless(Duration::from_secs(2))), ("wait", LONG, hasty)]);
     // Known as long, it starts on the worker.
-    assert_eq!(world.run(waiting.call("main")).outcome, Outcome::Success);
-    let spinning = world.start(spinner.call("main"));
+    assert_eq!(world.run(app.call("wait")).outcome, Outcome::Success);
+    let spinning = world.start(app.call("spin"));
     let completion = loop {
         // Until the spinner has come to the worker, it is simply served.
-        let completion = world.run(waiting.call("main"));
+        let completion = world.run(app.call("wait"));
         if completion.outcome != Outcome::Success {
             break completion;
         }
@@ -164,7 +187,7 @@ fn a_run_that_gets_no_worker_within_its_timeout_is_rejected() {
     assert!(completion.duration < Duration::from_millis(1_500));
     assert!(!spinning.is_finished());
     world.wait(spinning);
-    assert_eq!(world.run(waiting.call("main")).outcome, Outcome::Success);
+    assert_eq!(world.run(app.call("wait")).outcome, Outcome::Success);
 }
 
 /// As long as a source may be, which takes far longer to compile than a millisecond.

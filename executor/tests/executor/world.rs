@@ -145,18 +145,23 @@ pub struct Published(pub Arc<PublishedApp>);
 
 /// Publishes an app whose first script is its endpoint and all others are modules.
 pub fn publish(scripts: &[(&str, &str)], limits: Limits) -> Published {
-    let names: Vec<ScriptName> = scripts.iter().map(|(name, _)| name.parse().unwrap()).collect();
+    publish_each(&scripts.iter().map(|(name, source)| (*name, *source, limits)).collect::<Vec<_>>())
+}
+
+/// The same, with the limits of each.
+pub fn publish_each(scripts: &[(&str, &str, Limits)]) -> Published {
+    let names: Vec<ScriptName> = scripts.iter().map(|(name, ..)| name.parse().unwrap()).collect();
     let rows = scripts
         .iter()
         .enumerate()
-        .map(|(place, (_, source))| ScriptRow {
+        .map(|(place, (_, source, limits))| ScriptRow {
             id: ScriptId::generate(NOW),
             name: names[place].clone(),
             kind: if place == 0 { ScriptKind::Endpoint } else { ScriptKind::Module },
             version: 3,
             source: source.parse::<ScriptSource>().unwrap(),
             imports: names.iter().filter(|name| source.contains(&format!("\"{name}\""))).cloned().collect(),
-            limits,
+            limits: *limits,
             execute_access: ExecuteAccess::Open,
         })
         .collect();

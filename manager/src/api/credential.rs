@@ -77,8 +77,14 @@ fn cookie_header(peer: &AdminPeer, value: &str, seconds: u32) -> Option<HeaderVa
     Some(header)
 }
 
+/// Whether the browser says that a page of another origin had it send the request (W3C Fetch Metadata). `SameSite=Strict` lets those
+/// through whose host is beside or below this one, and apps can have such hosts.
+fn is_sent_from_elsewhere(headers: &HeaderMap) -> bool {
+    headers.get_all("sec-fetch-site").iter().any(|site| site != "same-origin" && site != "none")
+}
+
 /// What a request proves itself by. A bearer token goes before a cookie; a cookie on a call that may change something needs
-/// the `Origin` of the same host.
+/// the `Origin` of the same host, and on any call no word of the browser that another page sent it.
 ///
 /// # Errors
 /// No credential, one that is malformed, or a cookie from elsewhere.
@@ -87,7 +93,8 @@ pub(crate) fn credential(headers: &HeaderMap, peer: &AdminPeer, method: &Method)
         return bearer(headers).ok_or_else(ApiError::unauthenticated);
     }
     let token = cookie(headers, peer).ok_or_else(ApiError::unauthenticated)?;
-    if !method.is_safe() && PageOrigin::of(headers, peer) != PageOrigin::Same {
+    let is_unproven = !method.is_safe() && PageOrigin::of(headers, peer) != PageOrigin::Same;
+    if is_unproven || is_sent_from_elsewhere(headers) {
         return Err(ApiError::cross_origin());
     }
     Ok(Proof::Session(token))
@@ -191,6 +198,16 @@ mod tests {
         assert!(credential(&both, &peer, &Method::GET).is_err());
         assert!(credential(&headers(&[("cookie", &cookie)]), &peer, &Method::GET).is_ok());
         assert!(credential(&headers(&[("cookie", &cookie)]), &peer, &Method::POST).is_err());
+    }
+
+    #[test]
+    fn a_cookie_counts_for_no_page_of_another_origin_not_even_to_read() {
+        let cookie = format!("picloud={}", SecretToken::generate().reveal());
+        let peer = peer(Scheme::Http, "127.0.0.1:8080", "127.0.0.1");
+        for (site, counts) in [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false)] {
+            let headers = headers(&[("cookie", &cookie), ("sec-fetch-site", site)]);
+            assert_eq!(credential(&headers, &peer, &Method::GET).is_ok(), counts, "{site}");
+        }
     }
 
     #[test]

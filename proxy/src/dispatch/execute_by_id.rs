@@ -1,7 +1,9 @@
 //! `/api/v1/execute/{script_id}`: a script run by its id. It shares the dashboard's origin, so what it is shown and
 //! what it may answer are both cut down to what cannot touch that origin.
 
-use http::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, COOKIE, HeaderName, SET_COOKIE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, COOKIE, HeaderName, ORIGIN, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use picloud_shared::execution::Origin;
 use picloud_shared::id::ScriptId;
@@ -95,8 +97,7 @@ impl Gateway {
     }
 }
 
-/// Takes out of the request what the script must never see, and keeps it for the authorizer. `origin` stays with
-/// both, since a cookie is judged by it.
+/// Takes out of the request what the script must never see, and keeps it for the authorizer. What a cookie is judged by stays with both.
 fn take_credentials(headers: &mut HeaderMap) -> HeaderMap {
     let mut credentials = HeaderMap::new();
     for name in [AUTHORIZATION, COOKIE] {
@@ -106,10 +107,12 @@ fn take_credentials(headers: &mut HeaderMap) -> HeaderMap {
         headers.remove(name);
     }
     headers.remove(http::header::PROXY_AUTHORIZATION);
-    if !credentials.is_empty()
-        && let Some(origin) = headers.get(http::header::ORIGIN)
-    {
-        credentials.insert(http::header::ORIGIN, origin.clone());
+    if !credentials.is_empty() {
+        for name in [ORIGIN, HeaderName::from_static("sec-fetch-site")] {
+            for value in headers.get_all(&name) {
+                credentials.append(name.clone(), value.clone());
+            }
+        }
     }
     credentials
 }

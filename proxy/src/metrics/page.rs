@@ -115,6 +115,7 @@ impl Metrics {
         registry.register("workers_busy", "Workers that run a script", gauge(load.busy_workers));
         registry.register("workers", "Workers in all", gauge(load.workers));
         registry.register("spare_workers", "Workers beyond them", gauge(load.spare_workers));
+        registry.register("scripts_lost_bytes", "Memory that scripts left for ever", gauge(load.lost_bytes));
     }
 
     fn tell_of_certificates(&self, registry: &mut Registry, sample: Sample) {
@@ -160,7 +161,7 @@ mod tests {
 
     fn sample() -> Sample {
         Sample {
-            load: Load { running: 3, waiting: 1, busy_workers: 2, workers: 4, spare_workers: 1 },
+            load: Load { running: 3, waiting: 1, busy_workers: 2, workers: 4, spare_workers: 1, lost_bytes: 5 },
             records_dropped: 7,
             store: StoreHealth::NotWritable,
             store_probe: Duration::from_millis(2),
@@ -193,6 +194,7 @@ mod tests {
             "picloud_workers_busy 2",
             "picloud_workers 4",
             "picloud_spare_workers 1",
+            "picloud_scripts_lost_bytes 5",
             "picloud_execution_records_dropped_total 7",
             "picloud_store_reachable 1",
             "picloud_store_writable 0",
