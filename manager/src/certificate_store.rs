@@ -8,6 +8,7 @@ pub use reseal::Resealed;
 pub(crate) use reseal::reseal;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,6 +45,8 @@ pub struct Certificates {
     sealer: Sealer,
     /// Of the secret key that is sealed by.
     fingerprint: String,
+    /// Whether it is known, and told, that the store has another by now.
+    key_replaced: AtomicBool,
     changed: Arc<Notify>,
     listening: JoinHandle<()>,
 }
@@ -61,7 +64,8 @@ impl Certificates {
         let (listened, wake) = (store.clone(), Arc::clone(&changed));
         let listening = tokio::spawn(async move { listened.listen(nodes::CHANNEL, || wake.notify_one()).await });
         let sealer = Sealer::new(&key.derive(Purpose::CertificateKeys));
-        Self { store, clock, sealer, fingerprint: key.fingerprint(), changed, listening }
+        let key_replaced = AtomicBool::new(false);
+        Self { store, clock, sealer, fingerprint: key.fingerprint(), key_replaced, changed, listening }
     }
 
     /// Begins what writes something sealed: nothing is to be sealed by a key that is the store's no more.
@@ -310,7 +314,14 @@ impl CertificateStore for Certificates {
     async fn revision(&self) -> Result<u64, StoreFailure> {
         let mut conn = self.store.read().await?;
         // Asked for every second, this is where a node learns that it has the key no more.
-        key_file::require(&mut conn, &self.fingerprint).await?;
+        let required = key_file::require(&mut conn, &self.fingerprint).await;
+        if matches!(required, Err(RepoError::KeyReplaced)) && !self.key_replaced.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "the instance's secret key was replaced: this node goes on serving, and changes nothing, signs nobody in and renews \
+                 nothing until it is started again with the new key file"
+            );
+        }
+        required?;
         Ok(served::revision(&mut conn).await?)
     }
 

@@ -25,7 +25,7 @@ use crate::publish::{PublishTiming, Publisher};
 use crate::purge::Purge;
 use crate::repo::{RepoError, certificates};
 use crate::secret::NewPassword;
-use crate::secret::key_file::SecretKey;
+use crate::secret::key_file::{self, SecretKey};
 use crate::seed::seed;
 use crate::service::Services;
 use crate::service::api_key::ApiKeyService;
@@ -141,6 +141,8 @@ pub struct Manager {
     store: Store,
     state: ApiState,
     setup_link: Option<String>,
+    /// Of the secret key that this process has.
+    key_fingerprint: String,
     last_use: LastUse,
     execution_log: ExecutionWriter,
     tasks: Vec<JoinHandle<()>>,
@@ -155,6 +157,7 @@ impl Manager {
     pub async fn start(config: ManagerConfig, parts: Parts) -> Result<Manager, StartError> {
         let Parts { store, secret_key, clock, snapshot, executor, execution_log, certificates, preflight } = parts;
         let audited = AuditedStore::new(store.clone(), Arc::clone(&clock), &secret_key);
+        let key_fingerprint = secret_key.fingerprint();
         let (urls, base_host) = UrlStyle::of(&config.public_base_url)?;
         let (setup_token, kept_link) = prepare_first_owner(&audited, config.first_owner).await?.unzip();
         let base_url: Arc<str> = config.public_base_url.trim_end_matches('/').into();
@@ -223,7 +226,7 @@ impl Manager {
             automatic_certificates: config.automatic_certificates,
         };
         let tasks = publishing.into_iter().chain([noting, housekeeping, following, purging]).collect();
-        Ok(Manager { store, state, setup_link, last_use, execution_log, tasks })
+        Ok(Manager { store, state, setup_link, key_fingerprint, last_use, execution_log, tasks })
     }
 
     /// What the handlers of the API are given.
@@ -270,6 +273,12 @@ impl Manager {
     /// Whether the store answers.
     pub async fn store_reachable(&self) -> bool {
         self.store.is_reachable().await
+    }
+
+    /// Whether the store is known to have another secret key than this process, which changes nothing then.
+    pub async fn key_replaced(&self) -> bool {
+        let required = async { key_file::require(&mut self.store.read().await?, &self.key_fingerprint).await };
+        matches!(required.await, Err(RepoError::KeyReplaced))
     }
 
     /// Whether writes to the store succeed, as far as is known.

@@ -48,10 +48,14 @@ impl ControlPlane for InProcess {
     }
 
     async fn store_health(&self) -> StoreHealth {
-        match self.manager.store_reachable().await {
-            true if self.manager.store_writable().await => StoreHealth::Reachable,
-            true => StoreHealth::NotWritable,
-            false => StoreHealth::Unreachable,
+        if !self.manager.store_reachable().await {
+            StoreHealth::Unreachable
+        } else if self.manager.key_replaced().await {
+            StoreHealth::KeyReplaced
+        } else if !self.manager.store_writable().await {
+            StoreHealth::NotWritable
+        } else {
+            StoreHealth::Reachable
         }
     }
 

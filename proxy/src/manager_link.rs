@@ -34,6 +34,8 @@ pub enum StoreHealth {
     Reachable,
     /// It answers and writes fail: a disk is full, or read-only.
     NotWritable,
+    /// It answers, and has another secret key by now: this process changes nothing until it is started again with that.
+    KeyReplaced,
     /// It does not answer.
     Unreachable,
 }

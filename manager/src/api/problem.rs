@@ -187,8 +187,8 @@ impl From<RepoError> for ApiError {
             RepoError::KeyReplaced => {
                 let detail = "the instance's secret key was replaced, and this node must be started again with the new one; \
                               published endpoints go on";
-                let outdated = Self::new(StatusCode::SERVICE_UNAVAILABLE, "key_replaced", detail);
-                Self { logged: Some(logged), ..outdated }
+                // Whoever follows the certificates has it in the log, once.
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "key_replaced", detail)
             }
             _ => Self::internal(logged),
         }

@@ -76,7 +76,7 @@ impl Follower {
         match self.catch_up().await {
             Ok(()) => self.told = false,
             Err(error) if !std::mem::replace(&mut self.told, true) => {
-                tracing::warn!(%error, "the certificates that are served stay as they are until the store answers");
+                tracing::warn!(%error, "the certificates that are served stay as they are until they can be read");
             }
             Err(error) => tracing::debug!(%error, "certificates still cannot be read"),
         }

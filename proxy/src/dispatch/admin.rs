@@ -26,6 +26,9 @@ use crate::metrics::{self, Sample};
 const READ_ONLY: &str = "GET, HEAD, OPTIONS";
 /// A store that answers later than this is as good as away, for a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// What there is to do where the store has another key.
+const KEY_REPLACED: &str =
+    "the instance's secret key was replaced: give this node the new key file, and start it again";
 /// How long what a probe found is told to others: whoever asks more often learns nothing, and costs the store nothing.
 const PROBE_LIFETIME: Duration = Duration::from_secs(1);
 
@@ -216,11 +219,14 @@ impl Gateway {
         let store = self.store.health(&*self.parts.control).await.health;
         let snapshot_version = self.parts.snapshot.load().version();
         let ending = self.parts.certificates.ending(self.parts.clock.now());
-        let warnings = match names_hosts {
+        let mut warnings = match names_hosts {
             true => ending.iter().map(|(name, ends)| format!("the certificate for {name} ends at {ends}")).collect(),
             false if ending.is_empty() => Vec::new(),
             false => vec![format!("certificates that end soon: {}", ending.len())],
         };
+        if store == StoreHealth::KeyReplaced {
+            warnings.insert(0, KEY_REPLACED.to_owned());
+        }
         Answer::json(StatusCode::OK, &Readiness { snapshot_version, store, warnings })
     }
 }

@@ -83,7 +83,12 @@ impl Metrics {
         registry.register(
             "store_writable",
             "Whether no write to the store is known to fail",
-            gauge(is(StoreHealth::Reachable)),
+            gauge(is_reachable - is(StoreHealth::NotWritable)),
+        );
+        registry.register(
+            "secret_key_replaced",
+            "Whether the store has another secret key by now, so that this node changes nothing until it is started again",
+            gauge(is(StoreHealth::KeyReplaced)),
         );
         registry.register_with_unit(
             "store_probe_duration",
@@ -198,6 +203,7 @@ mod tests {
             "picloud_execution_records_dropped_total 7",
             "picloud_store_reachable 1",
             "picloud_store_writable 0",
+            "picloud_secret_key_replaced 0",
             "picloud_store_probe_duration_seconds 0.002",
             "picloud_certificate_attempts_total{authority=\"https://ca.test/dir\",outcome=\"failed\"} 1",
             "picloud_certificates{state=\"failing\"} 1",
@@ -213,6 +219,15 @@ mod tests {
         let silent = Sample { store: StoreHealth::Unreachable, certificates: None, ..sample() };
         let page = Metrics::default().page(&Snapshot::default(), silent);
         assert!(page.contains("picloud_store_reachable 0") && !page.contains("picloud_certificates{"), "{page}");
+    }
+
+    #[test]
+    fn a_store_whose_key_was_replaced_is_told_from_one_that_is_full() {
+        let replaced = Sample { store: StoreHealth::KeyReplaced, ..sample() };
+        let page = Metrics::default().page(&Snapshot::default(), replaced);
+        for line in ["picloud_store_reachable 1", "picloud_store_writable 1", "picloud_secret_key_replaced 1"] {
+            assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The secret key replaced by the command, beside nodes that run, and killed on the way.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use picloud_manager::key_rotation::Rotation;
 use picloud_manager::store::{DatabaseConfig, Store};
@@ -11,16 +13,17 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::certificate::{self, TlsClient};
-use crate::cloud::{Database, Home, OWNER, TestCloud, on_both_databases, picloud};
+use crate::cloud::{Database, Home, OWNER, PATIENCE, TestCloud, on_both_databases, picloud};
 
 /// A cloud that serves HTTPS by a certificate that somebody uploaded, and a client that trusts it.
 async fn start(database: Database) -> (TestCloud, TlsClient) {
     let home = Home::new(database);
     let (files, _) = certificate::write(home.dir(), "dashboard", &["localhost"]);
+    let log = File::create(log_file(&home)).unwrap();
     let mut cloud = TestCloud::start_with(home, |command| {
         command.env("PICLOUD_ADMIN_USERNAME", OWNER.0).env("PICLOUD_ADMIN_PASSWORD", OWNER.1);
         command.env("PICLOUD_TLS_CHAIN", files.chain).env("PICLOUD_TLS_KEY", files.key);
-        command.env("PICLOUD_HTTPS", "127.0.0.1:0");
+        command.env("PICLOUD_HTTPS", "127.0.0.1:0").env("PICLOUD_INTERNAL", "127.0.0.2:0").stderr(log);
     });
     cloud.sign_in(OWNER.1).await;
     let made = rcgen::generate_simple_self_signed(["up.example.com".to_owned()]).unwrap();
@@ -29,6 +32,46 @@ async fn start(database: Database) -> (TestCloud, TlsClient) {
     let client = TlsClient::new(&[made.cert.der()], &[]);
     cloud.until_shown(&client, "up.example.com").await;
     (cloud, client)
+}
+
+fn log_file(home: &Home) -> PathBuf {
+    home.dir().join("log")
+}
+
+/// What the log says of a key that was replaced.
+fn told_of_another_key(cloud: &TestCloud) -> usize {
+    std::fs::read_to_string(log_file(&cloud.home))
+        .unwrap()
+        .matches("secret key was replaced: this node goes on")
+        .count()
+}
+
+/// What readiness says of the store, and a line of the metrics.
+async fn told(cloud: &TestCloud) -> (Value, String) {
+    let internal = format!("http://127.0.0.2:{}", cloud.announced("listening http://127.0.0.2:").unwrap());
+    let internal = internal.trim_end_matches(" internal");
+    let ask = async |path: &str| {
+        let answer = reqwest::get(format!("{internal}/{path}")).await.unwrap();
+        assert_eq!(answer.status(), 200, "endpoints are answered");
+        answer.text().await.unwrap()
+    };
+    let ready: Value = serde_json::from_str(&ask("readyz").await).unwrap();
+    let metrics = ask("metrics").await;
+    let line = metrics.lines().find(|line| line.starts_with("picloud_secret_key_replaced ")).unwrap();
+    (json!([ready["store"], ready["warnings"]]), line.to_owned())
+}
+
+/// The same, once what a probe found is no longer told to others.
+async fn until_told(cloud: &TestCloud, store: &str) -> (Value, String) {
+    let begun = Instant::now();
+    loop {
+        let told = told(cloud).await;
+        if told.0[0] == store {
+            return told;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{told:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 fn key_file(cloud: &TestCloud) -> PathBuf {
@@ -55,6 +98,8 @@ on_both_databases! {
     async fn the_secret_key_is_replaced_beside_a_node_that_runs(database: Database) {
         let (mut cloud, client) = start(database).await;
         let before = std::fs::read(key_file(&cloud)).unwrap();
+        let all_is_well = (json!(["reachable", []]), "picloud_secret_key_replaced 0".to_owned());
+        assert_eq!(told(&cloud).await, all_is_well);
         let (good, said) = cloud.home.run(&["admin", "rotate-key"], "");
         assert!(good && said.contains("1 keys and accounts are sealed by it"), "{said}");
         assert_ne!(std::fs::read(key_file(&cloud)).unwrap(), before);
@@ -63,7 +108,20 @@ on_both_databases! {
         cloud.shows(&client, "up.example.com").await.unwrap();
         let (status, refused) = new_app(&cloud, "early").await;
         assert_eq!((status, refused["code"].as_str()), (503, Some("key_replaced")), "{refused}");
+        let (ready, metric) = until_told(&cloud, "key_replaced").await;
+        assert!(ready[1][0].as_str().unwrap().contains("give this node the new key file"), "{ready}");
+        assert_eq!((ready[1].as_array().unwrap().len(), metric.as_str()), (1, "picloud_secret_key_replaced 1"));
+        let begun = Instant::now();
+        while told_of_another_key(&cloud) == 0 {
+            assert!(begun.elapsed() < PATIENCE, "the log says nothing of it");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for _ in 0..3 {
+            assert_eq!(new_app(&cloud, "early").await.0, 503);
+        }
         works_again(&mut cloud, &client, "late").await;
+        assert_eq!(told_of_another_key(&cloud), 1);
+        assert_eq!(told(&cloud).await, all_is_well);
 
         let again = std::fs::read(key_file(&cloud)).unwrap();
         std::fs::write(key_file(&cloud), before).unwrap();
