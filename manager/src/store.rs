@@ -80,6 +80,12 @@ pub enum StoreError {
         /// The process, if it has said so.
         by: Option<u32>,
     },
+    /// There is no store yet.
+    #[error(
+        "there is no instance in {0}: `picloud serve` makes one, and `picloud migrate`; name the place of yours by PICLOUD_DATA_DIR or \
+         PICLOUD_DATABASE_URL"
+    )]
+    NoInstance(String),
     /// The database failed.
     #[error("the store cannot be opened: {0}")]
     Repo(#[from] RepoError),
@@ -117,6 +123,18 @@ impl Store {
     /// A place that cannot be used, a schema that this binary does not know, or a database that does not answer.
     pub async fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
         Self::open_at(config, HISTORY).await
+    }
+
+    /// As [`Store::open`], for a command on an instance that there is: where there is none, a place was mistaken for its.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StoreError::NoInstance`], with nothing made.
+    pub async fn open_existing(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let (is_there, place) = match config {
+            DatabaseConfig::Sqlite { dir } => (SqliteFiles::are_there(dir), dir.display().to_string()),
+            DatabaseConfig::Postgres { url } => (postgres::has_store(url.connect_options()).await?, url.to_string()),
+        };
+        if is_there { Self::open(config).await } else { Err(StoreError::NoInstance(place)) }
     }
 
     /// As [`Store::open`], for serving, which of SQLite files one process may do at a time. That is looked at before

@@ -21,7 +21,7 @@ const MAX_INPUT_BYTES: u64 = 4096;
 
 /// Does what the command says.
 pub async fn run(command: AdminCommand, config: &Config) -> anyhow::Result<()> {
-    let store = Store::open(&config.database).await?;
+    let store = Store::open_existing(&config.database).await?;
     let done = on_store(command, config, &store).await;
     store.close().await;
     done

@@ -10,7 +10,7 @@ use crate::config::Config;
 /// Does what the command says.
 pub async fn run(command: AuditCommand, config: &Config) -> anyhow::Result<()> {
     let AuditCommand::Verify { holds } = command;
-    let store = Store::open(&config.database).await?;
+    let store = Store::open_existing(&config.database).await?;
     let done = verify(config, &store, holds.as_deref()).await;
     store.close().await;
     done

@@ -14,7 +14,7 @@ const INSTALLED: &str = "/usr/local/share/ca-certificates/picloud-root.crt";
 
 /// Prints the root, or has this machine trust it.
 pub async fn run(install: bool, config: &Config) -> anyhow::Result<()> {
-    let store = Store::open(&config.database).await?;
+    let store = Store::open_existing(&config.database).await?;
     let found = async { accounts::internal_authority(&mut store.read().await?).await }.await;
     store.close().await;
     let Some(authority) = found? else {

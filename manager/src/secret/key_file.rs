@@ -20,6 +20,8 @@ use crate::store::{Conn, Store};
 
 /// Longer than any key file; what goes on beyond is none.
 const MAX_FILE_BYTES: u64 = 4096;
+/// Links that lead on to one another: as many as Linux follows.
+const MOST_LINKS: usize = 40;
 /// Bytes of the fingerprint: enough to tell keys apart, and it tells nothing of them.
 const FINGERPRINT_BYTES: usize = 16;
 
@@ -97,6 +99,17 @@ pub enum KeyFileError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A link leads to no file.
+    #[error(
+        "{} is a link to {}, which is not there: put the key back there, or mount what it is on; no key is made in its place",
+        link.display(), target.display()
+    )]
+    DanglingLink {
+        /// The link.
+        link: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
     },
     /// The file is mounted by itself, so that no other can take its place.
     #[error(
@@ -212,7 +225,13 @@ impl SecretKey {
     fn read(path: &Path) -> Result<Option<Self>, KeyFileError> {
         let failed = |source| KeyFileError::Files { path: path.to_owned(), source };
         let file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let target = followed(path);
+                if target == path {
+                    return Ok(None);
+                }
+                return Err(KeyFileError::DanglingLink { link: path.to_owned(), target });
+            }
             opened => opened.map_err(failed)?,
         };
         let metadata = file.metadata().map_err(failed)?;
@@ -277,9 +296,14 @@ fn path_of_next(path: &Path, fingerprint: &str) -> PathBuf {
     followed(path).with_added_extension(fingerprint)
 }
 
-/// The file itself, where a link leads to it: that is what is replaced, and the link goes on to lead there.
+/// The file itself, where a link leads to it, be it there or not: that is what is replaced, and the link goes on to lead there.
 fn followed(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+    let mut file = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&file) else { break };
+        file = dir_of(&file).join(target);
+    }
+    file
 }
 
 /// Whether something is mounted right there, which cannot be replaced (`EBUSY`). A kernel before 5.8 does not tell.
@@ -380,6 +404,21 @@ mod tests {
             assert!(SecretKey::read(path).unwrap().is_some_and(|read| read.0 == next.0));
         }
         assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_told_with_its_target_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, middle, link) =
+            (dir.path().join("usb/secret.key"), dir.path().join("middle"), dir.path().join("secret.key"));
+        std::os::unix::fs::symlink("usb/secret.key", &middle).unwrap();
+        std::os::unix::fs::symlink(&middle, &link).unwrap();
+        let refused = SecretKey::read(&link).map(drop).unwrap_err();
+        let words = refused.to_string();
+        assert!(words.contains(link.to_str().unwrap()) && words.contains(file.to_str().unwrap()), "{words}");
+        assert!(matches!(SecretKey::matching(&link, "any"), Err(KeyFileError::DanglingLink { .. })));
+        let made = SecretKey::make(&file).unwrap();
+        assert!(SecretKey::read(&link).unwrap().is_some_and(|read| read.0 == made.0), "once it is back, all is well");
     }
 
     #[test]

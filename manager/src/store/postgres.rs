@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::migrate::Migrate;
+use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
@@ -49,6 +49,19 @@ async fn migrate(options: &PgConnectOptions, history: &[Step]) -> Result<(), Sto
     // The server lets go as well when this fails.
     conn.close().await.ok();
     result
+}
+
+/// Whether there is a store in that database.
+pub(super) async fn has_store(options: &PgConnectOptions) -> Result<bool, StoreError> {
+    let find = async {
+        let mut conn = options.connect().await?;
+        let table = &Migrator::DEFAULT.table_name;
+        let found: bool =
+            sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(&**table).fetch_one(&mut conn).await?;
+        conn.close().await?;
+        Ok::<_, sqlx::Error>(found)
+    };
+    Ok(within(ACQUIRE_TIMEOUT, find).await?)
 }
 
 /// Whether a connection may go back to the pool. The pool asks the server too, but waits for the answer for ever, and a

@@ -42,6 +42,11 @@ impl SqliteFiles {
         })
     }
 
+    /// Whether there is a store in that directory. A file without content was made by who was not let go on.
+    pub fn are_there(dir: &Path) -> bool {
+        fs::metadata(dir.join("main.db")).is_ok_and(|file| file.len() > 0)
+    }
+
     pub async fn close(&self) {
         for file in [&self.main, &self.logs] {
             file.readers.close().await;

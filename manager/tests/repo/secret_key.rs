@@ -27,6 +27,16 @@ on_both! {
         assert!(SecretKey::open(&test.store, &away).await.is_ok());
     }
 
+    async fn a_new_store_makes_no_key_in_place_of_a_link_that_leads_nowhere(test: TestStore) {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, target) = (dir.path().join("secret.key"), dir.path().join("usb/secret.key"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let refused = SecretKey::open(&test.store, &link).await.map(drop).unwrap_err();
+        assert!(matches!(refused, KeyFileError::DanglingLink { .. }), "{refused}");
+        assert_eq!(std::fs::read_link(&link).unwrap(), target);
+        assert!(!target.exists());
+    }
+
     async fn a_new_store_takes_the_key_that_is_there(test: TestStore) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret.key");

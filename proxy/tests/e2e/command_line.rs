@@ -8,6 +8,8 @@ on_both_databases! {
     async fn users_are_made_and_helped_from_the_command_line(database: Database) {
         let home = Home::new(database);
         let owner = ["admin", "create-user", OWNER.0, "--role", "owner", "--password-stdin"];
+        let (good, said) = home.run(&["migrate"], "");
+        assert!(good, "{said}");
         let (good, said) = home.run(&owner, &format!("{}\n", OWNER.1));
         assert!(good, "{said}");
         let (good, said) = home.run(&["admin", "create-user", OWNER.0], "");
@@ -26,6 +28,27 @@ on_both_databases! {
         cloud.sign_in(password.trim()).await;
         let (good, said) = cloud.home.run(&["migrate"], "");
         assert!(good && said.contains("the store has schema"), "{said}");
+    }
+
+    async fn a_command_on_the_store_makes_no_instance_where_there_is_none(database: Database) {
+        let home = Home::new(database);
+        let commands = [
+            &["admin", "rotate-key"][..],
+            &["admin", "create-user", OWNER.0],
+            &["admin", "reset-password", OWNER.0],
+            &["admin", "list"],
+            &["audit", "verify"],
+            &["trust"],
+        ];
+        for command in commands {
+            let (good, said) = home.run(command, "");
+            assert!(!good && said.contains("there is no instance in") && !said.contains("postgres:postgres"), "{command:?}: {said}");
+            assert!(!home.dir().join("data").exists(), "{command:?}");
+        }
+        // One that was made beforehand, and that has no key yet, is one.
+        assert!(home.run(&["migrate"], "").0);
+        let (good, said) = home.run(&["admin", "list"], "");
+        assert!(good && said.is_empty(), "{said}");
     }
 
     async fn the_audit_log_is_verified_from_the_command_line(database: Database) {
