@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::repo::RepoError;
+use crate::repo::certificates::sealed::SealedCertificate;
 use crate::repo::certificates::{self, accounts, attempts, nodes, served};
 use crate::secret::key_file::{self, Purpose, SecretKey};
 use crate::secret::seal::Sealer;
@@ -159,29 +160,28 @@ impl CertificateStore for Certificates {
         Ok(tx.commit().await?)
     }
 
-    async fn retire_unclaimed(&self, kept: &[String]) -> Result<u64, StoreFailure> {
+    async fn retire_unclaimed(&self, kept: &[String]) -> Result<Vec<Option<OrderProgress>>, StoreFailure> {
         let now = self.clock.now();
         let found = certificates::unclaimed(&mut self.store.read().await?, now, self.is_shared()).await?;
         let unclaimed = found.into_iter().filter(|found| !kept.contains(&found.name.shape_key()));
         let unclaimed: Vec<_> = unclaimed.collect();
         if unclaimed.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
-        let mut retired = 0;
+        let mut retired = Vec::new();
         let mut tx = self.store.begin().await?;
         for certificate in unclaimed {
-            if !certificates::is_relied_on(&mut tx, &certificate.name, now).await?
-                && certificates::delete_unleased(&mut tx, certificate.id).await?
-            {
-                retired += 1;
+            if !certificates::is_relied_on(&mut tx, &certificate.name, now).await? {
+                retired.extend(certificates::delete_unleased(&mut tx, certificate.id).await?);
             }
         }
-        if retired > 0 {
+        if !retired.is_empty() {
             served::raise_revision(&mut tx).await?;
         }
         tx.commit().await?;
         self.wake();
-        Ok(retired)
+        let order = |of: SealedCertificate| self.open_order(of.id, of.app_id, &of.order_sealed?);
+        Ok(retired.into_iter().map(order).collect())
     }
 
     async fn due(&self, now: Timestamp, kept: &[String], limit: u32) -> Result<Vec<CertificateId>, StoreFailure> {
@@ -206,7 +206,8 @@ impl CertificateStore for Certificates {
         tx.commit().await?;
         let Some(row) = row else { return Ok(None) };
         // An order that does not open is as good as none: another is placed.
-        let order = row.order_sealed.as_deref().and_then(|sealed| self.open_order(&row.record, sealed));
+        let CertificateRecord { id, app, .. } = row.record;
+        let order = row.order_sealed.as_deref().and_then(|sealed| self.open_order(id, app, sealed));
         Ok(Some(Leased { lease, record: row.record, order }))
     }
 
@@ -222,23 +223,36 @@ impl CertificateStore for Certificates {
         lease: LeaseId,
         record: &CertificateRecord,
         order: Option<&OrderProgress>,
-        issued: Option<&Issued>,
     ) -> Result<(), SaveError> {
         let order = order.map(|order| self.seal_order(record, order));
         let mut tx = self.begin_sealing().await?;
-        let mut stands = certificates::save(&mut tx, lease, record, order.as_deref()).await?;
-        if let Some(Issued { chain, key, facts }) = issued.filter(|_| stands) {
-            let key = self.seal_key(record.id, record.app, key);
-            let revision = served::raise_revision(&mut tx).await?;
-            stands = served::set_served(&mut tx, record.id, lease, chain, &key, facts, revision).await?;
-        }
-        if !stands {
+        if !certificates::save(&mut tx, lease, record, order.as_deref()).await? {
             return Err(LostLease.into());
         }
-        tx.commit().await?;
-        if issued.is_some() {
-            self.wake();
+        Ok(tx.commit().await?)
+    }
+
+    async fn keep(
+        &self,
+        lease: LeaseId,
+        record: &CertificateRecord,
+        issued: &Issued,
+        attempt: Option<&Attempt>,
+    ) -> Result<(), SaveError> {
+        let Issued { chain, key, facts } = issued;
+        let key = self.seal_key(record.id, record.app, key);
+        let mut tx = self.begin_sealing().await?;
+        if !certificates::save(&mut tx, lease, record, None).await? {
+            return Err(LostLease.into());
         }
+        let revision = served::raise_revision(&mut tx).await?;
+        served::set_served(&mut tx, record.id, chain, &key, facts, revision).await?;
+        served::set_challenges(&mut tx, record.id, &[]).await?;
+        if let Some(attempt) = attempt {
+            attempts::note(&mut tx, attempt).await?;
+        }
+        tx.commit().await?;
+        self.wake();
         Ok(())
     }
 

@@ -10,7 +10,7 @@ pub use facts::{UnreadableCertificate, addresses_of, read_facts, topmost_issuer,
 pub use preflight::{Check, Finding, Preflight, Verdict};
 pub use record::{
     Attempt, AttemptOutcome, CertificateFacts, CertificateRecord, CertificateSource, CertificateState, Challenge,
-    ChallengeKind, InvalidCertificateWord, Issued, OrderProgress, PrivateKey, Renewal,
+    ChallengeKind, InvalidCertificateWord, Issued, OrderProgress, PrivateKey, Renewal, TxtRecord,
 };
 pub use store::{
     Admission, AttemptLimits, CertificateStore, InternalAuthority, Leased, LostLease, SaveError, Served, StoreFailure,

@@ -25,12 +25,12 @@ impl Certificates {
         self.sealer.seal(Place { table: ORDER, app: &app, name: &name }, &text)
     }
 
-    pub(super) fn open_order(&self, record: &CertificateRecord, sealed: &[u8]) -> Option<OrderProgress> {
-        let (app, name) = (app_text(record.app), record.id.to_string());
+    pub(super) fn open_order(&self, id: CertificateId, app: Option<AppId>, sealed: &[u8]) -> Option<OrderProgress> {
+        let (app, name) = (app_text(app), id.to_string());
         let opened = self.sealer.open(Place { table: ORDER, app: &app, name: &name }, sealed);
         let order = opened.ok().and_then(|text| serde_json::from_slice(&text).ok());
         if order.is_none() {
-            tracing::warn!(certificate_id = %record.id, "the order under way cannot be read; another will be placed");
+            tracing::warn!(certificate_id = %id, "the order under way cannot be read, and is given up");
         }
         order
     }

@@ -15,6 +15,7 @@ use picloud_shared::id::{AppId, CertificateId, LeaseId};
 use sqlx::FromRow;
 use sqlx::types::Json;
 
+use self::sealed::SealedCertificate;
 use crate::repo::RepoError;
 use crate::repo::column::{Count, IdOf, Listed, StoreRow, from_row, integer, listed};
 use crate::repo::statement::statements;
@@ -141,6 +142,16 @@ macro_rules! lease {
     };
 }
 
+macro_rules! delete_unleased {
+    ($now:expr) => {
+        concat!(
+            "DELETE FROM certificates WHERE id = $1 AND (lease IS NULL OR lease_until < ",
+            $now,
+            ") RETURNING id, app_id, order_sealed, key_sealed"
+        )
+    };
+}
+
 macro_rules! due {
     ($dot:literal, $kept:literal, $now:expr) => {
         // A host under a wildcard claim goes on having its own certificate.
@@ -173,9 +184,7 @@ statements! {
         AND c.not_after > $2 WHERE d.shape_key = $1 AND c.id IS NULL";
     HOSTS_LACK_THEIR_OWN = "SELECT COUNT(*) AS count FROM domains d LEFT JOIN certificates c ON c.name = d.shape_key \
         AND c.not_after > $2 WHERE d.parent = $1 AND d.shape_key <> $3 AND c.id IS NULL";
-    DELETE_UNLEASED = concat!("DELETE FROM certificates WHERE id = $1 AND (lease IS NULL OR lease_until < ",
-            sqlite_now!(), ")"),
-        concat!("DELETE FROM certificates WHERE id = $1 AND (lease IS NULL OR lease_until < ", postgres_now!(), ")");
+    DELETE_UNLEASED = delete_unleased!(sqlite_now!()), delete_unleased!(postgres_now!());
     DUE = due!("instr(c.name, '.')", "value FROM json_each($4)", sqlite_now!()),
         due!("position('.' in c.name)", "jsonb_array_elements_text($4)", postgres_now!());
     COUNT_BY_STATE = "SELECT state, COUNT(*) AS count FROM certificates GROUP BY state ORDER BY state";
@@ -255,11 +264,9 @@ pub async fn is_relied_on(conn: &mut Conn, name: &DomainPattern, now: Timestamp)
     Ok(lacking > 0)
 }
 
-/// Removes a certificate that nobody works on; whether it did.
-pub async fn delete_unleased(conn: &mut Conn, id: CertificateId) -> Result<bool, RepoError> {
-    on_db!(conn, db => {
-        Ok(sqlx::query(DELETE_UNLEASED.on(db)).bind(id.as_uuid()).execute(db).await?.rows_affected() > 0)
-    })
+/// Removes a certificate that nobody works on; gives what was sealed of it, if it did.
+pub async fn delete_unleased(conn: &mut Conn, id: CertificateId) -> Result<Option<SealedCertificate>, RepoError> {
+    on_db!(conn, db => Ok(sqlx::query_as(DELETE_UNLEASED.on(db)).bind(id.as_uuid()).fetch_optional(db).await?))
 }
 
 /// What is due by then and nobody works on, of what is claimed or among `kept`: renewals first, then admin hosts, then what has

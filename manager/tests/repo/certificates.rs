@@ -10,7 +10,7 @@ use picloud_manager::secret::key_file::SecretKey;
 use picloud_shared::certificate::{
     Admission, Attempt, AttemptLimits, AttemptOutcome, CertificateFacts, CertificateRecord, CertificateSource,
     CertificateState, CertificateStore, Challenge, ChallengeKind, InternalAuthority, Issued, Leased, OrderProgress,
-    PrivateKey, SaveError,
+    PrivateKey, SaveError, TxtRecord,
 };
 use picloud_shared::clock::ManualClock;
 use picloud_shared::domain_pattern::DomainPattern;
@@ -95,13 +95,26 @@ async fn give(store: &Certificates, text: &str) -> CertificateId {
         if leased.record.name == Some(name(text)) {
             leased.record.state = CertificateState::Valid;
             leased.record.next_attempt_at = Some(NOW.plus(DAY));
-            store.save(leased.lease, &leased.record, None, Some(&issued(&[text], DAY))).await.unwrap();
+            store.keep(leased.lease, &leased.record, &issued(&[text], DAY), None).await.unwrap();
             store.release(id, leased.lease).await.unwrap();
             return id;
         }
         store.release(id, leased.lease).await.unwrap();
     }
     panic!("{text} is not due");
+}
+
+/// An order under way.
+fn order() -> OrderProgress {
+    OrderProgress {
+        attempt: CertificateAttemptId::generate(NOW),
+        authority: "https://ca.test/dir".to_owned(),
+        url: Some("https://ca.test/order/1".to_owned()),
+        challenge: ChallengeKind::TlsAlpn01,
+        key: PrivateKey::new("a private key".to_owned()),
+        begun_at: NOW,
+        records: vec![TxtRecord { name: "_acme-challenge.example.net".to_owned(), value: "proof".to_owned() }],
+    }
 }
 
 fn attempt(of: &str, app: Option<AppId>) -> Attempt {
@@ -132,10 +145,10 @@ on_both! {
         manage(&store, "pi.example.net", None).await;
         assert!(store.unmanaged(10).await.unwrap().is_empty());
         assert_eq!(due(&store).await.len(), 2);
-        assert_eq!(store.retire_unclaimed(&kept()).await.unwrap(), 0);
+        assert_eq!(store.retire_unclaimed(&kept()).await.unwrap().len(), 0);
         give_up(&test, claimed).await;
         assert_eq!(due(&store).await.len(), 1, "what nobody claims is never ordered");
-        assert_eq!(store.retire_unclaimed(&kept()).await.unwrap(), 1);
+        assert_eq!(store.retire_unclaimed(&kept()).await.unwrap().len(), 1);
     }
 
     async fn a_host_that_is_the_dashboards_no_longer_here_stays_while_it_may_be_elsewhere(test: TestStore) {
@@ -143,17 +156,17 @@ on_both! {
         manage(&store, "pi.example.net", None).await;
         assert!(store.due(NOW, &[], 100).await.unwrap().is_empty(), "this node does not order it");
         if !store.is_shared() {
-            assert_eq!(store.retire_unclaimed(&[]).await.unwrap(), 1, "there is no other node");
+            assert_eq!(store.retire_unclaimed(&[]).await.unwrap().len(), 1, "there is no other node");
             return;
         }
-        assert_eq!(store.retire_unclaimed(&[]).await.unwrap(), 0);
+        assert_eq!(store.retire_unclaimed(&[]).await.unwrap().len(), 0);
         let id = give(&store, "pi.example.net").await;
-        assert_eq!(open_later(&test, DAY - SECOND).retire_unclaimed(&[]).await.unwrap(), 0, "another node shows it");
-        assert_eq!(open_later(&test, DAY + SECOND).retire_unclaimed(&[]).await.unwrap(), 1, "it has ended");
+        assert_eq!(open_later(&test, DAY - SECOND).retire_unclaimed(&[]).await.unwrap().len(), 0, "another node shows it");
+        assert_eq!(open_later(&test, DAY + SECOND).retire_unclaimed(&[]).await.unwrap().len(), 1, "it has ended");
         assert!(store.served(id).await.unwrap().is_none());
         manage(&store, "pi.example.net", None).await;
-        assert_eq!(open_later(&test, DAY * 7).retire_unclaimed(&[]).await.unwrap(), 0, "its turn may come yet");
-        assert_eq!(open_later(&test, DAY * 9).retire_unclaimed(&[]).await.unwrap(), 1, "it came to nothing");
+        assert_eq!(open_later(&test, DAY * 7).retire_unclaimed(&[]).await.unwrap().len(), 0, "its turn may come yet");
+        assert_eq!(open_later(&test, DAY * 9).retire_unclaimed(&[]).await.unwrap().len(), 1, "it came to nothing");
     }
 
     async fn a_wish_to_renew_is_not_written_over_by_who_asks_when_to(test: TestStore) {
@@ -165,7 +178,7 @@ on_both! {
         let wish = CertificateRecord { next_attempt_at: Some(NOW), ..asking.record.clone() };
         certificates::make_due(&mut tx, &wish).await.unwrap();
         tx.commit().await.unwrap();
-        assert!(matches!(store.save(asking.lease, &asking.record, None, None).await, Err(SaveError::Lost(_))));
+        assert!(matches!(store.save(asking.lease, &asking.record, None).await, Err(SaveError::Lost(_))));
         assert_eq!(due(&store).await, [id]);
     }
 
@@ -176,7 +189,7 @@ on_both! {
         give_up(&test, claimed).await;
         assert!(store.due(NOW, &[], 100).await.unwrap().is_empty());
         assert_eq!(due(&store).await.len(), 1);
-        assert_eq!(store.retire_unclaimed(&kept()).await.unwrap(), 0);
+        assert_eq!(store.retire_unclaimed(&kept()).await.unwrap().len(), 0);
     }
 
     async fn a_certificate_stays_while_another_claim_is_served_by_it_alone(test: TestStore) {
@@ -188,18 +201,18 @@ on_both! {
         manage(&store, "*.example.com", Some(other)).await;
         let of_host = give(&store, "a.example.com").await;
         give_up(&test, host).await;
-        assert_eq!(store.retire_unclaimed(&[]).await.unwrap(), 0, "the wildcard has none of its own");
+        assert_eq!(store.retire_unclaimed(&[]).await.unwrap().len(), 0, "the wildcard has none of its own");
         assert!(store.served(of_host).await.unwrap().is_some());
         let of_wildcard = give(&store, "*.example.com").await;
-        assert_eq!(store.retire_unclaimed(&[]).await.unwrap(), 1, "now it has");
+        assert_eq!(store.retire_unclaimed(&[]).await.unwrap().len(), 1, "now it has");
         assert!(store.served(of_host).await.unwrap().is_none());
 
         claim(&test, app, "b.example.com").await;
         manage(&store, "b.example.com", Some(app)).await;
         give_up(&test, wildcard).await;
-        assert_eq!(store.retire_unclaimed(&[]).await.unwrap(), 0, "the host is served by the wildcard's");
+        assert_eq!(store.retire_unclaimed(&[]).await.unwrap().len(), 0, "the host is served by the wildcard's");
         give(&store, "b.example.com").await;
-        assert_eq!(store.retire_unclaimed(&[]).await.unwrap(), 1);
+        assert_eq!(store.retire_unclaimed(&[]).await.unwrap().len(), 1);
         assert!(store.served(of_wildcard).await.unwrap().is_none());
     }
 
@@ -213,7 +226,7 @@ on_both! {
         let stranger = LeaseId::generate(NOW);
         let lost = |result| matches!(result, Err(SaveError::Lost(_)));
         assert!(lost(store.prolong(id, stranger, LEASE).await));
-        assert!(lost(store.save(stranger, &first.record, None, Some(&issued(&["x"], DAY))).await));
+        assert!(lost(store.keep(stranger, &first.record, &issued(&["x"], DAY), None).await));
         assert!(store.served(id).await.unwrap().is_none(), "nothing of it is kept");
         store.prolong(id, first.lease, Duration::ZERO).await.unwrap();
         // Its time is over as soon as the database's clock has moved on.
@@ -222,7 +235,7 @@ on_both! {
                 break leased;
             }
         };
-        assert!(lost(store.save(first.lease, &first.record, None, None).await), "the first has lost it");
+        assert!(lost(store.save(first.lease, &first.record, None).await), "the first has lost it");
         store.release(id, first.lease).await.unwrap();
         assert!(store.lease(id, LEASE).await.unwrap().is_none(), "nor can it give away what it has lost");
         store.release(id, second.lease).await.unwrap();
@@ -235,19 +248,13 @@ on_both! {
         let id = due(&store).await[0];
         let mut leased = lease(&store, id).await;
         assert_eq!((leased.record.state, leased.order.is_none()), (CertificateState::Claimed, true));
-        let order = OrderProgress {
-            attempt: CertificateAttemptId::generate(NOW),
-            authority: "https://ca.test/dir".to_owned(),
-            url: Some("https://ca.test/order/1".to_owned()),
-            challenge: ChallengeKind::TlsAlpn01,
-            key: PrivateKey::new("a private key".to_owned()),
-            begun_at: NOW,
-        };
+        let order = order();
         leased.record.state = CertificateState::Ordering;
         leased.record.failures = 3;
         leased.record.last_error = Some("why".to_owned());
         let got = issued(&["pi.example.net"], DAY);
-        store.save(leased.lease, &leased.record, Some(&order), Some(&got)).await.unwrap();
+        store.keep(leased.lease, &leased.record, &got, None).await.unwrap();
+        store.save(leased.lease, &leased.record, Some(&order)).await.unwrap();
         store.release(id, leased.lease).await.unwrap();
         let again = lease(&store, id).await;
         assert_eq!(again.order, Some(order));
@@ -259,6 +266,56 @@ on_both! {
 
         let elsewhere = open_with(&test, SecretKey::from_bytes([8; 32]));
         assert!(elsewhere.served(id).await.is_err(), "another key opens nothing");
+    }
+
+    async fn what_was_issued_is_kept_with_the_end_of_its_order_or_not_at_all(test: TestStore) {
+        let store = open(&test);
+        manage(&store, "pi.example.net", None).await;
+        let id = due(&store).await[0];
+        let mut leased = lease(&store, id).await;
+        let begun = Attempt { certificate: id, ..attempt("pi.example.net", None) };
+        let limits = AttemptLimits { failed_validations_an_hour: 1, new_orders_a_day: 1 };
+        store.begin_attempt(&begun, &limits).await.unwrap();
+        store.save(leased.lease, &leased.record, Some(&order())).await.unwrap();
+        let challenge = Challenge {
+            certificate: id,
+            kind: ChallengeKind::Http01,
+            name: "pi.example.net".to_owned(),
+            token: "token".to_owned(),
+            key_authorization: "token.thumb".to_owned(),
+        };
+        store.set_challenges(id, &[challenge]).await.unwrap();
+        let (got, before) = (issued(&["pi.example.net"], DAY), store.revision().await.unwrap());
+        let ended = Attempt { outcome: AttemptOutcome::Succeeded, ended_at: Some(NOW), ..begun };
+        leased.record.state = CertificateState::Valid;
+
+        test.tamper("ALTER TABLE certificate_attempts RENAME TO away").await;
+        let failed = store.keep(leased.lease, &leased.record, &got, Some(&ended)).await;
+        assert!(matches!(failed, Err(SaveError::Store(_))), "{failed:?}");
+        test.tamper("ALTER TABLE away RENAME TO certificate_attempts").await;
+        assert!(store.served(id).await.unwrap().is_none());
+        assert_eq!((store.revision().await.unwrap(), store.challenges().await.unwrap().len()), (before, 1));
+
+        store.keep(leased.lease, &leased.record, &got, Some(&ended)).await.unwrap();
+        assert_eq!(store.served(id).await.unwrap().unwrap().issued, got);
+        assert!(store.challenges().await.unwrap().is_empty());
+        let mut history = attempts::list(&mut test.store.read().await.unwrap(), id, 9).await.unwrap();
+        assert_eq!(history.pop().unwrap().unwrap(), ended);
+        store.release(id, leased.lease).await.unwrap();
+        assert_eq!(lease(&store, id).await.order, None);
+    }
+
+    async fn who_retires_a_certificate_is_given_its_order(test: TestStore) {
+        let (store, app) = (open(&test), add_app(&test.store, "shop").await.id);
+        let claimed = claim(&test, app, "a.example.com").await;
+        manage(&store, "a.example.com", Some(app)).await;
+        let id = due(&store).await[0];
+        let leased = lease(&store, id).await;
+        let order = order();
+        store.save(leased.lease, &leased.record, Some(&order)).await.unwrap();
+        store.release(id, leased.lease).await.unwrap();
+        give_up(&test, claimed).await;
+        assert_eq!(store.retire_unclaimed(&kept()).await.unwrap(), [Some(order)]);
     }
 
     async fn a_key_moved_to_another_row_does_not_open(test: TestStore) {

@@ -62,6 +62,7 @@ impl Keyed {
             challenge: ChallengeKind::Http01,
             key: PrivateKey::new("the key of an order".to_owned()),
             begun_at: NOW,
+            records: Vec::new(),
         };
         let facts = CertificateFacts {
             names: vec!["a.test".to_owned()],
@@ -74,7 +75,8 @@ impl Keyed {
         };
         let key = PrivateKey::new("the key of a certificate".to_owned());
         let issued = Issued { chain: "chain".to_owned(), key, facts };
-        store.save(leased.lease, &leased.record, Some(&order), Some(&issued)).await.unwrap();
+        store.keep(leased.lease, &leased.record, &issued, None).await.unwrap();
+        store.save(leased.lease, &leased.record, Some(&order)).await.unwrap();
         store.release(leased.record.id, leased.lease).await.unwrap();
         store.save_account("https://ca.test/dir", "an account", false).await.unwrap();
         let authority = InternalAuthority {

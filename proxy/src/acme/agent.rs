@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use picloud_shared::certificate::{CertificateStore, ChallengeKind, SaveError, StoreFailure};
+use picloud_shared::certificate::{CertificateStore, ChallengeKind, SaveError, StoreFailure, TxtRecord};
 use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::{DomainPattern, Host};
 use picloud_shared::id::{CertificateId, LeaseId, NodeId};
@@ -185,7 +185,7 @@ impl Shared {
     }
 
     /// Manages a certificate for every claimed name and every admin host, and for nothing else.
-    async fn manage_what_is_claimed(&self) -> Result<(), StoreFailure> {
+    async fn manage_what_is_claimed(self: &Arc<Self>) -> Result<(), StoreFailure> {
         let now = self.clock.now();
         for name in &self.admin_hosts {
             self.store.manage(name, None, source_of(name), Some(now)).await?;
@@ -200,8 +200,24 @@ impl Shared {
                 break;
             }
         }
-        self.store.retire_unclaimed(&self.kept()).await?;
+        let orders = self.store.retire_unclaimed(&self.kept()).await?.into_iter().flatten();
+        let records: Vec<_> = orders.flat_map(|order| order.records).collect();
+        if !records.is_empty() {
+            let shared = Arc::clone(self);
+            // A hook may take its time, and others have their turn meanwhile.
+            tokio::spawn(async move { shared.clear_records(records).await });
+        }
         Ok(())
+    }
+
+    /// Takes DNS records away that were set for an authority. One that stays does no harm but clutter.
+    pub(super) async fn clear_records(&self, records: Vec<TxtRecord>) {
+        let Some(provider) = &self.settings.dns else { return };
+        for record in records {
+            if let Err(error) = provider.clear(&record).await {
+                tracing::warn!(name = record.name, error, "a DNS record that was set for an authority stays");
+            }
+        }
     }
 
     /// What has a certificate without a claim.

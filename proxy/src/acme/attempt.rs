@@ -57,47 +57,57 @@ impl Work {
         let mut obtained = self.obtain_with_account(authority).await;
         if let Err(failure @ Failure::Forgotten(_)) = &obtained {
             // What takes its place is an attempt of its own, and counts as one.
-            self.end_attempt(authority, kind, Err(failure)).await?;
+            self.end_attempt(Err(failure)).await?;
             self.begin(authority, kind).await?;
             obtained = self.obtain_with_account(authority).await;
         }
         let failure = match &obtained {
-            Ok(_) => None,
             Err(Failure::Unkept(_)) => return Ok(obtained?),
+            // One in earnest ends when what it led to is kept.
+            Ok(_) if !self.is_rehearsal() => return Ok(obtained?),
+            Ok(_) => None,
             Err(failure) => Some(failure),
         };
         if let Some(failure) = failure {
             self.note_pause(authority, failure);
-            if let Some((state, until)) = self.next_look(authority, failure) {
+            if let Some((state, until)) = self.next_look(failure) {
                 let (name, reason) = (self.first_name(), failure.to_string());
                 tracing::warn!(name, next_attempt_at = %until, reason, "an order waits for its authority");
                 if matches!(failure, Failure::Issuing { .. }) {
-                    // It has seen them, and whoever goes on with the order does not know of them.
+                    // It has seen them.
                     self.clear_records().await;
                 }
                 return Err(Ended::Suspended { state, reason, until });
             }
         }
-        self.end_attempt(authority, kind, failure.map_or(Ok(()), Err)).await?;
+        self.end_attempt(failure.map_or(Ok(()), Err)).await?;
         Ok(obtained?)
     }
 
-    /// Has the authority be left alone for as long as it asked: by all, where it serves nobody, else by this certificate.
+    /// Has the authority be left alone for as long as it asked: by this certificate, and where it serves nobody, by all.
     fn note_pause(&self, authority: &Authority, failure: &Failure) {
-        if let Some(wait) = failure.asked() {
-            let certificate = (!matches!(failure, Failure::Away { .. })).then_some(self.record.id);
-            self.shared.pauses.note(&authority.directory, certificate, self.now(), wait);
+        let Some(wait) = failure.asked() else { return };
+        let pauses = &self.shared.pauses;
+        pauses.note(&authority.directory, Some(self.record.id), self.now(), wait);
+        if matches!(failure, Failure::Away { .. }) {
+            pauses.note(&authority.directory, None, self.now(), wait);
         }
     }
 
-    /// Writes down how the attempt under way ended, and clears away what was done for it.
-    async fn end_attempt(
-        &mut self,
-        authority: &Authority,
-        kind: ChallengeKind,
-        ended: Result<(), &Failure>,
-    ) -> Result<(), Failure> {
-        let mut attempt = self.attempt_row(authority, kind);
+    /// Clears away what was done for the attempt under way, and writes down how it ended. Until that is done the order stays.
+    async fn end_attempt(&mut self, ended: Result<(), &Failure>) -> Result<(), Failure> {
+        self.clear_records().await;
+        let attempt = self.ended_attempt(ended);
+        self.shared.store.end_attempt(&attempt).await?;
+        self.shared.store.set_challenges(self.record.id, &[]).await?;
+        self.order = None;
+        self.shared.metrics.certificate_attempt(&attempt.authority, attempt.outcome);
+        Ok(())
+    }
+
+    /// The attempt under way as one that ends now.
+    pub(super) fn ended_attempt(&mut self, ended: Result<(), &Failure>) -> Attempt {
+        let mut attempt = self.attempt_row();
         attempt.ended_at = Some(self.now());
         match ended {
             Ok(()) => attempt.outcome = AttemptOutcome::Succeeded,
@@ -107,19 +117,14 @@ impl Work {
                 attempt.error = Some(failure.to_string());
             }
         }
-        self.shared.metrics.certificate_attempt(&attempt.authority, attempt.outcome);
-        self.shared.store.end_attempt(&attempt).await?;
-        self.shared.store.set_challenges(self.record.id, &[]).await?;
-        self.clear_records().await;
-        self.order = None;
-        Ok(())
+        attempt
     }
 
     /// When the order under way is looked at again, and as what it is shown until then, if it was placed in earnest and what became
     /// of it is not known for sure: other authorities are not asked before. Each look comes later than the last, and none
     /// before the authority said; but that it was broken off has an end.
-    fn next_look(&self, authority: &Authority, failure: &Failure) -> Option<(CertificateState, Timestamp)> {
-        let order = self.order.as_ref().filter(|order| order.url.is_some() && !self.is_rehearsal(authority))?;
+    fn next_look(&self, failure: &Failure) -> Option<(CertificateState, Timestamp)> {
+        let order = self.order.as_ref().filter(|order| order.url.is_some() && !self.is_rehearsal())?;
         let (state, longest) = match failure {
             Failure::Interrupted { .. } | Failure::Away { .. } => (CertificateState::Failing, GOES_ON_FOR),
             Failure::Issuing { retry_after: None } => (self.record.state, GOES_ON_FOR),
@@ -133,12 +138,18 @@ impl Work {
         (order.begun_at <= now && until.since(order.begun_at) < longest).then_some((state, until))
     }
 
-    fn is_rehearsal(&self, authority: &Authority) -> bool {
-        !self.shared.settings.authorities.iter().any(|one| one.directory == authority.directory)
+    /// Whether the order under way is one on a practice ground.
+    fn is_rehearsal(&self) -> bool {
+        let authorities = &self.shared.settings.authorities;
+        let is_its =
+            |one: &Authority| self.order.as_ref().is_some_and(|order| order.authority == one.directory.as_str());
+        !authorities.iter().any(is_its)
     }
 
     /// Begins an order, if it may be.
     async fn begin(&mut self, authority: &Authority, kind: ChallengeKind) -> Result<(), Ended> {
+        // One that is there belongs to an authority or a challenge that is none any more.
+        self.clear_records().await;
         let now = self.now();
         let key = KeyPair::generate().map_err(|error| Failure::refused(format!("no key could be made: {error}")))?;
         self.order = Some(OrderProgress {
@@ -148,13 +159,14 @@ impl Work {
             challenge: kind,
             key: PrivateKey::new(key.serialize_pem()),
             begun_at: now,
+            records: Vec::new(),
         });
-        let attempt = self.attempt_row(authority, kind);
+        let attempt = self.attempt_row();
         // What was not admitted is no order to go on with.
         let admission = self.shared.store.begin_attempt(&attempt, &LIMITS).await.inspect_err(|_| self.order = None)?;
         let postponed = match admission {
             Admission::Admitted => {
-                self.save(None).await?;
+                self.save().await?;
                 return Ok(());
             }
             Admission::TooManyFailedValidations(until) => {
@@ -169,32 +181,28 @@ impl Work {
         Err(Ended::Postponed { reason: postponed.0, until: postponed.1 })
     }
 
-    /// Takes the records of an attempt away. One that stays does no harm but clutter.
-    async fn clear_records(&mut self) {
-        let Some(provider) = &self.shared.settings.dns else { return };
-        for record in std::mem::take(&mut self.records) {
-            if let Err(error) = provider.clear(&record).await {
-                tracing::warn!(name = record.name, error, "a DNS record that was set for an authority stays");
-            }
-        }
+    /// Takes the DNS records of the order under way away, if there is one.
+    pub(super) async fn clear_records(&mut self) {
+        let records = self.order.as_mut().map(|order| std::mem::take(&mut order.records));
+        self.shared.clear_records(records.unwrap_or_default()).await;
     }
 
-    fn attempt_row(&mut self, authority: &Authority, kind: ChallengeKind) -> Attempt {
-        let (id, started_at) = (self.progress().attempt, self.progress().begun_at);
-        let is_rehearsal = self.is_rehearsal(authority);
+    fn attempt_row(&mut self) -> Attempt {
+        let is_rehearsal = self.is_rehearsal();
+        let OrderProgress { attempt, authority, challenge, begun_at, .. } = self.progress().clone();
         Attempt {
-            id,
+            id: attempt,
             certificate: self.record.id,
             name: self.first_name().unwrap_or_default(),
             // A rehearsal costs nobody anything.
             app: self.record.app.filter(|_| !is_rehearsal),
             is_renewal: self.record.facts.is_some(),
-            authority: authority.directory.to_string(),
-            challenge: Some(kind),
+            authority,
+            challenge: Some(challenge),
             outcome: AttemptOutcome::Running,
             validation_failed: false,
             error: None,
-            started_at,
+            started_at: begun_at,
             ended_at: None,
         }
     }

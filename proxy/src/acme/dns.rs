@@ -13,6 +13,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts,
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
+use picloud_shared::certificate::TxtRecord;
 use tokio::time::{Instant, sleep};
 
 pub use update::{DnsUpdate, TsigKey};
@@ -131,9 +132,9 @@ impl Dns {
         records.into_iter().filter_map(text).collect()
     }
 
-    /// Where a record for that name is to be set: there, or where its alias leads.
-    async fn target(&self, name: &str) -> String {
-        let mut at = name.to_owned();
+    /// Where the record that shows a name to be ours is to be set: beside it, or where an alias leads from there.
+    pub(super) async fn place_of_proof(&self, name: &str) -> String {
+        let mut at = format!("_acme-challenge.{name}");
         for _ in 0..MOST_ALIASES {
             let records = self.records(&at, RecordType::CNAME).await.unwrap_or_default();
             let alias = records.into_iter().find_map(|data| match data {
@@ -166,21 +167,10 @@ fn words(error: &NetError) -> String {
     error.to_string()
 }
 
-/// A TXT record that shows a name to be ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TxtRecord {
-    /// Where it stands.
-    pub(super) name: String,
-    /// What it says.
-    pub(super) value: String,
-}
-
 impl DnsProvider {
-    /// Sets a record, following aliases, and returns once it is seen. Gives the record as it stands.
-    pub(super) async fn set(&self, dns: &Dns, domain: &str, value: String) -> Result<TxtRecord, String> {
-        let name = dns.target(&format!("_acme-challenge.{domain}")).await;
-        let record = TxtRecord { name, value };
-        self.change(&record, true).await?;
+    /// Sets a record, and returns once it is seen.
+    pub(super) async fn set(&self, dns: &Dns, record: &TxtRecord) -> Result<(), String> {
+        self.change(record, true).await?;
         let deadline = Instant::now() + SEEN_WITHIN;
         while !dns.texts(&record.name).await.contains(&record.value) {
             if Instant::now() >= deadline {
@@ -192,7 +182,7 @@ impl DnsProvider {
             }
             sleep(LOOK_EVERY).await;
         }
-        Ok(record)
+        Ok(())
     }
 
     /// Takes a record away.

@@ -9,7 +9,7 @@ use instant_acme::{
     AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Error, Identifier, NewOrder, Order,
     OrderStatus, RetryPolicy,
 };
-use picloud_shared::certificate::{Challenge, ChallengeKind, Issued, read_facts, topmost_issuer};
+use picloud_shared::certificate::{Challenge, ChallengeKind, Issued, TxtRecord, read_facts, topmost_issuer};
 use picloud_shared::domain_pattern::{DomainPattern, Host};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use sha2::{Digest, Sha256};
@@ -111,7 +111,7 @@ impl Work {
         };
         let order = order.map_err(failed)?;
         self.progress().url = Some(order.url().to_owned());
-        self.save(None).await?;
+        self.save().await?;
         Ok(order)
     }
 
@@ -187,8 +187,13 @@ impl Work {
         };
         for challenge in challenges {
             let value = URL_SAFE_NO_PAD.encode(Sha256::digest(challenge.key_authorization.as_bytes()));
-            let record = provider.set(&shared.dns, &challenge.name, value).await.map_err(Failure::Validation)?;
-            self.records.push(record);
+            let record = TxtRecord { name: shared.dns.place_of_proof(&challenge.name).await, value };
+            if !self.progress().records.contains(&record) {
+                // Before it is set, so that whoever goes on after a crash takes it away.
+                self.progress().records.push(record.clone());
+                self.save().await?;
+            }
+            provider.set(&shared.dns, &record).await.map_err(Failure::Validation)?;
         }
         Ok(())
     }

@@ -37,6 +37,12 @@ impl Pauses {
         pauses.insert((authority.to_string(), certificate), now.plus(wait));
     }
 
+    /// Whether that certificate itself was told to leave it alone, and still is to.
+    pub(super) fn is_waited_for(&self, authority: &DirectoryUrl, certificate: CertificateId, now: Timestamp) -> bool {
+        let own = self.lock().get(&(authority.to_string(), Some(certificate))).copied();
+        own.is_some_and(|until| left(until, now).is_some())
+    }
+
     /// How long it is still to be left alone for that certificate.
     pub(super) fn left(
         &self,
@@ -73,6 +79,8 @@ mod tests {
         assert_eq!(pauses.left(&down, other, NOW.plus(HOUR / 2)), Some(HOUR / 2));
         assert_eq!(pauses.left(&choosy, one, NOW), Some(HOUR * 3));
         assert_eq!(pauses.left(&choosy, other, NOW), None);
+        assert!(pauses.is_waited_for(&choosy, one, NOW) && !pauses.is_waited_for(&choosy, one, NOW.plus(HOUR * 3)));
+        assert!(!pauses.is_waited_for(&down, one, NOW), "nobody has told it yet");
         pauses.note(&down, Some(one), NOW, HOUR * 2);
         assert_eq!(pauses.left(&down, one, NOW), Some(HOUR * 2), "the longer one counts");
     }

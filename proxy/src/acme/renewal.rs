@@ -26,7 +26,7 @@ impl Work {
             None => Renewal { at: before.at.min(bounds(&facts, now).1), ask_at: ask_again(now, None, life), ..before },
         };
         self.record.last_error = None;
-        self.rest(renewal, None).await
+        self.rest(renewal).await
     }
 
     async fn renewal_window(

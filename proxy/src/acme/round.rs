@@ -11,11 +11,11 @@ use picloud_shared::certificate::{
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::id::LeaseId;
+use tokio::time::sleep;
 
 use super::agent::Shared;
 use super::attempt::Ended;
 use super::authority::Authority;
-use super::dns::TxtRecord;
 use super::failure::Failure;
 use super::preflight::{look, obstacle};
 use super::schedule::renew_by_age;
@@ -25,28 +25,22 @@ const FAILURES_BEFORE_REHEARSAL: u32 = 2;
 /// How often it is looked whether what stands in the way has gone, where looking costs nobody anything.
 const LOOK_AGAIN: Duration = Duration::from_secs(60 * 60);
 
+/// After how long a store is asked again that did not keep a certificate.
+const KEPT_AGAIN_AFTER: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+
 /// A certificate that is worked on.
 pub(super) struct Work {
     pub(super) shared: Arc<Shared>,
     pub(super) lease: LeaseId,
     pub(super) record: CertificateRecord,
     pub(super) order: Option<OrderProgress>,
-    /// What was set in the DNS for it.
-    pub(super) records: Vec<TxtRecord>,
     /// Whether an authority was asked for something in this round.
     pub(super) asked: bool,
 }
 
 impl Work {
     pub(super) fn new(shared: Arc<Shared>, leased: Leased) -> Self {
-        Self {
-            shared,
-            lease: leased.lease,
-            record: leased.record,
-            order: leased.order,
-            records: Vec::new(),
-            asked: false,
-        }
+        Self { shared, lease: leased.lease, record: leased.record, order: leased.order, asked: false }
     }
 
     /// Does what is due.
@@ -73,10 +67,10 @@ impl Work {
         self.order.as_mut().expect("an order is begun before its first step")
     }
 
-    /// Writes down how far it has come, and what was issued if something was.
-    pub(super) async fn save(&mut self, issued: Option<&Issued>) -> Result<(), SaveError> {
+    /// Writes down how far it has come.
+    pub(super) async fn save(&mut self) -> Result<(), SaveError> {
         self.record.updated_at = self.now();
-        self.shared.store.save(self.lease, &self.record, self.order.as_ref(), issued).await
+        self.shared.store.save(self.lease, &self.record, self.order.as_ref()).await
     }
 
     /// Whether it is time for a new one. What was broken off is gone on with.
@@ -111,12 +105,16 @@ impl Work {
             1 => reason,
             _ => format!("{}: {reason}", authority.directory),
         };
-        // The first that may be asked again is: how long the others want to be left alone is no matter of its.
-        let (mut reasons, mut waits) = (Vec::new(), Vec::new());
+        let state_at_rest = if renewing { CertificateState::Valid } else { CertificateState::Claimed };
         let (asked, left_alone) = self.whom_to_ask(&authorities);
-        for (authority, wait) in left_alone {
-            reasons.push(of(authority, "it asked not to be asked yet".to_owned()));
-            waits.push(wait);
+        // The first that may be asked again is: how long the others want to be left alone is no matter of its.
+        let mut waits: Vec<Duration> = left_alone.iter().map(|(_, wait)| *wait).collect();
+        let told =
+            |(authority, _): &(&Authority, _)| of(authority, "the authority asked not to be asked yet".to_owned());
+        let mut reasons: Vec<String> = left_alone.iter().map(told).collect();
+        if asked.is_empty() {
+            let until = self.now().plus(waits.into_iter().min().unwrap_or_default());
+            return self.stand_by(state_at_rest, reasons.join("; "), until).await;
         }
         for authority in asked {
             match self.ask_authority(authority, &challenges).await {
@@ -127,10 +125,7 @@ impl Work {
                     let wait = until.since(self.now());
                     return self.fail(reasons.join("; "), Some(wait)).await;
                 }
-                Err(Ended::Postponed { reason, until }) => {
-                    let state = if renewing { CertificateState::Valid } else { CertificateState::Claimed };
-                    return self.stand_by(state, reason, until).await;
-                }
+                Err(Ended::Postponed { reason, until }) => return self.stand_by(state_at_rest, reason, until).await,
                 Err(Ended::Suspended { state, reason, until }) => return self.stand_by(state, reason, until).await,
                 Err(Ended::Failed(failure)) => {
                     let (reason, wait) = failure.told()?;
@@ -143,24 +138,31 @@ impl Work {
     }
 
     /// The authorities to ask, from that of the order under way on; and those among them that are left alone, each with how much
-    /// longer it asked to be. Where all of them would be, all are asked: whoever has it due now wants to know.
+    /// longer it asked to be. A certificate that waits for one already and has its turn all the same was told to by somebody, who
+    /// wants to know: then all are asked.
     fn whom_to_ask<'a>(&self, all: &'a [Authority]) -> (Vec<&'a Authority>, Vec<(&'a Authority, Duration)>) {
         let is_resumed =
             |one: &Authority| self.order.as_ref().is_some_and(|order| order.authority == one.directory.as_str());
         let from = &all[all.iter().position(is_resumed).unwrap_or(0)..];
         let left = |one: &Authority| self.shared.pauses.left(&one.directory, self.record.id, self.now());
         let left = |one: &Authority| left(one).filter(|_| !is_resumed(one));
-        let asked: Vec<_> = from.iter().filter(|one| left(one).is_none()).collect();
-        match asked.is_empty() {
-            true => (from.iter().collect(), Vec::new()),
-            false => (asked, from.iter().filter_map(|one| Some((one, left(one)?))).collect()),
+        let left_alone: Vec<_> = from.iter().filter_map(|one| Some((one, left(one)?))).collect();
+        if left_alone.len() < from.len() {
+            return (from.iter().filter(|one| left(one).is_none()).collect(), left_alone);
         }
+        if from.iter().any(|one| self.shared.pauses.is_waited_for(&one.directory, self.record.id, self.now())) {
+            return (from.iter().collect(), Vec::new());
+        }
+        for (one, wait) in &left_alone {
+            self.shared.pauses.note(&one.directory, Some(self.record.id), self.now(), *wait);
+        }
+        (Vec::new(), left_alone)
     }
 
     /// What surely stands in the way of a first certificate, looked for before any authority is asked.
     async fn look_ahead(&mut self) -> Result<Option<String>, SaveError> {
         self.record.state = CertificateState::Preflight;
-        self.save(None).await?;
+        self.save().await?;
         let mut obstacles = Vec::new();
         for name in self.record.names.clone() {
             obstacles.extend(obstacle(&look(&self.shared, &name).await));
@@ -211,18 +213,11 @@ impl Work {
 
     /// Serves a new certificate, and rests until it is to be renewed.
     pub(super) async fn finish(&mut self, issued: Issued) -> Result<(), SaveError> {
-        tracing::info!(
-            name = self.first_name(),
-            issuer = issued.facts.issuer,
-            not_after = %issued.facts.not_after,
-            "there is a new certificate"
-        );
-        self.record.facts = Some(issued.facts.clone());
-        self.record.failures = 0;
+        let mut record = CertificateRecord { facts: Some(issued.facts.clone()), failures: 0, ..self.record.clone() };
         let now = self.now();
         let by_age = renew_by_age(&issued.facts, now);
         let renewal = if by_age.at > now {
-            self.record.last_error = None;
+            record.last_error = None;
             // What the authority wishes is asked at once.
             Renewal { ask_at: now, ..by_age }
         } else {
@@ -231,27 +226,53 @@ impl Work {
             let reason =
                 "by the clock of this machine the new certificate is to be renewed already: the clock stands wrong";
             tracing::error!(now = %now, not_before = %issued.facts.not_before, "{reason}");
-            self.record.last_error = Some(reason.to_owned());
+            record.last_error = Some(reason.to_owned());
             Renewal { at: again, ask_at: again, ..by_age }
         };
-        self.rest(renewal, Some(&issued)).await
+        rests(&mut record, renewal);
+        self.keep(record, &issued).await
+    }
+
+    /// Has a new certificate kept, patiently: its authority signs only so many for a name. Where the store takes it not for long,
+    /// the order stays with its key, and is gone on with.
+    async fn keep(&mut self, mut record: CertificateRecord, issued: &Issued) -> Result<(), SaveError> {
+        self.clear_records().await;
+        let attempt = self.order.is_some().then(|| self.ended_attempt(Ok(())));
+        let mut pauses = KEPT_AGAIN_AFTER.into_iter();
+        loop {
+            record.updated_at = self.now();
+            let kept = self.shared.store.keep(self.lease, &record, issued, attempt.as_ref()).await;
+            match (kept, pauses.next()) {
+                (Ok(()), _) => break,
+                (Err(SaveError::Store(error)), Some(pause)) => {
+                    tracing::warn!(name = self.first_name(), %error, "a new certificate is not kept yet");
+                    sleep(pause).await;
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+        tracing::info!(
+            name = self.first_name(),
+            issuer = issued.facts.issuer,
+            not_after = %issued.facts.not_after,
+            "there is a new certificate"
+        );
+        (self.record, self.order) = (record, None);
+        if let Some(attempt) = attempt {
+            self.shared.metrics.certificate_attempt(&attempt.authority, attempt.outcome);
+        }
+        Ok(())
     }
 
     /// Rests until the next is to be got, or the authority is to be asked for its wishes.
-    pub(super) async fn rest(&mut self, renewal: Renewal, issued: Option<&Issued>) -> Result<(), SaveError> {
-        self.record.next_attempt_at = Some(match self.record.source {
-            CertificateSource::Automatic => renewal.at.min(renewal.ask_at),
-            _ => renewal.at,
-        });
-        self.record.state = CertificateState::Valid;
-        self.record.renewal = Some(renewal);
-        self.order = None;
-        self.save(issued).await
+    pub(super) async fn rest(&mut self, renewal: Renewal) -> Result<(), SaveError> {
+        rests(&mut self.record, renewal);
+        self.save().await
     }
 
     pub(super) async fn rest_until(&mut self, at: Option<Timestamp>) -> Result<(), SaveError> {
         self.record.next_attempt_at = at;
-        self.save(None).await
+        self.save().await
     }
 
     /// Waits for what stands in the way, which is no failed attempt.
@@ -259,11 +280,12 @@ impl Work {
         self.record.state = state;
         self.record.last_error = Some(reason);
         self.record.next_attempt_at = Some(until);
-        self.save(None).await
+        self.save().await
     }
 
     /// Writes a failed round down. Whatever is served stays.
     pub(super) async fn fail(&mut self, reason: String, retry_after: Option<Duration>) -> Result<(), SaveError> {
+        self.clear_records().await;
         if self.order.take().is_some() {
             self.shared.store.fail_running_attempts(self.record.id, &reason, self.now()).await?;
         }
@@ -283,4 +305,14 @@ impl Work {
         );
         self.stand_by(CertificateState::Failing, reason, next).await
     }
+}
+
+/// Has a certificate rest until the next is to be got, or its authority is to be asked for its wishes.
+fn rests(record: &mut CertificateRecord, renewal: Renewal) {
+    record.next_attempt_at = Some(match record.source {
+        CertificateSource::Automatic => renewal.at.min(renewal.ask_at),
+        _ => renewal.at,
+    });
+    record.state = CertificateState::Valid;
+    record.renewal = Some(renewal);
 }

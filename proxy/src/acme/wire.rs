@@ -26,6 +26,9 @@ const MOST_BYTES: usize = 512 * 1024;
 /// The longest wait that an authority can ask for: beyond it, it speaks nonsense.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// The longest that an authority can have all names stay away: what ends soon must not wait for long on one answer.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Connections to an authority, for one piece of work.
 #[derive(Clone)]
 pub(super) struct Wire {

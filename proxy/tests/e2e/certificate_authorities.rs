@@ -74,6 +74,48 @@ async fn what_the_first_authority_refuses_or_is_away_for_the_next_one_signs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_only_authority_that_is_away_is_left_alone_by_all_names_until_its_pause_ends() {
+    let pebble = quick(Vec::new()).await;
+    let front = Front::open(&pebble).await;
+    let home = Home::new(Database::Sqlite);
+    let clock = WallClock::new(home.dir());
+    let mut cloud = start_prepared(home, &pebble, &front.directory(), "", |command| clock.configure(command)).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    // Years, of which a day counts.
+    front.rule(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Fate::Refused(503, "retry-after: 99999999")
+    });
+    cloud.app("shop", "shop.example.com").await;
+    let failing = until(&cloud, "shop.example.com", |found| found["state"] == "failing").await;
+    let so_far = asked.load(Ordering::Relaxed);
+    assert!(so_far > 0);
+    claim(&cloud, "later.example.com").await;
+    let waiting = until(&cloud, "later.example.com", |found| says(found, "asked not to be asked yet")).await;
+    assert_eq!((waiting["state"].as_str(), waiting["failures"].as_u64()), (Some("claimed"), Some(0)), "{waiting}");
+    assert_eq!(asked.load(Ordering::Relaxed), so_far, "it is not asked for the other either");
+    for certificate in [&failing, &waiting] {
+        let next: Timestamp = text(&certificate["next_attempt_at"]).parse().unwrap();
+        let wait = next.since(SystemClock.now());
+        assert!(wait > HOUR * 23 && wait < HOUR * 25, "{certificate}");
+    }
+
+    // Whoever wants it tried all the same has it tried.
+    cloud.must(Method::POST, &format!("certificates/{}/renew", text(&waiting["id"])), None).await;
+    until(&cloud, "later.example.com", |found| found["state"] == "failing").await;
+    assert!(asked.load(Ordering::Relaxed) > so_far);
+    front.let_go();
+    clock.ahead(HOUR * 27);
+    let client = pebble.trusting().await;
+    for name in ["shop.example.com", "later.example.com"] {
+        cloud.until_shown(&client, name).await;
+    }
+    cloud.sign_in(OWNER.1).await;
+    assert_eq!(front.done("/order-plz"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_failed_twice_is_rehearsed_before_it_is_ordered_again() {
     // Nobody listens on the ports that they look at.
     let astray = || vec![("httpPort", json!(5_999)), ("tlsPort", json!(5_998))];

@@ -1,6 +1,8 @@
 //! What befalls authorities, accounts and clocks is got over by itself: what was served is served on, the state tells what is
 //! wrong, and nobody has to do anything once it is over.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use picloud_manager::certificate_store::Certificates;
@@ -73,6 +75,112 @@ async fn an_authority_that_was_away_or_refused_is_asked_again_by_itself() {
         assert_eq!(front.done("/order-plz") - orders, 1, "an order that was broken off at {step} is gone on with");
     }
     cloud.sign_in(OWNER.1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_the_store_does_not_take_at_once_is_kept_and_no_other_is_ordered() {
+    let database = Database::postgres();
+    let Database::Postgres(postgres) = &database else { unreachable!() };
+    let mut session = postgres.session();
+    let pebble = Pebble::start(Demands::default()).await;
+    let front = Front::open(&pebble).await;
+    let home = Home::new(database);
+    let clock = WallClock::new(home.dir());
+    let cloud = start_prepared(home, &pebble, &front.directory(), "", |command| clock.configure(command)).await;
+    let client = pebble.trusting().await;
+    let refusing = |when: &str| {
+        let body = format!("BEGIN IF {when} THEN RAISE EXCEPTION 'not now'; END IF; RETURN NEW; END");
+        format!("CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$")
+    };
+
+    // A sequence counts what is rolled back, too.
+    session.run("CREATE SEQUENCE tries");
+    session.run(&refusing("nextval('tries') <= 2"));
+    session.run("CREATE TRIGGER refuse BEFORE UPDATE OF chain ON certificates FOR EACH ROW EXECUTE FUNCTION refuse()");
+    cloud.app("shop", "shop.example.com").await;
+    cloud.until_shown(&client, "shop.example.com").await;
+    assert_eq!((front.done("/order-plz"), front.done("/certZ/")), (1, 1), "it was kept at the third try");
+
+    session.run(&refusing("true"));
+    claim(&cloud, "late.example.com").await;
+    let failing = until(&cloud, "late.example.com", |found| found["state"] == "failing").await;
+    assert!(says(&failing, "not now"), "{failing}");
+    session.run("DROP TRIGGER refuse ON certificates");
+    clock.ahead(MINUTE * 2);
+    cloud.until_shown(&client, "late.example.com").await;
+    let orders = front.done("/order-plz") + front.done("/finalize-order/");
+    assert_eq!(orders, 4, "what was signed is fetched again");
+    let valid = until(&cloud, "late.example.com", |found| found["state"] == "valid").await;
+    let shown = cloud.must(Method::GET, &format!("certificates/{}", text(&valid["id"])), None).await;
+    let outcomes: Vec<&str> =
+        shown["attempts"].as_array().unwrap().iter().filter_map(|attempt| attempt["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["succeeded"], "{shown}");
+}
+
+/// What a hook was told to set, and to clear.
+fn told(hook: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
+    let log = std::fs::read_to_string(hook.with_extension("log")).unwrap();
+    let of = |word| log.lines().filter_map(|line| line.strip_prefix(word)).map(str::to_owned).collect();
+    (of("set "), of("clear "))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_an_order_ends_its_dns_records_go() {
+    let pebble = Pebble::start(Demands { environment: vec![("PEBBLE_VA_NOSLEEP", "1")], ..Demands::default() }).await;
+    let front = Front::open(&pebble).await;
+    let home = Home::new(Database::Sqlite);
+    let (hook, clock) = (pebble.dns_hook(home.dir()), WallClock::new(home.dir()));
+    let dns = format!("[acme.dns]\nhook = {hook:?}");
+    let mut cloud = start_prepared(home, &pebble, &front.directory(), &dns, |command| clock.configure(command)).await;
+    let client = pebble.trusting().await;
+    let all_gone = async |names: usize| {
+        let begun = Instant::now();
+        loop {
+            let (set, cleared) = told(&hook);
+            let at = |record: &String| record.split(' ').next().unwrap().to_owned();
+            assert_eq!(set.iter().map(at).collect::<BTreeSet<_>>().len(), names, "{set:?}");
+            if set == cleared {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{:?} stay", set.difference(&cleared));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    front.rule(|path| {
+        if path.starts_with("/finalize-order/") { Fate::Refused(403, "content-type: text/html") } else { Fate::Passes }
+    });
+    cloud.app("shop", "*.refused.example.com").await;
+    until(&cloud, "*.refused.example.com", |found| found["state"] == "failing").await;
+    all_gone(1).await;
+
+    // In the midst of an order the process dies; who goes on knows of what it had set.
+    for (number, (step, fate)) in
+        [("/chalZ/", Fate::HeldBefore), ("/finalize-order/", Fate::HeldBefore)].into_iter().enumerate()
+    {
+        let name = format!("crash-{number}.example.com");
+        front.rule(move |path| if path.starts_with(step) { fate } else { Fate::Passes });
+        claim(&cloud, &format!("*.{name}")).await;
+        front.until_held(number + 1).await;
+        cloud.signal("-KILL");
+        cloud.ended();
+        front.let_go();
+        cloud.restart();
+        cloud.until_shown(&client, &format!("any.{name}")).await;
+        all_gone(number + 2).await;
+    }
+
+    // One that is to be gone on with goes with its claim.
+    front.rule(|path| if path.starts_with("/finalize-order/") { Fate::CutOff } else { Fate::Passes });
+    claim(&cloud, "*.dropped.example.com").await;
+    until(&cloud, "*.dropped.example.com", |found| found["state"] == "failing").await;
+    let (set, cleared) = told(&hook);
+    assert_eq!(set.difference(&cleared).count(), 1, "its authority may still look: {set:?} {cleared:?}");
+    let domains = cloud.must(Method::GET, "apps/shop/domains", None).await;
+    let dropped = domains["items"].as_array().unwrap().iter().find(|one| one["pattern"] == "*.dropped.example.com");
+    let path = format!("apps/shop/domains/{}", text(&dropped.unwrap()["id"]));
+    cloud.must(Method::DELETE, &path, None).await;
+    all_gone(4).await;
+    drop(clock);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -183,6 +183,18 @@ pub struct OrderProgress {
     pub key: PrivateKey,
     /// When it was begun.
     pub begun_at: Timestamp,
+    /// What was, or was about to be, set in the DNS for it, and is to be taken away when it ends.
+    #[serde(default)]
+    pub records: Vec<TxtRecord>,
+}
+
+/// A TXT record that shows a name to be ours (RFC 8555, 8.4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TxtRecord {
+    /// Where it stands.
+    pub name: String,
+    /// What it says.
+    pub value: String,
 }
 
 /// A certificate's state, but for what is served.

@@ -115,8 +115,9 @@ pub trait CertificateStore: Send + Sync + 'static {
 
     /// Removes managed certificates that nobody needs any more: their names are no longer claimed, nor among `kept`, and
     /// no claimed host is served by them alone. One that never was a claim's may be among what another node keeps, where there
-    /// are others: it stays until it has ended, or has come to nothing for eight days. Tells how many.
-    async fn retire_unclaimed(&self, kept: &[String]) -> Result<u64, StoreFailure>;
+    /// are others: it stays until it has ended, or has come to nothing for eight days. Gives the order of each that was
+    /// under way.
+    async fn retire_unclaimed(&self, kept: &[String]) -> Result<Vec<Option<OrderProgress>>, StoreFailure>;
 
     /// The certificates that are due by `now`, of those that are claimed or among `kept`, in the order in which they should have
     /// their turn: renewals and admin hosts first.
@@ -134,13 +135,22 @@ pub trait CertificateStore: Send + Sync + 'static {
     /// Keeps a lease for another span.
     async fn prolong(&self, id: CertificateId, lease: LeaseId, span: Duration) -> Result<(), SaveError>;
 
-    /// Writes state, schedule and order down, and what was issued if something was.
+    /// Writes state, schedule and order down.
     async fn save(
         &self,
         lease: LeaseId,
         record: &CertificateRecord,
         order: Option<&OrderProgress>,
-        issued: Option<&Issued>,
+    ) -> Result<(), SaveError>;
+
+    /// Keeps what was issued, and has every node serve it, with state and schedule. With that the order has ended, as the
+    /// attempt that it was, and its challenges are answered no more.
+    async fn keep(
+        &self,
+        lease: LeaseId,
+        record: &CertificateRecord,
+        issued: &Issued,
+        attempt: Option<&Attempt>,
     ) -> Result<(), SaveError>;
 
     /// Gives a lease back.

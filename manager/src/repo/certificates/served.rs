@@ -1,7 +1,7 @@
 //! What is served of certificates, and what is answered for those that are being ordered.
 
 use picloud_shared::certificate::{CertificateFacts, CertificateSource, Challenge, ChallengeKind};
-use picloud_shared::id::{AppId, CertificateId, LeaseId};
+use picloud_shared::id::{AppId, CertificateId};
 use sqlx::types::Json;
 
 use crate::repo::RepoError;
@@ -55,8 +55,8 @@ from_row!(ChallengeRow { certificate_id, kind, name, token, key_authorization })
 statements! {
     REVISION = "SELECT revision AS count FROM certificate_revision";
     RAISE_REVISION = "UPDATE certificate_revision SET revision = revision + 1 RETURNING revision AS count";
-    SET_SERVED = "UPDATE certificates SET chain = $3, key_sealed = $4, facts = $5, not_after = $6, served_revision = $7 \
-        WHERE id = $1 AND lease = $2";
+    SET_SERVED = "UPDATE certificates SET chain = $2, key_sealed = $3, facts = $4, not_after = $5, served_revision = $6 \
+        WHERE id = $1";
     SERVED_REVISIONS = "SELECT id, served_revision FROM certificates WHERE served_revision IS NOT NULL";
     SERVED = "SELECT id, source, app_id, chain, key_sealed, facts, served_revision FROM certificates \
         WHERE id = $1 AND served_revision IS NOT NULL";
@@ -76,20 +76,20 @@ pub async fn raise_revision(conn: &mut Conn) -> Result<u64, RepoError> {
     on_db!(conn, db => Ok(sqlx::query_as::<_, Count>(RAISE_REVISION.on(db)).fetch_one(db).await?.count))
 }
 
-/// Serves another chain; whether the lease still stood.
+/// Serves another chain.
 pub async fn set_served(
     conn: &mut Conn,
     id: CertificateId,
-    lease: LeaseId,
     chain: &str,
     key_sealed: &[u8],
     facts: &CertificateFacts,
     revision: u64,
-) -> Result<bool, RepoError> {
+) -> Result<(), RepoError> {
     on_db!(conn, db => {
-        let query = sqlx::query(SET_SERVED.on(db)).bind(id.as_uuid()).bind(lease.as_uuid()).bind(chain).bind(key_sealed);
+        let query = sqlx::query(SET_SERVED.on(db)).bind(id.as_uuid()).bind(chain).bind(key_sealed);
         let query = query.bind(Json(facts)).bind(facts.not_after.as_millis()).bind(integer(revision));
-        Ok(query.execute(db).await?.rows_affected() > 0)
+        query.execute(db).await?;
+        Ok(())
     })
 }
 

@@ -6,10 +6,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use picloud_shared::certificate::TxtRecord;
 use tokio::process::Command;
 use tokio::time::timeout;
-
-use super::TxtRecord;
 
 /// Longer than a slow provider takes.
 const DEADLINE: Duration = Duration::from_secs(120);

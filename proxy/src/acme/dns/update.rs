@@ -10,12 +10,11 @@ use hickory_resolver::proto::op::{Message, Query, ResponseCode, update_message};
 use hickory_resolver::proto::rr::rdata::TXT;
 use hickory_resolver::proto::rr::rdata::tsig::TsigAlgorithm;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordSet, RecordType, TSigner};
+use picloud_shared::certificate::TxtRecord;
 use picloud_shared::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-use super::TxtRecord;
 
 const DEADLINE: Duration = Duration::from_secs(15);
 /// How long others may keep a record: it is gone within minutes.
