@@ -17,6 +17,7 @@ mod preflight;
 mod renewal;
 mod round;
 mod schedule;
+mod scope;
 mod wire;
 
 pub use agent::{Agent, AgentParts, RunningAgent};

@@ -160,6 +160,13 @@ impl Shared {
         self.wish.notify_one();
     }
 
+    /// The names that are known now: the dashboard's, and all that are claimed.
+    pub(super) fn known_names(&self) -> Vec<DomainPattern> {
+        let snapshot = self.snapshot.load();
+        let claimed = snapshot.apps().flat_map(|app| app.claims()).cloned();
+        self.admin_hosts.iter().cloned().chain(claimed).collect()
+    }
+
     /// Whether the name is one of the dashboard's.
     pub(super) fn is_admin(&self, name: &DomainPattern) -> bool {
         self.admin_hosts.contains(name)

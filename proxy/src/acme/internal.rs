@@ -8,11 +8,15 @@ use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, NameConstraints, SanType,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
 
 use super::failure::Failure;
 use super::round::Work;
+use super::scope;
 
 const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 const INTERMEDIATE_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -42,14 +46,15 @@ fn params(name: &str, now: Timestamp, not_after: Timestamp) -> CertificateParams
     params
 }
 
-/// A root and its first intermediate.
-fn found(now: Timestamp) -> Result<InternalAuthority, Failure> {
+/// A root, which may speak for no more than that, and its first intermediate.
+fn found(scope: NameConstraints, now: Timestamp) -> Result<InternalAuthority, Failure> {
     let key = KeyPair::generate().map_err(broken)?;
     // So that the roots of two instances can be told apart in a list.
     let name = format!("PiCloud root {:08x}", rand::random::<u32>());
     let mut params = params(&name, now, now.max(ROOT_BEGINS).plus(ROOT_LIFE));
     params.not_before = moment(ROOT_BEGINS);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    params.name_constraints = Some(scope);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let root = params.self_signed(&key).map_err(broken)?.pem();
     sign_intermediate(root, PrivateKey::new(key.serialize_pem()), now)
@@ -80,12 +85,14 @@ fn is_in_its_first_half(intermediate_not_after: Timestamp, now: Timestamp) -> bo
     left > INTERMEDIATE_LIFE / 2 && left <= INTERMEDIATE_LIFE
 }
 
-/// A certificate for these names, with a key of its own.
+/// A certificate for these names, with a key of its own, unless those who trust the root would not take it.
 fn sign(authority: &InternalAuthority, names: &[DomainPattern], now: Timestamp) -> Result<Issued, Failure> {
     let signer = KeyPair::from_pem(authority.intermediate_key.reveal()).map_err(broken)?;
     let issuer = Issuer::from_ca_cert_pem(&authority.intermediate, signer).map_err(broken)?;
     let key = KeyPair::generate().map_err(broken)?;
-    let first = names.first().map(DomainPattern::shape_key).unwrap_or_default();
+    // OpenSSL takes whatever looks like a name there for one, an address too.
+    let first = names.iter().find(|name| !matches!(name, DomainPattern::Exact(host) if host.is_ip()));
+    let first = first.map_or_else(|| "PiCloud".to_owned(), DomainPattern::shape_key);
     let not_after = now.plus(LEAF_LIFE).min(authority.intermediate_not_after);
     let mut params = params(first.get(..first.len().min(64)).unwrap_or_default(), now, not_after);
     params.subject_alt_names = names.iter().map(alternative_name).collect::<Result<_, _>>()?;
@@ -94,8 +101,29 @@ fn sign(authority: &InternalAuthority, names: &[DomainPattern], now: Timestamp) 
     params.use_authority_key_identifier_extension = true;
     let leaf = params.signed_by(&key, &issuer).map_err(broken)?.pem();
     let chain = leaf + &authority.intermediate;
+    if verify(&authority.root, &chain, now) == Err(webpki::Error::NameConstraintViolation) {
+        let names = names.iter().map(DomainPattern::shape_key).collect::<Vec<_>>().join(", ");
+        return Err(Failure::refused(format!(
+            "no authority signs for {names}: public ones do not, and the instance's own root may speak for names of home networks alone \
+             (and for those that it was made for): claim a name under .local, .internal or .home.arpa"
+        )));
+    }
     let facts = read_facts(&chain, None).map_err(|error| Failure::refused(error.to_string()))?;
     Ok(Issued { chain, key: PrivateKey::new(key.serialize_pem()), facts })
+}
+
+/// Whether a device that trusts the root takes the chain then, for whichever names it is.
+fn verify(root: &str, chain: &str, at: Timestamp) -> Result<(), webpki::Error> {
+    let unreadable = |_| webpki::Error::BadDer;
+    let root = CertificateDer::from_pem_slice(root.as_bytes()).map_err(unreadable)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
+    let chain = chain.map_err(unreadable)?;
+    let [leaf, intermediates @ ..] = &chain[..] else { return Err(webpki::Error::BadDer) };
+    let at = UnixTime::since_unix_epoch(Duration::from_millis(u64::try_from(at.as_millis()).unwrap_or(0)));
+    let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms.all;
+    let (anchors, usage) = ([webpki::anchor_from_trusted_cert(&root)?], KeyUsage::server_auth());
+    let leaf = EndEntityCert::try_from(leaf)?;
+    leaf.verify_for_usage(algorithms, &anchors, intermediates, at, usage, None, None).map(drop)
 }
 
 fn alternative_name(name: &DomainPattern) -> Result<SanType, Failure> {
@@ -122,7 +150,10 @@ impl Work {
     async fn signed_internally(&mut self) -> Result<Issued, Failure> {
         let (store, now) = (&self.shared.store, self.now());
         let authority = match store.internal_authority().await? {
-            None => store.save_internal_authority(&found(now)?, None).await?,
+            None => {
+                let names = self.record.names.iter().cloned().chain(self.shared.known_names());
+                store.save_internal_authority(&found(scope::of_a_root(names), now)?, None).await?
+            }
             Some(old) if !is_in_its_first_half(old.intermediate_not_after, now) => {
                 let ended = old.intermediate_not_after;
                 let new = sign_intermediate(old.root, old.root_key, now)?;
@@ -136,50 +167,102 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+    use rustls::pki_types::ServerName;
 
     use super::*;
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
+    fn found_for(names: &[&str]) -> InternalAuthority {
+        found(scope::of_a_root(names.iter().map(|name| name.parse().unwrap())), NOW).unwrap()
+    }
+
+    fn signed(authority: &InternalAuthority, names: &[&str], now: Timestamp) -> Result<Issued, Failure> {
+        sign(authority, &names.iter().map(|name| name.parse().unwrap()).collect::<Vec<_>>(), now)
+    }
+
     /// Whether a device that trusts the root takes the chain for this name then.
     fn is_trusted(root: &str, chain: &str, name: &str, at: Timestamp) -> bool {
-        let root = CertificateDer::from_pem_slice(root.as_bytes()).unwrap();
-        let anchors = [anchor_from_trusted_cert(&root).unwrap()];
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
-        let leaf = EndEntityCert::try_from(&chain[0]).unwrap();
-        let at = UnixTime::since_unix_epoch(Duration::from_millis(at.as_millis() as u64));
-        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms.all;
-        let usage = KeyUsage::server_auth();
-        leaf.verify_for_usage(algorithms, &anchors, &chain[1..], at, usage, None, None).is_ok()
-            && leaf.verify_is_valid_for_subject_name(&ServerName::try_from(name).unwrap()).is_ok()
+        let leaf = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
+        let name = ServerName::try_from(name).unwrap();
+        verify(root, chain, at).is_ok()
+            && EndEntityCert::try_from(&leaf).unwrap().verify_is_valid_for_subject_name(&name).is_ok()
     }
 
     #[test]
     fn whoever_trusts_the_root_trusts_names_wildcards_and_addresses_for_a_week() {
-        let authority = found(NOW).unwrap();
-        let names = ["pi.local", "*.pi.local", "192.168.1.2", "[fd00::1]"].map(|name| name.parse().unwrap());
-        let issued = sign(&authority, &names, NOW).unwrap();
+        let authority = found_for(&[]);
+        let issued = signed(&authority, &["pi.local", "*.pi.local", "192.168.1.2", "[fd00::1]"], NOW).unwrap();
         for name in ["pi.local", "shop.pi.local", "192.168.1.2", "fd00::1"] {
             assert!(is_trusted(&authority.root, &issued.chain, name, NOW), "{name}");
             assert!(!is_trusted(&authority.root, &issued.chain, name, NOW.plus(LEAF_LIFE + DAY)), "{name} for ever");
         }
         assert!(!is_trusted(&authority.root, &issued.chain, "other.local", NOW));
-        assert!(!is_trusted(&found(NOW).unwrap().root, &issued.chain, "pi.local", NOW), "another root");
+        assert!(!is_trusted(&found_for(&[]).root, &issued.chain, "pi.local", NOW), "another root");
         assert_eq!(issued.facts.issuer, "PiCloud intermediate");
     }
 
     #[test]
+    fn a_root_speaks_for_names_of_homes_and_what_it_was_made_for_whoever_has_its_key() {
+        let authority = found_for(&["pi", "*.nas", "my_pi.example.com", "203.0.113.7", "bank.example.com", "com"]);
+        for name in [
+            "localhost",
+            "shop.localhost",
+            "pi.local",
+            "*.pi.local",
+            "nas.home.arpa",
+            "a.b.internal",
+            "fritz.lan",
+            "shop.test",
+            "pi",
+            "shop.nas",
+            "my_pi.example.com",
+            "10.1.2.3",
+            "127.0.0.1",
+            "[::1]",
+            "[fe80::1]",
+            "203.0.113.7",
+        ] {
+            let issued = signed(&authority, &[name], NOW).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(verify(&authority.root, &issued.chain, NOW), Ok(()), "{name}");
+        }
+        let others = [
+            "bank.example",
+            "bank.example.com",
+            "*.bank.example.com",
+            "notlocal",
+            "tv",
+            "local.example.org",
+            "8.8.8.8",
+            "[2606::1]",
+        ];
+        for name in others {
+            // As by whoever holds the key and looks at nothing.
+            let refused = signed(&authority, &[name], NOW).map(drop).unwrap_err();
+            assert!(refused.to_string().contains(&format!("no authority signs for {name}")), "{refused}");
+            assert!(signed(&authority, &["pi.local", name], NOW).is_err(), "{name} beside one that is");
+        }
+        // An intermediate that somebody else has the root sign is bound by it as well.
+        let other = sign_intermediate(authority.root.clone(), authority.root_key.clone(), NOW).unwrap();
+        assert!(signed(&other, &["bank.example.com"], NOW).is_err());
+    }
+
+    #[test]
+    fn a_root_of_an_earlier_version_goes_on_to_sign_for_what_it_did() {
+        let all = NameConstraints { permitted_subtrees: Vec::new(), excluded_subtrees: Vec::new() };
+        let authority = found(all, NOW).unwrap();
+        let issued = signed(&authority, &["printer", "shop.example"], NOW).unwrap();
+        assert!(is_trusted(&authority.root, &issued.chain, "printer", NOW));
+    }
+
+    #[test]
     fn a_new_intermediate_is_trusted_by_the_same_root_and_no_leaf_outlives_its_own() {
-        let first = found(NOW).unwrap();
+        let first = found_for(&[]);
         let second = sign_intermediate(first.root.clone(), first.root_key.clone(), NOW.plus(DAY * 20)).unwrap();
-        let names = ["pi.local".parse().unwrap()];
-        let issued = sign(&second, &names, NOW.plus(DAY * 20)).unwrap();
+        let issued = signed(&second, &["pi.local"], NOW.plus(DAY * 20)).unwrap();
         assert!(is_trusted(&first.root, &issued.chain, "pi.local", NOW.plus(DAY * 21)));
-        let late = sign(&first, &names, NOW.plus(DAY * 28)).unwrap();
+        let late = signed(&first, &["pi.local"], NOW.plus(DAY * 28)).unwrap();
         assert_eq!(late.facts.not_after, first.intermediate_not_after);
     }
 }

@@ -3,6 +3,7 @@
 //! What would surely fail fails here, and costs no order. What cannot be told from here is told as doubtful: many routers do not
 //! lead a machine back to itself by its public address.
 
+mod neighbours;
 mod reach;
 
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use picloud_shared::certificate::{CertificateSource, ChallengeKind, Check, Finding, Preflight, Verdict};
 use picloud_shared::domain_pattern::DomainPattern;
 
+use self::neighbours::Links;
 use super::agent::{Agent, Shared};
 use super::dns::Unanswered;
 use super::names::source_of;
@@ -69,7 +71,9 @@ pub(super) async fn look(shared: &Shared, name: &DomainPattern) -> Vec<Finding> 
         }
     };
     findings.insert(0, resolved(shared, base, &addresses));
-    let asked: Vec<IpAddr> = addresses.into_iter().filter(|address| may_be_asked(shared, address)).collect();
+    let links = Links::read();
+    let is_asked = |address: &IpAddr| has_own_authority(shared) || standing(address, &links) == Standing::Public;
+    let asked: Vec<IpAddr> = addresses.into_iter().filter(is_asked).collect();
     if asked.is_empty() {
         return findings;
     }
@@ -106,27 +110,54 @@ fn unresolved(shared: &Shared, name: &str, unanswered: Unanswered) -> Finding {
     }
 }
 
-/// Whether a connection to the address tells anything that an authority would find. Who claims a name chooses where it leads, and
-/// must not learn by it what answers on this machine and in its network; but an authority of one's own may well be in there.
-fn may_be_asked(shared: &Shared, address: &IpAddr) -> bool {
-    is_public(address) || shared.settings.authorities.iter().any(|authority| !authority.trust.is_public())
+/// Who can reach an address. Who claims a name chooses where it leads, and must not learn by it what answers on this machine and in
+/// its network: none but public ones are connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Public,
+    /// It may be reached from everywhere, and is another machine's of this network.
+    Neighbour,
+    Private,
+}
+
+fn standing(address: &IpAddr, links: &Links) -> Standing {
+    match address.to_canonical() {
+        address if !is_public(&address) => Standing::Private,
+        IpAddr::V6(six) if links.have(six) => Standing::Neighbour,
+        _ => Standing::Public,
+    }
+}
+
+/// Whether an authority may be in this network itself, and find what nobody else does.
+fn has_own_authority(shared: &Shared) -> bool {
+    shared.settings.authorities.iter().any(|authority| !authority.trust.is_public())
 }
 
 fn resolved(shared: &Shared, name: &str, addresses: &[IpAddr]) -> Finding {
     let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let private: Vec<String> =
-        addresses.iter().filter(|address| !may_be_asked(shared, address)).map(ToString::to_string).collect();
-    if private.is_empty() || shared.challenges.contains(&ChallengeKind::Dns01) {
+    if has_own_authority(shared) || shared.challenges.contains(&ChallengeKind::Dns01) {
         return finding(Check::Resolution, Verdict::Passed, format!("{name} leads to {list}."));
     }
-    finding(
-        Check::Resolution,
-        Verdict::Failed,
-        format!(
-            "{name} leads to {}, which nobody outside of your network can reach: its record must have your public address.",
-            private.join(", ")
-        ),
-    )
+    let links = Links::read();
+    let of = |sought| {
+        let found = addresses.iter().filter(|address| standing(address, &links) == sought).map(ToString::to_string);
+        found.collect::<Vec<_>>().join(", ")
+    };
+    let (private, neighbours) = (of(Standing::Private), of(Standing::Neighbour));
+    if !private.is_empty() {
+        let text = format!(
+            "{name} leads to {private}, which nobody outside of your network can reach: its record must have your public address."
+        );
+        return finding(Check::Resolution, Verdict::Failed, text);
+    }
+    if !neighbours.is_empty() {
+        let text = format!(
+            "{name} leads to {neighbours}, another machine of this network: what answers there is not looked at. Its record must have \
+             the address of this machine, unless that one hands requests on to it."
+        );
+        return finding(Check::Resolution, Verdict::Doubtful, text);
+    }
+    finding(Check::Resolution, Verdict::Passed, format!("{name} leads to {list}."))
 }
 
 /// Whether anybody can reach an address (RFC 6890). Of IPv6 it is what is given out, but for what is meant for documents and for
@@ -254,6 +285,26 @@ mod tests {
         ] {
             assert!(!is_public(&not.parse().unwrap()), "{not}");
         }
+    }
+
+    #[test]
+    fn an_address_of_a_link_of_this_machine_is_a_neighbours_and_loopback_is_none() {
+        let none = Links::default();
+        for (address, expected) in [
+            ("2606:2800:220:1::1", Standing::Public),
+            ("::ffff:93.184.216.34", Standing::Public),
+            ("fe80::1", Standing::Private),
+            ("fd00::1", Standing::Private),
+            ("::1", Standing::Private),
+        ] {
+            assert_eq!(standing(&address.parse().unwrap(), &none), expected, "{address}");
+        }
+        let links = Links::parse(
+            "26062800022000010000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 \
+             00000100 00000001 00000000 00000001 eth0\n",
+        );
+        assert_eq!(standing(&"2606:2800:220:1::1".parse().unwrap(), &links), Standing::Neighbour);
+        assert_eq!(standing(&"2606:2800:220:2::1".parse().unwrap(), &links), Standing::Public);
     }
 
     #[test]
