@@ -5,22 +5,29 @@ import { type Page, Pages } from '$lib/pages.svelte';
 /** Rows that a page holds well, beyond those that were asked for. What falls off the end is read again on demand. */
 export const MOST_ROWS = 500;
 
+/** Both in the list's order, each once. Ids begin with their time; those of one stream come a little out of it. */
+function merged(shown: ExecutionView[], others: ExecutionView[]): ExecutionView[] {
+  const all = new Map([...others, ...shown].map((one) => [one.id, one]));
+  return [...all.values()].sort((a, b) => (a.id < b.id ? 1 : -1));
+}
+
 export class Feed extends Pages<ExecutionView> {
   #most = MOST_ROWS;
 
   /** Takes in what is new; tells how many of them are. */
   take(fresh: ExecutionView[]): number {
-    const known = new Set(this.items.map(({ id }) => id));
-    const unknown = [...new Map(fresh.map((one) => [one.id, one])).values()].filter(
-      ({ id }) => !known.has(id),
-    );
-    if (unknown.length === 0) return 0;
-    // Ids begin with their time, so that their order is the list's; those of one stream come a little out of it.
-    const all = [...unknown, ...this.items].sort((a, b) => (a.id < b.id ? 1 : -1));
+    const all = merged(this.items, fresh);
+    const added = all.length - this.items.length;
+    if (added === 0) return 0;
     const wasCut = all.length > this.#most;
     this.items = all.slice(0, this.#most);
     if (wasCut) this.continueAfter(this.items.at(-1)?.id ?? null);
-    return unknown.length;
+    return added;
+  }
+
+  /** What is read on may have come late already, by the stream, below what was shown. */
+  protected override append(older: ExecutionView[]): void {
+    this.items = merged(this.items, older);
   }
 
   /** Who reads on keeps what comes by that, and has room for what comes at the head. */

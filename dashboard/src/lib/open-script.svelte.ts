@@ -3,14 +3,19 @@ import { createContext } from 'svelte';
 import type { Revised } from '$lib/api/client';
 import type { AppView, ScriptView, UpdateScript } from '$lib/api/schema';
 import * as scripts from '$lib/api/scripts';
+import type { Kept } from '$lib/editor/setup';
+import { toasts } from '$lib/toasts.svelte';
 
 export class OpenScript {
   /** As it is saved, and was read. */
   saved = $state.raw() as ScriptView;
   /** The source as it stands in the editor. */
   source = $state('');
+  /** What the editor remembers while another tab is looked at: where one was in it, and what can be undone. */
+  editing: Kept | undefined;
   readonly app: AppView;
   #etag = '';
+  #withdraw = () => {};
 
   constructor(read: Revised<ScriptView>, app: AppView) {
     this.app = app;
@@ -52,6 +57,17 @@ export class OpenScript {
 
   discard(): void {
     this.source = this.saved.source;
+  }
+
+  /** Nothing that was typed is lost by one press: on all the tabs it can be had back, and by the editor's own undo. */
+  offerBack(mine: string, text: string): void {
+    this.#withdraw();
+    this.#withdraw = toasts.show(text, () => (this.source = mine));
+  }
+
+  /** It is left, and with it what could be had back. */
+  close(): void {
+    this.#withdraw();
   }
 
   #adopt({ value, etag }: Revised<ScriptView>): void {

@@ -55,6 +55,11 @@ export class Pages<T> {
     this.#next = cursor;
   }
 
+  /** Takes in what was read on. */
+  protected append(items: T[]): void {
+    this.items = [...this.items, ...items];
+  }
+
   async more(): Promise<void> {
     const cursor = this.#next;
     if (cursor === null || this.busy) return;
@@ -64,7 +69,7 @@ export class Pages<T> {
       const page = await this.#read(cursor);
       // The list may end elsewhere by now.
       if (cursor !== this.#next) return;
-      this.items = [...this.items, ...page.items];
+      this.append(page.items);
       this.#next = page.next_cursor ?? null;
     } catch (thrown) {
       this.problem = asProblem(thrown);

@@ -44,3 +44,50 @@ test('what is discarded can be had back', async ({ page, api, enter, open }) => 
   await page.keyboard.press('Control+Z');
   await expect(source).toHaveText('"first"');
 });
+
+test('what is discarded can be had back on another tab, and what was typed can be undone after it', async ({
+  page,
+  api,
+  enter,
+  open,
+}) => {
+  const script = await api.script(await api.app('shop'), 'greet', '"saved"');
+  await enter();
+  await open(`/scripts/${script}`);
+  const source = page.getByRole('textbox', { name: 'Source of greet' });
+  const undo = page.getByRole('button', { name: 'Undo' });
+  const go = async (tab: string) => {
+    await page.getByRole('link', { name: tab, exact: true }).click();
+    await expect(page.getByRole('link', { name: tab, exact: true })).toHaveAttribute('aria-current', 'page');
+  };
+  await source.click();
+  await page.keyboard.press('Control+A');
+  await page.keyboard.insertText('"mine"');
+  await page.getByRole('button', { name: 'Discard' }).click();
+  await go('Executions');
+  await undo.click();
+  await expect(page.getByText('unsaved changes')).toBeVisible();
+  await go('Edit');
+  await expect(source).toHaveText('"mine"');
+
+  // The editor remembers, over the change of tabs, each step that was taken.
+  await source.click();
+  await page.keyboard.press('Control+Z');
+  await expect(source).toHaveText('"saved"');
+  await go('Executions');
+  await go('Edit');
+  await source.click();
+  await page.keyboard.press('Control+Z');
+  await expect(source).toHaveText('"mine"');
+  await page.keyboard.press('Control+Z');
+  await expect(source).toHaveText('"saved"');
+  await expect(page.getByText('unsaved changes')).toBeHidden();
+
+  // Of a script that was left nothing is offered.
+  await page.keyboard.insertText('// ');
+  await page.getByRole('button', { name: 'Discard' }).click();
+  await expect(undo).toBeVisible();
+  await page.getByRole('link', { name: 'shop' }).click();
+  await expect(page.getByRole('heading', { name: 'shop' })).toBeVisible();
+  await expect(undo).toBeHidden();
+});

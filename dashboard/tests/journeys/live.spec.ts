@@ -110,6 +110,37 @@ test('a page that is left open keeps a bounded number of rows, and reads on belo
   expect(new Set(await rows.allTextContents()).size).toBe(MOST_ROWS + extra + 1);
 });
 
+test('what came late by the stream is not shown again by reading on', async ({ page, api, enter, open }) => {
+  const script = await api.script(await api.app('shop'), 'greet', '1');
+  for (const path of ['/oldest', '/older', '/newer', '/newest'])
+    await api.call('POST', `scripts/${script}/invoke`, { path });
+  const kept = async () => (await api.call<{ items: unknown[] }>('GET', 'apps/shop/logs')).items;
+  await expect.poll(kept).toHaveLength(4);
+  const oldest = JSON.stringify((await kept()).at(-1));
+  // The page reads two at once, and the stream tells of the oldest before it is read.
+  await page.route(/logs\?limit=\d+/, (route) =>
+    route.continue({
+      url: route
+        .request()
+        .url()
+        .replace(/limit=\d+/, 'limit=2'),
+    }),
+  );
+  await page.route(/logs\/tail/, (route) =>
+    route.fulfill({
+      contentType: 'text/event-stream',
+      body: `event: execution\ndata: ${oldest}\n\n`,
+    }),
+  );
+  await enter();
+  await open('/apps/shop/logs');
+  const rows = page.getByRole('button', { name: /^GET \// });
+  await expect(rows).toHaveText([/newest/, /newer/, /oldest/]);
+  await page.getByRole('button', { name: 'Show more' }).click();
+  await expect(rows).toHaveText([/newest/, /newer/, /older/, /oldest/]);
+  await expect(page.getByRole('button', { name: 'Show more' })).toBeHidden();
+});
+
 test('what came too fast for the stream is read, and told of where it cannot be', async ({
   page,
   api,

@@ -5,7 +5,14 @@ import {
   closeBracketsKeymap,
   completionKeymap,
 } from '@codemirror/autocomplete';
-import { defaultKeymap, history, historyKeymap, indentWithTab, isolateHistory } from '@codemirror/commands';
+import {
+  defaultKeymap,
+  history,
+  historyField,
+  historyKeymap,
+  indentWithTab,
+  isolateHistory,
+} from '@codemirror/commands';
 import { bracketMatching, indentOnInput, indentUnit } from '@codemirror/language';
 import { type Diagnostic, forceLinting, linter, lintGutter, lintKeymap } from '@codemirror/lint';
 import { unifiedMergeView } from '@codemirror/merge';
@@ -32,8 +39,15 @@ export interface Mistake {
   column?: number | null;
 }
 
+/** An editor's text, selection and history, as plain data. */
+export type Kept = Record<string, unknown>;
+
+const KEPT = { history: historyField };
+
 export interface EditorOptions {
   source: string;
+  /** What an editor of this source remembered. */
+  kept?: Kept;
   label: string;
   readOnly: boolean;
   onchange?: (source: string) => void;
@@ -125,7 +139,15 @@ export function createEditor(host: HTMLElement, options: EditorOptions): EditorV
     search(),
   ];
   const extensions = [shared(options.label), hints, options.readOnly ? reading : writing];
-  return mount(host, EditorState.create({ doc: options.source, extensions }));
+  if (options.kept === undefined) return mount(host, EditorState.create({ doc: options.source, extensions }));
+  const view = mount(host, EditorState.fromJSON(options.kept, { extensions }, KEPT));
+  view.dispatch({ effects: EditorView.scrollIntoView(view.state.selection.main, { y: 'center' }) });
+  return view;
+}
+
+/** What an editor remembers for the one that will take its place. */
+export function keep(view: EditorView): Kept {
+  return view.state.toJSON(KEPT) as Kept;
 }
 
 /** Shows what has become of one source in another, within an element. */
