@@ -16,7 +16,7 @@ export async function readDocument(file: Blob): Promise<WantedApp> {
     !('format' in document) ||
     !('scripts' in document)
   ) {
-    throw new ApiProblem(0, { code: 'no_document', detail: 'This file is no exported app.' });
+    throw new ApiProblem(0, { code: 'no_document', detail: 'This file is not an exported app.' });
   }
   return document as WantedApp;
 }

@@ -27,10 +27,10 @@ function endsSoon({ not_before, not_after }: CertificateView, now: number): bool
 }
 
 const UNDER_WAY: Record<string, { name: string; detail: string }> = {
-  claimed: { name: 'Waiting', detail: 'Its turn comes in a moment.' },
-  preflight: { name: 'Being checked', detail: 'PiCloud looks at what an authority would find.' },
-  ordering: { name: 'Being ordered', detail: 'An authority looks whether the name leads here.' },
-  renewing: { name: 'Being renewed', detail: 'The next one is ordered.' },
+  claimed: { name: 'Waiting', detail: 'It starts in a moment.' },
+  preflight: { name: 'Checking', detail: 'PiCloud checks what an authority would find.' },
+  ordering: { name: 'Ordering', detail: 'An authority is checking that the name leads here.' },
+  renewing: { name: 'Renewing', detail: 'Its successor is being ordered.' },
 };
 
 /** Whether it changes within moments, by itself. */
@@ -42,18 +42,18 @@ export function tell(certificate: CertificateView, now: number): Told {
   const { state, last_error, not_after } = certificate;
   const isFailing = state === 'failing';
   if (isServed(certificate, now)) {
-    if (isFailing) return { name: 'Not renewed', tone: 'warn', detail: last_error ?? null };
-    const detail = state === 'valid' ? null : 'The next one is being got.';
+    if (isFailing) return { name: 'Renewal failing', tone: 'warn', detail: last_error ?? null };
+    const detail = state === 'valid' ? null : 'Its successor is being obtained.';
     return endsSoon(certificate, now)
-      ? { name: 'Ends soon', tone: 'warn', detail }
+      ? { name: 'Expires soon', tone: 'warn', detail }
       : { name: 'Valid', tone: 'good', detail };
   }
-  if (isFailing) return { name: 'Not yet', tone: 'bad', detail: last_error ?? null };
+  if (isFailing) return { name: 'Not issued', tone: 'bad', detail: last_error ?? null };
   const underWay = UNDER_WAY[state];
   if (underWay) return { ...underWay, tone: '' };
   return not_after == null
     ? { name: 'None', tone: '', detail: null }
-    : { name: 'Ended', tone: 'bad', detail: null };
+    : { name: 'Expired', tone: 'bad', detail: null };
 }
 
 export const SOURCES: Record<string, { name: string; what: string }> = {
@@ -64,9 +64,9 @@ export const SOURCES: Record<string, { name: string; what: string }> = {
 
 /** How an authority was shown that the name leads here. */
 export const CHALLENGES: Record<string, string> = {
-  'http-01': 'a page on port 80',
-  'tls-alpn-01': 'a handshake on port 443',
-  'dns-01': 'a DNS record',
+  'http-01': 'HTTP-01, on port 80',
+  'tls-alpn-01': 'TLS-ALPN-01, on port 443',
+  'dns-01': 'DNS-01, a DNS record',
 };
 
 export const CHECKS: Record<string, string> = {

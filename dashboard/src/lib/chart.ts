@@ -2,9 +2,9 @@
 import type { ChartView, PointView, ResolutionName } from '$lib/api/schema';
 
 export const RESOLUTIONS: { resolution: ResolutionName; name: string }[] = [
-  { resolution: 'minute', name: 'The last hour' },
-  { resolution: 'hour', name: 'The last day' },
-  { resolution: 'day', name: 'The last two weeks' },
+  { resolution: 'minute', name: 'Last hour' },
+  { resolution: 'hour', name: 'Last 24 hours' },
+  { resolution: 'day', name: 'Last 14 days' },
 ];
 
 /** What is stacked, from the lowest. */

@@ -8,9 +8,9 @@ const LIMIT = 50;
 
 /** How far back one may look, by the name that the address has for it. */
 export const SPANS: Record<string, { name: string; ms: number }> = {
-  '15m': { name: 'the last 15 minutes', ms: 15 * 60_000 },
-  '24h': { name: 'the last day', ms: 86_400_000 },
-  '7d': { name: 'the last week', ms: 7 * 86_400_000 },
+  '15m': { name: 'Last 15 minutes', ms: 15 * 60_000 },
+  '24h': { name: 'Last 24 hours', ms: 86_400_000 },
+  '7d': { name: 'Last 7 days', ms: 7 * 86_400_000 },
 };
 
 export function logFilterOf(query: URLSearchParams): LogFilter {

@@ -5,6 +5,6 @@ export const OUTCOMES: Record<Outcome, { name: string; tone: 'good' | 'warn' | '
   success: { name: 'Success', tone: 'good' },
   error: { name: 'Error', tone: 'bad' },
   timeout: { name: 'Timeout', tone: 'warn' },
-  budget_exceeded: { name: 'Over a limit', tone: 'warn' },
+  budget_exceeded: { name: 'Limit exceeded', tone: 'warn' },
   rejected: { name: 'Rejected', tone: 'warn' },
 };

@@ -33,7 +33,7 @@ export const ROLE_NAMES: Record<AppRole | InstanceRole, string> = {
 
 export const INSTANCE_ROLES: { role: InstanceRole; what: string }[] = [
   { role: 'member', what: 'Sees only the apps that they are a member of.' },
-  { role: 'admin', what: 'Makes apps and users, edits every app, reads the audit log.' },
+  { role: 'admin', what: 'Creates apps and users, edits every app, reads the audit log.' },
   { role: 'owner', what: 'May do everything, in every app and to every user.' },
 ];
 

@@ -10,7 +10,7 @@ export const PATH_KINDS: { kind: PathKind; name: string; example: string }[] = [
 ];
 
 export const HOST_KINDS: { kind: HostKind; name: string }[] = [
-  { kind: 'any', name: 'Any of the app' },
+  { kind: 'any', name: 'Any host of the app' },
   { kind: 'strict', name: 'One host' },
   { kind: 'wildcard', name: 'Wildcard' },
 ];

@@ -4,7 +4,7 @@ import type { Scope } from '$lib/api/schema';
 /** Those that something can be done with today. */
 export const SCOPES: { scope: Scope; what: string }[] = [
   { scope: 'apps:read', what: 'see apps and domains' },
-  { scope: 'apps:write', what: 'make, change and delete apps and domains' },
+  { scope: 'apps:write', what: 'create, change and delete apps and domains' },
   { scope: 'scripts:read', what: 'read sources and routes' },
   { scope: 'scripts:write', what: 'write scripts and routes' },
   { scope: 'scripts:execute', what: 'test scripts, run restricted ones' },

@@ -21,9 +21,9 @@ test('what was sent in vain, as it seemed, is made once', async ({ page, api, en
   const made = page.getByRole('dialog', { name: 'New app' });
   await made.getByLabel('Name').fill('Shop');
   await loseAnswer(page, /admin\/apps$/);
-  await made.getByRole('button', { name: 'Make app' }).click();
+  await made.getByRole('button', { name: 'Create app' }).click();
   await expect(made.getByRole('alert')).toContainText('PiCloud cannot be reached');
-  await made.getByRole('button', { name: 'Make app' }).click();
+  await made.getByRole('button', { name: 'Create app' }).click();
   await expect(page).toHaveURL(/\/admin\/apps\/shop$/);
   const { items } = await api.call<{ items: { slug: string }[] }>('GET', 'apps');
   expect(items.filter(({ slug }) => slug === 'shop')).toHaveLength(1);
@@ -36,7 +36,7 @@ test('what was made unheard of and is deleted can be made anew', async ({ page, 
   const make = async () => {
     await page.getByRole('button', { name: 'New script' }).click();
     await page.getByLabel('Name').fill('greet');
-    await page.getByRole('button', { name: 'Make script' }).click();
+    await page.getByRole('button', { name: 'Create script' }).click();
   };
   await loseAnswer(page, /admin\/scripts$/);
   await make();

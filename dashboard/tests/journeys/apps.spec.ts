@@ -8,17 +8,17 @@ test('an app gets another slug, and its old address leads on', async ({ page, ap
   await enter();
   await open('/apps/shop/settings');
   const slug = page.getByLabel('Slug');
-  await expect(page.getByRole('button', { name: 'Change the slug' })).toBeDisabled();
+  await expect(page.getByRole('button', { name: 'Change slug' })).toBeDisabled();
   await slug.fill('No Slug');
   await expect(page.getByText(/a-z/).last()).toBeVisible();
   await slug.fill('other');
   await expect(page.getByText('Another app has this slug.')).toBeVisible();
-  await page.getByRole('button', { name: 'Change the slug' }).click();
+  await page.getByRole('button', { name: 'Change slug' }).click();
   await expect(slug).toHaveAttribute('aria-invalid', 'true');
   await slug.fill('store');
-  await page.getByRole('button', { name: 'Change the slug' }).click();
+  await page.getByRole('button', { name: 'Change slug' }).click();
   await expect(page).toHaveURL(/\/admin\/apps\/store\/settings$/);
-  await expect(page.getByText('The app is at store now')).toBeVisible();
+  await expect(page.getByText('The slug is store now')).toBeVisible();
   await open('/apps/shop/domains');
   await expect(page).toHaveURL(/\/admin\/apps\/store\/domains$/);
   await expect(page.getByRole('heading', { name: 'The Shop' })).toBeVisible();
@@ -31,15 +31,15 @@ test('a former slug of another app is taken over in two steps', async ({ page, a
   await enter();
   await open('/apps/market/settings');
   await page.getByLabel('Slug').fill('shop');
-  await expect(page.getByText('It is a former slug of store, and still leads there.')).toBeVisible();
-  await page.getByRole('button', { name: 'Change the slug' }).click();
-  await expect(page.getByText('every link to store by it breaks')).toBeVisible();
+  await expect(page.getByText('A former slug of store, which still redirects there.')).toBeVisible();
+  await page.getByRole('button', { name: 'Change slug' }).click();
+  await expect(page.getByText('links by it lead here instead')).toBeVisible();
   await expect(page).toHaveURL(/\/admin\/apps\/market\/settings$/);
   // Another slug is another question.
   await page.getByLabel('Slug').fill('shop2');
-  await expect(page.getByRole('button', { name: 'Change the slug' })).toBeVisible();
+  await expect(page.getByRole('button', { name: 'Change slug' })).toBeVisible();
   await page.getByLabel('Slug').fill('shop');
-  await page.getByRole('button', { name: 'Take it over' }).click();
+  await page.getByRole('button', { name: 'Take over slug' }).click();
   await expect(page).toHaveURL(/\/admin\/apps\/shop\/settings$/);
   expect(await api.call('GET', 'apps/shop')).toMatchObject({ name: 'market' });
 
@@ -48,8 +48,8 @@ test('a former slug of another app is taken over in two steps', async ({ page, a
   await page.getByRole('button', { name: 'New app' }).click();
   await page.getByLabel('Name').fill('Store');
   await expect(page.getByLabel('Slug')).toHaveValue('store');
-  await page.getByRole('button', { name: 'Make app' }).click();
-  await page.getByRole('button', { name: 'Take the slug over and make app' }).click();
+  await page.getByRole('button', { name: 'Create app' }).click();
+  await page.getByRole('button', { name: 'Take over the slug and create' }).click();
   await expect(page).toHaveURL(/\/admin\/apps\/store$/);
 });
 
@@ -75,7 +75,7 @@ test('an app goes out to a file and comes back as another one', async ({ page, c
   await page.getByRole('button', { name: 'Import' }).click();
   const chosen = page.getByLabel('An exported app');
   await chosen.setInputFiles(file('{"a":'));
-  await expect(page.getByRole('alert')).toContainText('no exported app');
+  await expect(page.getByRole('alert')).toContainText('not an exported app');
   await chosen.setInputFiles(file(exported));
   await expect(page.getByText('The Shop with 1 script and 1 route.')).toBeVisible();
   await page.getByLabel('Slug').fill('copy');
@@ -103,13 +103,13 @@ test('what a file would change is shown before it is done', async ({ page, cloud
   });
   await enter();
   await open('/apps/shop/settings');
-  await page.getByRole('button', { name: 'Bring to a file’s state…' }).click();
+  await page.getByRole('button', { name: 'Deploy from a file…' }).click();
   const chosen = page.getByLabel('An exported app');
   await chosen.setInputFiles(file({ ...wanted, scripts: [{ ...greet, source: 'let = 3;' }] }));
   await expect(page.getByRole('alert')).toContainText('scripts[0].source');
   await chosen.setInputFiles(file(exported));
   await expect(page.getByText('Nothing would change')).toBeVisible();
-  await expect(page.getByRole('button', { name: 'Make changes' })).toBeDisabled();
+  await expect(page.getByRole('button', { name: 'Apply changes' })).toBeDisabled();
   await chosen.setInputFiles(file(wanted));
   await expect(page.getByText('2 things change, of which 1 is deleted')).toBeVisible();
   const changes = page.getByRole('list', { name: 'Changes' });
@@ -119,12 +119,12 @@ test('what a file would change is shown before it is done', async ({ page, cloud
 
   // Somebody else was quicker: what was shown is no longer what would happen.
   await api.call('PATCH', `scripts/${script}`, { description: 'of another' });
-  await page.getByRole('button', { name: 'Make 2 changes' }).click();
+  await page.getByRole('button', { name: 'Apply 2 changes' }).click();
   await expect(page.getByRole('alert')).toBeVisible();
   await chosen.setInputFiles([]);
   await chosen.setInputFiles(file(wanted));
-  await page.getByRole('button', { name: 'Make 2 changes' }).click();
-  await expect(page.getByText('The Shop is as the file tells, and live')).toBeVisible();
+  await page.getByRole('button', { name: 'Apply 2 changes' }).click();
+  await expect(page.getByText('The Shop is deployed, and live')).toBeVisible();
   expect(await cloud.visit('shop.localhost', '/hello')).toEqual({ status: 200, body: 'Good day' });
   await open('/apps/shop');
   await expect(page.getByRole('link', { name: 'greet' })).toBeVisible();
@@ -135,15 +135,15 @@ test('browsers are told to hold to HTTPS, and to forget it', async ({ page, api,
   const app = await api.app('shop');
   await enter();
   await open('/apps/shop/settings');
-  const age = page.getByLabel('HTTPS alone');
-  await age.selectOption({ label: 'Browsers hold to it for a day' });
+  const age = page.getByLabel('HTTPS only');
+  await age.selectOption({ label: 'On for a day' });
   await page.getByRole('button', { name: 'Save settings' }).click();
   await expect(page.getByText('The settings are saved')).toBeVisible();
   expect(await api.call('GET', `apps/${app}`)).toMatchObject({ hsts_max_age_s: 86_400 });
   await page.reload();
   await expect(age).toHaveValue('86400');
-  await expect(age.getByText('told nothing')).toHaveCount(0);
-  await age.selectOption({ label: 'Browsers are to forget it' });
+  await expect(age.getByRole('option', { name: 'Off', exact: true })).toHaveCount(0);
+  await age.selectOption({ label: 'Off, and tell browsers to forget it' });
   await page.getByRole('button', { name: 'Save settings' }).click();
   await expect(page.getByText('The settings are saved')).toBeVisible();
   expect(await api.call('GET', `apps/${app}`)).toMatchObject({ hsts_max_age_s: 0 });
@@ -157,15 +157,15 @@ test('owners change the instance’s settings, admins read them, and both see th
 }) => {
   await enter();
   await open('/instance/settings');
-  await page.getByRole('radio', { name: 'Only who may test' }).check();
+  await page.getByRole('radio', { name: 'Only people who may test' }).check();
   await page.getByRole('button', { name: 'Save settings' }).click();
   await expect(page.getByText('The settings are saved')).toBeVisible();
   expect(await api.call('GET', 'settings')).toEqual({ execute_access: 'restricted' });
   await expect(page.getByRole('row', { name: /^Operations/ })).toContainText('2,000,000');
   await enter(await api.user('ira', 'admin'));
   await page.reload();
-  await expect(page.getByRole('radio', { name: 'Only who may test' })).toBeDisabled();
-  await expect(page.getByText('Owners change this.')).toBeVisible();
+  await expect(page.getByRole('radio', { name: 'Only people who may test' })).toBeDisabled();
+  await expect(page.getByText('Only owners may change this.')).toBeVisible();
   await expect(page.getByRole('button', { name: 'Save settings' })).toHaveCount(0);
 });
 
@@ -184,7 +184,7 @@ test('how an app is doing stands in its row, in charts and in a table', async ({
   await enter();
   await open('/apps');
   const row = page.getByRole('row', { name: /shop/ });
-  await expect(row.getByRole('img', { name: /^4 executions in the last day/ })).toBeVisible();
+  await expect(row.getByRole('img', { name: /^4 executions in the last 24 hours/ })).toBeVisible();
   await row.getByRole('link', { name: '4 executions, to the logs' }).click();
   const chart = page.getByRole('region', { name: 'Executions over time' });
   await expect(chart.getByRole('img', { name: /^4 executions since/ })).toBeVisible();
@@ -196,7 +196,7 @@ test('how an app is doing stands in its row, in charts and in a table', async ({
   expect(await cells()).toEqual(['4', '3', '0', '1']);
   await page.getByLabel('Script', { exact: true }).selectOption({ label: 'fails' });
   await expect(chart.getByRole('img', { name: /^1 execution since/ })).toBeVisible();
-  await chart.getByLabel('Span of the charts').selectOption({ label: 'The last two weeks' });
+  await chart.getByLabel('Span of the charts').selectOption({ label: 'Last 14 days' });
   await expect(chart.getByRole('img', { name: /^1 execution since/ })).toBeVisible();
   await open('/instance');
   await expect(page.getByRole('img', { name: /^4 executions since/ })).toBeVisible();

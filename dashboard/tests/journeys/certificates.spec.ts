@@ -16,34 +16,34 @@ test('a claim tells why it has no certificate yet, and has one once its name lea
   await open('/apps/shop/domains');
   await page.getByLabel('Claim a domain').fill('shop.example.com');
   await expect(page.getByRole('status').filter({ hasText: 'ports 80 and 443' })).toBeVisible();
-  await page.getByRole('button', { name: 'Check the way here' }).click();
-  await expect(page.getByText('A certificate for shop.example.com cannot be had yet.')).toBeVisible();
+  await page.getByRole('button', { name: 'Check DNS and ports' }).click();
+  await expect(page.getByText('shop.example.com cannot get a certificate yet.')).toBeVisible();
   await expect(page.getByText('make an A record').first()).toBeVisible();
   await page.getByRole('button', { name: 'Claim' }).click();
   const row = page.getByRole('row', { name: /shop\.example\.com/ });
-  await expect(row).toContainText('Not yet');
+  await expect(row).toContainText('Not issued');
   await expect(row).toContainText('leads nowhere: make an A record');
-  await expect(row).toContainText(/Tried again in|Tried again now/);
+  await expect(row).toContainText(/Next attempt in|Next attempt now/);
 
-  await row.getByRole('link', { name: 'History' }).click();
+  await row.getByRole('link', { name: 'Details' }).click();
   await expect(page.getByRole('heading', { name: 'shop.example.com' })).toBeVisible();
   await expect(page.getByText('No authority has been asked yet.')).toBeVisible();
   await authority.lead('shop.example.com');
-  await page.getByRole('button', { name: 'Check the way here' }).click();
+  await page.getByRole('button', { name: 'Check DNS and ports' }).click();
   await expect(page.getByText('Nothing stands in the way of a certificate')).toBeVisible();
   await page.getByRole('button', { name: 'Try now' }).click();
   await expect(page.getByText('Valid', { exact: true })).toBeVisible({ timeout: 60_000 });
   await expect(page.getByText('Pebble').first()).toBeVisible();
-  await expect(page.getByRole('row', { name: /Succeeded/ })).toContainText('a page on port 80');
+  await expect(page.getByRole('row', { name: /Succeeded/ })).toContainText('HTTP-01, on port 80');
   await open('/apps/shop/domains');
   await expect(row).toContainText('Valid');
 
   // The authority is gone: what is served goes on, and the page says what fails.
   authority.stop();
-  await row.getByRole('link', { name: 'History' }).click();
+  await row.getByRole('link', { name: 'Details' }).click();
   await page.getByRole('button', { name: 'Renew now' }).click();
-  await expect(page.getByText('Not renewed')).toBeVisible({ timeout: 60_000 });
-  await expect(page.getByText(/^ends in/)).toBeVisible();
+  await expect(page.getByText('Renewal failing')).toBeVisible({ timeout: 60_000 });
+  await expect(page.getByText(/^expires in/)).toBeVisible();
 });
 
 test('a name of the home network is signed by the instance itself', async ({ page, api, enter, open }) => {
@@ -52,7 +52,7 @@ test('a name of the home network is signed by the instance itself', async ({ pag
   await open('/apps/shop/domains');
   const row = page.getByRole('row', { name: /shop\.localhost/ });
   await expect(row).toContainText('Valid', { timeout: 60_000 });
-  await row.getByRole('link', { name: 'History' }).click();
+  await row.getByRole('link', { name: 'Details' }).click();
   await expect(page.getByText('whose root devices must trust')).toBeVisible();
   await expect(page.getByText('This instance signs it itself')).toBeVisible();
 
@@ -62,9 +62,9 @@ test('a name of the home network is signed by the instance itself', async ({ pag
   await enter(vera);
   await open('/apps/shop/domains');
   await expect(row).toContainText('Valid');
-  await expect(row.getByRole('link', { name: 'History' })).toHaveCount(0);
+  await expect(row.getByRole('link', { name: 'Details' })).toHaveCount(0);
   await page.getByLabel('Claim a domain').fill('shop.example.com');
-  await expect(page.getByRole('button', { name: 'Check the way here' })).toHaveCount(0);
+  await expect(page.getByRole('button', { name: 'Check DNS and ports' })).toHaveCount(0);
 });
 
 test('a certificate from elsewhere is uploaded by an owner, told with what is wrong, and deleted', async ({
@@ -82,13 +82,13 @@ test('a certificate from elsewhere is uploaded by an owner, told with what is wr
   await page.getByRole('button', { name: 'Upload a certificate' }).click();
   await page.getByLabel('Chain', { exact: true }).fill(made.chain);
   await page.getByLabel('Private key', { exact: true }).fill(other.key);
-  await page.getByRole('button', { name: 'Serve it' }).click();
+  await page.getByRole('button', { name: 'Upload certificate' }).click();
   await expect(page.getByLabel('Private key', { exact: true })).toHaveAttribute('aria-invalid', 'true');
   await expect(page.getByText('It is the key of another certificate')).toBeVisible();
   await page
     .getByLabel('Private key, from a file')
     .setInputFiles({ name: 'a.key', mimeType: 'text/plain', buffer: Buffer.from(made.key) });
-  await page.getByRole('button', { name: 'Serve it' }).click();
+  await page.getByRole('button', { name: 'Upload certificate' }).click();
   await expect(page.getByRole('row', { name: /a\.example\.com, b\.example\.com/ })).toContainText('uploaded');
 
   await enter(await api.user('ira', 'admin'));
@@ -115,6 +115,6 @@ withoutHttps(
     await expect(page.getByText('forwards ports 80 and 443')).toBeVisible();
     for (const width of WIDTHS) await lookAt(page, 'certificates-none', width);
     await open('/apps/shop/domains');
-    await expect(page.getByText('none is managed')).toBeVisible();
+    await expect(page.getByText('not managed')).toBeVisible();
   },
 );

@@ -13,10 +13,10 @@ test.describe('a new instance', () => {
     await expect(page).toHaveURL(`${cloud.origin}/admin/setup`);
     await page.getByLabel('Username').fill('grace');
     await page.getByLabel('Password', { exact: true }).fill('short');
-    await page.getByRole('button', { name: 'Make the first owner' }).click();
+    await page.getByRole('button', { name: 'Create the owner' }).click();
     await expect(page.getByLabel('Password', { exact: true })).toHaveAttribute('aria-invalid', 'true');
     await page.getByLabel('Password', { exact: true }).fill('long enough for anybody');
-    await page.getByRole('button', { name: 'Make the first owner' }).click();
+    await page.getByRole('button', { name: 'Create the owner' }).click();
     await expect(page.getByRole('heading', { name: 'Apps' })).toBeVisible();
     await expect(page.getByRole('link', { name: 'Default' })).toBeVisible();
     await page.getByRole('button', { name: 'Your menu, grace' }).click();
@@ -31,13 +31,13 @@ test.describe('a new instance', () => {
     await page.goto(cloud.setupLink);
     await page.getByLabel('Username').fill('second');
     await page.getByLabel('Password', { exact: true }).fill('comes too late for this');
-    await page.getByRole('button', { name: 'Make the first owner' }).click();
+    await page.getByRole('button', { name: 'Create the owner' }).click();
     await expect(page.getByRole('alert')).toContainText('used up');
   });
 
   test('without a token the page tells where the link is', async ({ page, open }) => {
     await open('/setup');
-    await expect(page.getByText('Open it by the link')).toBeVisible();
+    await expect(page.getByText('Open it by the one-time link')).toBeVisible();
   });
 });
 

@@ -29,7 +29,7 @@ test('from signing in to a tested endpoint with its route', async ({ page, cloud
   await expect(page.getByRole('heading', { name: 'Apps' })).toBeVisible();
 
   await page.keyboard.press('Tab');
-  await expect(page.getByRole('link', { name: 'To the content' })).toBeFocused();
+  await expect(page.getByRole('link', { name: 'Skip to the content' })).toBeFocused();
   await tabTo(page, 'button', 'New app');
   await page.keyboard.press('Enter');
   await expect(page.getByLabel('Name')).toBeFocused();

@@ -51,5 +51,5 @@ test('who is searched for is found however far down', async ({ page, api, enter,
   await expect(page.getByRole('button', { name: 'Actions for joan' })).toBeVisible();
   await expect(page.getByRole('row')).toHaveCount(2);
   await page.getByLabel('Search').fill('nobody');
-  await expect(page.getByText('No user like that.')).toBeVisible();
+  await expect(page.getByText('No user matches.')).toBeVisible();
 });

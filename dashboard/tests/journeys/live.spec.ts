@@ -32,7 +32,7 @@ test('what runs is there at once, and held back while the list is paused', async
   await api.call('POST', `scripts/${good}/invoke`, { path: '/second' });
   await expect(status(page)).toHaveText('Paused, 1 new', BY_STREAM);
   await expect(page.getByRole('button', { name: 'GET /second' })).toHaveCount(0);
-  await page.getByRole('button', { name: 'Go on' }).click();
+  await page.getByRole('button', { name: 'Resume' }).click();
   await expect(page.getByRole('button', { name: 'GET /second' })).toBeVisible();
 
   await page.getByLabel('Outcome').selectOption('error');
@@ -42,7 +42,7 @@ test('what runs is there at once, and held back while the list is paused', async
   await expect(page.getByRole('button', { name: 'GET /fourth' })).toBeVisible(BY_STREAM);
   await expect(page.getByRole('button', { name: 'GET /third' })).toHaveCount(0);
   await page.getByLabel('Script', { exact: true }).selectOption({ label: 'good' });
-  await expect(page.getByText('Nothing like that')).toBeVisible();
+  await expect(page.getByText('No matches')).toBeVisible();
 });
 
 test('a script’s page tells of that script alone', async ({ page, api, enter, open }) => {
@@ -160,7 +160,7 @@ test('what came too fast for the stream is read, and told of where it cannot be'
   await open('/apps/shop/logs');
   await expect(page.getByText(/^\d+ executions came too fast/)).toBeVisible();
   await page.unroute(/logs\/tail/);
-  await page.getByRole('button', { name: 'Read the list again' }).click();
+  await page.getByRole('button', { name: 'Reload the list' }).click();
   await expect(page.getByText('came too fast')).toBeHidden();
   await expect(page.getByRole('button', { name: 'GET /kept' })).toBeVisible();
 });

@@ -13,13 +13,13 @@ test('an app, a domain, a script with a mistake, the mistake mended, a test, a s
   const newApp = page.getByRole('dialog', { name: 'New app' });
   await newApp.getByLabel('Name').fill('My Shop');
   await expect(newApp.getByLabel('Slug')).toHaveValue('my-shop');
-  await newApp.getByRole('button', { name: 'Make app' }).click();
+  await newApp.getByRole('button', { name: 'Create app' }).click();
   await expect(page.getByRole('heading', { name: 'My Shop' })).toBeVisible();
   await expect(page.getByText('No scripts yet')).toBeVisible();
 
   await page.getByRole('link', { name: 'Domains' }).click();
   await page.getByLabel('Claim a domain').fill('shop.example.com');
-  await expect(page.getByText('DNS needs a record')).toContainText('A or AAAA');
+  await expect(page.getByText('Set a DNS record')).toContainText('A or AAAA');
   await page.getByLabel('Claim a domain').fill('com');
   await page.getByRole('button', { name: 'Claim' }).click();
   await expect(page.getByLabel('Claim a domain')).toHaveAttribute('aria-invalid', 'true');
@@ -32,7 +32,7 @@ test('an app, a domain, a script with a mistake, the mistake mended, a test, a s
   const newScript = page.getByRole('dialog', { name: 'New script' });
   await newScript.getByLabel('Name').fill('greet');
   await expect(newScript.getByText('It cannot be bound to routes or triggers.')).toBeVisible();
-  await newScript.getByRole('button', { name: 'Make script' }).click();
+  await newScript.getByRole('button', { name: 'Create script' }).click();
   await expect(page.getByRole('heading', { name: 'greet' })).toBeVisible();
 
   const source = page.getByRole('textbox', { name: 'Source of greet' });

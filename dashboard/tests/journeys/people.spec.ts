@@ -68,9 +68,9 @@ test('to who is no member the app is not there', async ({ page, api, enter, open
   await open('/apps');
   await expect(page.getByText('You are not a member of any app')).toBeVisible();
   await open('/apps/shop');
-  await expect(page.getByRole('heading', { name: 'Not here' })).toBeVisible();
+  await expect(page.getByRole('heading', { name: 'Not found' })).toBeVisible();
   await open('/users');
-  await expect(page.getByRole('heading', { name: 'Not for you' })).toBeVisible();
+  await expect(page.getByRole('heading', { name: 'No access' })).toBeVisible();
 });
 
 test('members are found, added, promoted, demoted, removed', async ({ page, api, enter, open }) => {
@@ -85,7 +85,7 @@ test('members are found, added, promoted, demoted, removed', async ({ page, api,
   await page.keyboard.type('gr');
   await page.getByRole('option', { name: 'grace' }).click();
   await expect(field).toHaveValue('grace');
-  await page.getByLabel('As').selectOption('editor');
+  await page.getByLabel('Role').selectOption('editor');
   await page.getByRole('button', { name: 'Add', exact: true }).click();
   const row = page.getByRole('row').filter({ hasText: 'grace' });
   await expect(row).toContainText('Editor');
@@ -100,7 +100,7 @@ test('members are found, added, promoted, demoted, removed', async ({ page, api,
   await expect(row).toHaveCount(0);
   await field.click();
   await page.keyboard.type('idle');
-  await expect(page.getByText('No active user like that')).toBeVisible();
+  await expect(page.getByText('No active user matches')).toBeVisible();
 });
 
 test('an app’s admin, who may not list users, adds one by the exact name', async ({
@@ -136,12 +136,12 @@ test('a user is made with a password that is shown once, and signs in with it', 
   await page.getByRole('button', { name: 'New user' }).click();
   const made = page.getByRole('dialog', { name: 'New user' });
   await made.getByLabel('Username').fill(OWNER.username);
-  await made.getByRole('button', { name: 'Make user' }).click();
+  await made.getByRole('button', { name: 'Create user' }).click();
   await expect(made.getByText('Another user has this name')).toBeVisible();
   await made.getByLabel('Username').fill('grace');
   await made.getByLabel('Email').fill('grace@example.com');
   await made.getByRole('radio', { name: /^Admin/ }).check();
-  await made.getByRole('button', { name: 'Make user' }).click();
+  await made.getByRole('button', { name: 'Create user' }).click();
   const revealed = page.getByRole('dialog', { name: 'The password of grace' });
   const password = await revealed.getByLabel('The secret').textContent();
   await revealed.getByRole('button', { name: 'Copy' }).click();
@@ -151,7 +151,7 @@ test('a user is made with a password that is shown once, and signs in with it', 
   await page.keyboard.press('Escape');
   await page.mouse.click(5, 5);
   await expect(revealed).toBeVisible();
-  await revealed.getByRole('button', { name: 'I have kept it' }).click();
+  await revealed.getByRole('button', { name: 'I have saved it' }).click();
   await expect(revealed).toBeHidden();
   await expect(page.getByRole('row').filter({ hasText: 'grace@example.com' })).toContainText('Admin');
   await cloud.signIn({ username: 'grace', password: password ?? '' });
@@ -178,12 +178,12 @@ test('a user is deactivated, activated, reset, deleted; nobody reaches above the
   await expect(row).toContainText('inactive');
   await act('Activate…', 'Activate');
   await expect(row).not.toContainText('inactive');
-  await act('Reset the password…', 'Reset the password');
+  await act('Reset the password…', 'Reset password');
   await page
     .getByRole('dialog', { name: 'The password of grace' })
-    .getByRole('button', { name: 'I have kept it' })
+    .getByRole('button', { name: 'I have saved it' })
     .click();
-  await act('Make admin…', 'Change the role');
+  await act('Make admin…', 'Change role');
   await expect(row).toContainText('Admin');
   await act('Delete…', 'Delete user');
   await expect(row).toHaveCount(0);
@@ -202,7 +202,7 @@ test('the last owner is kept, and is told why', async ({ page, enter, open }) =>
   await open('/users');
   await page.getByRole('button', { name: 'Actions for ada' }).click();
   await page.getByRole('menuitem', { name: 'Make member…' }).click();
-  await page.getByRole('alertdialog').getByRole('button', { name: 'Change the role' }).click();
+  await page.getByRole('alertdialog').getByRole('button', { name: 'Change role' }).click();
   await expect(page.getByRole('alertdialog').getByRole('alert')).toContainText('last active owner');
 });
 
@@ -216,13 +216,13 @@ test('one changes one’s own password and email, and ends one’s other session
   void api;
   await enter();
   await open('/profile');
-  await expect(page.getByText('this one')).toBeVisible();
+  await expect(page.getByText('current', { exact: true })).toBeVisible();
   await page.getByLabel('Email').fill('ada@example.com');
   await page.getByRole('button', { name: 'Save email' }).click();
   await expect(page.getByText('Your email address is saved')).toBeVisible();
   await page.getByRole('button', { name: 'End', exact: true }).first().click();
   await page.getByRole('alertdialog').getByRole('button', { name: 'End session' }).click();
-  await expect(page.getByText('The session is over')).toBeVisible();
+  await expect(page.getByText('The session is ended')).toBeVisible();
   await page.getByLabel('Current password', { exact: true }).fill('not this one');
   await page.getByLabel('New password', { exact: true }).fill('another cloud of mine');
   await page.getByRole('button', { name: 'Change password' }).click();
@@ -243,10 +243,10 @@ test('an API key is minted, shown once, works, and is revoked', async ({ page, c
   await minted.getByLabel('App', { exact: true }).selectOption('shop');
   await expect(minted.getByRole('checkbox', { name: /users:write/ })).toBeDisabled();
   await minted.getByRole('checkbox', { name: /apps:read/ }).check();
-  await minted.getByRole('button', { name: 'Mint key' }).click();
+  await minted.getByRole('button', { name: 'Create key' }).click();
   const revealed = page.getByRole('dialog', { name: 'The key deploy' });
   const key = (await revealed.getByLabel('The secret').textContent()) ?? '';
-  await revealed.getByRole('button', { name: 'I have kept it' }).click();
+  await revealed.getByRole('button', { name: 'I have saved it' }).click();
   const call = () =>
     fetch(`${cloud.origin}/api/v1/admin/apps/shop`, { headers: { authorization: `Bearer ${key}` } });
   expect((await call()).status).toBe(200);

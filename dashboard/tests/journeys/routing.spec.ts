@@ -28,7 +28,7 @@ test('a route guesses its kinds, may be overruled, and leads requests to its scr
   await expect(form.getByText('laim the domain first')).toBeVisible();
   await form.getByLabel('Host', { exact: false }).first().fill('');
   await expect(form.getByLabel('Host kind')).toHaveValue('any');
-  await form.getByRole('button', { name: 'Make the route' }).click();
+  await form.getByRole('button', { name: 'Create route' }).click();
 
   const url = `http://shop.localhost:${cloud.port}/greet/:name`;
   await expect(page.getByRole('cell', { name: url })).toBeVisible();
@@ -37,7 +37,7 @@ test('a route guesses its kinds, may be overruled, and leads requests to its scr
   await page
     .getByLabel('What would answer this address?')
     .fill(`http://shop.localhost:${cloud.port}/greet/ada`);
-  await page.getByRole('button', { name: 'Look' }).click();
+  await page.getByRole('button', { name: 'Check' }).click();
   await expect(page.getByText('name = ada')).toBeVisible();
   await expect(page.getByText('This script')).toBeVisible();
 });
@@ -55,17 +55,17 @@ test('a conflict is shown beside the route that it is with, and changing one end
   const own = await api.route(second, '/mine');
   await enter();
   await open(`/scripts/${second}/routing?edit=${own}`);
-  const form = page.getByRole('region', { name: 'Change the route' });
+  const form = page.getByRole('region', { name: 'Edit route' });
   await form.getByLabel('Path', { exact: true }).fill('/users/:name');
   await form.getByLabel('Path kind').selectOption('param');
-  await expect(form.getByText('Another route of the app takes these very requests')).toBeVisible();
+  await expect(form.getByText('Another route of this app already takes these requests')).toBeVisible();
   await expect(form.getByText('GET /users/:id')).toBeVisible();
-  await form.getByRole('button', { name: 'Save the route' }).click();
+  await form.getByRole('button', { name: 'Save route' }).click();
   await expect(form.getByText('GET /users/:id')).toBeVisible();
   await form.getByLabel('Path', { exact: true }).fill('/users/me');
   await form.getByLabel('Path kind').selectOption('exact');
-  await expect(form.getByText('It would take some of the requests')).toBeVisible();
-  await form.getByRole('button', { name: 'Save the route' }).click();
+  await expect(form.getByText('It takes over some of the requests')).toBeVisible();
+  await form.getByRole('button', { name: 'Save route' }).click();
   await expect(page.getByText('GET /users/me is changed')).toBeVisible();
 });
 
@@ -85,7 +85,7 @@ test('what a request would get is told: this script, another, none', async ({
   const look = async (url: string, method = 'GET') => {
     await page.getByLabel('Method').last().selectOption(method);
     await page.getByLabel('What would answer this address?').fill(url);
-    await page.getByRole('button', { name: 'Look' }).click();
+    await page.getByRole('button', { name: 'Check' }).click();
   };
   const shop = `http://shop.localhost:${cloud.port}`;
   await look(`${shop}/one`);

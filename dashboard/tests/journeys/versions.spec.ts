@@ -29,7 +29,7 @@ test('who saves over somebody else’s change is told, and chooses', async ({ pa
   await api.call('PATCH', `scripts/${script}`, { source: '"theirs"' });
   await page.keyboard.press('Control+S');
   await expect(page.getByRole('alert')).toContainText('has changed since you read it');
-  await page.getByRole('button', { name: 'Save mine as the newest' }).click();
+  await page.getByRole('button', { name: 'Save mine as the newest version' }).click();
   await expect(page.getByText('Version 3 is saved, and live')).toBeVisible();
 
   await page.keyboard.press('Control+End');
@@ -38,7 +38,7 @@ test('who saves over somebody else’s change is told, and chooses', async ({ pa
   await page.keyboard.insertText('"mine again"');
   await api.call('PATCH', `scripts/${script}`, { source: '"theirs again"' });
   await page.keyboard.press('Control+S');
-  await page.getByRole('button', { name: 'Drop mine, take theirs' }).click();
+  await page.getByRole('button', { name: 'Discard mine, load theirs' }).click();
   await expect(page.getByRole('textbox', { name: source })).toContainText('theirs again');
 });
 

@@ -11,6 +11,8 @@ const PICTURES = process.env.SCREENSHOTS;
 export const WIDTHS = [
   { name: 'wide', viewport: { width: 1440, height: 900 } },
   { name: 'narrow', viewport: { width: 360, height: 740 } },
+  // One more for whoever looks at the pictures.
+  ...(PICTURES ? [{ name: 'medium', viewport: { width: 768, height: 1024 } }] : []),
 ];
 
 async function violations(page: Page): Promise<string[]> {

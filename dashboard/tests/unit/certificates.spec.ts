@@ -16,17 +16,17 @@ const served = { not_before: days(-30), not_after: days(60) };
 test('each state has its word, its tone and its reason', () => {
   const table: [Partial<CertificateView>, string, string, string | null][] = [
     [{ state: 'valid', ...served }, 'Valid', 'good', null],
-    [{ state: 'renewing', ...served }, 'Valid', 'good', 'The next one is being got.'],
-    [{ state: 'failing', ...served, last_error: 'no answer' }, 'Not renewed', 'warn', 'no answer'],
-    [{ state: 'failing', last_error: 'no record' }, 'Not yet', 'bad', 'no record'],
-    [{ state: 'ordering' }, 'Being ordered', '', 'An authority looks whether the name leads here.'],
-    [{ state: 'claimed' }, 'Waiting', '', 'Its turn comes in a moment.'],
-    [{ state: 'valid', not_before: days(-84), not_after: days(6) }, 'Ends soon', 'warn', null],
+    [{ state: 'renewing', ...served }, 'Valid', 'good', 'Its successor is being obtained.'],
+    [{ state: 'failing', ...served, last_error: 'no answer' }, 'Renewal failing', 'warn', 'no answer'],
+    [{ state: 'failing', last_error: 'no record' }, 'Not issued', 'bad', 'no record'],
+    [{ state: 'ordering' }, 'Ordering', '', 'An authority is checking that the name leads here.'],
+    [{ state: 'claimed' }, 'Waiting', '', 'It starts in a moment.'],
+    [{ state: 'valid', not_before: days(-84), not_after: days(6) }, 'Expires soon', 'warn', null],
     // Of six days, those that are left are the usual ones until the last third.
     [{ state: 'valid', not_before: days(-1), not_after: days(5) }, 'Valid', 'good', null],
-    [{ state: 'valid', not_before: days(-5), not_after: days(1) }, 'Ends soon', 'warn', null],
-    [{ state: 'valid', not_before: days(-90), not_after: days(-1) }, 'Ended', 'bad', null],
-    [{ state: 'failing', not_after: days(-1), last_error: 'late' }, 'Not yet', 'bad', 'late'],
+    [{ state: 'valid', not_before: days(-5), not_after: days(1) }, 'Expires soon', 'warn', null],
+    [{ state: 'valid', not_before: days(-90), not_after: days(-1) }, 'Expired', 'bad', null],
+    [{ state: 'failing', not_after: days(-1), last_error: 'late' }, 'Not issued', 'bad', 'late'],
   ];
   for (const [change, name, tone, detail] of table) {
     expect(tell(certificate(change), NOW), JSON.stringify(change)).toEqual({ name, tone, detail });
