@@ -201,3 +201,27 @@ test('how an app is doing stands in its row, in charts and in a table', async ({
   await open('/instance');
   await expect(page.getByRole('img', { name: /^4 executions since/ })).toBeVisible();
 });
+
+test('a figure that cannot be read leaves its place empty, and nothing else', async ({
+  page,
+  api,
+  enter,
+  open,
+}) => {
+  await api.app('shop');
+  await page.route(/admin\/(scripts\?|apps\/[^/]+\/(stats|domains))/, (route) =>
+    route.fulfill({ status: 503, json: { code: 'overloaded' } }),
+  );
+  await enter();
+  const refused = Promise.all(
+    [/scripts\?/, /stats/, /domains/].map((path) =>
+      page.waitForResponse((answer) => path.test(answer.url())),
+    ),
+  );
+  await open('/apps');
+  await refused;
+  const row = page.getByRole('row', { name: /shop/ });
+  await expect(row.getByRole('link', { name: 'shop' })).toBeVisible();
+  await expect(row.getByRole('cell')).toHaveText([/shop/, 'App admin', '', '', '']);
+  await expect(page.getByRole('alert')).toHaveCount(0);
+});
