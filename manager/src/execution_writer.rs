@@ -15,6 +15,7 @@ use crate::store::Store;
 
 mod buffer;
 mod follow;
+mod lately;
 mod ledger;
 mod policy;
 mod render;

@@ -1,14 +1,16 @@
 //! Those who watch executions as they are kept. Whoever watches too slowly misses some, and can tell how many.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use picloud_shared::id::{AppId, ExecutionId};
+use picloud_shared::clock::Timestamp;
+use picloud_shared::id::AppId;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::{Receiver, Sender, channel};
 
-use crate::repo::executions::Execution;
+use crate::execution_writer::lately::{Lately, New};
 use crate::repo::executions::insert::NewExecution;
+use crate::repo::executions::{Ended, Execution};
 
 /// Rows of one app that wait for its slowest watcher: 5 MB of the largest, held once however many watch.
 pub(super) const WAITING: usize = 64;
@@ -26,8 +28,8 @@ pub(super) struct Tails {
 struct Watched {
     sender: Sender<Shown>,
     count: u64,
-    /// Rows that were found in the store, where they are looked for there.
-    known: HashSet<ExecutionId>,
+    /// What was found in the store, where rows are looked for there.
+    lately: Lately,
 }
 
 impl Watched {
@@ -39,10 +41,10 @@ impl Watched {
 }
 
 impl Tails {
-    /// Watches an app from now on; the number that its last row had. Those that are there already are known.
-    pub fn watch(&self, app: AppId, known: HashSet<ExecutionId>) -> (u64, Receiver<Shown>) {
+    /// Watches an app from now on; the number that its last row had. What is there already is known.
+    pub fn watch(&self, app: AppId, lately: Lately) -> (u64, Receiver<Shown>) {
         let mut apps = self.apps();
-        let watched = apps.entry(app).or_insert_with(|| Watched { sender: channel(WAITING).0, count: 0, known });
+        let watched = apps.entry(app).or_insert_with(|| Watched { sender: channel(WAITING).0, count: 0, lately });
         self.begun.notify_one();
         (watched.count, watched.sender.subscribe())
     }
@@ -68,10 +70,10 @@ impl Tails {
         }
     }
 
-    /// The apps that are watched, as soon as there is one.
-    pub async fn watched(&self) -> Vec<AppId> {
+    /// The apps that are watched, as soon as there is one, and since when what ended there is looked for.
+    pub async fn watched(&self) -> Vec<(AppId, Timestamp)> {
         loop {
-            let watched: Vec<AppId> = self.apps().keys().copied().collect();
+            let watched: Vec<_> = self.apps().iter().map(|(app, watched)| (*app, watched.lately.since)).collect();
             if !watched.is_empty() {
                 return watched;
             }
@@ -79,13 +81,16 @@ impl Tails {
         }
     }
 
-    /// Those of the rows that are in the store now which were not known, in the same order.
-    pub fn learn(&self, app: AppId, found: Vec<ExecutionId>) -> Vec<ExecutionId> {
-        let mut apps = self.apps();
-        let Some(watched) = apps.get_mut(&app) else { return Vec::new() };
-        let new = found.iter().copied().filter(|id| !watched.known.contains(id)).collect();
-        watched.known = found.into_iter().collect();
-        new
+    /// Takes in what is in the store now; what of it is new.
+    pub fn learn(&self, app: AppId, found: Ended, later: Timestamp) -> New {
+        self.apps().get_mut(&app).map(|watched| watched.lately.learn(found, later)).unwrap_or_default()
+    }
+
+    /// Takes what is in the store now as known.
+    pub fn begin_anew(&self, app: AppId, lately: Lately) {
+        if let Some(watched) = self.apps().get_mut(&app) {
+            watched.lately = lately;
+        }
     }
 
     fn apps(&self) -> MutexGuard<'_, HashMap<AppId, Watched>> {

@@ -249,6 +249,25 @@ impl<'r, R: StoreRow, T: Column> FromRow<'r, R> for IdOf<T> {
     }
 }
 
+/// Ids of which each is looked for, as one value: a list in JSON that SQLite takes apart, an array of PostgreSQL.
+pub(super) struct Ids(Vec<Uuid>);
+
+impl Ids {
+    pub fn of(ids: impl Iterator<Item = Uuid>) -> Self {
+        Self(ids.collect())
+    }
+
+    /// For `SELECT unhex(value) FROM json_each($1)`.
+    pub fn sqlite(&self) -> Json<Vec<String>> {
+        Json(self.0.iter().map(|id| id.simple().to_string()).collect())
+    }
+
+    /// For `ANY($1)`.
+    pub fn postgres(&self) -> &[Uuid] {
+        &self.0
+    }
+}
+
 /// A row of one number.
 pub(super) struct Count {
     pub count: u64,

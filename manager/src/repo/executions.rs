@@ -10,7 +10,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::repo::RepoError;
-use crate::repo::column::{Count, IdOf, Listed, StoreRow, listed};
+use crate::repo::column::{Count, Ids, Listed, StoreRow, from_row, listed};
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
@@ -121,9 +121,17 @@ macro_rules! count {
     };
 }
 
+// Counted before they are cut off, so that one statement, which sees one moment, tells both.
 macro_rules! ended {
     ($of:literal, $order:literal) => {
-        concat!("SELECT id FROM executions ", $of, " AND started_at * 1000 + duration_us >= $3 ", $order, " LIMIT $4")
+        concat!(
+            "SELECT id, COUNT(*) OVER () AS ended, COUNT(*) FILTER (WHERE started_at * 1000 + duration_us >= $4) OVER () \
+             AS ended_later FROM executions ",
+            $of,
+            " AND started_at * 1000 + duration_us >= $3 ",
+            $order,
+            " LIMIT $5"
+        )
     };
 }
 
@@ -156,7 +164,8 @@ statements! {
     COUNT_OF_APP_BY_OUTCOME = count!("INDEXED BY executions_app_id_outcome_id_idx \
         WHERE app_id = $1 AND outcome = $5 AND id >= $2 AND started_at >= $3 LIMIT $4"),
         count!("WHERE app_id = $1 AND outcome = $5 AND id >= $2 AND started_at >= $3 LIMIT $4");
-    FIND = select!("WHERE id = $1");
+    FIND_ALL = select!("WHERE id IN (SELECT unhex(value) FROM json_each($1)) ORDER BY id"),
+        select!("WHERE id = ANY($1) ORDER BY id");
     ENDED_OF_APP = ended!("WHERE app_id = $1 AND id >= $2", "ORDER BY id DESC"),
         ended!("WHERE (app_id, id) >= ($1, $2) AND app_id <= $1", "ORDER BY app_id DESC, id DESC");
 }
@@ -238,30 +247,55 @@ pub async fn count(conn: &mut Conn, filter: &ExecutionFilter, most: u32) -> Resu
     })
 }
 
-/// One execution.
+/// Those of the executions that are kept, the one that began first first.
 ///
 /// # Errors
-/// [`RepoError::Corrupt`] where it cannot be read.
-pub async fn find(conn: &mut Conn, id: ExecutionId) -> Result<Option<Execution>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as(FIND.on(db)).bind(id.as_uuid()).fetch_optional(db).await?))
+/// [`RepoError::Unavailable`].
+pub async fn find_all(conn: &mut Conn, ids: &[ExecutionId]) -> Result<Vec<Listed<Execution>>, RepoError> {
+    let ids = Ids::of(ids.iter().map(|id| id.as_uuid()));
+    let rows = on_db!(conn,
+        Sqlite(db) => Ok(sqlx::query_as(FIND_ALL.sqlite).bind(ids.sqlite()).fetch_all(db).await?),
+        Postgres(db) => Ok(sqlx::query_as(FIND_ALL.postgres).bind(ids.postgres()).fetch_all(db).await?))?;
+    Ok(listed(rows))
 }
 
-/// Up to `most` executions of an app that ended then or later, the one that began last first. None of them took longer than
-/// `longest`.
+/// What of an app ended since a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ended {
+    /// The executions, the one that began last first; the first ones, where there are more than were asked for.
+    pub ids: Vec<ExecutionId>,
+    /// How many there are.
+    pub count: u64,
+    /// How many of them ended since the later moment.
+    pub later_count: u64,
+}
+
+struct EndedRow {
+    id: ExecutionId,
+    ended: u64,
+    ended_later: u64,
+}
+
+from_row!(EndedRow { id, ended, ended_later });
+
+/// Up to `most` executions of an app that ended at `since` or later, and how many did so, and how many at `later` or later. None
+/// that is looked for took longer than `longest`.
 ///
 /// # Errors
 /// [`RepoError::Unavailable`].
 pub async fn ended_since(
     conn: &mut Conn,
     app: AppId,
-    since: Timestamp,
+    (since, later): (Timestamp, Timestamp),
     longest: Duration,
     most: u32,
-) -> Result<Vec<ExecutionId>, RepoError> {
+) -> Result<Ended, RepoError> {
     let from_id = first_id_at(since.minus(longest).minus(ADMITTED_WITHIN));
-    let rows: Vec<IdOf<ExecutionId>> = on_db!(conn, db => {
+    let rows: Vec<EndedRow> = on_db!(conn, db => {
         let query = sqlx::query_as(ENDED_OF_APP.on(db)).bind(app.as_uuid()).bind(from_id);
-        Ok(query.bind(since.as_millis() * 1000).bind(i64::from(most)).fetch_all(db).await?)
+        let query = query.bind(since.as_millis() * 1000).bind(later.as_millis() * 1000);
+        Ok(query.bind(i64::from(most)).fetch_all(db).await?)
     })?;
-    Ok(rows.into_iter().map(|IdOf(id)| id).collect())
+    let (count, later_count) = rows.first().map(|row| (row.ended, row.ended_later)).unwrap_or_default();
+    Ok(Ended { ids: rows.into_iter().map(|row| row.id).collect(), count, later_count })
 }

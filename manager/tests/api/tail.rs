@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http_body_util::BodyExt;
+use picloud_manager::repo::executions::insert::{NewExecution, insert_batch};
 use picloud_manager::repo::role::AppRole;
 use picloud_manager::store::Store;
-use picloud_shared::clock::Clock;
+use picloud_shared::clock::{Clock, Timestamp};
+use picloud_shared::execution::{Origin, Outcome};
+use picloud_shared::id::ExecutionId;
 use serde_json::{Value, json};
 
 use crate::test_store::TestStore;
@@ -218,6 +221,61 @@ fn what_any_node_keeps_is_seen_once_as_it_is_kept_and_what_was_kept_before_is_no
         fetch(&there, "/last").await;
         see(&["/last"]).await;
     });
+}
+
+/// More than are held in memory, kept by another node within one look.
+#[test]
+fn of_a_flood_each_row_is_seen_once_or_counted() {
+    crate::run(async || {
+        let test = TestStore::postgres().await;
+        let world = World::start(&test.store).await;
+        let owner = world.owner().await;
+        let (app, script) = site(&owner, "shop").await;
+        let mut events = Events::open(&owner, "/apps/shop/logs/tail").await;
+        let keep = async |count: usize| {
+            let rows: Vec<_> = (0..count).map(|_| kept(&app, &script, world.clock.now())).collect();
+            let mut tx = test.store.begin_logs().await.unwrap();
+            for some in rows.chunks(4_000) {
+                insert_batch(&mut tx, some).await.unwrap();
+            }
+            tx.commit().await.unwrap();
+        };
+        let mut seen = BTreeSet::new();
+        for (count, passes_s) in [(12_000, 0), (12_000, 10), (3, 10), (25_000, 1), (1, 0)] {
+            keep(count).await;
+            let (mut shown, mut missed) = (0, 0);
+            while shown + missed < count {
+                match events.next().await.unwrap() {
+                    (event, id, _) if event == "execution" => {
+                        shown += 1;
+                        assert!(seen.insert(id.clone()), "{id} came again");
+                    }
+                    (_, _, data) => missed += usize::try_from(data["count"].as_u64().unwrap()).unwrap(),
+                }
+            }
+            assert_eq!((shown + missed, shown), (count, count.min(64)), "of {count}");
+            world.clock.advance(Duration::from_secs(passes_s));
+        }
+    });
+}
+
+fn kept(app: &Value, script: &Value, at: Timestamp) -> NewExecution {
+    NewExecution {
+        id: ExecutionId::generate(at),
+        app_id: id(app).parse().unwrap(),
+        script_id: id(script).parse().unwrap(),
+        version: 1,
+        origin: Origin::ById,
+        started_at: at,
+        duration: Duration::from_millis(1),
+        outcome: Outcome::Success,
+        status: 200,
+        sample_weight: 1,
+        request: "{}".to_owned(),
+        response: None,
+        error: None,
+        logs: "[]".to_owned(),
+    }
 }
 
 on_both! {

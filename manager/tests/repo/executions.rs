@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use picloud_manager::repo::executions::counters::{self, Counter};
 use picloud_manager::repo::executions::insert::{self, NewExecution};
-use picloud_manager::repo::executions::{self, Execution, ExecutionFilter, ExecutionsOf, retention};
+use picloud_manager::repo::executions::{self, Ended, Execution, ExecutionFilter, ExecutionsOf, retention};
 use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::{ExecutionFailure, LogLevel, LogLine, Origin, Outcome};
 use picloud_shared::id::{AppId, ExecutionId, RouteId, ScriptId};
@@ -59,12 +59,17 @@ on_both! {
         insert(&test, &[short.clone(), long.clone(), early, other]).await;
         let mut conn = test.store.read_logs().await.unwrap();
         let longest = Duration::from_secs(30);
-        let all = executions::ended_since(&mut conn, app_id, seconds(71), longest, 9).await.unwrap();
-        assert_eq!(all, [short.id, long.id], "the one that began last first");
-        let newest = executions::ended_since(&mut conn, app_id, seconds(71), longest, 1).await.unwrap();
-        assert_eq!(newest, [short.id]);
-        assert_eq!(executions::find(&mut conn, long.id).await.unwrap(), Some(Execution::from(&long)));
-        assert_eq!(executions::find(&mut conn, ExecutionId::generate(NOW)).await.unwrap(), None);
+        let between = (seconds(71), seconds(72));
+        let all = executions::ended_since(&mut conn, app_id, between, longest, 9).await.unwrap();
+        assert_eq!(all.ids, [short.id, long.id], "the one that began last first");
+        assert_eq!((all.count, all.later_count), (2, 1));
+        let newest = executions::ended_since(&mut conn, app_id, between, longest, 1).await.unwrap();
+        assert_eq!(newest, Ended { ids: vec![short.id], ..all }, "what is cut off is counted");
+        let nothing = executions::ended_since(&mut conn, app_id, (seconds(90), seconds(90)), longest, 1).await.unwrap();
+        assert_eq!(nothing, Ended::default());
+        let asked = [short.id, ExecutionId::generate(NOW), long.id];
+        let found = executions::find_all(&mut conn, &asked).await.unwrap();
+        assert_eq!(found, [&long, &short].map(|row| Ok(Execution::from(row))), "the one that began first first");
     }
 
     async fn an_execution_is_read_as_it_was_written(test: TestStore) {
