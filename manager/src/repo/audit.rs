@@ -1,16 +1,17 @@
 //! The audit log: who changed what, when, from where. Rows are only ever added.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::id::{ApiKeyId, AppId, AuditId, CertificateId, DomainId, RouteId, ScriptId, SessionId, UserId};
 use serde_json::Value;
-use sqlx::{PgConnection, SqliteConnection};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::repo::RepoError;
 use crate::repo::column::{Count, Listed, from_row, integer, listed};
-use crate::repo::statement::statements;
+use crate::repo::statement::{SqliteQuery, insert_many, insert_sqlite, statements};
 use crate::store::Conn;
 use crate::store::conn::on_db;
 
@@ -201,20 +202,20 @@ statements! {
 
 /// Adds rows. They stay when the user, the app or the object goes.
 pub async fn insert(conn: &mut Conn, rows: &[SealedEntry]) -> Result<(), RepoError> {
-    on_db!(conn, Sqlite(db) => insert_sqlite(db, rows).await, Postgres(db) => insert_postgres(db, rows).await)
+    on_db!(conn,
+        Sqlite(db) => insert_sqlite(db, (&INSERT_MANY, INSERT.sqlite), rows, bind_row).await,
+        Postgres(db) => insert_postgres(db, rows).await)
 }
 
-/// One by one: a statement costs some microseconds.
-async fn insert_sqlite(db: &mut SqliteConnection, rows: &[SealedEntry]) -> Result<(), RepoError> {
-    for SealedEntry { seq, seal, entry: e } in rows {
-        let query = sqlx::query(INSERT.sqlite).bind(e.id.as_uuid()).bind(e.at.as_millis());
-        let query = query.bind(e.user_id.map(UserId::as_uuid)).bind(e.username.as_deref());
-        let query = query.bind(e.key_id.map(ApiKeyId::as_uuid)).bind(&e.action).bind(&e.object_kind).bind(e.object_id);
-        let query = query.bind(e.app_id.map(AppId::as_uuid)).bind(e.remote_ip.map(|ip| ip.to_string()));
-        let query = query.bind(e.before.as_ref()).bind(e.after.as_ref());
-        query.bind(integer(*seq)).bind(seal).execute(&mut *db).await?;
-    }
-    Ok(())
+static INSERT_MANY: LazyLock<String> =
+    LazyLock::new(|| insert_many(concat!("INSERT INTO audit_log (", columns!(), ")"), 14, ""));
+
+fn bind_row<'q>(query: SqliteQuery<'q>, SealedEntry { seq, seal, entry: e }: &'q SealedEntry) -> SqliteQuery<'q> {
+    let query = query.bind(e.id.as_uuid()).bind(e.at.as_millis());
+    let query = query.bind(e.user_id.map(UserId::as_uuid)).bind(e.username.as_deref());
+    let query = query.bind(e.key_id.map(ApiKeyId::as_uuid)).bind(&e.action).bind(&e.object_kind).bind(e.object_id);
+    let query = query.bind(e.app_id.map(AppId::as_uuid)).bind(e.remote_ip.map(|ip| ip.to_string()));
+    query.bind(e.before.as_ref()).bind(e.after.as_ref()).bind(integer(*seq)).bind(seal)
 }
 
 /// All by one: a statement costs a way over the network.

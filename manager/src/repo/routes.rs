@@ -1,5 +1,7 @@
 //! Routes.
 
+use std::sync::LazyLock;
+
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::id::{AppId, RouteId, ScriptId};
@@ -10,9 +12,9 @@ use sqlx::{FromRow, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 use crate::repo::RepoError;
-use crate::repo::column::{Count, IdOf, Lenient, Listed, StoreRow, from_row, listed};
+use crate::repo::column::{Count, IdOf, Ids, Lenient, Listed, StoreRow, from_row, listed};
 use crate::repo::error::Cause;
-use crate::repo::statement::statements;
+use crate::repo::statement::{SqliteQuery, insert_many, insert_sqlite, statements};
 use crate::store::conn::on_db;
 use crate::store::{Conn, Dialects};
 
@@ -96,6 +98,12 @@ impl<'p> PatternColumns<'p> {
     }
 }
 
+macro_rules! columns {
+    () => {
+        "id, app_id, script_id, host_kind, host, host_key, path_kind, path, path_shape, method, created_at, param_shape"
+    };
+}
+
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -106,11 +114,9 @@ macro_rules! select {
 }
 
 statements! {
-    INSERT = "INSERT INTO routes (id, app_id, script_id, host_kind, host, host_key, path_kind, path, path_shape, \
-        method, created_at, param_shape) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        "INSERT INTO routes (id, app_id, script_id, host_kind, host, host_key, path_kind, path, path_shape, \
-        method, created_at, param_shape) SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], \
-        $6::text[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::bigint[], $12::text[])";
+    INSERT = concat!("INSERT INTO routes (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"),
+        concat!("INSERT INTO routes (", columns!(), ") SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], \
+        $6::text[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::bigint[], $12::text[])");
     FIND = select!("WHERE id = $1");
     FIND_APP = "SELECT app_id AS id FROM routes WHERE id = $1";
     LIST_OF_SCRIPT = select!("WHERE script_id = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"),
@@ -119,8 +125,13 @@ statements! {
         select!("WHERE app_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3");
     FIND_CONFLICT = select!("WHERE app_id = $1 AND host_key = $2 AND path_shape = $3 AND method = $4");
     UPDATE = "UPDATE routes SET script_id = $1, host_kind = $2, host = $3, host_key = $4, path_kind = $5, path = $6, \
-        path_shape = $7, method = $8, param_shape = $9 WHERE id = $10 AND app_id = $11";
-    DELETE = "DELETE FROM routes WHERE id = $1";
+        path_shape = $7, method = $8, param_shape = $9 WHERE id = $10 AND app_id = $11",
+        "UPDATE routes SET script_id = s, host_kind = hk, host = h, host_key = ho, path_kind = pk, path = p, path_shape = ps, \
+        method = m, param_shape = pa FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], \
+        $7::bytea[], $8::text[], $9::text[], $10::uuid[], $11::uuid[]) AS rows (s, hk, h, ho, pk, p, ps, m, pa, i, a) \
+        WHERE id = i AND app_id = a";
+    DELETE = "DELETE FROM routes WHERE id IN (SELECT unhex(value) FROM json_each($1))",
+        "DELETE FROM routes WHERE id = ANY($1)";
     COUNT = "SELECT COUNT(*) AS count FROM routes WHERE app_id = $1";
     // From each shape to the next one in the index: the app's other routes of a shape are not read.
     LIST_PARAM_SHAPES = "WITH RECURSIVE shapes (shape) AS ( \
@@ -149,20 +160,20 @@ pub async fn insert(conn: &mut Conn, route: &StoredRoute) -> Result<(), RepoErro
 /// # Errors
 /// As [`insert`].
 pub async fn insert_all(conn: &mut Conn, routes: &[StoredRoute]) -> Result<(), RepoError> {
-    on_db!(conn, Sqlite(db) => insert_sqlite(db, routes).await, Postgres(db) => insert_postgres(db, routes).await)
+    on_db!(conn,
+        Sqlite(db) => insert_sqlite(db, (&INSERT_MANY, INSERT.sqlite), routes, bind_row).await,
+        Postgres(db) => insert_postgres(db, routes).await)
 }
 
-/// One by one: a statement costs some microseconds.
-async fn insert_sqlite(db: &mut SqliteConnection, routes: &[StoredRoute]) -> Result<(), RepoError> {
-    for StoredRoute { route: r, created_at } in routes {
-        let p = PatternColumns::of(&r.pattern);
-        let query =
-            sqlx::query(INSERT.sqlite).bind(r.id.as_uuid()).bind(r.app_id.as_uuid()).bind(r.script_id.as_uuid());
-        let query = query.bind(p.host_kind).bind(p.host).bind(p.host_key).bind(p.path_kind).bind(p.path);
-        let query = query.bind(p.path_shape).bind(p.method).bind(created_at.as_millis());
-        query.bind(p.param_shape.as_str()).execute(&mut *db).await?;
-    }
-    Ok(())
+static INSERT_MANY: LazyLock<String> =
+    LazyLock::new(|| insert_many(concat!("INSERT INTO routes (", columns!(), ")"), 12, ""));
+
+fn bind_row<'q>(query: SqliteQuery<'q>, StoredRoute { route: r, created_at }: &'q StoredRoute) -> SqliteQuery<'q> {
+    let p = PatternColumns::of(&r.pattern);
+    let query = query.bind(r.id.as_uuid()).bind(r.app_id.as_uuid()).bind(r.script_id.as_uuid());
+    let query = query.bind(p.host_kind).bind(p.host).bind(p.host_key).bind(p.path_kind).bind(p.path);
+    let query = query.bind(p.path_shape).bind(p.method).bind(created_at.as_millis());
+    query.bind(p.param_shape.as_str().to_owned())
 }
 
 /// All by one: a statement costs a way over the network.
@@ -271,17 +282,62 @@ pub async fn find_conflict(
 /// # Errors
 /// As [`insert`].
 pub async fn update(conn: &mut Conn, route: &Route) -> Result<bool, RepoError> {
-    let p = PatternColumns::of(&route.pattern);
-    on_db!(conn, db => {
-        let query = sqlx::query(UPDATE.on(db)).bind(route.script_id.as_uuid()).bind(p.host_kind).bind(p.host);
+    update_all(conn, &[route]).await
+}
+
+/// Stores the scripts and patterns of routes; whether all exist.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn update_all(conn: &mut Conn, routes: &[&Route]) -> Result<bool, RepoError> {
+    let stored = on_db!(conn,
+        Sqlite(db) => update_sqlite(db, routes).await,
+        Postgres(db) => update_postgres(db, routes).await)?;
+    Ok(stored == routes.len() as u64)
+}
+
+async fn update_sqlite(db: &mut SqliteConnection, routes: &[&Route]) -> Result<u64, RepoError> {
+    let mut stored = 0;
+    for route in routes {
+        let p = PatternColumns::of(&route.pattern);
+        let query = sqlx::query(UPDATE.sqlite).bind(route.script_id.as_uuid()).bind(p.host_kind).bind(p.host);
         let query = query.bind(p.host_key).bind(p.path_kind).bind(p.path).bind(p.path_shape).bind(p.method);
         let query = query.bind(p.param_shape.as_str());
-        let done = query.bind(route.id.as_uuid()).bind(route.app_id.as_uuid()).execute(db).await?;
-        Ok(done.rows_affected() > 0)
-    })
+        let done = query.bind(route.id.as_uuid()).bind(route.app_id.as_uuid()).execute(&mut *db).await?;
+        stored += done.rows_affected();
+    }
+    Ok(stored)
+}
+
+async fn update_postgres(db: &mut PgConnection, routes: &[&Route]) -> Result<u64, RepoError> {
+    fn column<'r, T>(routes: &[&'r Route], value: impl Fn(&'r Route) -> T) -> Vec<T> {
+        routes.iter().map(|route| value(route)).collect()
+    }
+    let patterns: Vec<PatternColumns<'_>> = column(routes, |r| PatternColumns::of(&r.pattern));
+    let query = sqlx::query(UPDATE.postgres)
+        .bind(column(routes, |r| r.script_id.as_uuid()))
+        .bind(patterns.iter().map(|p| p.host_kind).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.host).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.host_key.as_str()).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.path_kind).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.path).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.path_shape.as_slice()).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.method).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.param_shape.as_str()).collect::<Vec<_>>())
+        .bind(column(routes, |r| r.id.as_uuid()))
+        .bind(column(routes, |r| r.app_id.as_uuid()));
+    Ok(query.execute(db).await?.rows_affected())
 }
 
 /// Removes a route; whether it existed.
 pub async fn delete(conn: &mut Conn, id: RouteId) -> Result<bool, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query(DELETE.on(db)).bind(id.as_uuid()).execute(db).await?.rows_affected() > 0))
+    Ok(delete_all(conn, &[id]).await? > 0)
+}
+
+/// Removes routes; how many of them existed.
+pub async fn delete_all(conn: &mut Conn, ids: &[RouteId]) -> Result<u64, RepoError> {
+    let ids = Ids::of(ids.iter().map(|id| id.as_uuid()));
+    on_db!(conn,
+        Sqlite(db) => Ok(sqlx::query(DELETE.sqlite).bind(ids.sqlite()).execute(db).await?.rows_affected()),
+        Postgres(db) => Ok(sqlx::query(DELETE.postgres).bind(ids.postgres()).execute(db).await?.rows_affected()))
 }

@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 
 use crate::repo::RepoError;
-use crate::repo::column::{Count, IdOf, Listed, StoreRow, from_row, integer, listed, text};
+use crate::repo::column::{Count, IdOf, Ids, Listed, StoreRow, from_row, integer, listed, text};
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
@@ -124,7 +124,9 @@ statements! {
     UPDATE_SOURCE = "UPDATE scripts SET source = $1, imports = $2, updated_at = $3, version = version + 1 \
         WHERE id = $4 RETURNING version AS count";
     PRUNE_VERSIONS = "DELETE FROM script_versions WHERE script_id = $1 AND version <= $2";
-    DELETE = "DELETE FROM scripts WHERE id = $1";
+    LIST_WHOLE = concat!("SELECT ", columns!(), ", source FROM scripts WHERE app_id = $1 ORDER BY id");
+    DELETE = "DELETE FROM scripts WHERE id IN (SELECT unhex(value) FROM json_each($1))",
+        "DELETE FROM scripts WHERE id = ANY($1)";
     LIST_VERSIONS = "SELECT script_id, version, created_at, created_by FROM script_versions \
         WHERE script_id = $1 AND ($2 IS NULL OR version < $2) ORDER BY version DESC LIMIT $3",
         "SELECT script_id, version, created_at, created_by FROM script_versions \
@@ -200,6 +202,12 @@ pub async fn list(
     Ok(listed(rows))
 }
 
+/// All of the app's scripts with their sources, in order of creation.
+pub async fn list_whole(conn: &mut Conn, app_id: AppId) -> Result<Vec<Listed<Script>>, RepoError> {
+    let rows = on_db!(conn, db => Ok(sqlx::query_as(LIST_WHOLE.on(db)).bind(app_id.as_uuid()).fetch_all(db).await?))?;
+    Ok(listed(rows))
+}
+
 /// How many scripts an app has, and how long their sources are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holdings {
@@ -254,15 +262,26 @@ pub async fn update_source(
     };
     insert_version(conn, id, version, source, created_by, at).await?;
     let oldest_gone = i64::from(version) - i64::from(KEPT_VERSIONS);
-    on_db!(conn, db => {
-        sqlx::query(PRUNE_VERSIONS.on(db)).bind(id.as_uuid()).bind(oldest_gone).execute(db).await?;
-        Ok(Some(version))
-    })
+    if oldest_gone > 0 {
+        on_db!(conn, db => {
+            sqlx::query(PRUNE_VERSIONS.on(db)).bind(id.as_uuid()).bind(oldest_gone).execute(db).await?;
+            Ok(())
+        })?;
+    }
+    Ok(Some(version))
 }
 
 /// Removes a script with its versions and routes; whether it existed.
 pub async fn delete(conn: &mut Conn, id: ScriptId) -> Result<bool, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query(DELETE.on(db)).bind(id.as_uuid()).execute(db).await?.rows_affected() > 0))
+    Ok(delete_all(conn, &[id]).await? > 0)
+}
+
+/// Removes scripts with their versions and routes; how many of them existed.
+pub async fn delete_all(conn: &mut Conn, ids: &[ScriptId]) -> Result<u64, RepoError> {
+    let ids = Ids::of(ids.iter().map(|id| id.as_uuid()));
+    on_db!(conn,
+        Sqlite(db) => Ok(sqlx::query(DELETE.sqlite).bind(ids.sqlite()).execute(db).await?.rows_affected()),
+        Postgres(db) => Ok(sqlx::query(DELETE.postgres).bind(ids.postgres()).execute(db).await?.rows_affected()))
 }
 
 /// Up to `limit` kept versions, the newest first, those older than `before`.

@@ -25,6 +25,37 @@ macro_rules! statement {
 }
 pub(super) use statement;
 
+/// Rows of one INSERT on SQLite. Each statement costs a round trip to its thread, about as much as writing 20 rows; more rows
+/// gain little.
+pub(super) const SQLITE_ROWS: usize = 64;
+
+/// An INSERT of [`SQLITE_ROWS`] rows for SQLite, out of its beginning and what follows the rows. Its parameters have no names: SQLite
+/// looks names up in a list, one after the other, at each binding.
+pub(super) fn insert_many(beginning: &str, columns: usize, end: &str) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    format!("{beginning} VALUES {}{end}", vec![row; SQLITE_ROWS].join(", "))
+}
+
+/// A query on SQLite to which the values of rows are bound.
+pub(super) type SqliteQuery<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// Inserts rows into SQLite by two statements, of which one takes [`SQLITE_ROWS`] rows and one the rest, one by one.
+pub(super) async fn insert_sqlite<'q, T>(
+    db: &mut sqlx::SqliteConnection,
+    (many, single): (&'static str, &'static str),
+    rows: &'q [T],
+    bind: impl Fn(SqliteQuery<'q>, &'q T) -> SqliteQuery<'q>,
+) -> Result<(), crate::repo::RepoError> {
+    let (whole, rest) = rows.split_at(rows.len() - rows.len() % SQLITE_ROWS);
+    for rows in whole.chunks(SQLITE_ROWS) {
+        rows.iter().fold(sqlx::query(sqlx::AssertSqlSafe(many)), &bind).execute(&mut *db).await?;
+    }
+    for row in rest {
+        bind(sqlx::query(single), row).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
 /// Every statement of the control data.
 #[doc(hidden)]
 pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {

@@ -16,10 +16,10 @@ use picloud_shared::script::ScriptKind;
 use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::repo::config::Part;
+use crate::repo::config::{self, Part, Position};
 use crate::repo::routes::StoredRoute;
 use crate::repo::scripts::Script;
-use crate::repo::{RepoError, domains, routes, scripts, settings};
+use crate::repo::{domains, routes, scripts, settings};
 use crate::service::app::{self, NewApp};
 use crate::service::app_limit::AppLimit;
 use crate::service::authorize::{Access, Actor, AppRef, Capability};
@@ -112,6 +112,7 @@ impl DeploymentService {
             let access = actor.access(&mut read, app).await?;
             require_deploying(&access)?;
             let state = load(&mut read, &access).await?;
+            let position = config::position(&mut read).await?;
             drop(read);
             precondition.check(&revision(&state))?;
             let mut steps = self.plan(&state, wanted, self.desk.clock.now())?;
@@ -123,16 +124,16 @@ impl DeploymentService {
             let (mut change, actor) = self.desk.begin(actor).await?;
             let access = actor.access(&mut change, &AppRef::Id(state.app.id)).await?;
             authorize(&access, &steps)?;
-            if load(&mut change, &access).await? != state {
+            if !is_current(&mut change, &access, &state, position).await? {
                 continue;
             }
             apply(&mut change, &actor, &access, &steps, domains).await?;
             if is_trial {
                 return Ok(Deployed { steps, state });
             }
-            let access = actor.access(&mut change, &AppRef::Id(state.app.id)).await?;
-            let state = load(&mut change, &access).await?;
-            self.desk.publish(change, state.app.id, Part::App).await?;
+            let at = change.at;
+            self.desk.publish(change, access.app.id, Part::App).await?;
+            let state = state.after(&steps, at);
             return Ok(Deployed { steps, state });
         }
         Err(ServiceError::Overtaken)
@@ -311,13 +312,9 @@ async fn load(conn: &mut Conn, access: &Access) -> Result<State, ServiceError> {
         unreadable: Unreadable::default(),
     };
     state.domains.extend(domains::list(conn, id, u32::MAX, None).await?.into_iter().flatten());
-    for listed in scripts::list(conn, id, u32::MAX, None).await? {
+    for listed in scripts::list_whole(conn, id).await? {
         match listed {
-            Ok(meta) => match scripts::find(conn, meta.id).await {
-                Ok(found) => state.scripts.extend(found),
-                Err(RepoError::Corrupt { .. }) => state.unreadable.scripts.push(meta.id),
-                Err(error) => return Err(error.into()),
-            },
+            Ok(script) => state.scripts.push(script),
             Err(unreadable) => state.unreadable.scripts.push(ScriptId::from_uuid(unreadable.id)),
         }
     }
@@ -327,11 +324,18 @@ async fn load(conn: &mut Conn, access: &Access) -> Result<State, ServiceError> {
             Err(unreadable) => state.unreadable.routes.push(RouteId::from_uuid(unreadable.id)),
         }
     }
-    // In an order that tells nothing of when things were made, so that two exports differ in nothing but what differs.
-    state.domains.sort_by_cached_key(|domain| domain.pattern.to_string());
-    state.scripts.sort_by(|one, other| one.meta.name.as_str().cmp(other.meta.name.as_str()));
-    state.routes.sort_by_cached_key(|route| plan::route_key(&route.pattern));
-    Ok(state)
+    Ok(state.in_order())
+}
+
+/// Whether the app is still as it was when the configuration stood there. Others wait for the answer, so that the app is read again
+/// only where the changes since are not known any more.
+async fn is_current(conn: &mut Conn, access: &Access, state: &State, position: Position) -> Result<bool, ServiceError> {
+    match config::changes_since(conn, position).await? {
+        Some(changes) if changes.contains_key(&state.app.id) => Ok(false),
+        // The one thing in it that is not the app's.
+        Some(_) => Ok(settings::find(conn).await?.execute_access == state.execute_access),
+        None => Ok(load(conn, access).await? == *state),
+    }
 }
 
 /// Does the steps, each with the audit row that it would have alone.
@@ -342,13 +346,24 @@ async fn apply(
     steps: &[Step],
     domains: &DomainService,
 ) -> Result<(), ServiceError> {
-    let mut created = Vec::new();
+    // Of routes and scripts there may be thousands.
+    let (mut gone_routes, mut gone_scripts, mut changed, mut created) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for step in steps {
         match step {
-            Step::ForgetRoute(id) => route::forget(change, access.app.id, *id, None).await?,
-            Step::DeleteRoute(route) => route::forget(change, access.app.id, route.id, Some(route)).await?,
-            Step::ForgetScript(id) => script::forget(change, access.app.id, *id, None).await?,
-            Step::DeleteScript(old) => script::forget(change, access.app.id, old.meta.id, Some(&old.meta)).await?,
+            Step::ForgetRoute(id) => gone_routes.push((*id, None)),
+            Step::DeleteRoute(route) => gone_routes.push((route.id, Some(route))),
+            Step::ForgetScript(id) => gone_scripts.push((*id, None)),
+            Step::DeleteScript(old) => gone_scripts.push((old.meta.id, Some(&old.meta))),
+            Step::UpdateRoute { old, new } => changed.push((old, new)),
+            Step::CreateRoute(route) => created.push(StoredRoute { route: route.clone(), created_at: change.at }),
+            _ => {}
+        }
+    }
+    route::forget_all(change, access.app.id, &gone_routes).await?;
+    script::forget_all(change, access.app.id, &gone_scripts).await?;
+    for step in steps {
+        match step {
             Step::ReleaseDomain(domain) => {
                 let before = json!({ "pattern": domain.pattern });
                 domain::give_up(change, domain.app_id, domain.id, before).await?;
@@ -362,11 +377,16 @@ async fn apply(
             Step::UpdateScript { old, new, .. } => {
                 script::store(change, actor, old, new.clone()).await?;
             }
-            Step::UpdateRoute { old, new } => route::store(change, old, new).await?,
-            Step::CreateRoute(route) => created.push(StoredRoute { route: route.clone(), created_at: change.at }),
+            // All at once, before or after.
+            Step::ForgetRoute(_)
+            | Step::DeleteRoute(_)
+            | Step::ForgetScript(_)
+            | Step::DeleteScript(_)
+            | Step::UpdateRoute { .. }
+            | Step::CreateRoute(_) => {}
         }
     }
-    // They come last, and there may be thousands.
+    route::store_all(change, &changed).await?;
     insert_routes(change, &created).await
 }
 

@@ -157,7 +157,7 @@ impl RouteService {
         if route == old.route {
             return Ok(self.urls.locate(old, &claims));
         }
-        store(&mut change, &old.route, &route).await?;
+        store_all(&mut change, &[(&old.route, &route)]).await?;
         self.desk.publish(change, route.app_id, Part::Route(id)).await?;
         Ok(self.urls.locate(StoredRoute { route, created_at: old.created_at }, &claims))
     }
@@ -182,7 +182,8 @@ impl RouteService {
                 audited(&route)
             }
         };
-        delete_route(&mut change, app_id, id, before).await?;
+        routes::delete(&mut change, id).await?;
+        record_deletion(&mut change, app_id, id, before);
         self.desk.publish(change, app_id, Part::Route(id)).await
     }
 
@@ -231,32 +232,39 @@ pub(crate) fn is_claimed(pattern: &RoutePattern, claims: &[DomainPattern]) -> bo
     pattern.host.kind() == "any" || claims.iter().any(|claim| pattern.host.lies_within(claim))
 }
 
-/// Stores what changed of a route with its audit row.
-pub(crate) async fn store(change: &mut Change, old: &Route, new: &Route) -> Result<(), ServiceError> {
-    if !routes::update(change, new).await? {
-        return Err(ServiceError::NotFound("route"));
+/// Stores what changed of routes, each as it was and as it is to be, with an audit row for each.
+pub(crate) async fn store_all(change: &mut Change, routes: &[(&Route, &Route)]) -> Result<(), ServiceError> {
+    for some in routes.chunks(STORED_AT_ONCE) {
+        let new: Vec<&Route> = some.iter().map(|(_, new)| *new).collect();
+        if !routes::update_all(change, &new).await? {
+            return Err(ServiceError::NotFound("route"));
+        }
     }
-    let event = Event::new("route.update", AuditObject::Route(new.id)).in_app(new.app_id);
-    change.record(event.before(audited(old)).after(audited(new)));
+    for (old, new) in routes {
+        let event = Event::new("route.update", AuditObject::Route(new.id)).in_app(new.app_id);
+        change.record(event.before(audited(old)).after(audited(new)));
+    }
     Ok(())
 }
 
-/// Removes a route, which may be one that cannot be read, with its audit row.
-pub(crate) async fn forget(
+/// Removes routes, of which some may not be readable, with an audit row for each.
+pub(crate) async fn forget_all(
     change: &mut Change,
     app_id: AppId,
-    id: RouteId,
-    route: Option<&Route>,
+    routes: &[(RouteId, Option<&Route>)],
 ) -> Result<(), ServiceError> {
-    let before = route.map_or_else(|| json!({ "unreadable": true }), audited);
-    delete_route(change, app_id, id, before).await
+    let ids: Vec<RouteId> = routes.iter().map(|(id, _)| *id).collect();
+    routes::delete_all(change, &ids).await?;
+    for (id, route) in routes {
+        let before = route.map_or_else(|| json!({ "unreadable": true }), audited);
+        record_deletion(change, app_id, *id, before);
+    }
+    Ok(())
 }
 
-async fn delete_route(change: &mut Change, app_id: AppId, id: RouteId, before: Value) -> Result<(), ServiceError> {
-    routes::delete(change, id).await?;
+fn record_deletion(change: &mut Change, app_id: AppId, id: RouteId, before: Value) {
     let event = Event::new("route.delete", AuditObject::Route(id)).in_app(app_id);
     change.record(event.before(before));
-    Ok(())
 }
 
 /// Stores a new route with its audit row.

@@ -26,7 +26,7 @@ use crate::service::route_url::UrlStyle;
 use crate::service::script_check::{Checker, Family, SourceProblem};
 use crate::store::Conn;
 use written::{audited, delete_script};
-pub(crate) use written::{blank_meta, forget, insert_script, store};
+pub(crate) use written::{blank_meta, forget_all, insert_script, store};
 
 /// How often a change is checked anew because others changed what it depends on meanwhile.
 const ATTEMPTS: u32 = 8;

@@ -1,5 +1,7 @@
 //! Whole apps: exported, deployed and imported.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use picloud_manager::repo::role::{AppRole, InstanceRole};
@@ -402,6 +404,36 @@ async fn documents_may_be_longer_than_other_bodies_and_no_longer_than_their_boun
     owner.send_json("PUT", "/apps/shop/deployment", endless).await.problem(413, "body_too_large");
 }
 
+async fn a_deployment_answers_the_tag_of_what_it_led_to(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, _) = shop(&world).await;
+    let page = |source: &str, paths: &[&str]| script("page", source, paths);
+    let mut described = page("2", &["/a/:x", "/c"]);
+    described["description"] = json!("Of all.");
+    let mut whole = document(&[described.clone(), script("new", "3", &["/b"])]);
+    whole["domains"] = json!(["other.example.com"]);
+    whole["app"] = json!({ "name": "Another" });
+    for wanted in [
+        document(&[page("1", &["/a/:id", "/b"]), module("lib", "fn f() { 1 }")]),
+        document(&[page("2", &["/a/:id", "/b"]), module("lib", "fn f() { 1 }")]),
+        document(&[described]),
+        whole,
+        document(&[]),
+    ] {
+        world.clock.advance(Duration::from_secs(1));
+        let done = deploy(&owner, "shop", &wanted).await;
+        let tag = done.etag();
+        done.is(200);
+        assert_eq!(owner.get("/apps/shop/export").await.etag(), tag, "{wanted}");
+        assert_eq!(deploy(&owner, "shop", &wanted).await.etag(), tag);
+        let again = owner.if_match(&tag).send_json("PUT", "/apps/shop/deployment", wanted.to_string()).await.is(200);
+        assert_eq!(again["changes"], json!([]));
+        if wanted["app"].is_object() {
+            assert_eq!(owner.get("/apps/shop").await.is(200)["updated_at"], world.clock_text());
+        }
+    }
+}
+
 async fn of_deployments_at_once_each_is_whole(store: &Store) {
     let world = World::start(store).await;
     let (owner, _) = shop(&world).await;
@@ -436,5 +468,6 @@ on_both! {
     an_exported_app_is_imported_as_another,
     a_deployment_needs_the_right_to_each_of_its_changes,
     documents_may_be_longer_than_other_bodies_and_no_longer_than_their_bound,
+    a_deployment_answers_the_tag_of_what_it_led_to,
     of_deployments_at_once_each_is_whole,
 }

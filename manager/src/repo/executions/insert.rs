@@ -6,14 +6,13 @@ use std::time::Duration;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::{Origin, Outcome};
 use picloud_shared::id::{AppId, ExecutionId, ScriptId};
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, PgConnection, Sqlite, SqliteConnection};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::repo::RepoError;
 use crate::repo::column::integer;
 use crate::repo::executions::{Execution, columns};
-use crate::repo::statement::statements;
+use crate::repo::statement::{SqliteQuery, insert_many, insert_sqlite, statements};
 use crate::store::Conn;
 use crate::store::conn::on_db;
 
@@ -106,17 +105,8 @@ fn origin_columns(origin: Origin) -> (&'static str, Option<Uuid>) {
     }
 }
 
-/// Rows of one INSERT on SQLite. Each costs a round trip to its thread, about as much as writing 20 rows; more rows
-/// gain little.
-const SQLITE_ROWS: usize = 64;
-const COLUMNS: usize = 15;
-
-/// Its parameters have no names: SQLite looks names up in a list, one after the other, at each binding.
-static INSERT_MANY: LazyLock<String> = LazyLock::new(|| {
-    let row = format!("({})", vec!["?"; COLUMNS].join(", "));
-    let rows = vec![row; SQLITE_ROWS].join(", ");
-    format!("INSERT INTO executions ({}) VALUES {rows} ON CONFLICT DO NOTHING", columns!())
-});
+static INSERT_MANY: LazyLock<String> =
+    LazyLock::new(|| insert_many(concat!("INSERT INTO executions (", columns!(), ")"), 15, " ON CONFLICT DO NOTHING"));
 
 /// Adds executions. One that is there already is left as it is. Within [`crate::store::Store::begin_logs`].
 ///
@@ -126,25 +116,10 @@ pub async fn insert_batch(conn: &mut Conn, batch: &[NewExecution]) -> Result<(),
     if batch.is_empty() {
         return Ok(());
     }
-    on_db!(conn, Sqlite(db) => insert_sqlite(db, batch).await, Postgres(db) => insert_postgres(db, batch).await)
+    on_db!(conn,
+        Sqlite(db) => insert_sqlite(db, (&INSERT_MANY, INSERT.sqlite), batch, bind_row).await,
+        Postgres(db) => insert_postgres(db, batch).await)
 }
-
-async fn insert_sqlite(db: &mut SqliteConnection, batch: &[NewExecution]) -> Result<(), RepoError> {
-    let (many, rest) = batch.split_at(batch.len() - batch.len() % SQLITE_ROWS);
-    for rows in many.chunks(SQLITE_ROWS) {
-        let mut query = sqlx::query(AssertSqlSafe(INSERT_MANY.as_str()));
-        for row in rows {
-            query = bind_row(query, row);
-        }
-        query.execute(&mut *db).await?;
-    }
-    for row in rest {
-        bind_row(sqlx::query(INSERT.sqlite), row).execute(&mut *db).await?;
-    }
-    Ok(())
-}
-
-type SqliteQuery<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 fn bind_row<'q>(query: SqliteQuery<'q>, row: &'q NewExecution) -> SqliteQuery<'q> {
     let (origin, route_id) = origin_columns(row.origin);

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
-use picloud_shared::id::{AppId, RouteId, ScriptId};
+use picloud_shared::id::{AppId, DomainId, RouteId, ScriptId};
 use picloud_shared::name::ScriptName;
 use picloud_shared::route::{Route, RoutePattern};
 use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
@@ -50,6 +50,45 @@ pub(crate) struct State {
     pub execute_access: ExecuteAccess,
     /// Rows that cannot be read, and so are part of nothing.
     pub unreadable: Unreadable,
+}
+
+impl State {
+    /// In an order that tells nothing of when things were made, so that two exports differ in nothing but what differs.
+    pub(crate) fn in_order(mut self) -> Self {
+        self.domains.sort_by_cached_key(|domain| domain.pattern.to_string());
+        self.scripts.sort_by(|one, other| one.meta.name.as_str().cmp(other.meta.name.as_str()));
+        self.routes.sort_by_cached_key(|route| route_key(&route.pattern));
+        self
+    }
+
+    /// What there is once the steps are done. (When a script was changed last is not told.)
+    pub(crate) fn after(mut self, steps: &[Step], at: Timestamp) -> Self {
+        let mut scripts: HashMap<ScriptId, Script> = self.scripts.into_iter().map(|s| (s.meta.id, s)).collect();
+        let mut routes: HashMap<RouteId, Route> = self.routes.into_iter().map(|route| (route.id, route)).collect();
+        for step in steps {
+            match step {
+                Step::ForgetRoute(_) | Step::ForgetScript(_) => self.unreadable = Unreadable::default(),
+                Step::DeleteRoute(route) => drop(routes.remove(&route.id)),
+                Step::DeleteScript(script) => drop(scripts.remove(&script.meta.id)),
+                Step::ReleaseDomain(gone) => self.domains.retain(|domain| domain.id != gone.id),
+                Step::UpdateApp { new, .. } => self.app = new.clone(),
+                Step::ClaimDomain { pattern, .. } => {
+                    let (id, pattern) = (DomainId::generate(at), pattern.clone());
+                    self.domains.push(Domain { id, app_id: self.app.id, pattern, created_at: at });
+                }
+                Step::CreateScript { script, .. } => drop(scripts.insert(script.meta.id, script.clone())),
+                Step::UpdateScript { old, new, .. } => {
+                    let mut new = new.clone();
+                    new.meta.version += u32::from(new.source != old.source);
+                    scripts.insert(new.meta.id, new);
+                }
+                Step::UpdateRoute { new, .. } | Step::CreateRoute(new) => drop(routes.insert(new.id, new.clone())),
+            }
+        }
+        self.scripts = scripts.into_values().collect();
+        self.routes = routes.into_values().collect();
+        self.in_order()
+    }
 }
 
 /// Rows of a state that cannot be read.
@@ -160,8 +199,9 @@ pub(crate) fn steps(state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec
     let wanted_domains = wanted.domains.as_deref();
     let surplus = |domain: &&Domain| wanted_domains.is_some_and(|wanted| !wanted.contains(&domain.pattern));
     steps.extend(state.domains.iter().filter(surplus).map(|domain| Step::ReleaseDomain(domain.clone())));
-    let new = wanted.settings.apply(&state.app);
+    let mut new = wanted.settings.apply(&state.app);
     if new != state.app {
+        new.updated_at = at;
         steps.push(Step::UpdateApp { old: state.app.clone(), new });
     }
     for (place, pattern) in wanted_domains.into_iter().flatten().enumerate() {
@@ -303,34 +343,6 @@ mod tests {
         steps.iter().map(tell).collect()
     }
 
-    /// The state once the steps are done.
-    fn after(mut state: State, steps: &[Step]) -> State {
-        for step in steps.iter().cloned() {
-            match step {
-                Step::DeleteRoute(gone) => state.routes.retain(|route| route.id != gone.id),
-                Step::DeleteScript(gone) => {
-                    state.scripts.retain(|script| script.meta.id != gone.meta.id);
-                    state.routes.retain(|route| route.script_id != gone.meta.id);
-                }
-                Step::ReleaseDomain(gone) => state.domains.retain(|domain| domain.id != gone.id),
-                Step::UpdateApp { new, .. } => state.app = new,
-                Step::ClaimDomain { pattern, .. } => {
-                    let id = picloud_shared::id::DomainId::generate(NOW);
-                    state.domains.push(Domain { id, app_id: state.app.id, pattern, created_at: NOW });
-                }
-                Step::CreateScript { script, .. } => state.scripts.push(script),
-                Step::UpdateScript { old, new, .. } => {
-                    *state.scripts.iter_mut().find(|script| **script == *old).unwrap() = new;
-                }
-                Step::UpdateRoute { old, new } => *state.routes.iter_mut().find(|route| **route == old).unwrap() = new,
-                Step::CreateRoute(route) => state.routes.push(route),
-                Step::ForgetRoute(id) => state.unreadable.routes.retain(|route| *route != id),
-                Step::ForgetScript(id) => state.unreadable.scripts.retain(|script| *script != id),
-            }
-        }
-        state
-    }
-
     #[test]
     fn steps_lead_to_what_is_wanted_and_then_there_are_none() {
         let first =
@@ -338,7 +350,7 @@ mod tests {
         let start = empty();
         let built = steps(&start, &first, NOW).unwrap();
         assert_eq!(told(&built), ["+ a.example.com", "+ a", "+ b", "+ /a", "+ /x/:id", "+ /b"]);
-        let state = after(start, &built);
+        let state = start.after(&built, NOW);
         assert_eq!(told(&steps(&state, &first, NOW).unwrap()), [""; 0]);
 
         // `/x/:id` goes to another script under another name of its parameter, `a` changes, `b` goes, `c` comes and has its route.
@@ -349,7 +361,7 @@ mod tests {
         let changed = steps(&state, &second, NOW).unwrap();
         let expected = ["- /b", "- b", "- a.example.com", "+ b.example.com", "+ c", "~ a", "~ /x/:key", "+ /c", "+ /b"];
         assert_eq!(told(&changed), expected);
-        let state = after(state, &changed);
+        let state = state.after(&changed, NOW);
         assert_eq!(told(&steps(&state, &second, NOW).unwrap()), [""; 0]);
         let without_domains = wanted(second.scripts, None);
         assert_eq!(told(&steps(&state, &without_domains, NOW).unwrap()), [""; 0], "claims stay where none are told");
@@ -357,7 +369,7 @@ mod tests {
 
     #[test]
     fn an_updated_script_stays_the_same_script() {
-        let state = after(empty(), &steps(&empty(), &wanted(vec![script("a", "1", &[])], None), NOW).unwrap());
+        let state = empty().after(&steps(&empty(), &wanted(vec![script("a", "1", &[])], None), NOW).unwrap(), NOW);
         let found = steps(&state, &wanted(vec![script("a", "2", &[])], None), NOW).unwrap();
         let [Step::UpdateScript { place: 0, old, new }] = &found[..] else { panic!("{:?}", told(&found)) };
         assert_eq!((old.meta.id, old.meta.version), (new.meta.id, new.meta.version));

@@ -53,21 +53,29 @@ pub(crate) async fn store(
         new.meta.version = saved.ok_or(ServiceError::NotFound("script"))?;
     }
     new.meta.updated_at = at;
-    scripts::update(change, &new.meta).await?;
+    // What a source brings with it is stored with it.
+    let ScriptMeta { version, imports, updated_at, .. } = new.meta.clone();
+    if new.meta != (ScriptMeta { version, imports, updated_at, ..old.meta.clone() }) {
+        scripts::update(change, &new.meta).await?;
+    }
     let event = Event::new("script.update", AuditObject::Script(id)).in_app(app_id);
     change.record(event.before(audited(&old.meta)).after(audited(&new.meta)));
     Ok(new)
 }
 
-/// Removes a script, which may be one that cannot be read, and its routes with it, with its audit row.
-pub(crate) async fn forget(
+/// Removes scripts, of which some may not be readable, and their routes with them, with an audit row for each script.
+pub(crate) async fn forget_all(
     change: &mut Change,
     app_id: AppId,
-    id: ScriptId,
-    meta: Option<&ScriptMeta>,
+    scripts: &[(ScriptId, Option<&ScriptMeta>)],
 ) -> Result<(), ServiceError> {
-    let before = meta.map_or_else(|| json!({ "unreadable": true }), audited);
-    delete_script(change, app_id, id, before).await
+    let ids: Vec<ScriptId> = scripts.iter().map(|(id, _)| *id).collect();
+    scripts::delete_all(change, &ids).await?;
+    for (id, meta) in scripts {
+        let before = meta.map_or_else(|| json!({ "unreadable": true }), audited);
+        record_deletion(change, app_id, *id, before);
+    }
+    Ok(())
 }
 
 pub(super) async fn delete_script(
@@ -77,9 +85,13 @@ pub(super) async fn delete_script(
     before: Value,
 ) -> Result<(), ServiceError> {
     scripts::delete(change, id).await?;
+    record_deletion(change, app_id, id, before);
+    Ok(())
+}
+
+fn record_deletion(change: &mut Change, app_id: AppId, id: ScriptId, before: Value) {
     let event = Event::new("script.delete", AuditObject::Script(id)).in_app(app_id);
     change.record(event.before(before));
-    Ok(())
 }
 
 /// Stores a new script with its audit row.
