@@ -191,6 +191,9 @@ pub struct Deploy {
     /// Create the app where there is none
     #[arg(long)]
     pub create: bool,
+    /// Create it by a slug that still leads to another app, which ends that
+    #[arg(long, requires = "create")]
+    pub takeover: bool,
 }
 
 /// How to export.

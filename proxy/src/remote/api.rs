@@ -76,9 +76,21 @@ impl Refusal {
             status,
             retry_after,
             code: text(&problem["code"])?,
-            detail: text(&problem["detail"])?,
+            detail: in_flags(problem).map(str::to_owned).or_else(|| text(&problem["detail"]))?,
             errors: errors.iter().filter_map(|error| Some((text(&error["field"])?, text(&error["detail"])?))).collect(),
         })
+    }
+}
+
+/// What to do about a problem, where the API tells it in words of the API and a command has a flag for it.
+fn in_flags(problem: &Value) -> Option<&'static str> {
+    match problem["code"].as_str()? {
+        "slug_historical" if problem["may_take_over"] == true => {
+            Some("this slug still leads to another app; --takeover ends that")
+        }
+        "has_scripts" => Some("the app has scripts; --force deletes them with it"),
+        "unauthenticated" => Some("the API key is wrong, revoked or past its end; make one with picloud keys create"),
+        _ => None,
     }
 }
 
@@ -301,6 +313,11 @@ mod tests {
             {"field": "name", "detail": "too long"}, {"field": "slug", "detail": "taken"}]});
         let refusal = Refusal::read(StatusCode::UNPROCESSABLE_ENTITY, None, &problem).unwrap();
         assert_eq!(refusal.to_string(), "2 fields\u{fffd}[2J (invalid)\n  name: too long\n  slug: taken");
+        let taken = json!({"code": "slug_historical", "detail": "send \"takeover\": true", "may_take_over": true});
+        assert!(Refusal::read(StatusCode::CONFLICT, None, &taken).unwrap().to_string().contains("--takeover"));
+        let of_others = json!({"code": "slug_historical", "detail": "choose another", "may_take_over": false});
+        let refusal = Refusal::read(StatusCode::CONFLICT, None, &of_others).unwrap();
+        assert_eq!(refusal.to_string(), "choose another (slug_historical)");
         assert!(Refusal::read(StatusCode::BAD_GATEWAY, None, &json!({"error": "proxy"})).is_none());
     }
 }

@@ -11,7 +11,7 @@ use super::output::{Output, cell};
 use crate::cli::remote::Deploy;
 
 pub async fn run(
-    Deploy { dir, app, dry_run, create: may_create }: Deploy,
+    Deploy { dir, app, dry_run, create: may_create, takeover }: Deploy,
     api: &Api,
     output: Output,
 ) -> anyhow::Result<()> {
@@ -21,7 +21,8 @@ pub async fn run(
     let query = if dry_run { &[("dry_run", "true")][..] } else { &[] };
     let mut answer = api.call(Method::PUT, &["apps", app, "deployment"], query, Some(&folder.document)).await;
     if may_create && matches!(&answer, Err(CallError::Refused(refusal)) if refusal.status == StatusCode::NOT_FOUND) {
-        let query = [&[("slug", app)], query].concat();
+        let takeover = if takeover { &[("takeover", "true")][..] } else { &[] };
+        let query = [&[("slug", app)], takeover, query].concat();
         answer = api.call(Method::POST, &["apps:import"], &query, Some(&folder.document)).await;
     }
     let done = answer.map_err(|error| placed(error, &folder))?;
