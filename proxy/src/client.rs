@@ -19,7 +19,7 @@ pub enum ListenerRole {
         /// The port of the HTTPS listener as clients see it.
         port: u16,
     },
-    /// Answers health probes, whatever their host.
+    /// Answers health probes and Prometheus.
     Internal,
 }
 

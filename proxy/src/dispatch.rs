@@ -74,7 +74,7 @@ impl Gateway {
         let (destination, answer) = match self.direction(client, sender, &head) {
             Ok(Direction::Answer(answer)) => (Destination::None, Some(answer)),
             // What is rare is boxed, so that it takes no room in the task of every request.
-            Ok(Direction::Admin(place)) => (Destination::Admin, Box::pin(self.admin(*place, head, exchange)).await),
+            Ok(Direction::Admin(place)) => (place.destination(), Box::pin(self.admin(*place, head, exchange)).await),
             Ok(Direction::Run(routed)) => {
                 (Destination::App, Some(self.run_route(routed, sender, head, exchange).await))
             }

@@ -24,7 +24,7 @@ use tally::{Tally, Told};
 /// Who answered a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
-    /// An app's script.
+    /// An app's script, by a route or by its id.
     App,
     /// The dashboard and the API.
     Admin,

@@ -270,8 +270,34 @@ fn the_other_listeners_do_only_what_they_are_for() {
         alone.cut_store();
         let ready = send(alone.internal, b"GET /readyz HTTP/1.0\r\n\r\n").await;
         assert!(ready.starts_with("HTTP/1.1 200 ") && ready.contains("\"unreachable\""), "{ready}");
-        let app = send(gateway.internal, b"GET / HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n").await;
+        let app = send(gateway.internal, b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
         assert!(app.starts_with("HTTP/1.1 404 "), "{app}");
+    });
+}
+
+#[test]
+fn the_internal_listener_tells_nothing_to_a_page_whose_name_was_led_here() {
+    on_large_stacks(async {
+        let gateway = TestGateway::start(vec![shop().publish()]);
+        let ask = async |path: &str, host: &str| {
+            let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            send(gateway.internal, request.as_bytes()).await
+        };
+        for path in ["/metrics", "/readyz", "/healthz"] {
+            for host in [
+                "rebound.example",
+                "rebound.example:9180",
+                "shop.test",
+                "localhost.rebound.example",
+                "127.0.0.1.nip.io",
+            ] {
+                let refused = ask(path, host).await;
+                assert!(refused.starts_with("HTTP/1.1 421 ") && !refused.contains("picloud_"), "{host}: {refused}");
+            }
+            for host in ["127.0.0.1:9180", "[::1]", "10.0.0.7", "localhost:9180", "LOCALHOST", "pi.test"] {
+                assert!(ask(path, host).await.starts_with("HTTP/1.1 200 "), "{host}");
+            }
+        }
     });
 }
 
@@ -416,6 +442,7 @@ fn execute_by_id_cannot_touch_the_dashboards_origin() {
         let open = app.script("open", r#"
             respond(200, [ctx.request.headers.contains("cookie"), ctx.request.headers.contains("authorization"), ctx.request.method, ctx.request.query.q, ctx.request.text])
                 .header("set-cookie", "picloud=stolen").header("clear-site-data", "*").header("service-worker-allowed", "/")
+                .header("www-authenticate", "Basic realm=\"PiCloud\"").header("set-login", "logged-out").header("accept-ch", "Sec-CH-UA-Model")
                 .header("strict-transport-security", "max-age=1").header("content-security-policy", "default-src 'none'").header("x-own", "kept")
         "#);
         let module = app.module("lib", "fn f() { 1 }");
@@ -424,7 +451,15 @@ fn execute_by_id_cannot_touch_the_dashboards_origin() {
         let answer =
             ask_with(&gateway, "PUT", "pi.test", &format!("/api/v1/execute/{open}?q=1"), headers, "body").await;
         assert_eq!((answer.status, answer.body.as_str()), (200, "[false,false,\"PUT\",\"1\",\"body\"]"));
-        for gone in ["set-cookie", "clear-site-data", "service-worker-allowed", "strict-transport-security"] {
+        for gone in [
+            "set-cookie",
+            "clear-site-data",
+            "service-worker-allowed",
+            "strict-transport-security",
+            "www-authenticate",
+            "set-login",
+            "accept-ch",
+        ] {
             assert_eq!(answer.header(gone), None, "{gone}");
         }
         let policies: Vec<_> = answer.headers("content-security-policy").collect();

@@ -42,15 +42,16 @@ fn requests_and_executions_are_told_and_questions_for_them_are_not_counted() {
         }
         get(gateway.address, "pi.test", "/api/v1/admin/apps").await;
         get(gateway.address, "pi.test", "/healthz").await;
+        get(gateway.address, "pi.test", "/api/v1/execute/0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a").await;
         page(&gateway).await;
         let page = page(&gateway).await;
         for (destination, status, count) in
-            [("app", "2xx", 2), ("app", "5xx", 1), ("none", "4xx", 1), ("admin", "2xx", 2)]
+            [("app", "2xx", 2), ("app", "4xx", 1), ("app", "5xx", 1), ("none", "4xx", 1), ("admin", "2xx", 2)]
         {
             let labels = format!("destination=\"{destination}\",status=\"{status}\"");
             tells(&page, &format!("picloud_http_requests_total{{{labels}}} {count}"));
         }
-        tells(&page, "picloud_http_request_duration_seconds_count{destination=\"app\"} 3");
+        tells(&page, "picloud_http_request_duration_seconds_count{destination=\"app\"} 4");
         tells(&page, "picloud_executions_total{app=\"shop\",outcome=\"success\"} 2");
         tells(&page, "picloud_executions_total{app=\"shop\",outcome=\"error\"} 1");
         tells(&page, "picloud_execution_duration_seconds_count{app=\"shop\"} 3");

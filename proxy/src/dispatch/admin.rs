@@ -17,10 +17,10 @@ use super::{Gateway, GatewayParts, json, options};
 use crate::admin_hosts::HostKind;
 use crate::answer::{Answer, ProblemMembers};
 use crate::client::Sender;
-use crate::http::{Head, RequestTarget};
+use crate::http::{Head, Refusal, RequestTarget, read_target};
 use crate::io::Exchange;
 use crate::manager_link::{AdminRequest, ControlPlane, StoreHealth, admin_peer, forward};
-use crate::metrics::{self, Sample};
+use crate::metrics::{self, Destination, Sample};
 
 /// What a resource of this program's own takes.
 const READ_ONLY: &str = "GET, HEAD, OPTIONS";
@@ -144,6 +144,14 @@ impl Place {
             path_and_query,
         }
     }
+
+    /// Who answers it: a script that is run by its id is an app's, as by a route.
+    pub(super) fn destination(&self) -> Destination {
+        match self.resource {
+            Resource::Execute(_) => Destination::App,
+            _ => Destination::Admin,
+        }
+    }
 }
 
 impl Gateway {
@@ -170,8 +178,12 @@ impl Gateway {
         }
     }
 
-    /// The listener for probes: they name no host that matters.
+    /// The listener for probes and for Prometheus, which call it by an address or by a name that is the instance's own.
     pub(super) async fn internal(&self, head: &Head) -> Answer {
+        if !self.is_own_host(head) {
+            let detail = "This listener answers to addresses, to localhost and to the dashboard's hosts.";
+            return Answer::problem(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", detail);
+        }
         match head.target().split('?').next() {
             Some("/healthz") => read_only(&head.method, health),
             Some("/readyz") => self.readiness(&head.method, true).await,
@@ -180,6 +192,17 @@ impl Gateway {
                 let detail = "This listener serves /healthz, /readyz and /metrics.";
                 Answer::problem(StatusCode::NOT_FOUND, "not_found", detail)
             }
+        }
+    }
+
+    /// Whether a request names a host that leads here by right. A browser that is shown a page of a stranger's host, whose name then
+    /// leads to this machine, would hand that page what only this machine is to read. No browser leaves the host out.
+    fn is_own_host(&self, head: &Head) -> bool {
+        match read_target(head) {
+            Ok(RequestTarget { host, .. }) => {
+                host.is_ip() || host.as_str() == "localhost" || self.parts.admin_hosts.configured().contains(&host)
+            }
+            Err(refusal) => refusal == Refusal::MissingHost,
         }
     }
 

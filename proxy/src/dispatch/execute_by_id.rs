@@ -2,7 +2,8 @@
 //! what it may answer are both cut down to what cannot touch that origin.
 
 use http::header::{
-    AUTHORIZATION, CONTENT_SECURITY_POLICY, COOKIE, HeaderName, ORIGIN, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, COOKIE, HeaderName, ORIGIN, SET_COOKIE, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use picloud_shared::execution::Origin;
@@ -17,9 +18,16 @@ use crate::answer::Answer;
 use crate::http::Head;
 use crate::io::Exchange;
 
-/// Headers of an answer that change the whole origin for the browser, beyond the one page.
-const ORIGIN_WIDE: [HeaderName; 9] = [
+/// Headers of an answer that reach beyond the one page, in the browser: they change what it keeps of the whole origin, or have it
+/// ask for a password in the dashboard's name. (`Refresh` and `Location` stay: they lead away from the page, as any link does.)
+const ORIGIN_WIDE: [HeaderName; 15] = [
     SET_COOKIE,
+    WWW_AUTHENTICATE,
+    HeaderName::from_static("accept-ch"),
+    HeaderName::from_static("critical-ch"),
+    HeaderName::from_static("set-login"),
+    HeaderName::from_static("secure-session-registration"),
+    HeaderName::from_static("use-as-dictionary"),
     HeaderName::from_static("clear-site-data"),
     HeaderName::from_static("service-worker-allowed"),
     HeaderName::from_static("alt-svc"),
