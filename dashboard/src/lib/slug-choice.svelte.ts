@@ -10,7 +10,7 @@ const AFTER_MS = 250;
 export class SlugChoice {
   slug = $state('');
   found = $state.raw<SlugCheck | null>(null);
-  /** The slug that was refused for the app that it leads to. */
+  /** The slug that was refused for the app that it leads to, and that may be taken from it. */
   #refused = $state<string | null>(null);
   #timer: ReturnType<typeof setTimeout> | undefined;
   #call: AbortController | null = null;
@@ -47,7 +47,9 @@ export class SlugChoice {
   async submit(form: Form, send: (takeover: boolean) => Promise<unknown>): Promise<boolean> {
     const [slug, takeover] = [this.slug, this.takesOver];
     const isDone = await form.submit(() => send(takeover));
-    this.#refused = form.problem?.code === 'slug_historical' ? slug : null;
+    const { problem } = form;
+    const isTheirs = problem?.code === 'slug_historical' && problem.document.may_take_over === true;
+    this.#refused = isTheirs ? slug : null;
     return isDone;
   }
 }

@@ -21,7 +21,7 @@ use crate::api::precondition::{IfMatch, etag};
 use crate::api::problem::ApiError;
 use crate::api::schema::{self, AppName};
 use crate::repo::role::AppRole;
-use crate::service::app::{AppPatch, NewApp, SlugState, revision};
+use crate::service::app::{AppPatch, Former, NewApp, SlugState, revision};
 use crate::service::authorize::Access;
 
 pub(crate) fn operations() -> OpenApiRouter<ApiState> {
@@ -95,7 +95,7 @@ struct CreateApp {
     /// 1 to 100 characters.
     #[schema(value_type = String, min_length = 1, max_length = 100)]
     name: Name,
-    /// Whether a former slug of another app may be taken, which ends its redirect.
+    /// Whether a former slug of another app may be taken, which ends its redirect and takes the right to change its slug.
     #[serde(default)]
     takeover: bool,
 }
@@ -108,7 +108,7 @@ struct UpdateApp {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 63)]
     slug: Option<AppSlug>,
-    /// Whether the slug may be a former one of another app, whose redirect ends then.
+    /// Whether the slug may be a former one of another app whose slug the caller may change, and whose redirect ends then.
     #[serde(default)]
     takeover: bool,
     /// 1 to 100 characters.
@@ -143,7 +143,7 @@ struct CheckSlug {
 enum SlugResult {
     Available,
     Taken,
-    /// It still leads to another app, which `takeover` would end.
+    /// It still leads to another app, which `takeover` would end where `may_take_over` says so.
     Historical,
     Invalid,
 }
@@ -153,6 +153,8 @@ struct SlugCheck {
     result: SlugResult,
     /// Of `historical`: the app that it leads to, if the caller may see it.
     app: Option<AppName>,
+    /// Whether it is `historical` and the caller, who may change that app's slug too, may take it over.
+    may_take_over: bool,
     /// Of `invalid`: why.
     detail: Option<String>,
 }
@@ -168,12 +170,12 @@ struct DeleteApp {
 
 problems! {
     PageProblems { "422": "`invalid`" }
-    CreateProblems { "409": "`slug_taken`, `slug_historical` (with `app`)" }
+    CreateProblems { "409": "`slug_taken`, `slug_historical` (with `app` and `may_take_over`)" }
     AppProblems { "404": "`not_found`" }
     CheckSlugProblems { "404": "`not_found`" }
     UpdateProblems {
         "404": "`not_found`",
-        "409": "`slug_taken`, `slug_historical` (with `app`)",
+        "409": "`slug_taken`, `slug_historical` (with `app` and `may_take_over`)",
         "412": "`precondition_failed`",
         "422": "`invalid`, `app_limit_reached` (with `limit` and `ceiling`)",
     }
@@ -225,13 +227,15 @@ async fn check_slug(
     // What is no slug is looked up as well, by another name, so that whoever may not ask learns nothing.
     let asked = slug.clone().unwrap_or_else(|_| "x".parse().expect("it is a slug"));
     let state = state.services.apps.check_slug(&actor, &asked, app.as_ref()).await?;
-    let (result, app, detail) = match (slug, state) {
-        (Err(invalid), _) => (SlugResult::Invalid, None, Some(invalid.to_string())),
-        (Ok(_), SlugState::Available) => (SlugResult::Available, None, None),
-        (Ok(_), SlugState::Taken) => (SlugResult::Taken, None, None),
-        (Ok(_), SlugState::Historical(app)) => (SlugResult::Historical, app.as_ref().map(AppName::from), None),
-    };
-    Ok(Json(SlugCheck { result, app, detail }))
+    let of = |result| SlugCheck { result, app: None, may_take_over: false, detail: None };
+    Ok(Json(match (slug, state) {
+        (Err(invalid), _) => SlugCheck { detail: Some(invalid.to_string()), ..of(SlugResult::Invalid) },
+        (Ok(_), SlugState::Available) => of(SlugResult::Available),
+        (Ok(_), SlugState::Taken) => of(SlugResult::Taken),
+        (Ok(_), SlugState::Historical(Former { app, may_take_over })) => {
+            SlugCheck { app: app.as_ref().map(AppName::from), may_take_over, ..of(SlugResult::Historical) }
+        }
+    }))
 }
 
 /// Get an app.

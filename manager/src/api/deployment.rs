@@ -310,7 +310,7 @@ struct ImportQuery {
     #[serde(default)]
     #[param(value_type = Option<String>)]
     slug: Option<AppSlug>,
-    /// Whether a former slug of another app may be taken, which ends its redirect.
+    /// Whether a former slug of another app may be taken, which ends its redirect and takes the right to change its slug.
     #[serde(default)]
     takeover: bool,
     /// Claim none of the document's domains.
@@ -330,7 +330,7 @@ problems! {
         "422": "`invalid`, `public_suffix`, `app_limit_reached` (each with the place of what is wrong in the document)",
     }
     ImportProblems {
-        "409": "`slug_taken`, `slug_historical`, `domain_claimed`, `host_reserved`",
+        "409": "`slug_taken`, `slug_historical` (with `app` and `may_take_over`), `domain_claimed`, `host_reserved`",
         "422": "`invalid`, `public_suffix`, `app_limit_reached` (each with the place of what is wrong in the document)",
     }
 }

@@ -21,8 +21,10 @@ pub(crate) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The header of an answer that was given before.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// POSTs that ask and change nothing. They may be repeated anyway, and pay a key no heed, as a GET does.
-const QUESTIONS: [&str; 5] = [
+/// POSTs that may be repeated anyway, and pay a key no heed, as a GET does: those that ask and change nothing, and the one that
+/// ends the very session which it is sent with. By a key, the second of a user's sessions would be told of the end of the first.
+const REPEATABLE: [&str; 6] = [
+    "/api/v1/admin/auth/logout",
     "/api/v1/admin/apps/slug:check",
     "/api/v1/admin/scripts:check",
     "/api/v1/admin/routes:check",
@@ -60,7 +62,7 @@ impl Keys {
     /// What the POST of that path of the document makes of them.
     pub(crate) fn of(path: &str) -> Self {
         match path {
-            path if QUESTIONS.contains(&path) => Self::Ignored,
+            path if REPEATABLE.contains(&path) => Self::Ignored,
             path if UNKEPT_CALLS.contains(&path) => Self::Refused,
             _ => Self::Honoured,
         }

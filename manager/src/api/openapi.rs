@@ -1,12 +1,14 @@
 //! The OpenAPI 3.1 document, generated from the handlers, and the description of problems in it.
 
 mod examples;
+mod execute;
 
 use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::routing::get;
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use picloud_shared::id::{AppId, ExecutionId};
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, HeaderBuilder, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
@@ -44,13 +46,18 @@ pub(crate) struct Problem {
     capability: Option<String>,
     /// Of `body_too_large`: the most that is read.
     max_bytes: Option<u64>,
-    /// Of `invalid_source`: the 1-based line, where known.
+    /// Of a script that failed: which execution it was.
+    #[schema(value_type = Option<Uuid>)]
+    execution_id: Option<ExecutionId>,
+    /// Of a script that failed: why, for those who may invoke it.
+    message: Option<String>,
+    /// Of `invalid_source`, and of a script that failed for those who may invoke it: the 1-based line, where known.
     line: Option<u32>,
-    /// Of `invalid_source`: the 1-based column, where known.
+    /// Of the same: the 1-based column, where known.
     column: Option<u32>,
     /// Of `invalid_source`: the name of the script that imports this one and would no longer compile, if it is that.
     importer: Option<String>,
-    /// Of `limit_over_ceiling` and `app_limit_reached`: the limit's name.
+    /// Of `limit_over_ceiling`, `app_limit_reached`, and `script_budget_exceeded` for those who may invoke it: the limit's name.
     limit: Option<String>,
     /// Of `limit_over_ceiling`: the most that the operator allows. Of `app_limit_reached`: the most that an app may have.
     ceiling: Option<u64>,
@@ -61,8 +68,13 @@ pub(crate) struct Problem {
     scope: Option<String>,
     /// Of `has_scripts`: how many.
     script_count: Option<u64>,
+    /// Of `key_bound_to_app`: the one app that the key is for.
+    #[schema(value_type = Option<Uuid>)]
+    app_id: Option<AppId>,
     /// Of `slug_historical`: the app that the slug leads to, if the caller may see it.
     app: Option<AppName>,
+    /// Of `slug_historical`: whether the caller may take the slug from it by `takeover`.
+    may_take_over: Option<bool>,
     /// Of `route_conflict`: the other route whole. Of `domain_claimed`: who claims what, if the caller may see it.
     conflict: Option<Conflict>,
     /// Of `domain_in_use` and `script_in_use`: the routes that depend on it.
@@ -155,6 +167,7 @@ pub(crate) fn document() -> OpenApi {
             examples.add_to(changing);
         }
     }
+    document.paths.paths.insert(execute::PATH.to_owned(), execute::item());
     document
 }
 
@@ -165,7 +178,8 @@ fn complete(operation: &mut Operation, unavailable: &'static str) {
     if !is_open {
         operation.security = Some(vec![SecurityRequirement::new(BEARER, Vec::<String>::new())]);
         responses.insert("401", "`unauthenticated`");
-        responses.insert("403", "`forbidden`, `insufficient_scope`, `session_required`, `cross_origin`");
+        responses
+            .insert("403", "`forbidden`, `insufficient_scope`, `key_bound_to_app`, `session_required`, `cross_origin`");
     }
     let parameters: Vec<&Parameter> = operation.parameters.iter().flatten().filter_map(inlined).collect();
     if parameters.iter().any(|parameter| parameter.name == "app") {

@@ -241,6 +241,10 @@ impl From<ServiceError> for ApiError {
                 let detail = format!("your role does not include {capability}");
                 Self::new(StatusCode::FORBIDDEN, "forbidden", detail).with("capability", capability.to_string())
             }
+            E::BoundToApp(app) => {
+                let detail = format!("this API key is for the app {app} alone, and this is beyond it");
+                Self::new(StatusCode::FORBIDDEN, "key_bound_to_app", detail).with("app_id", app)
+            }
             E::OutOfScope(scope) => {
                 let detail = format!("this API key does not have the scope {scope}");
                 Self::new(StatusCode::FORBIDDEN, "insufficient_scope", detail).with("scope", scope)
@@ -277,9 +281,17 @@ impl From<ServiceError> for ApiError {
             }
             E::AlreadyMember => conflict("already_member", "this user is a member of the app already"),
             E::SlugTaken => conflict("slug_taken", "another app has this slug; choose another"),
-            E::SlugHistorical { app } => {
-                let detail = "this slug still leads to another app; send \"takeover\": true to end that";
-                conflict("slug_historical", detail).with("app", app.as_deref().map(AppName::from))
+            E::SlugHistorical(former) => {
+                let detail = match former.may_take_over {
+                    true => "this slug still leads to another app; send \"takeover\": true to end that",
+                    false => {
+                        "this slug still leads to another app, and only who may change that app's slug can end that; \
+                         choose another"
+                    }
+                };
+                conflict("slug_historical", detail)
+                    .with("app", former.app.as_ref().map(AppName::from))
+                    .with("may_take_over", former.may_take_over)
             }
             E::HasScripts { script_count } => {
                 let detail = "the app has scripts; delete it with ?force=true to delete them too";

@@ -21,6 +21,7 @@ use crate::service::change::{Change, Desk, Event};
 use crate::service::error::ServiceError;
 use crate::service::page::{Page, PageSize};
 use crate::service::revision::{Precondition, Revision};
+use crate::store::Conn;
 
 pub(crate) struct AppService {
     desk: Desk,
@@ -31,8 +32,16 @@ pub(crate) struct AppService {
 pub(crate) enum SlugState {
     Available,
     Taken,
-    /// It leads to an app that had it before, which is named to whoever may see it.
-    Historical(Option<App>),
+    Historical(Former),
+}
+
+/// A slug that leads to another app, which had it before.
+#[derive(Debug)]
+pub(crate) struct Former {
+    /// That app, for whoever may see it.
+    pub app: Option<App>,
+    /// Whether the caller may take the slug from it, which takes what changing its slug takes.
+    pub may_take_over: bool,
 }
 
 /// What a new app begins with.
@@ -149,7 +158,7 @@ impl AppService {
         }
         match apps::find_by_historical_slug(&mut read, slug).await?.filter(|app| own != Some(app.id)) {
             None => Ok(SlugState::Available),
-            Some(app) => Ok(SlugState::Historical(actor.access_to(&mut read, app).await?.map(|access| access.app))),
+            Some(app) => Ok(SlugState::Historical(former(actor, &mut read, app).await?)),
         }
     }
 
@@ -233,8 +242,16 @@ impl AppService {
     }
 }
 
+/// What the caller knows, and may do, of a slug that leads to that app.
+async fn former(actor: &Actor, conn: &mut Conn, app: App) -> Result<Former, ServiceError> {
+    let access = actor.access_to(conn, app).await?;
+    let may_take_over = access.as_ref().is_some_and(|access| access.allows(Capability::AppManageSettings));
+    Ok(Former { app: access.map(|access| access.app), may_take_over })
+}
+
 /// Makes a slug free of what leads by it to where it was before. What leads to another app than `own` stays, and the slug is
-/// refused, unless it is to be taken over.
+/// refused, unless it is to be taken over by somebody who may change that app's slug: whoever still calls it by this one would
+/// otherwise be led, with all that they send, to an app of somebody else's choice.
 async fn free_slug(
     actor: &Actor,
     change: &mut Change,
@@ -242,15 +259,16 @@ async fn free_slug(
     own: Option<AppId>,
     takeover: bool,
 ) -> Result<(), ServiceError> {
-    let Some(former) = apps::find_by_historical_slug(change, slug).await? else {
+    let Some(app) = apps::find_by_historical_slug(change, slug).await? else {
         return Ok(());
     };
-    if own != Some(former.id) {
-        if !takeover {
-            let app = actor.access_to(change, former).await?.map(|access| Box::new(access.app));
-            return Err(ServiceError::SlugHistorical { app });
+    let loser = app.id;
+    if own != Some(loser) {
+        let former = former(actor, change, app).await?;
+        if !(takeover && former.may_take_over) {
+            return Err(ServiceError::SlugHistorical(Box::new(former)));
         }
-        let lost = Event::new("app.slug_taken_over", AuditObject::App(former.id)).in_app(former.id);
+        let lost = Event::new("app.slug_taken_over", AuditObject::App(loser)).in_app(loser);
         change.record(lost.before(json!({ "former_slug": slug })));
     }
     apps::delete_historical_slug(change, slug).await?;

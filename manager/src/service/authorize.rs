@@ -226,7 +226,14 @@ impl Actor {
     }
 
     pub(crate) fn require(&self, capability: Capability) -> Result<(), ServiceError> {
-        self.grant_outside().ok_or(ServiceError::Forbidden(capability))?.require(capability)
+        if let Some(grant) = self.grant_outside() {
+            return grant.require(capability);
+        }
+        // As with scopes, what the key lacks is told only to who would be let in without it.
+        match self.key().and_then(|key| key.app_id).filter(|_| allows(self.user.instance_role, None, capability)) {
+            Some(app) => Err(ServiceError::BoundToApp(app)),
+            None => Err(ServiceError::Forbidden(capability)),
+        }
     }
 
     pub(crate) fn allows(&self, capability: Capability) -> bool {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use picloud_shared::domain_pattern::{DomainPattern, PublicSuffix};
+use picloud_shared::id::AppId;
 use picloud_shared::name::AppSlug;
 use picloud_shared::script::LimitOverCeiling;
 
@@ -12,6 +13,7 @@ use crate::repo::apps::App;
 use crate::repo::scope::Scope;
 use crate::repo::scripts::ScriptMeta;
 use crate::repo::{Constraint, RepoError};
+use crate::service::app::Former;
 use crate::service::app_limit::AppLimit;
 use crate::service::authorize::Capability;
 use crate::service::route_url::LocatedRoute;
@@ -43,6 +45,8 @@ pub(crate) enum ServiceError {
     Overtaken,
     #[error("the caller lacks {0}")]
     Forbidden(Capability),
+    #[error("the API key is for the app {0} alone")]
+    BoundToApp(AppId),
     #[error("the API key lacks {0}")]
     OutOfScope(Scope),
     #[error("this takes a session, and not an API key")]
@@ -72,7 +76,7 @@ pub(crate) enum ServiceError {
     #[error("the slug is taken")]
     SlugTaken,
     #[error("the slug leads to another app")]
-    SlugHistorical { app: Option<Box<App>> },
+    SlugHistorical(Box<Former>),
     #[error("the app has {script_count} scripts")]
     HasScripts { script_count: u64 },
     #[error("{0}")]

@@ -35,7 +35,7 @@ pub(crate) fn revision(member: &Member) -> Revision {
 }
 
 fn audited((member, user): &NamedMember) -> Value {
-    json!({ "username": user.username, "role": member.role })
+    json!({ "user_id": user.id, "username": user.username, "role": member.role })
 }
 
 impl MemberService {

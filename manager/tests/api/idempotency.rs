@@ -175,6 +175,14 @@ async fn a_key_is_refused_where_no_answer_is_kept_and_where_it_is_none(store: &S
         let question = json!({ "url": "http://localhost/", "method": method });
         assert!(!is_replay(&keyed.post("/routes:match", question).await));
     }
+    // Each session ends by its own call, whatever key that has.
+    let sessions = [with_key(&world.owner().await, "k"), with_key(&world.owner().await, "k")];
+    for session in &sessions {
+        session.post("/auth/logout", json!({})).await.is(204);
+    }
+    for session in &sessions {
+        session.get("/auth/me").await.problem(401, "unauthenticated");
+    }
     keyed.patch("/apps/shop", json!({ "name": "A" })).await.is(200);
     keyed.patch("/apps/shop", json!({ "name": "B" })).await.is(200);
 }

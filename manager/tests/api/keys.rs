@@ -206,7 +206,11 @@ async fn a_key_of_one_app_knows_no_other(store: &Store) {
     key.delete("/apps/blog?force=true").await.problem(404, "not_found");
     let elsewhere = json!({ "app_id": id(&blog), "name": "x", "kind": "endpoint", "source": "1" });
     key.post("/scripts", elsewhere).await.problem(404, "not_found");
-    key.post("/apps", json!({ "slug": "new", "name": "New" })).await.problem(403, "forbidden");
+    let refused = key.post("/apps", json!({ "slug": "new", "name": "New" })).await.problem(403, "key_bound_to_app");
+    assert_eq!(refused["app_id"], shop["id"], "it is the key that lacks it, not the role");
+    let ada = world.member("ada", &shop, AppRole::AppAdmin).await;
+    let of_ada = by_key(&world, &ada, json!({ "name": "ci", "scopes": scopes, "app_id": id(&shop) })).await;
+    of_ada.post("/apps", json!({ "slug": "new", "name": "New" })).await.problem(403, "forbidden");
     assert_eq!(key.get("/auth/me").await.is(200)["my_capabilities"], json!([]));
     key.make_endpoint(&shop, "page", "1").await;
     // The key goes with its app.

@@ -180,7 +180,12 @@ async fn each_key_gets_what_its_scopes_and_its_app_say(store: &Store) {
                     let rest = Scope::ALL.iter().copied().filter(|other| other != scope).collect();
                     cases.push((*operation, key(rest, None).await, 'f', "insufficient_scope"));
                 }
-                cases.push((*operation, key(within_apps.clone(), Some(&elsewhere)).await, outsider, "forbidden"));
+                cases.push((
+                    *operation,
+                    key(within_apps.clone(), Some(&elsewhere)).await,
+                    outsider,
+                    "key_bound_to_app",
+                ));
                 cases.push((*operation, key(scopes.to_vec(), None).await, 'y', ""));
             }
             Session => cases.push((*operation, key(Scope::ALL.to_vec(), None).await, 'f', "session_required")),

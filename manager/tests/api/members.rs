@@ -27,6 +27,7 @@ async fn a_member_is_added_promoted_and_removed_and_each_counts_at_once(store: &
 
     owner.if_match("\"0\"").patch(&path, json!({ "role": "editor" })).await.problem(412, "precondition_failed");
     let found = owner.get(&path).await;
+    let added_id = added["user_id"].clone();
     assert_eq!((found.etag(), found.is(200)), (etag.clone(), added));
     owner.if_match(&etag).patch(&path, json!({ "role": "app_admin" })).await.is(200);
     assert_eq!(ada.get("/apps/shop").await.is(200)["my_role"], "app_admin");
@@ -36,6 +37,18 @@ async fn a_member_is_added_promoted_and_removed_and_each_counts_at_once(store: &
     ada.get("/apps/shop").await.problem(404, "not_found");
     owner.get(&path).await.problem(404, "not_found");
     owner.delete(&path).await.problem(404, "not_found");
+    let audit = owner.get("/audit?action=member.").await.is(200);
+    for row in audit["items"].as_array().unwrap() {
+        assert_eq!(
+            (&row["object_kind"], &row["object_id"]),
+            (&json!("member"), &added_id),
+            "by id, whatever the name was"
+        );
+        for told in [&row["before"], &row["after"]].into_iter().filter(|told| !told.is_null()) {
+            assert_eq!((&told["user_id"], &told["username"]), (&added_id, &json!("ada")));
+        }
+    }
+    assert_eq!(audit["items"].as_array().unwrap().len(), 3);
     owner.patch(&path, json!({ "role": "viewer" })).await.problem(404, "not_found");
 }
 

@@ -28,6 +28,10 @@ fn every_call_has_a_summary_a_tag_and_problems_with_codes() {
     assert_eq!(document["openapi"], "3.1.0");
     let mut names = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
+        // The data plane's, which has other problems.
+        if path == "/api/v1/execute/{script}" {
+            continue;
+        }
         assert!(path.starts_with("/api/v1/admin/"), "{path}");
         for (method, call) in item.as_object().unwrap() {
             let place = format!("{method} {path}");

@@ -58,17 +58,18 @@ async fn a_former_slug_is_taken_over_in_two_steps(store: &Store) {
     rename(&owner, "shop", "store").await.is(200);
     let blog = owner.make_app("blog").await;
     let check = async |client: &Client, body: Value| client.post("/apps/slug:check", body).await.is(200);
+    let of = |result: &str| json!({ "result": result, "app": null, "may_take_over": false, "detail": null });
     for (body, expected) in [
-        (json!({ "slug": "free" }), json!({ "result": "available", "app": null, "detail": null })),
-        (json!({ "slug": "store" }), json!({ "result": "taken", "app": null, "detail": null })),
+        (json!({ "slug": "free" }), of("available")),
+        (json!({ "slug": "store" }), of("taken")),
         (
             json!({ "slug": "shop" }),
-            json!({ "result": "historical", "app": { "id": id(&shop), "slug": "store" }, "detail": null }),
+            json!({ "result": "historical", "app": { "id": id(&shop), "slug": "store" }, "may_take_over": true, "detail": null }),
         ),
-        (json!({ "slug": "store", "app": "store" }), json!({ "result": "available", "app": null, "detail": null })),
-        (json!({ "slug": "shop", "app": "store" }), json!({ "result": "available", "app": null, "detail": null })),
-        (json!({ "slug": "shop", "app": "shop" }), json!({ "result": "available", "app": null, "detail": null })),
-        (json!({ "slug": "blog", "app": "shop" }), json!({ "result": "taken", "app": null, "detail": null })),
+        (json!({ "slug": "store", "app": "store" }), of("available")),
+        (json!({ "slug": "shop", "app": "store" }), of("available")),
+        (json!({ "slug": "shop", "app": "shop" }), of("available")),
+        (json!({ "slug": "blog", "app": "shop" }), of("taken")),
     ] {
         assert_eq!(check(&owner, body.clone()).await, expected, "{body}");
     }
@@ -113,6 +114,40 @@ async fn slugs_are_for_those_who_may_change_them(store: &Store) {
     assert_eq!(location(&editor.get("/apps/shop").await), "/api/v1/admin/apps/store");
 }
 
+async fn a_former_slug_is_taken_from_an_app_by_those_who_may_change_its_slug(store: &Store) {
+    let world = World::start(store).await;
+    let owner = world.owner().await;
+    let (shop, blog) = (owner.make_app("shop").await, owner.make_app("blog").await);
+    rename(&owner, "shop", "store").await.is(200);
+    let thief = world.member("thief", &blog, AppRole::AppAdmin).await;
+    let seer = world.member("seer", &blog, AppRole::AppAdmin).await;
+    world.join("seer", &shop, AppRole::Editor).await;
+    let admin = world.user("adam", InstanceRole::Admin).await;
+    let key = json!({ "name": "blog", "scopes": ["apps:read", "apps:write"], "app_id": id(&blog) });
+    let key = owner.post("/api-keys", key).await.is(201);
+    let bound = world.stranger().bearer(key["key"].as_str().unwrap());
+    let import = json!({ "format": 1, "app": { "slug": "shop", "name": "x" }, "scripts": [] });
+    // Somebody who knows nothing of the app, and somebody who may work in it; the owner's own key that is for another app.
+    for (client, sees) in [(&thief, false), (&seer, true), (&bound, false)] {
+        for takeover in [false, true] {
+            let body = json!({ "slug": "shop", "takeover": takeover });
+            let refused = client.patch("/apps/blog", body).await.problem(409, "slug_historical");
+            assert_eq!((refused["app"].is_object(), &refused["may_take_over"]), (sees, &json!(false)));
+            assert!(!refused["detail"].as_str().unwrap().contains("takeover"), "{refused}");
+        }
+        let checked = client.post("/apps/slug:check", json!({ "slug": "shop", "app": "blog" })).await.is(200);
+        assert_eq!((&checked["result"], &checked["may_take_over"]), (&json!("historical"), &json!(false)));
+    }
+    let create = json!({ "slug": "shop", "name": "x", "takeover": true });
+    admin.post("/apps", create.clone()).await.problem(409, "slug_historical");
+    admin.post("/apps:import?takeover=true", import).await.problem(409, "slug_historical");
+    assert_eq!(location(&owner.get("/apps/shop").await), "/api/v1/admin/apps/store", "it leads where it led");
+    // With the right on both it is theirs to decide.
+    world.join("adam", &shop, AppRole::AppAdmin).await;
+    assert_eq!(admin.post("/apps/slug:check", json!({ "slug": "shop" })).await.is(200)["may_take_over"], true);
+    admin.post("/apps", create).await.is(201);
+}
+
 async fn an_app_leads_a_hundred_slugs_to_itself_and_no_more(store: &Store) {
     let world = World::start(store).await;
     let owner = world.owner().await;
@@ -133,5 +168,6 @@ on_both! {
     the_old_slug_leads_every_call_to_the_new_one,
     a_former_slug_is_taken_over_in_two_steps,
     slugs_are_for_those_who_may_change_them,
+    a_former_slug_is_taken_from_an_app_by_those_who_may_change_its_slug,
     an_app_leads_a_hundred_slugs_to_itself_and_no_more,
 }

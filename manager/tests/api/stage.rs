@@ -14,13 +14,14 @@ use crate::world::{Answer, Client, OWNER, PASSWORD, World, id};
 /// Who makes the calls: two roles on the instance, three in the app, an app_admin of another app, and a stranger.
 pub const CALLERS: [&str; 7] = ["olive", "admin", "app-admin", "editor", "viewer", "outsider", "nobody"];
 
-/// Each call of the document: its method, and its path below the API's root.
+/// Each call of the document that the manager answers: its method, and its path below the API's root.
 pub fn operations() -> BTreeMap<String, (String, String)> {
     let mut operations = BTreeMap::new();
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        let Some(path) = path.strip_prefix("/api/v1/admin") else { continue };
         for (method, call) in item.as_object().unwrap() {
-            let path = path.strip_prefix("/api/v1/admin").unwrap().to_owned();
-            operations.insert(call["operationId"].as_str().unwrap().to_owned(), (method.to_uppercase(), path));
+            let operation = call["operationId"].as_str().unwrap().to_owned();
+            operations.insert(operation, (method.to_uppercase(), path.to_owned()));
         }
     }
     operations

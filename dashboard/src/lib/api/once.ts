@@ -27,7 +27,6 @@ const KEYED: Record<Keyed, true> = {
   '/apps/{app}/domains': true,
   '/apps/{app}/members': true,
   '/apps:import': true,
-  '/auth/logout': true,
   '/certificates': true,
   '/certificates/{certificate}/renew': true,
   '/scripts': true,
