@@ -332,6 +332,25 @@ fn a_request_of_http_2_that_breaks_a_rule_ends_itself_alone() {
 }
 
 #[test]
+fn a_script_finds_the_host_among_the_headers_whichever_protocol_named_it() {
+    on_large_stacks(async {
+        let app = || {
+            let mut app = TestApp::new("shop", &["shop.test"]);
+            app.route("GET", "/host", "ctx.request.headers.host + \" \" + ctx.request.headers.keys().len()");
+            app.publish()
+        };
+        let plain = TestGateway::start(vec![app()]);
+        let (_gateway, mut sender, _driven) = by_http_2(vec![app()]).await;
+        for host in ["shop.test", "Shop.test:8443"] {
+            let by_1_1 = ask(&plain, "GET", host, "/host").await;
+            let mut by_2 = ask_http_2(&mut sender, "GET", &format!("https://{host}/host")).await.into_body();
+            assert_eq!(by_1_1.body, format!("{host} 1"));
+            assert_eq!(by_2.data().await.unwrap().unwrap(), by_1_1.body);
+        }
+    });
+}
+
+#[test]
 fn a_request_of_http_2_is_of_its_connections_scheme() {
     on_large_stacks(async {
         let (_gateway, mut sender, _driven) = by_http_2(vec![shop().publish()]).await;

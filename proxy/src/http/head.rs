@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, Version};
 
@@ -43,9 +44,16 @@ impl Head {
         Self { method, version, headers, target: Target::Line(target) }
     }
 
-    /// A head of HTTP/2.
+    /// A head of HTTP/2. Its `:authority` stands in `host` as well, where whoever reads the fields looks for it (RFC 9113, 8.3.1).
     pub fn http_2(parts: Parts) -> Self {
-        Self { method: parts.method, version: parts.version, headers: parts.headers, target: Target::Pseudo(parts.uri) }
+        let Parts { method, version, uri, mut headers, .. } = parts;
+        if let Some(authority) = uri.authority()
+            && !headers.contains_key(HOST)
+            && let Ok(host) = HeaderValue::from_bytes(authority.as_str().as_bytes())
+        {
+            headers.insert(HOST, host);
+        }
+        Self { method, version, headers, target: Target::Pseudo(uri) }
     }
 
     /// Bytes of memory that it takes.
