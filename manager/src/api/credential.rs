@@ -90,7 +90,7 @@ fn is_sent_from_elsewhere(headers: &HeaderMap) -> bool {
 /// No credential, one that is malformed, or a cookie from elsewhere.
 pub(crate) fn credential(headers: &HeaderMap, peer: &AdminPeer, method: &Method) -> Result<Proof, ApiError> {
     if headers.contains_key(AUTHORIZATION) {
-        return bearer(headers).ok_or_else(ApiError::unauthenticated);
+        return bearer(headers);
     }
     let token = cookie(headers, peer).ok_or_else(ApiError::unauthenticated)?;
     let is_unproven = !method.is_safe() && PageOrigin::of(headers, peer) != PageOrigin::Same;
@@ -101,20 +101,21 @@ pub(crate) fn credential(headers: &HeaderMap, peer: &AdminPeer, method: &Method)
 }
 
 /// A session's token or an API key.
-fn bearer(headers: &HeaderMap) -> Option<Proof> {
+fn bearer(headers: &HeaderMap) -> Result<Proof, ApiError> {
+    let token = bearer_token(headers).ok_or_else(ApiError::unauthenticated)?;
+    match token.starts_with(api_key::PREFIX) {
+        true => token.parse().map(Proof::Key).map_err(|_| ApiError::unknown_key()),
+        false => token.parse().map(Proof::Session).map_err(|_| ApiError::unauthenticated()),
+    }
+}
+
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (value, None) = (values.next()?.to_str().ok()?, values.next()) else {
         return None;
     };
     let (scheme, token) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return None;
-    }
-    let token = token.trim();
-    match token.starts_with(api_key::PREFIX) {
-        true => token.parse().map(Proof::Key).ok(),
-        false => token.parse().map(Proof::Session).ok(),
-    }
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// The session cookie, if exactly one of its name came: of two, one was planted.

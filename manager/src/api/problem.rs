@@ -89,6 +89,11 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
     }
 
+    pub(crate) fn unknown_key() -> Self {
+        let detail = "this API key is unknown, revoked or expired, or its owner is no active user any more";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+    }
+
     pub(crate) fn cross_origin() -> Self {
         let detail = "a call that changes something by a cookie must come from a page of this very host";
         Self::new(StatusCode::FORBIDDEN, "cross_origin", detail)
@@ -151,14 +156,18 @@ impl ApiError {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(wait) = self.retry_after {
-            // A client that comes back a moment too early only waits again: round up.
-            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         headers
     }
+}
+
+/// A wait as clients are told it. One that comes back a moment too early only waits again: rounded up.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1000).max(1) as u64
 }
 
 impl IntoResponse for ApiError {
@@ -214,6 +223,7 @@ impl From<ServiceError> for ApiError {
         let unprocessable = |code, detail: String| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
         match error {
             E::Unauthenticated => Self::unauthenticated(),
+            E::UnknownKey => Self::unknown_key(),
             E::WrongCredentials => {
                 Self::new(StatusCode::UNAUTHORIZED, "wrong_credentials", "the username or the password is wrong")
             }
@@ -222,7 +232,8 @@ impl From<ServiceError> for ApiError {
                 Self::new(StatusCode::UNAUTHORIZED, "wrong_setup_token", detail)
             }
             E::Throttled { retry_after } => {
-                let detail = "too many failed attempts to sign in; wait as long as Retry-After says";
+                let seconds = whole_seconds(retry_after);
+                let detail = format!("too many attempts with a wrong password; try again in {seconds} s");
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", detail).retry_after(retry_after)
             }
             E::HashingBusy => {

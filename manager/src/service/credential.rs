@@ -40,7 +40,8 @@ impl AuthService {
     /// Who a proof stands for. Moves a session's life on.
     ///
     /// # Errors
-    /// [`ServiceError::Unauthenticated`] for one that is unknown, expired, revoked, or of a deactivated user.
+    /// [`ServiceError::Unauthenticated`], and for a key [`ServiceError::UnknownKey`]: one that is unknown, expired, revoked, or of
+    /// a deactivated user.
     pub(crate) async fn authenticate(&self, proof: &Proof, remote_ip: IpAddr) -> Result<Actor, ServiceError> {
         match proof {
             Proof::Session(token) => self.authenticate_session(token, remote_ip).await,
@@ -80,7 +81,7 @@ impl AuthService {
         let found = api_keys::find_by_hash(&mut self.audited.store.read().await?, &hash).await?;
         let now = self.audited.clock.now();
         let found = found.filter(|(key, user)| user.is_active && is_unexpired(key, now));
-        let (key, user) = found.ok_or(ServiceError::Unauthenticated)?;
+        let (key, user) = found.ok_or(ServiceError::UnknownKey)?;
         let noted = self.last_use.of(UsedBy::Key(key.id)).map(|last| last.seen_at).or(key.last_used_at);
         if noted.is_none_or(|last| now.since(last) >= NOTE_INTERVAL) {
             let expires_at = key.expires_at.unwrap_or(now);

@@ -31,11 +31,13 @@ pub(crate) struct InvalidField {
 pub(crate) enum ServiceError {
     #[error("no valid session came with the request")]
     Unauthenticated,
+    #[error("the API key is void")]
+    UnknownKey,
     #[error("the username or the password is wrong")]
     WrongCredentials,
     #[error("the set-up token is not valid")]
     WrongSetupToken,
-    #[error("too many failed attempts to sign in")]
+    #[error("too many attempts with a wrong password")]
     Throttled { retry_after: Duration },
     #[error("too many passwords wait to be checked")]
     HashingBusy,

@@ -110,8 +110,11 @@ async fn what_looks_like_a_key_and_is_none_is_unauthenticated(store: &Store) {
     let key = made["key"].as_str().unwrap();
     let flipped = if key.ends_with('0') { "1" } else { "0" };
     for text in [format!("{}{flipped}", &key[..91]), key[..91].to_owned(), format!("{key}0"), "pck_".to_owned()] {
-        world.stranger().bearer(&text).get("/apps").await.problem(401, "unauthenticated");
+        let problem = world.stranger().bearer(&text).get("/apps").await.problem(401, "unauthenticated");
+        assert!(problem["detail"].as_str().unwrap().contains("API key is unknown, revoked or expired"), "{problem}");
     }
+    let problem = world.stranger().bearer("made up").get("/apps").await.problem(401, "unauthenticated");
+    assert!(problem["detail"].as_str().unwrap().contains("sign in"), "{problem}");
     // As a cookie it is nothing: a browser is signed in by its session alone.
     let cookie = world.stranger().header("cookie", &format!("__Host-picloud={key}"));
     cookie.get("/apps").await.problem(401, "unauthenticated");

@@ -214,7 +214,8 @@ async fn whoever_has_a_session_only_cannot_guess_the_password_by_it(store: &Stor
     }
     let refused = owner.post("/auth/me/password", guess).await;
     assert_eq!(refused.header("retry-after"), "1");
-    refused.problem(429, "throttled");
+    let problem = refused.problem(429, "throttled");
+    assert_eq!(problem["detail"], "too many attempts with a wrong password; try again in 1 s");
 }
 
 async fn people_change_their_own_email_and_see_what_they_may_do(store: &Store) {
