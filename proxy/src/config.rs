@@ -41,6 +41,9 @@ const KEY: &str = "PICLOUD_KEY";
 const OTHER_VARIABLES: [&str; 7] =
     ["PICLOUD_CONFIG", "PICLOUD_DEV", "PICLOUD_SERVER", KEY, "PICLOUD_KEY_FILE", "PICLOUD_CA_FILE", "PICLOUD_USERNAME"];
 
+/// How like a name must be to be the one that was meant: a letter or two are other, of 1 for all that are the same.
+const NEAR: f64 = 0.8;
+
 /// Everything that can be set, with its defaults filled in.
 #[derive(Debug)]
 pub struct Config {
@@ -262,15 +265,21 @@ fn environment_names() -> impl Iterator<Item = String> {
 fn refuse_unknown(mut names: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let known: Vec<&str> = Settings::VARIABLES.iter().chain(&OTHER_VARIABLES).chain(&FIRST_OWNER).copied().collect();
     match names.find(|name| name.starts_with("PICLOUD_") && !known.contains(&name.as_str())) {
-        Some(name) => bail!("there is no setting {name}; the nearest is {}", nearest(&name, known.into_iter())),
+        Some(name) => bail!(no_setting(&name, known.into_iter())),
         None => Ok(()),
     }
 }
 
-/// The known name that is most like the one that was written.
-fn nearest<'k>(written: &str, known: impl Iterator<Item = &'k str>) -> &'k str {
-    let likeness = |name: &str| strsim::jaro_winkler(name, written);
-    known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default()
+/// What there is to say of a setting that is none, with the known one that was meant as far as can be told.
+fn no_setting<'k>(written: &str, known: impl Iterator<Item = &'k str>) -> String {
+    // What they all begin with makes none like another.
+    fn own(name: &str) -> &str {
+        name.strip_prefix("PICLOUD_").unwrap_or(name)
+    }
+    let like = known.map(|name| (strsim::jaro_winkler(own(name), own(written)), name));
+    let nearest = like.filter(|(likeness, _)| *likeness >= NEAR).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let nearest = nearest.map_or(String::new(), |(_, name)| format!("; the nearest is {name}"));
+    format!("there is no setting {written}{nearest}")
 }
 
 #[cfg(test)]
@@ -455,6 +464,9 @@ mod tests {
         }
         let error = refused("PICLOUD_DATABASE_URI").unwrap_err();
         assert_eq!(error, "there is no setting PICLOUD_DATABASE_URI; the nearest is PICLOUD_DATABASE_URL");
+        for unlike in ["PICLOUD_NOSUCH", "PICLOUD_", "PICLOUD_COLOUR"] {
+            assert_eq!(refused(unlike), Err(format!("there is no setting {unlike}")));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::nearest;
+use super::no_setting;
 use super::settings::{Settings, known_keys};
 
 /// Where the file is looked for when nobody says where.
@@ -37,7 +37,7 @@ pub enum InvalidFile {
     UnknownKeys {
         /// The file.
         path: PathBuf,
-        /// One line for each key, with the nearest known one.
+        /// One line for each key.
         text: String,
     },
 }
@@ -82,9 +82,8 @@ fn unknown_keys(table: &toml::Table) -> String {
     collect_keys(table, "", &mut found);
     let mut text = String::new();
     for key in found.iter().filter(|key| !known.contains(key)) {
-        let nearest = nearest(key, known.iter().map(String::as_str));
         // Writing to a string cannot fail.
-        let _ = write!(text, "\n  there is no setting {key}; the nearest is {nearest}");
+        let _ = write!(text, "\n  {}", no_setting(key, known.iter().map(String::as_str)));
     }
     text
 }
