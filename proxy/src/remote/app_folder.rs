@@ -2,17 +2,22 @@
 //! and written from the one that an export gives. What stands in the file goes to the server as it is, which says what is
 //! wrong with it; only what can be told from the rest is filled in.
 
+mod write;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use picloud_shared::name::ScriptName;
 use picloud_shared::script::ScriptSource;
-use serde::{Deserialize, Serialize};
+use rustix::fs::OFlags;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
+
+pub use write::write;
 
 /// The file of all that is no source.
 pub const APP_FILE: &str = "picloud.app.toml";
@@ -24,15 +29,14 @@ const MAX_APP_FILE_BYTES: usize = 8 * 1024 * 1024;
 type Object = Map<String, Value>;
 
 /// What stands in the file.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct AppFile {
     /// The app's own settings.
     #[serde(flatten)]
     app: Object,
-    #[serde(skip_serializing_if = "Option::is_none")]
     domains: Option<Value>,
     /// What a script has beside its name and source.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     scripts: BTreeMap<String, Object>,
 }
 
@@ -102,6 +106,7 @@ fn read_app_file(dir: &Path) -> anyhow::Result<AppFile> {
 
 /// The scripts' files, in the order of their names.
 fn source_files(dir: &Path) -> anyhow::Result<BTreeMap<ScriptName, PathBuf>> {
+    refuse_link(dir)?;
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -119,11 +124,27 @@ fn source_files(dir: &Path) -> anyhow::Result<BTreeMap<ScriptName, PathBuf>> {
     Ok(files)
 }
 
+/// Refuses a symbolic link: a directory that somebody else made must neither have another file of this machine sent away, nor
+/// have one written.
+fn refuse_link(path: &Path) -> anyhow::Result<()> {
+    if path.is_symlink() {
+        bail!("{} is a symbolic link, which is not followed", path.display());
+    }
+    Ok(())
+}
+
 fn read_text(path: &Path, most: usize) -> anyhow::Result<String> {
+    refuse_link(path)?;
     let mut text = Vec::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(most as u64 + 1).read_to_end(&mut text))
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    // The flags are for what takes its place after that look: neither is a link followed, nor somebody waited for who writes to
+    // the other end of a pipe.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let file = fs::File::options().read(true).custom_flags(flags.cast_signed()).open(path);
+    let file = file.with_context(|| format!("cannot read {}", path.display()))?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        bail!("{} is no regular file", path.display());
+    }
+    file.take(most as u64 + 1).read_to_end(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
     if text.len() > most {
         bail!("{} is longer than {most} bytes", path.display());
     }
@@ -155,106 +176,8 @@ fn fill_in(route: &mut Value) {
     }
 }
 
-/// Leaves out what [`fill_in`] puts back.
-fn leave_out(route: &mut Value) {
-    if let Value::Object(route) = route {
-        let told = told(route);
-        route.retain(|member, value| !told.iter().any(|(name, word)| name == member && value == word));
-    }
-}
-
-/// Writes an exported document as files; gives their number. Where they may replace others, the files of scripts go that the
-/// app file there told of and the document does not have; what else is there stays.
-///
-/// # Errors
-/// What is no such document, and files that are there already, unless they may be replaced.
-pub fn write(dir: &Path, document: &Value, overwrite: bool) -> anyhow::Result<usize> {
-    let mut file = AppFile {
-        app: document["app"].as_object().cloned().context("the server's answer holds no app")?,
-        domains: Some(document["domains"].clone()),
-        scripts: BTreeMap::new(),
-    };
-    let mut sources = Vec::new();
-    for script in document["scripts"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        let mut script = script.as_object().cloned().unwrap_or_default();
-        // Parsed, so that no server chooses where on this machine is written.
-        let name: ScriptName = serde_json::from_value(script.remove("name").unwrap_or_default())
-            .context("the server's answer names a script as none can be named")?;
-        let Some(Value::String(source)) = script.remove("source") else { bail!("the server's answer lacks a source") };
-        sources.push((source_path(dir, &name), source));
-        for route in script.get_mut("routes").and_then(Value::as_array_mut).into_iter().flatten() {
-            leave_out(route);
-        }
-        let mut script = Value::Object(script);
-        drop_empty(&mut script);
-        if let Value::Object(mut script) = script {
-            if script.get("kind") == Some(&json!("endpoint")) {
-                script.remove("kind");
-            }
-            file.scripts.insert(name.to_string(), script);
-        }
-    }
-    // No headers are a setting too, and null is none.
-    file.app.retain(|_, value| !value.is_null());
-    file.app.values_mut().for_each(drop_empty);
-    let text = toml::to_string_pretty(&file).context("the server's answer cannot be written as TOML")?;
-    // The app file comes last: it tells which scripts' files are this app's until they are gone.
-    let files: Vec<_> = sources.into_iter().chain([(dir.join(APP_FILE), text)]).collect();
-    let mut gone = Vec::new();
-    if !overwrite && let Some((there, _)) = files.iter().find(|(path, _)| path.symlink_metadata().is_ok()) {
-        bail!("{} is there already; replace it with --overwrite", there.display());
-    }
-    if dir.join(APP_FILE).exists() {
-        let names = read_app_file(dir)?.scripts.into_keys().filter(|name| !file.scripts.contains_key(name));
-        gone.extend(names.filter_map(|name| Some(source_path(dir, &name.parse().ok()?))));
-    }
-    fs::create_dir_all(dir.join(SCRIPTS)).with_context(|| format!("cannot make {}", dir.display()))?;
-    // All is written before anything is replaced, so that a disk that is full leaves what was there.
-    let written: Vec<_> = files
-        .iter()
-        .map(|(path, text)| write_beside(path, text).with_context(|| format!("cannot write {}", path.display())))
-        .collect::<anyhow::Result<_>>()?;
-    for path in gone.iter().filter(|path| path.symlink_metadata().is_ok()) {
-        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
-    }
-    for ((path, _), new) in files.iter().zip(written) {
-        let placed = if overwrite { new.persist(path) } else { new.persist_noclobber(path) };
-        placed.with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(files.len())
-}
-
 fn source_path(dir: &Path, name: &ScriptName) -> PathBuf {
     dir.join(SCRIPTS).join(format!("{name}.{EXTENSION}"))
-}
-
-/// A file in the same directory, which vanishes unless it takes the other's place.
-fn write_beside(path: &Path, text: &str) -> io::Result<tempfile::TempPath> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    // As readable as any other file, but for what the user keeps from others anyway.
-    let mode = fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(".picloud-").permissions(mode).tempfile_in(dir)?;
-    file.write_all(text.as_bytes())?;
-    Ok(file.into_temp_path())
-}
-
-/// Leaves out what says nothing: null, and what is empty. TOML has no null.
-fn drop_empty(value: &mut Value) {
-    let says_nothing = |value: &Value| match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.is_empty(),
-        _ => false,
-    };
-    match value {
-        Value::Object(members) => {
-            members.values_mut().for_each(drop_empty);
-            members.retain(|_, value| !says_nothing(value));
-        }
-        Value::Array(items) => items.iter_mut().for_each(drop_empty),
-        _ => {}
-    }
 }
 
 #[cfg(test)]
@@ -315,75 +238,39 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_as_the_same() {
-        let document = json!({
-            "format": 1,
-            "app": {"slug": "shop", "name": "My \"shop\"", "redacted_headers": [], "record_bodies": false, "hsts_max_age_s": null},
-            "domains": [],
-            "scripts": [{
-                "name": "hello", "kind": "module", "description": "", "timeout_ms": null,
-                "sandbox": {"max_operations": null, "max_string_size": 5}, "execute_access": "open", "source": "1\n",
-                "routes": [{"host_kind": "strict", "host": "a.b", "path_kind": "exact", "path": "/:x", "method": "GET"}],
-            }],
-        });
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(write(&dir.path().join("new"), &document, false).unwrap(), 2);
-        let read = AppFolder::read(&dir.path().join("new")).unwrap().document;
-        let mut wanted = document.clone();
-        drop_empty(&mut wanted["scripts"][0]);
-        wanted["app"].as_object_mut().unwrap().retain(|_, value| !value.is_null());
-        wanted["domains"] = json!([]);
-        assert_eq!(read, wanted);
-        let error = write(&dir.path().join("new"), &document, false).unwrap_err().to_string();
-        assert!(error.contains("is there already"), "{error}");
-        write(&dir.path().join("new"), &document, true).unwrap();
-    }
+    fn neither_links_nor_pipes_are_read_or_written_through() {
+        use std::os::unix::fs::symlink;
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("x.rhai"), "secret").unwrap();
+        let refused = |dir: &Path| format!("{:#}", AppFolder::read(dir).unwrap_err());
 
-    #[test]
-    fn files_of_scripts_that_are_gone_go_and_others_stay() {
-        let dir = tempfile::tempdir().unwrap();
-        let script =
-            |name: &str, source: &str| json!({"name": name, "kind": "endpoint", "source": source, "routes": []});
-        let document = |scripts: &[Value]| json!({"app": {"slug": "shop"}, "domains": [], "scripts": scripts});
-        let export = |scripts: &[Value]| write(dir.path(), &document(scripts), true);
-        let there = || -> Vec<String> {
-            let names =
-                |dir: &Path| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
-            let mut names = [names(dir.path()), names(&dir.path().join(SCRIPTS))].concat();
-            names.sort();
-            names.into_iter().map(|name| name.into_string().unwrap()).collect()
-        };
-        export(&[script("a", "1"), script("b", "2")]).unwrap();
-        // Of somebody who has not deployed it yet, and no script at all.
-        fs::write(dir.path().join("scripts/draft.rhai"), "3").unwrap();
-        fs::write(dir.path().join("notes.txt"), "n").unwrap();
-        // A name that the file tells goes nowhere else.
-        fs::write(dir.path().join("escape.rhai"), "4").unwrap();
-        let mut file = fs::read_to_string(dir.path().join(APP_FILE)).unwrap();
-        file += "[scripts.\"../escape\"]\n[scripts.never]\n";
-        fs::write(dir.path().join(APP_FILE), &file).unwrap();
-        export(&[script("b", "5"), script("c", "6")]).unwrap();
-        let expected = ["b.rhai", "c.rhai", "draft.rhai", "escape.rhai", "notes.txt", APP_FILE, SCRIPTS];
-        assert_eq!(there(), expected);
-        assert_eq!(fs::read_to_string(dir.path().join("scripts/b.rhai")).unwrap(), "5");
-        let mode = dir.path().join("scripts/b.rhai").metadata().unwrap().permissions().mode();
-        assert_eq!(mode, dir.path().join("notes.txt").metadata().unwrap().permissions().mode());
+        let linked = folder("", &[]);
+        symlink(elsewhere.path().join("x.rhai"), linked.path().join("scripts/x.rhai")).unwrap();
+        assert!(refused(linked.path()).contains("scripts/x.rhai is a symbolic link"));
 
-        // What cannot be written or read replaces nothing.
-        fs::write(dir.path().join(APP_FILE), "a = \n").unwrap();
-        assert!(export(&[script("b", "7")]).unwrap_err().to_string().contains(APP_FILE));
-        assert_eq!(fs::read_to_string(dir.path().join("scripts/b.rhai")).unwrap(), "5");
-        assert_eq!(there(), expected);
-    }
+        // Nobody ever writes to it.
+        let piped = folder("", &[]);
+        let pipe = piped.path().join("scripts/x.rhai");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        assert!(refused(piped.path()).contains("scripts/x.rhai is no regular file"));
 
-    #[test]
-    fn no_server_chooses_where_files_are_written() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["../../escape", "/etc/passwd", "a/b", ""] {
-            let document = json!({"app": {"slug": "a"}, "domains": [], "scripts": [{"name": name, "source": "1"}]});
-            assert!(write(&dir.path().join("new"), &document, true).is_err(), "{name}");
-            assert!(!dir.path().join("new").exists(), "{name}: nothing is written");
-        }
+        let whole = tempfile::tempdir().unwrap();
+        fs::write(whole.path().join(APP_FILE), "").unwrap();
+        symlink(elsewhere.path(), whole.path().join(SCRIPTS)).unwrap();
+        assert!(refused(whole.path()).contains("scripts is a symbolic link"));
+        let document = json!({"app": {"slug": "shop"}, "domains": [], "scripts": [{"name": "x", "source": "1"}]});
+        let error = write(whole.path(), &document, true).unwrap_err().to_string();
+        assert!(error.contains("scripts is a symbolic link"), "{error}");
+        assert_eq!(fs::read_to_string(elsewhere.path().join("x.rhai")).unwrap(), "secret");
+
+        // A link in the place of a script's file is replaced, and what it leads to stays.
+        write(linked.path(), &document, true).unwrap();
+        assert_eq!(fs::read_to_string(linked.path().join("scripts/x.rhai")).unwrap(), "1");
+        assert_eq!(fs::read_to_string(elsewhere.path().join("x.rhai")).unwrap(), "secret");
+
+        let file = tempfile::tempdir().unwrap();
+        symlink(elsewhere.path().join("x.rhai"), file.path().join(APP_FILE)).unwrap();
+        assert!(refused(file.path()).contains("picloud.app.toml is a symbolic link"));
     }
 
     #[test]
