@@ -1,4 +1,5 @@
-//! How many files the process may have open, and so how many connections it can hold.
+//! How many files the process may have open, and so how many connections it can hold. Only the process that serves can tell: a
+//! shell, in which the settings are looked at, has limits of its own.
 
 use anyhow::bail;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -6,11 +7,6 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// Descriptors for all that is no connection of a client: the store's files and connections, listeners, the runtime, and
 /// what scripts will reach outside. Without them a full house of clients would leave no file for an admin's write.
 const KEPT_BACK: u64 = 256;
-
-/// The most that this process may allow itself; nothing for no limit.
-pub fn most() -> Option<u64> {
-    getrlimit(Resource::Nofile).maximum
-}
 
 /// Allows the process as many as it may have, since the usual 1,024 stem from programs that use `select`; how many
 /// connections there is room for.
@@ -27,7 +23,10 @@ pub fn raise(max_connections: usize) -> anyhow::Result<usize> {
     }
     let connections = connections(max_connections, limit.current)?;
     match connections < max_connections {
-        true => tracing::warn!("{}", shortage(max_connections, connections)),
+        true => tracing::warn!(
+            "max_connections is {max_connections}, but the limit of open files leaves room for {connections}: raise that limit \
+             (LimitNOFILE of systemd, ulimit -n of a shell) or lower max_connections"
+        ),
         false => tracing::info!(open_files = limit.current, connections, "limits"),
     }
     Ok(connections)
@@ -37,7 +36,7 @@ pub fn raise(max_connections: usize) -> anyhow::Result<usize> {
 ///
 /// # Errors
 /// There is room for none.
-pub fn connections(max_connections: usize, open_files: Option<u64>) -> anyhow::Result<usize> {
+fn connections(max_connections: usize, open_files: Option<u64>) -> anyhow::Result<usize> {
     let Some(open_files) = open_files else {
         return Ok(max_connections);
     };
@@ -48,14 +47,6 @@ pub fn connections(max_connections: usize, open_files: Option<u64>) -> anyhow::R
         ),
         room => Ok(usize::try_from(room).unwrap_or(usize::MAX).min(max_connections)),
     }
-}
-
-/// What there is to say where there is less room than was asked for.
-pub fn shortage(max_connections: usize, connections: usize) -> String {
-    format!(
-        "max_connections is {max_connections}, but the limit of open files leaves room for {connections}: raise that limit \
-         (LimitNOFILE of systemd, ulimit -n of a shell) or lower max_connections"
-    )
 }
 
 #[cfg(test)]

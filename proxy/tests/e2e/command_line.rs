@@ -146,15 +146,25 @@ fn a_number_out_of_bounds_and_a_line_with_a_password_are_refused_in_words() {
 }
 
 #[test]
-fn the_check_tells_how_many_connections_there_is_room_for() {
-    let mut check = picloud();
-    check.args(["config", "check", "--max-connections", "1000"]);
-    let (good, said) = run(&mut with_open_files(&check, 64, 400), "");
-    assert!(good && said.contains("max_connections is 1000") && said.contains("room for 144"), "{said}");
-    let (good, said) = run(&mut with_open_files(&check, 64, 1256), "");
-    assert!(good && !said.contains("note"), "{said}");
-    let (good, said) = run(&mut with_open_files(&check, 64, 128), "");
-    assert!(!good && said.contains("only 128 files may be open"), "{said}");
+fn the_process_that_serves_tells_how_many_connections_it_has_room_for_and_no_other_does() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let with = |command: &[&str], hard: u32| {
+        let mut picloud = picloud();
+        picloud.args(command).args(["--dev", "--max-connections", "1000", "--data-dir"]).arg(dir.path());
+        run(&mut with_open_files(&picloud, 64, hard), "").1
+    };
+    // A start that ends by itself, since the address is taken.
+    let serve = |hard| with(&["serve", "--http", &address], hard);
+    let said = serve(400);
+    assert!(said.contains("max_connections is 1000") && said.contains("room for 144"), "{said}");
+    let said = serve(1256);
+    assert!(!said.contains("max_connections is") && said.contains("cannot listen"), "{said}");
+    let said = serve(128);
+    assert!(said.contains("only 128 files may be open"), "{said}");
+    let said = with(&["config", "check"], 128);
+    assert_eq!(said, "the configuration can be used\n", "a shell's limit is not that of the service");
 }
 
 #[test]
