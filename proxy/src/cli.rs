@@ -4,7 +4,7 @@ pub mod remote;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::Settings;
 use remote::RemoteCommand;
@@ -25,6 +25,24 @@ pub struct Cli {
     /// All settings.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+impl Cli {
+    /// Reads the command line of this process, and ends it where there is nothing more to do than to say so.
+    pub fn read() -> Self {
+        Self::from_arg_matches(&Self::whole().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// All commands. Those that ask a running PiCloud, which may be far away, do not tell of this machine's settings.
+    fn whole() -> clap::Command {
+        let whole = Self::command();
+        let of_this_machine: Vec<Arg> =
+            whole.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.clone().hide(true)).collect();
+        let remote = RemoteCommand::augment_subcommands(clap::Command::new("remote"));
+        remote.get_subcommands().fold(whole, |whole, remote| {
+            whole.mut_subcommand(remote.get_name(), |command| command.args(of_this_machine.clone()))
+        })
+    }
 }
 
 /// What to do.
@@ -85,7 +103,7 @@ pub enum ConfigCommand {
 /// What to do with users and the secret key.
 #[derive(Debug, Subcommand)]
 pub enum AdminCommand {
-    /// Create a user and print the password, or read one from standard input
+    /// Create a user, and print the password unless it was given
     CreateUser {
         /// The user's name
         username: String,
@@ -123,21 +141,42 @@ pub enum Role {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        Cli::whole().debug_assert();
+    }
+
+    #[test]
+    fn what_asks_a_running_picloud_tells_of_no_setting_of_this_machine() {
+        let help = |line: &[&str]| Cli::whole().try_get_matches_from(line).unwrap_err().to_string();
+        for line in [
+            &["picloud", "apps", "--help"][..],
+            &["picloud", "apps", "create", "-h"],
+            &["picloud", "keys", "revoke", "--help"],
+        ] {
+            let help = help(line);
+            for flag in ["--tls-chain", "--executor-workers", "--config", "--dev", "PICLOUD_HTTP"] {
+                assert!(!help.contains(flag), "{line:?}: {help}");
+            }
+            assert!(help.contains("--server") && help.contains("--json"), "{line:?}: {help}");
+        }
+        for line in [
+            &["picloud", "serve", "--help"][..],
+            &["picloud", "admin", "list", "--help"],
+            &["picloud", "config", "check", "-h"],
+        ] {
+            assert!(help(line).contains("--tls-chain") && help(line).contains("--config"), "{line:?}");
+        }
     }
 
     #[test]
     fn settings_stand_before_or_after_the_command() {
         for line in [&["picloud", "--http", ":1", "serve"][..], &["picloud", "serve", "--dev", "--http", ":1"][..]] {
-            let cli = Cli::try_parse_from(line).unwrap();
+            let cli = Cli::from_arg_matches(&Cli::whole().try_get_matches_from(line).unwrap()).unwrap();
             assert!(cli.settings.http.is_some(), "{line:?}");
         }
-        assert!(Cli::try_parse_from(["picloud", "--http", "nowhere"]).is_err());
+        assert!(Cli::whole().try_get_matches_from(["picloud", "--http", "nowhere"]).is_err());
     }
 }

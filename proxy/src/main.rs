@@ -12,7 +12,6 @@ mod trust;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 use picloud_executor::THREAD_STACK_BYTES;
 use picloud_manager::store::Store;
 
@@ -20,7 +19,7 @@ use crate::cli::{Cli, Command, ConfigCommand, LocalCommand};
 use crate::config::Config;
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    match run(Cli::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("picloud: {}", explain(&error));
