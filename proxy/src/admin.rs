@@ -1,6 +1,5 @@
 //! `picloud admin`: users and the secret key, on the store directly, for operators who cannot sign in.
 
-use std::io::Read as _;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -15,9 +14,7 @@ use picloud_shared::name::Username;
 
 use crate::cli::{AdminCommand, Role};
 use crate::config::Config;
-
-/// Longer than any password; whatever is piped in beyond it is no password.
-const MAX_INPUT_BYTES: u64 = 4096;
+use crate::password;
 
 /// Does what the command says.
 pub async fn run(command: AdminCommand, config: &Config) -> anyhow::Result<()> {
@@ -32,12 +29,12 @@ async fn on_store(command: AdminCommand, config: &Config, store: &Store) -> anyh
     let audited = AuditedStore::new(store.clone(), Arc::new(SystemClock), &key);
     match command {
         AdminCommand::CreateUser { username, role, password_stdin } => {
-            let (username, given) = (parse_username(&username)?, read_password(password_stdin)?);
+            let (username, given) = (parse_username(&username)?, given_password(password_stdin)?);
             let password = create_user(&audited, username, role.into(), given).await?;
             show(&password, password_stdin);
         }
         AdminCommand::ResetPassword { username, password_stdin } => {
-            let (username, given) = (parse_username(&username)?, read_password(password_stdin)?);
+            let (username, given) = (parse_username(&username)?, given_password(password_stdin)?);
             let password = reset_password(&audited, &username, given).await?;
             show(&password, password_stdin);
         }
@@ -76,15 +73,13 @@ fn parse_username(text: &str) -> anyhow::Result<Username> {
     text.parse().with_context(|| format!("{text:?} is no user name"))
 }
 
-fn read_password(from_stdin: bool) -> anyhow::Result<Option<NewPassword>> {
+/// The password that is to be set, where one is given.
+fn given_password(from_stdin: bool) -> anyhow::Result<Option<NewPassword>> {
     if !from_stdin {
+        password::refuse_unread()?;
         return Ok(None);
     }
-    let mut text = String::new();
-    std::io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text).context("cannot read the password")?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password);
-    Ok(Some(password.parse()?))
+    Ok(Some(password::read()?.parse()?))
 }
 
 /// Prints a password that was made up; one that was given is known to whoever gave it.

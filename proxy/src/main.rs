@@ -6,6 +6,7 @@ mod boot;
 mod cli;
 mod config;
 mod control;
+mod password;
 mod remote;
 mod trust;
 

@@ -44,7 +44,7 @@ pub enum RemoteCommand {
     Deploy(At<Deploy>),
     /// Print an app as one JSON document, or write it as the files that deploy takes
     Export(At<Export>),
-    /// Make a new app out of a JSON document
+    /// Create an app out of a JSON document
     Import(At<Import>),
     /// Show what an app's scripts did
     Logs(At<Logs>),
@@ -222,7 +222,7 @@ pub struct Import {
     /// Claim none of its domains
     #[arg(long)]
     pub without_domains: bool,
-    /// Tell what would be made, and make nothing
+    /// Tell what would be created, and create nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -278,9 +278,12 @@ pub enum CertsCommand {
 /// What to do with API keys.
 #[derive(Debug, Args)]
 pub struct Keys {
-    /// Who you are; the password is asked for, or read from standard input where that is no terminal
+    /// Who you are; the password is asked for
     #[arg(long, env = "PICLOUD_USERNAME", global = true)]
     pub username: Option<Username>,
+    /// Read the password from standard input instead of asking for it
+    #[arg(long, global = true)]
+    pub password_stdin: bool,
     /// What to do
     #[command(subcommand)]
     pub command: KeysCommand,
@@ -307,7 +310,7 @@ pub enum KeysCommand {
     },
     /// Make a key void
     Revoke {
-        /// The key's id, as listed
-        id: uuid::Uuid,
+        /// Its name, where no other of your keys has it, or its id
+        key: String,
     },
 }

@@ -1,21 +1,31 @@
 //! The HTTP of the remote commands: where calls go, what they carry, and what refusals say.
 
-use std::fmt;
+mod refusal;
+mod server;
+
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use picloud_shared::name::AppSlug;
+use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::cli::remote::Target;
 use crate::remote::output::plain;
+pub use refusal::Refusal;
+use refusal::refused;
+use server::{is_this_machine, parse_server};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A stream says something at least that often, and nothing else takes as long.
 const SILENCE: Duration = Duration::from_secs(60);
-const MOST_REDIRECTS: usize = 5;
+/// An app may get another slug while it is asked for, and no server sends around for ever.
+const MOST_RENAMES: usize = 5;
+/// What keys begin with.
+const KEY_PREFIX: &str = "pck_";
 /// What a file of a key, or of authorities, has at most.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -24,6 +34,8 @@ pub struct Api {
     client: Client,
     base: Url,
     token: Option<String>,
+    /// Whether it was said that an app has another slug now.
+    told_of_rename: AtomicBool,
 }
 
 /// Why a call failed.
@@ -48,61 +60,17 @@ pub enum CallError {
         /// Where it sends.
         to: String,
     },
+    /// The app has another slug now, and what would be deleted there may not be what was meant.
+    #[error("{old} is now called {new}")]
+    Renamed {
+        /// What it was called.
+        old: String,
+        /// What it is called.
+        new: AppSlug,
+    },
     /// It was not reached, or broke off.
     #[error("the server cannot be reached")]
     Transport(#[from] reqwest::Error),
-}
-
-/// A problem of the API.
-#[derive(Debug)]
-pub struct Refusal {
-    /// The status.
-    pub status: StatusCode,
-    /// Its stable code.
-    pub code: String,
-    /// Its words.
-    pub detail: String,
-    /// Each field that is wrong, and what is wrong with it.
-    pub errors: Vec<(String, String)>,
-    /// After how long it may be another answer, where the server tells.
-    pub retry_after: Option<Duration>,
-}
-
-impl Refusal {
-    fn read(status: StatusCode, retry_after: Option<Duration>, problem: &Value) -> Option<Self> {
-        let text = |value: &Value| value.as_str().map(plain);
-        let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-        Some(Self {
-            status,
-            retry_after,
-            code: text(&problem["code"])?,
-            detail: in_flags(problem).map(str::to_owned).or_else(|| text(&problem["detail"]))?,
-            errors: errors.iter().filter_map(|error| Some((text(&error["field"])?, text(&error["detail"])?))).collect(),
-        })
-    }
-}
-
-/// What to do about a problem, where the API tells it in words of the API and a command has a flag for it.
-fn in_flags(problem: &Value) -> Option<&'static str> {
-    match problem["code"].as_str()? {
-        "slug_historical" if problem["may_take_over"] == true => {
-            Some("this slug still leads to another app; --takeover ends that")
-        }
-        "has_scripts" => Some("the app has scripts; --force deletes them with it"),
-        "unauthenticated" => Some("the API key is wrong, revoked or past its end; make one with picloud keys create"),
-        _ => None,
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.detail, self.code)?;
-        // A single error stands in the detail already.
-        if self.errors.len() > 1 {
-            self.errors.iter().try_for_each(|(field, detail)| write!(f, "\n  {field}: {detail}"))?;
-        }
-        Ok(())
-    }
 }
 
 impl Api {
@@ -115,7 +83,7 @@ impl Api {
             .user_agent(concat!("picloud/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(SILENCE)
-            .redirect(redirect::Policy::custom(within_one_server));
+            .redirect(redirect::Policy::none());
         if let Some(file) = &target.ca_file {
             let pem = read_small(file).with_context(|| format!("cannot read {}", file.display()))?;
             let authorities = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
@@ -126,6 +94,7 @@ impl Api {
             client: client.build().context("cannot make an HTTP client")?,
             base: parse_server(server)?,
             token: None,
+            told_of_rename: AtomicBool::new(false),
         })
     }
 
@@ -137,8 +106,12 @@ impl Api {
             None => key,
         };
         let key =
-            key.context("an API key is needed: PICLOUD_KEY, or --key-file FILE; make one with picloud keys create")?;
-        api.with_token(key.trim())
+            key.context("an API key is needed: PICLOUD_KEY, or --key-file FILE; create one with picloud keys create")?;
+        let key = key.trim();
+        if !key.starts_with(KEY_PREFIX) {
+            bail!("what was given as the key is no key: keys begin with {KEY_PREFIX}");
+        }
+        api.with_token(key)
     }
 
     /// The same, asked with this token.
@@ -205,6 +178,30 @@ impl Api {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
+        for _ in 0..=MOST_RENAMES {
+            let answer = self.send_to(method.clone(), url.clone(), body).await?;
+            let status = answer.status();
+            if status.is_success() {
+                return Ok(answer);
+            }
+            let Some(to) = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok()) else {
+                return Err(refused(answer).await);
+            };
+            let Some(Rename { old, new, address }) = rename(status, &url, to) else {
+                return Err(CallError::Elsewhere { url: url.to_string(), to: plain(to) });
+            };
+            if method == Method::DELETE {
+                return Err(CallError::Renamed { old, new });
+            }
+            if !self.told_of_rename.swap(true, Ordering::Relaxed) {
+                eprintln!("picloud: {old} is now called {new}");
+            }
+            url = address;
+        }
+        Err(CallError::Elsewhere { to: url.to_string(), url: url.to_string() })
+    }
+
+    async fn send_to(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Response, reqwest::Error> {
         let mut request = self.client.request(method, url);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
@@ -212,60 +209,33 @@ impl Api {
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
-        let answer = request.send().await?;
-        let (url, status) = (answer.url().to_string(), answer.status());
-        if status.is_success() {
-            return Ok(answer);
-        }
-        if let Some(to) = answer.headers().get("location").and_then(|to| to.to_str().ok()) {
-            return Err(CallError::Elsewhere { url, to: plain(to) });
-        }
-        let seconds = answer.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
-        let problem = serde_json::from_slice(&answer.bytes().await?).unwrap_or(json!({}));
-        Err(match Refusal::read(status, seconds.map(Duration::from_secs), &problem) {
-            Some(refusal) => CallError::Refused(refusal),
-            None => CallError::Strange { url, status },
-        })
+        request.send().await
     }
 }
 
-/// An app that has moved to another slug is followed there, and nothing is followed to another server.
-fn within_one_server(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let first = attempt.previous().first().map(Url::origin);
-    if attempt.previous().len() <= MOST_REDIRECTS && first == Some(attempt.url().origin()) {
-        attempt.follow()
-    } else {
-        attempt.stop()
-    }
+/// An app that has another slug now, and the address where the same is asked of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Rename {
+    old: String,
+    new: AppSlug,
+    address: Url,
 }
 
-fn parse_server(text: &str) -> anyhow::Result<Url> {
-    let url = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let plain = |url: &Url| {
-        url.username().is_empty()
-            && url.password().is_none()
-            && url.path() == "/"
-            && url.query().is_none()
-            && url.fragment().is_none()
+/// What a redirect says, if it is that of an app by a slug of before: to the same address of the same server, but for the one
+/// segment or parameter that names the app. No other redirect is followed.
+fn rename(status: StatusCode, asked: &Url, location: &str) -> Option<Rename> {
+    let address = asked.join(location).ok().filter(|address| address.origin() == asked.origin())?;
+    let names = |url: &Url| -> Vec<String> {
+        let segments = url.path_segments().into_iter().flatten().map(str::to_owned);
+        segments.chain(url.query_pairs().map(|(_, value)| value.into_owned())).collect()
     };
-    // What was written is not shown: somebody may have put a password in.
-    let mut url = url
-        .filter(plain)
-        .context("the server is an address such as https://cloud.example.com, without a path or a user")?;
-    // So that segments are put behind the slash that is there already.
-    url.path_segments_mut().expect("an address by HTTP has a path").pop_if_empty();
-    Ok(url)
-}
-
-fn is_this_machine(url: &Url) -> bool {
-    match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => {
-            let host = host.trim_matches(['[', ']']);
-            host.ends_with(".localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        }
-        None => false,
-    }
+    let (before, after) = (names(asked), names(&address));
+    let mut others = before.iter().zip(&after).filter(|(before, after)| before != after);
+    let (Some((old, new)), None, true) = (others.next(), others.next(), before.len() == after.len()) else {
+        return None;
+    };
+    let (old, new) = (plain(old), new.parse().ok()?);
+    (status == StatusCode::PERMANENT_REDIRECT).then_some(Rename { old, new, address })
 }
 
 fn read_small(file: &std::path::Path) -> std::io::Result<String> {
@@ -280,44 +250,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_an_origin() {
-        for good in ["https://cloud.example.com", "http://127.0.0.1:8080/", "http://[::1]:80"] {
-            assert!(parse_server(good).is_ok(), "{good}");
-        }
-        for bad in
-            ["cloud.example.com", "ftp://a", "https://ada:secret@a", "https://a/b", "https://a/?b", "https://a/#b", ""]
+    fn only_the_redirect_of_an_app_is_followed() {
+        let address = |path: &str| -> Url { format!("http://a/api/v1/admin{path}").parse().unwrap() };
+        let asked = |path: &str, location: &str| rename(StatusCode::PERMANENT_REDIRECT, &address(path), location);
+        for (path, to) in
+            [("/apps/blog?force=true", "/apps/weblog?force=true"), ("/scripts?app=blog", "/scripts?app=weblog")]
         {
-            let error = parse_server(bad).expect_err(bad).to_string();
-            assert!(!error.contains("secret"), "{error}");
+            let found = asked(path, &format!("/api/v1/admin{to}")).unwrap();
+            assert_eq!((found.old.as_str(), found.new.as_str(), found.address), ("blog", "weblog", address(to)));
         }
-    }
-
-    #[test]
-    fn only_loopback_is_this_machine() {
-        for (url, here) in [
-            ("http://127.0.0.1:1", true),
-            ("http://[::1]:1", true),
-            ("http://localhost", true),
-            ("http://admin.localhost", true),
-            ("http://192.168.1.4", false),
-            ("http://localhost.example.com", false),
-            ("http://notlocalhost", false),
+        for (path, location) in [
+            ("/apps/blog", "http://b/api/v1/admin/apps/weblog"),
+            ("/apps/blog", "/api/v1/admin/apps/blog"),
+            ("/apps/blog", "/api/v1/admin/apps/weblog/export"),
+            ("/apps/blog/export", "/api/v1/admin/apps/weblog/deployment"),
+            ("/apps/blog", "/api/v1/admin/apps/x;rm"),
+            ("/apps/blog", "http://"),
         ] {
-            assert_eq!(is_this_machine(&url.parse().unwrap()), here, "{url}");
+            assert_eq!(asked(path, location), None, "{location}");
         }
-    }
-
-    #[test]
-    fn a_refusal_tells_each_field_and_nothing_that_moves_a_terminal() {
-        let problem = json!({"code": "invalid", "detail": "2 fields\u{1b}[2J", "errors": [
-            {"field": "name", "detail": "too long"}, {"field": "slug", "detail": "taken"}]});
-        let refusal = Refusal::read(StatusCode::UNPROCESSABLE_ENTITY, None, &problem).unwrap();
-        assert_eq!(refusal.to_string(), "2 fields\u{fffd}[2J (invalid)\n  name: too long\n  slug: taken");
-        let taken = json!({"code": "slug_historical", "detail": "send \"takeover\": true", "may_take_over": true});
-        assert!(Refusal::read(StatusCode::CONFLICT, None, &taken).unwrap().to_string().contains("--takeover"));
-        let of_others = json!({"code": "slug_historical", "detail": "choose another", "may_take_over": false});
-        let refusal = Refusal::read(StatusCode::CONFLICT, None, &of_others).unwrap();
-        assert_eq!(refusal.to_string(), "choose another (slug_historical)");
-        assert!(Refusal::read(StatusCode::BAD_GATEWAY, None, &json!({"error": "proxy"})).is_none());
+        assert_eq!(rename(StatusCode::FOUND, &address("/apps/blog"), "/api/v1/admin/apps/weblog"), None);
     }
 }

@@ -2,22 +2,22 @@
 
 use std::io::Read as _;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use picloud_shared::app::MAX_DOCUMENT_BYTES;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api::Api;
+use super::api::{Api, CallError};
 use super::app_folder;
 use super::deploy::summary;
-use super::output::{Output, cell, say};
+use super::output::{Output, cell, plain, say};
 use crate::cli::remote::{AppsCommand, Export, Import};
 
 pub async fn run(command: Option<AppsCommand>, api: &Api, output: Output) -> anyhow::Result<()> {
     match command.unwrap_or(AppsCommand::List) {
         AppsCommand::List => {
             let apps = api.list(&["apps"], &[]).await?;
-            output.table(&apps, ["SLUG", "NAME", "ROLE", "ID"], |app| {
+            output.table("apps", &apps, ["SLUG", "NAME", "ROLE", "ID"], |app| {
                 [&app["slug"], &app["name"], &app["my_role"], &app["id"]].map(cell)
             })?;
         }
@@ -25,7 +25,7 @@ pub async fn run(command: Option<AppsCommand>, api: &Api, output: Output) -> any
             let name = name.map_or_else(|| slug.to_string(), |name| name.to_string());
             let body = json!({ "slug": slug, "name": name, "takeover": takeover });
             let app = api.call(Method::POST, &["apps"], &[], Some(&body)).await?;
-            output.print(&app, |app| vec![format!("made the app {}", cell(&app["slug"]))])?;
+            output.print(&app, created_or_would_be)?;
         }
         AppsCommand::Rename { app, slug, name, takeover } => {
             let (slug, name) = (slug.map(|slug| ("slug", json!(slug))), name.map(|name| ("name", json!(name))));
@@ -37,8 +37,11 @@ pub async fn run(command: Option<AppsCommand>, api: &Api, output: Output) -> any
         }
         AppsCommand::Delete { app, force } => {
             let force = if force { &[("force", "true")][..] } else { &[] };
-            let answer = api.call(Method::DELETE, &["apps", &app], force, None).await?;
-            output.print(&answer, |_| vec!["deleted the app".to_owned()])?;
+            let deleted = api.call(Method::DELETE, &["apps", &app], force, None).await;
+            if let Err(renamed @ CallError::Renamed { new, .. }) = &deleted {
+                bail!("{renamed}: picloud apps delete {new}");
+            }
+            output.print(&deleted?, |_| vec![format!("deleted the app {}", plain(&app))])?;
         }
     }
     Ok(())
@@ -71,11 +74,15 @@ pub async fn import(command: Import, api: &Api, output: Output) -> anyhow::Resul
     let flags = flags.into_iter().filter_map(|(name, is_set)| is_set.then_some((name, "true")));
     let query: Vec<_> = slug.as_ref().map(|slug| ("slug", slug.as_str())).into_iter().chain(flags).collect();
     let answer = api.call(Method::POST, &["apps:import"], &query, Some(&document)).await?;
-    output.print(&answer, made_or_would_be)?;
+    output.print(&answer, created_or_would_be)?;
     Ok(())
 }
 
-/// What an import comes to: the app, or what making it would be.
-pub fn made_or_would_be(answer: &Value) -> Vec<String> {
-    if answer["changes"].is_array() { summary(answer) } else { vec![format!("made the app {}", cell(&answer["slug"]))] }
+/// What an import comes to: the app, or what creating it would be.
+pub fn created_or_would_be(answer: &Value) -> Vec<String> {
+    if answer["changes"].is_array() {
+        summary(answer)
+    } else {
+        vec![format!("created the app {}", cell(&answer["slug"]))]
+    }
 }

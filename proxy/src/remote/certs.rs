@@ -12,7 +12,7 @@ pub async fn run(command: Option<CertsCommand>, api: &Api, output: Output) -> an
     match command.unwrap_or(CertsCommand::List) {
         CertsCommand::List => {
             let all = api.list(&["certificates"], &[]).await?;
-            output.table(&all, ["NAMES", "STATE", "SOURCE", "NOT AFTER", "LAST ERROR"], |one| {
+            output.table("certificates", &all, ["NAMES", "STATE", "SOURCE", "NOT AFTER", "LAST ERROR"], |one| {
                 [
                     names(one),
                     cell(&one["state"]),
@@ -63,23 +63,23 @@ fn names(certificate: &Value) -> String {
 }
 
 fn details(certificate: &Value) -> Vec<String> {
-    let mut lines = vec![format!("names            {}", names(certificate))];
+    let mut lines = vec![format!("names              {}", names(certificate))];
     for (label, key) in [
         ("id", "id"),
         ("state", "state"),
         ("source", "source"),
         ("issuer", "issuer"),
         ("not after", "not_after"),
-        ("renewed at", "renew_at"),
+        ("to be renewed at", "renew_at"),
         ("next attempt", "next_attempt_at"),
         ("last error", "last_error"),
     ] {
-        lines.push(format!("{label:<16} {}", cell(&certificate[key])).trim_end().to_owned());
+        lines.push(format!("{label:<18} {}", cell(&certificate[key])).trim_end().to_owned());
     }
     let attempts = certificate["attempts"].as_array().into_iter().flatten();
     lines.extend(attempts.map(|attempt| {
         let told = ["started_at", "outcome", "authority", "challenge", "error"].map(|key| cell(&attempt[key]));
-        format!("attempt          {}", told.join(" ").trim_end())
+        format!("attempt            {}", told.join(" ").trim_end())
     }));
     lines
 }
@@ -88,4 +88,19 @@ fn findings(found: &Value) -> Vec<String> {
     let told = |finding: &Value| ["verdict", "check", "detail"].map(|key| cell(&finding[key]));
     let line = |[verdict, check, detail]: [String; 3]| format!("{verdict:<8} {check:<10} {detail}");
     found["findings"].as_array().into_iter().flatten().map(told).map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_still_to_come_is_told_so() {
+        let certificate = json!({"names": ["a.test", "*.a.test"], "renew_at": "2026-12-03T00:00:00.000Z",
+            "attempts": [{"started_at": "2026-11-01T00:00:00.000Z", "outcome": "issued", "authority": "acme"}]});
+        let lines = details(&certificate);
+        assert_eq!(lines[0], "names              a.test,*.a.test");
+        assert!(lines.contains(&"to be renewed at   2026-12-03T00:00:00.000Z".to_owned()), "{lines:?}");
+        assert!(lines.last().is_some_and(|line| line.starts_with("attempt            2026-11-01")), "{lines:?}");
+    }
 }

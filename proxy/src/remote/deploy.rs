@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::api::{Api, CallError};
 use super::app_folder::{APP_FILE, AppFolder};
-use super::apps::made_or_would_be;
+use super::apps::created_or_would_be;
 use super::output::{Output, cell};
 use crate::cli::remote::Deploy;
 
@@ -26,7 +26,7 @@ pub async fn run(
         answer = api.call(Method::POST, &["apps:import"], &query, Some(&folder.document)).await;
     }
     let done = answer.map_err(|error| placed(error, &folder))?;
-    output.print(&done, made_or_would_be)?;
+    output.print(&done, created_or_would_be)?;
     Ok(())
 }
 
@@ -37,7 +37,8 @@ fn placed(error: CallError, folder: &AppFolder) -> anyhow::Error {
         return CallError::Refused(refusal).into();
     }
     let lines = refusal.errors.iter().map(|(field, detail)| format!("\n  {}: {detail}", folder.place_of(field)));
-    anyhow::anyhow!("nothing is changed ({}){}", refusal.code, lines.collect::<String>())
+    let conflict = refusal.conflict.iter().map(|claim| format!("\n  conflict: {claim}"));
+    anyhow::anyhow!("nothing is changed ({}){}", refusal.code, lines.chain(conflict).collect::<String>())
 }
 
 pub fn summary(done: &Value) -> Vec<String> {

@@ -1,21 +1,19 @@
 //! `picloud keys`: a key cannot make keys, so that whoever wants one signs in, and out again.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::IsTerminal as _;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::output::{Output, cell};
+use super::output::{Output, cell, plain};
 use crate::cli::remote::{Keys, KeysCommand};
+use crate::password;
 
-/// Longer than any password.
-const MAX_INPUT_BYTES: u64 = 4096;
-
-pub async fn run(Keys { username, command }: Keys, api: Api, output: Output) -> anyhow::Result<()> {
+pub async fn run(Keys { username, password_stdin, command }: Keys, api: Api, output: Output) -> anyhow::Result<()> {
     let username = username.context("say who you are: --username NAME, or PICLOUD_USERNAME")?;
-    let credentials = json!({ "username": username, "password": read_password()? });
+    let credentials = json!({ "username": username, "password": typed_password(password_stdin)? });
     let session = api.call(Method::POST, &["auth", "login"], &[], Some(&credentials)).await?;
     let api = api.with_token(session["token"].as_str().context("the server's answer lacks a token")?)?;
     let done = with_session(command, &api, output).await;
@@ -30,7 +28,7 @@ async fn with_session(command: KeysCommand, api: &Api, output: Output) -> anyhow
     match command {
         KeysCommand::List => {
             let keys = api.list(&["api-keys"], &[]).await?;
-            output.table(&keys, ["NAME", "SCOPES", "EXPIRES", "LAST USED", "ID"], |key| {
+            output.table("keys", &keys, ["NAME", "SCOPES", "EXPIRES", "LAST USED", "ID"], |key| {
                 let scopes = key["scopes"].as_array().map(Vec::as_slice).unwrap_or_default();
                 let scopes = scopes.iter().map(cell).collect::<Vec<_>>().join(",");
                 [cell(&key["name"]), scopes, cell(&key["expires_at"]), cell(&key["last_used_at"]), cell(&key["id"])]
@@ -48,21 +46,54 @@ async fn with_session(command: KeysCommand, api: &Api, output: Output) -> anyhow
             // The key alone, for PICLOUD_KEY=$(picloud keys create ...).
             output.print(&key, |key| vec![cell(&key["key"])])?;
         }
-        KeysCommand::Revoke { id } => {
-            let answer = api.call(Method::DELETE, &["api-keys", &id.to_string()], &[], None).await?;
-            output.print(&answer, |_| vec!["the key is void".to_owned()])?;
+        KeysCommand::Revoke { key } => {
+            let (id, name) = find(&api.list(&["api-keys"], &[]).await?, &key)?;
+            let answer = api.call(Method::DELETE, &["api-keys", &id], &[], None).await?;
+            output.print(&answer, |_| vec![format!("revoked the key {name}, {id}")])?;
         }
     }
     Ok(())
 }
 
-/// Asks at a terminal, without showing what is typed; else reads standard input.
-fn read_password() -> anyhow::Result<String> {
-    if std::io::stdin().is_terminal() {
-        return rpassword::prompt_password("Password: ").context("cannot read the password");
+/// The id and the name of the one key that has this id, or else this name.
+fn find(keys: &[Value], wanted: &str) -> anyhow::Result<(String, String)> {
+    let with = |member: &str| keys.iter().filter(|key| key[member] == wanted).collect::<Vec<_>>();
+    let by_id = with("id");
+    let found = if by_id.is_empty() { with("name") } else { by_id };
+    match found.as_slice() {
+        [key] => Ok((cell(&key["id"]), cell(&key["name"]))),
+        [] => bail!("you have no key {}; picloud keys list shows those that you have", plain(wanted)),
+        several => {
+            let ids = several.iter().map(|key| cell(&key["id"])).collect::<Vec<_>>().join(", ");
+            bail!("{} of your keys are called {}; say which by its id: {ids}", several.len(), plain(wanted))
+        }
     }
-    let mut text = String::new();
-    std::io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text).context("cannot read the password")?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(password.strip_suffix('\r').unwrap_or(password).to_owned())
+}
+
+/// Asks at a terminal, without showing what is typed.
+fn typed_password(from_stdin: bool) -> anyhow::Result<String> {
+    if from_stdin {
+        return password::read();
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("there is no terminal to ask for the password at: pipe it in, with --password-stdin");
+    }
+    rpassword::prompt_password("Password: ").context("cannot read the password")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_meant_by_its_id_or_by_a_name_that_no_other_has() {
+        let keys = [("1", "ci"), ("2", "laptop"), ("3", "ci"), ("4", "2")];
+        let keys = keys.map(|(id, name)| json!({ "id": id, "name": name }));
+        let found = |wanted: &str| find(&keys, wanted).map_err(|error| error.to_string());
+        assert_eq!(found("laptop"), Ok(("2".to_owned(), "laptop".to_owned())));
+        assert_eq!(found("3"), Ok(("3".to_owned(), "ci".to_owned())));
+        assert_eq!(found("2"), Ok(("2".to_owned(), "laptop".to_owned())), "no name takes an id's place");
+        assert!(found("ci").is_err_and(|said| said.contains("2 of your keys") && said.contains("1, 3")));
+        assert!(found("gone").is_err_and(|said| said.contains("no key gone") && said.contains("keys list")));
+    }
 }

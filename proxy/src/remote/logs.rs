@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::api::{Api, CallError};
 use super::output::{Output, cell, plain};
-use super::scripts::{failure, find, list, log_lines, missing};
+use super::scripts::{duration, failure, find, list, log_lines, missing};
 use crate::cli::remote::Logs;
 use events::Events;
 
@@ -145,22 +145,20 @@ fn passing(error: &CallError, next: Duration) -> Option<Duration> {
         {
             Some(refusal.retry_after.unwrap_or(next).clamp(WAITS[0], LONGEST_WAIT))
         }
-        CallError::Refused(_) | CallError::Elsewhere { .. } => None,
+        CallError::Refused(_) | CallError::Elsewhere { .. } | CallError::Renamed { .. } => None,
     }
 }
 
 fn lines(execution: &Value, script: &str) -> Vec<String> {
     let request = &execution["request"];
-    let duration_us = execution["duration_us"].as_u64().unwrap_or_default();
     let mut lines = vec![format!(
-        "{} {script} {} {} → {} {}, {}.{:03} ms",
+        "{} {script} {} {} → {} {}, {}",
         cell(&execution["started_at"]),
         cell(&request["method"]),
         cell(&request["url"]),
         cell(&execution["status"]),
         cell(&execution["outcome"]),
-        duration_us / 1000,
-        duration_us % 1000,
+        duration(execution),
     )];
     lines.extend(failure(execution));
     lines.extend(log_lines(execution));
@@ -178,7 +176,7 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             let retry_after = retry_after.map(Duration::from_secs);
             let (code, detail) = ("code".to_owned(), "detail".to_owned());
-            CallError::Refused(Refusal { status, code, detail, errors: Vec::new(), retry_after })
+            CallError::Refused(Refusal { status, code, detail, errors: Vec::new(), conflict: None, retry_after })
         };
         let next = Duration::from_secs(10);
         for (status, retry_after, wait) in [

@@ -29,15 +29,21 @@ impl Output {
         }
     }
 
-    /// Prints rows in columns under their titles, or the values that they are made of.
+    /// Prints rows in columns under their titles, or the values that they are made of. That there are none of these things is no
+    /// row, which a program would read.
     pub fn table<const N: usize>(
         self,
+        things: &str,
         items: &[Value],
         titles: [&str; N],
         row: impl Fn(&Value) -> [String; N],
     ) -> io::Result<()> {
         if self == Self::Json {
             return say(&Value::from(items).to_string());
+        }
+        if items.is_empty() {
+            eprintln!("picloud: there are no {things} yet");
+            return Ok(());
         }
         let rows: Vec<_> = std::iter::once(titles.map(str::to_owned)).chain(items.iter().map(row)).collect();
         let widths: [usize; N] =

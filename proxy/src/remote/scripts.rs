@@ -16,7 +16,7 @@ pub async fn run(command: ScriptsCommand, api: &Api, output: Output) -> anyhow::
     match command {
         ScriptsCommand::List { app } => {
             let scripts = list(api, &app).await?;
-            output.table(&scripts, ["NAME", "KIND", "VERSION", "UPDATED", "ID"], |script| {
+            output.table("scripts", &scripts, ["NAME", "KIND", "VERSION", "UPDATED", "ID"], |script| {
                 [&script["name"], &script["kind"], &script["version"], &script["updated_at"], &script["id"]].map(cell)
             })?;
         }
@@ -95,7 +95,7 @@ async fn push(api: &Api, app: &str, name: &ScriptName, file: &Path, kind: Kind, 
                 Kind::Module => "module",
             };
             let new = json!({ "app_id": app["id"], "name": name, "kind": kind, "source": source });
-            (api.call(Method::POST, &["scripts"], &[], Some(&new)).await?, "made")
+            (api.call(Method::POST, &["scripts"], &[], Some(&new)).await?, "created")
         }
     };
     output.print(&script, |script| vec![format!("{done} {name}, version {}", cell(&script["version"]))])?;
@@ -122,12 +122,7 @@ fn parse_headers(headers: &[String]) -> anyhow::Result<Map<String, Value>> {
 /// A test's result for people: what was logged, and then what was answered.
 fn answer(result: &Value) -> Vec<String> {
     let mut lines = log_lines(result);
-    lines.push(format!(
-        "{} {}, {} µs",
-        cell(&result["status"]),
-        cell(&result["outcome"]),
-        cell(&result["duration_us"])
-    ));
+    lines.push(format!("{} {}, {}", cell(&result["status"]), cell(&result["outcome"]), duration(result)));
     lines.extend(failure(result));
     let response = &result["response"];
     for (name, values) in response["headers"].as_object().into_iter().flatten() {
@@ -142,6 +137,12 @@ fn answer(result: &Value) -> Vec<String> {
         lines.extend([String::new(), format!("base64: {}", plain(body))]);
     }
     lines
+}
+
+/// How long a script took.
+pub fn duration(execution: &Value) -> String {
+    let duration_us = execution["duration_us"].as_u64().unwrap_or_default();
+    format!("{}.{:03} ms", duration_us / 1000, duration_us % 1000)
 }
 
 /// What a script logged.

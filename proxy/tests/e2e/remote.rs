@@ -27,8 +27,7 @@ impl Remote {
             dir: tempfile::tempdir().unwrap(),
         };
         let scopes = "apps:read,apps:write,scripts:read,scripts:write,scripts:execute,logs:read";
-        let create = ["keys", "create", "laptop", "--scope", scopes, "--username", OWNER.0];
-        let (good, key) = remote.run(&create, &format!("{}\n", OWNER.1));
+        let (good, key) = remote.with_password(&["keys", "create", "laptop", "--scope", scopes], OWNER.1);
         assert!(good && key.starts_with("pck_"), "{key}");
         key.trim().clone_into(&mut remote.key);
         remote
@@ -45,6 +44,18 @@ impl Remote {
 
     fn run(&self, arguments: &[&str], input: &str) -> (bool, String) {
         run(&mut self.command(arguments), input)
+    }
+
+    /// A command of the owner's that takes a password.
+    fn with_password(&self, arguments: &[&str], password: &str) -> (bool, String) {
+        self.run(&[arguments, &["--username", OWNER.0, "--password-stdin"]].concat(), &format!("{password}\n"))
+    }
+
+    /// What a command that succeeds says on standard output and on standard error.
+    fn says(&self, arguments: &[&str]) -> (String, String) {
+        let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     }
 
     fn must(&self, arguments: &[&str]) -> String {
@@ -161,7 +172,12 @@ on_both_databases! {
         let document = remote.must(&["export", "shop"]);
         fs::write(remote.path("shop.json"), &document).unwrap();
         assert!(remote.refused(&["import", "shop.json"]).contains("slug_taken"));
-        assert!(remote.refused(&["import", "shop.json", "--slug", "shop2"]).contains("domain_claimed"));
+        let said = remote.refused(&["import", "shop.json", "--slug", "shop2"]);
+        assert!(said.contains("domains[0]") && said.contains("domain_claimed"), "{said}");
+        assert!(said.contains("conflict: shop.test of the app shop"), "{said}");
+        let said = remote.refused(&["deploy", "shop", "--app", "shop2", "--create"]);
+        assert!(said.contains("picloud.app.toml: domains[0]"), "{said}");
+        assert!(said.contains("conflict: shop.test of the app shop"), "{said}");
         remote.must(&["import", "shop.json", "--slug", "shop2", "--without-domains"]);
         let copy: Value = serde_json::from_str(&remote.must(&["export", "shop2"])).unwrap();
         let mut wanted: Value = serde_json::from_str(&document).unwrap();
@@ -174,18 +190,33 @@ on_both_databases! {
         assert!(["shop ", "shop2 ", "shop3 "].iter().all(|slug| listed.contains(slug)), "{listed}");
         let said = remote.refused(&["apps", "delete", "shop3"]);
         assert!(said.contains("--force") && !said.contains('?'), "it is not empty: {said}");
-        remote.must(&["apps", "delete", "shop3", "--force"]);
+        assert_eq!(remote.must(&["apps", "delete", "shop3", "--force"]), "deleted the app shop3\n");
     }
 
     async fn an_app_gets_another_name_and_another_slug_and_its_old_one_leads_there(database: Database) {
         let cloud = TestCloud::start(database).await;
         let remote = Remote::of(&cloud);
-        remote.must(&["apps", "create", "shop"]);
+        assert_eq!(remote.must(&["apps", "create", "shop"]), "created the app shop\n");
         assert!(remote.refused(&["apps", "rename", "shop"]).contains("--slug"), "it says what to do");
         assert!(remote.must(&["apps", "rename", "shop", "--name", "Corner shop"]).contains("is shop, called Corner shop"));
         let said = remote.must(&["apps", "rename", "shop", "--slug", "store"]);
         assert!(said.contains("is store, called Corner shop"), "{said}");
         assert!(remote.must(&["apps", "rename", "shop", "--name", "Store"]).contains("is store, called Store"), "by its old slug");
+        // What is destroyed is named first; anything else goes there, and is told of.
+        let said = remote.refused(&["apps", "delete", "shop", "--force"]);
+        assert!(said.contains("shop is now called store: picloud apps delete store"), "{said}");
+        assert!(remote.must(&["apps"]).contains("store "), "it is there still");
+        let told = |arguments: &[&str]| {
+            let (_, complaint) = remote.says(arguments);
+            assert_eq!(complaint, "picloud: shop is now called store\n", "{arguments:?}");
+        };
+        write_ten(&remote.path("shop"), 1);
+        told(&["deploy", "shop", "--app", "shop"]);
+        told(&["scripts", "invoke", "shop", "s1"]);
+        told(&["export", "shop"]);
+        fs::write(remote.path("shop/picloud.app.toml"), "domains = []\n").unwrap();
+        fs::remove_dir_all(remote.path("shop/scripts")).unwrap();
+        told(&["deploy", "shop", "--app", "shop"]);
         let said = remote.refused(&["apps", "create", "shop"]);
         assert!(said.contains("slug_historical") && said.contains("--takeover") && !said.contains('"'), "{said}");
         remote.must(&["apps", "create", "market"]);
@@ -202,10 +233,14 @@ on_both_databases! {
         let cloud = TestCloud::start(database).await;
         let remote = Remote::of(&cloud);
         remote.must(&["apps", "create", "shop"]);
+        let none = remote.says(&["scripts", "list", "shop"]);
+        assert_eq!(none, (String::new(), "picloud: there are no scripts yet\n".to_owned()));
+        assert_eq!(remote.says(&["scripts", "list", "shop", "--json"]), ("[]\n".to_owned(), String::new()));
         fs::write(remote.path("hello.rhai"), "log::info(\"by \" + ctx.request.method); #{ status: 201, body: \"made\" }\n").unwrap();
-        assert!(remote.must(&["scripts", "push", "shop", "hello.rhai"]).contains("made hello, version 1"));
+        assert!(remote.must(&["scripts", "push", "shop", "hello.rhai"]).contains("created hello, version 1"));
         let said = remote.must(&["scripts", "invoke", "shop", "hello", "--method", "POST", "--header", "x-a: b"]);
         assert!(said.contains("201 success") && said.contains("by POST") && said.ends_with("made\n"), "{said}");
+        assert!(said.contains(" ms\n") && !said.contains('µ'), "the unit of the logs: {said}");
         assert_eq!(remote.must(&["scripts", "pull", "shop", "hello"]), fs::read_to_string(remote.path("hello.rhai")).unwrap());
         fs::write(remote.path("hello.rhai"), "throw \"no\"").unwrap();
         assert!(remote.must(&["scripts", "push", "shop", "hello.rhai"]).contains("version 2"));
@@ -313,19 +348,29 @@ async fn what_is_missing_or_wrong_is_said() {
     fs::write(remote.path("key"), "pck_no\nkey").unwrap();
     let said = remote.refused(&["apps", "--key-file", "key"]);
     assert!(said.contains("is no key") && !said.contains("pck_no"), "{said}");
-    fs::write(remote.path("key"), "pck_none").unwrap();
+    for unknown in ["pck_none", &format!("{}x", &key[..key.len() - 1])] {
+        fs::write(remote.path("key"), unknown).unwrap();
+        let said = remote.refused(&["apps", "--key-file", "key"]);
+        assert!(said.contains("this API key is unknown, revoked or expired") && !said.contains("POST"), "{said}");
+    }
+    fs::write(remote.path("key"), "a password").unwrap();
     let said = remote.refused(&["apps", "--key-file", "key"]);
-    assert!(said.contains("unauthenticated") && said.contains("picloud keys create"), "{said}");
-    let (good, said) = remote.run(&["keys", "list", "--username", OWNER.0], "not the password\n");
+    assert!(said.contains("keys begin with pck_") && !said.contains("a password"), "{said}");
+    let (good, said) = remote.run(&["keys", "list", "--username", OWNER.0], OWNER.1);
+    assert!(!good && said.contains("--password-stdin"), "{said}");
+    let (good, said) = remote.with_password(&["keys", "list"], "not the password");
     assert!(!good && said.contains("wrong_credentials"), "{said}");
-    let (good, said) = remote.run(&["keys", "list", "--username", OWNER.0, "--json"], &format!("{}\n", OWNER.1));
+    let (good, said) = remote.with_password(&["keys", "list", "--json"], OWNER.1);
     let keys: Value = serde_json::from_str(&said).unwrap();
     assert!(good && keys[0]["name"] == "laptop", "{said}");
-    let id = text(&keys[0]["id"]);
-    let (good, said) = remote.run(&["keys", "revoke", &id, "--username", OWNER.0], OWNER.1);
-    assert!(good, "{said}");
+    let (good, said) = remote.with_password(&["keys", "revoke", "desktop"], OWNER.1);
+    assert!(!good && said.contains("no key desktop") && said.contains("keys list"), "{said}");
+    let (good, said) = remote.with_password(&["keys", "revoke", "laptop"], OWNER.1);
+    assert!(good && said == format!("revoked the key laptop, {}\n", text(&keys[0]["id"])), "{said}");
+    let (good, said) = remote.with_password(&["keys", "list"], OWNER.1);
+    assert!(good && said == "picloud: there are no keys yet\n", "{said}");
     remote.key = key;
-    assert!(remote.refused(&["apps"]).contains("unauthenticated"), "a revoked key");
+    assert!(remote.refused(&["apps"]).contains("revoked"), "a revoked key");
     let sessions = cloud.must(Method::GET, "auth/me/sessions", None).await;
     assert_eq!(sessions["items"].as_array().map(Vec::len), Some(1), "commands leave no session behind: {sessions}");
 
@@ -335,7 +380,13 @@ async fn what_is_missing_or_wrong_is_said() {
     assert!(remote.refused(&["apps"]).contains("cannot be reached"));
     remote.server = format!("http://ada:hunter2@{}", cloud.address("http"));
     let said = remote.refused(&["apps"]);
-    assert!(said.contains("without a path or a user") && !said.contains("hunter2"), "{said}");
+    assert!(said.contains("PICLOUD_SERVER") && !said.contains("hunter2"), "{said}");
+    remote.server = cloud.address("http").to_string();
+    let said = remote.refused(&["apps"]);
+    assert!(said.contains(&format!("PICLOUD_SERVER, is {}", remote.server)), "{said}");
+    // The address that a browser shows is one that does.
+    remote.server = format!("http://{}/admin/", cloud.address("http"));
+    assert!(remote.refused(&["apps"]).contains("revoked"));
 }
 
 /// Whoever answers in a PiCloud's place, and sends elsewhere, does not get the key sent there.
