@@ -11,7 +11,8 @@ pub static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(&picloud_manager::openapi_json()).unwrap());
 
 /// What every answer has, or what HTTP itself says of it.
-const PLAIN_HEADERS: [&str; 4] = ["cache-control", "content-length", "content-type", "x-content-type-options"];
+const PLAIN_HEADERS: [&str; 5] =
+    ["cache-control", "content-length", "content-type", "cross-origin-resource-policy", "x-content-type-options"];
 
 /// Fails where the document does not tell of such an answer.
 #[track_caller]

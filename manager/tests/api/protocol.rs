@@ -115,6 +115,7 @@ async fn nothing_answered_may_be_cached_or_guessed_at(store: &Store) {
     for path in ["/apps", "/nothing"] {
         let answer = owner.get(path).await;
         assert_eq!((answer.header("cache-control"), answer.header("x-content-type-options")), ("no-store", "nosniff"));
+        assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin");
     }
 }
 
