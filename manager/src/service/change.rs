@@ -9,6 +9,7 @@ use picloud_shared::clock::{Clock, Timestamp};
 use picloud_shared::id::{ApiKeyId, AppId, AuditId, UserId};
 use picloud_shared::name::Username;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::audit_chain::AuditChain;
 use crate::publish::Publisher;
@@ -107,18 +108,25 @@ pub struct AuditedStore {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
     chain: Arc<AuditChain>,
+    ended: watch::Sender<()>,
 }
 
 impl AuditedStore {
     /// The store that was made with this key.
     pub fn new(store: Store, clock: Arc<dyn Clock>, key: &SecretKey) -> Self {
-        Self { store, clock, chain: Arc::new(AuditChain::new(key)) }
+        Self { store, clock, chain: Arc::new(AuditChain::new(key)), ended: watch::Sender::new(()) }
+    }
+
+    /// Tells whoever asks that some change of this node has ended since: what they may could be another.
+    pub(crate) fn ends(&self) -> watch::Receiver<()> {
+        self.ended.subscribe()
     }
 
     /// Begins a change. Changes follow one another: what this one reads stays true until it commits.
     pub(crate) async fn begin_as(&self, author: Author) -> Result<Change, ServiceError> {
         let (tx, chain) = (self.store.begin().await?, Arc::clone(&self.chain));
-        Ok(Change { tx, author, chain, entries: Vec::new(), deferral: None, at: self.clock.now() })
+        let ends = Ends(self.ended.clone());
+        Ok(Change { tx, author, chain, entries: Vec::new(), deferral: None, at: self.clock.now(), _ends: ends })
     }
 }
 
@@ -132,6 +140,17 @@ pub(crate) struct Change {
     deferral: Option<Arc<Deferral>>,
     /// The moment of the change, one for all that it writes.
     pub at: Timestamp,
+    /// The last to be dropped: it is committed by then, or never will be.
+    _ends: Ends,
+}
+
+/// Says that a change is over.
+struct Ends(watch::Sender<()>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.send_replace(());
+    }
 }
 
 impl Change {

@@ -22,7 +22,8 @@ use crate::service::last_use::{LastUse, UsedBy};
 const WATCHERS_OF_A_USER: u64 = 8;
 /// Watchers of one node, each of whom costs a look at the store now and then.
 const WATCHERS: u64 = 64;
-/// How often it is looked at whether a watcher still may. A revoked session sees at most so much more.
+/// How often it is looked at whether a watcher still may, beside each row that comes after a change by this node: what another node
+/// revoked is seen for at most so much longer.
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(2);
 /// After so many quiet looks something is sent, so that a connection that is lost is noticed.
 const QUIET_LOOKS: u32 = 7;
@@ -103,6 +104,8 @@ pub(crate) struct Tail {
     looks: Interval,
     quiet_looks: u32,
     until: Instant,
+    /// Changes by this node: one may have been that the watcher may no longer.
+    changes: watch::Receiver<()>,
     ending: watch::Receiver<bool>,
     _place: Place,
 }
@@ -114,6 +117,7 @@ impl TailService {
 
     /// Watches an app from now on.
     pub(crate) async fn watch(&self, actor: Actor, app: &AppRef) -> Result<Tail, ServiceError> {
+        let changes = self.audited.ends();
         let access = actor.access(&mut self.audited.store.read().await?, app).await?;
         access.require(Capability::LogRead)?;
         let (now, app) = (Instant::now(), access.app.id);
@@ -131,6 +135,7 @@ impl TailService {
             looks: interval_at(now + LOOKED_AT_EVERY, LOOKED_AT_EVERY),
             quiet_looks: 0,
             until: now + LONGEST,
+            changes,
             ending: self.ending.subscribe(),
         })
     }
@@ -145,7 +150,7 @@ impl Tail {
     /// What is seen next; `None` when the watcher may not watch any longer.
     pub(crate) async fn next(&mut self) -> Option<Seen> {
         if let Some(row) = self.next.take() {
-            return Some(Seen::Execution(row));
+            return self.still_may().await.then_some(Seen::Execution(row));
         }
         loop {
             tokio::select! {
@@ -170,12 +175,26 @@ impl Tail {
                         Err(RecvError::Closed) => return None,
                     };
                     let missed = number - std::mem::replace(&mut self.last, number) - 1;
+                    if !self.still_may().await {
+                        return None;
+                    }
                     if missed == 0 {
                         return Some(Seen::Execution(row));
                     }
                     self.next = Some(row);
                     return Some(Seen::Missed(missed));
                 }
+            }
+        }
+    }
+
+    /// Whether they may, as far as this node's changes go.
+    async fn still_may(&mut self) -> bool {
+        match self.changes.has_changed() {
+            Ok(false) => true,
+            _ => {
+                self.changes.mark_unchanged();
+                self.may_go_on().await
             }
         }
     }
