@@ -4,6 +4,8 @@ import { base } from '$app/paths';
 export const login = (next?: string) =>
   next === undefined || next === apps ? `${base}/login` : `${base}/login?next=${encodeURIComponent(next)}`;
 
+export const setup = `${base}/setup`;
+
 export const apps = `${base}/apps`;
 export const app = (slug: string, tab?: AppTab) => `${apps}/${slug}${tab ? `/${tab}` : ''}`;
 export type AppTab = 'routes' | 'domains' | 'logs' | 'members' | 'settings';
@@ -24,6 +26,6 @@ export function after(next: string | null): string {
   if (next === null || !next.startsWith('/')) return apps;
   const target = new URL(next, location.origin);
   const isOurs = target.origin === location.origin && target.pathname.startsWith(`${base}/`);
-  const isEntrance = [`${base}/login`, `${base}/setup`].includes(target.pathname);
+  const isEntrance = [`${base}/login`, setup].includes(target.pathname);
   return isOurs && !isEntrance ? target.pathname + target.search + target.hash : apps;
 }

@@ -33,6 +33,14 @@ test.describe('a new instance', () => {
     await page.getByLabel('Password', { exact: true }).fill('comes too late for this');
     await page.getByRole('button', { name: 'Create the owner' }).click();
     await expect(page.getByRole('alert')).toContainText('used up');
+    await page.getByRole('link', { name: 'Sign in instead' }).click();
+    await expect(page.getByRole('heading', { name: 'Sign in' })).toBeVisible();
+  });
+
+  test('who comes without the link is led to where it is told of', async ({ page, open }) => {
+    await open('/');
+    await page.getByRole('link', { name: 'Create its first owner' }).click();
+    await expect(page.getByText('Open it by the one-time link')).toBeVisible();
   });
 
   test('without a token the page tells where the link is', async ({ page, open }) => {
