@@ -11,7 +11,8 @@ export const SCOPES: { scope: Scope; what: string }[] = [
   { scope: 'logs:read', what: 'read executions' },
   { scope: 'members:write', what: 'manage members' },
   { scope: 'users:write', what: 'see and change users' },
-  { scope: 'instance:read', what: 'read the audit log' },
+  { scope: 'instance:read', what: 'see settings, certificates, statistics and the audit log' },
+  { scope: 'instance:write', what: 'change settings and certificates' },
 ];
 
 /** Whether a key of one app may hold it. */
