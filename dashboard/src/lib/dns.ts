@@ -11,6 +11,16 @@ export interface DnsHint {
 const LOCAL = /(^|\.)localhost$/;
 const ADDRESS = /^[\d.]+$|:/;
 
+/** The domain in what was typed or pasted, which may be the whole address of a page. */
+export function patternOf(typed: string): string {
+  const host = typed
+    .trim()
+    .replace(/^[a-z][a-z\d+.-]*:\/\//i, '')
+    .replace(/[/?#].*$/, '');
+  // An address of IPv6 has colons of its own.
+  return host.replace(/^([^:]+):\d*$/, '$1');
+}
+
 /** A pattern as DNS knows it: `{tenant}.example.com` is `*.example.com`. */
 function wildcard(pattern: string): string {
   return pattern

@@ -23,7 +23,7 @@ test('an app, a domain, a script with a mistake, the mistake mended, a test, a s
   await page.getByLabel('Claim a domain').fill('com');
   await page.getByRole('button', { name: 'Claim' }).click();
   await expect(page.getByLabel('Claim a domain')).toHaveAttribute('aria-invalid', 'true');
-  await page.getByLabel('Claim a domain').fill('my-shop.localhost');
+  await page.getByLabel('Claim a domain').fill('http://my-shop.localhost/');
   await page.getByRole('button', { name: 'Claim' }).click();
   await expect(page.getByRole('link', { name: 'my-shop.localhost' })).toBeVisible();
 
