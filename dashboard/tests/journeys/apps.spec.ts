@@ -16,12 +16,29 @@ test('an app gets another slug, and its old address leads on', async ({ page, ap
   await page.getByRole('button', { name: 'Change slug' }).click();
   await expect(slug).toHaveAttribute('aria-invalid', 'true');
   await slug.fill('store');
+  await expect(slug).not.toHaveAttribute('aria-invalid', 'true');
   await page.getByRole('button', { name: 'Change slug' }).click();
   await expect(page).toHaveURL(/\/admin\/apps\/store\/settings$/);
   await expect(page.getByText('The slug is store now')).toBeVisible();
   await open('/apps/shop/domains');
   await expect(page).toHaveURL(/\/admin\/apps\/store\/domains$/);
   await expect(page.getByRole('heading', { name: 'The Shop' })).toBeVisible();
+});
+
+test('a name that turns what is beside it is shown, and turns nothing', async ({
+  page,
+  api,
+  enter,
+  open,
+}) => {
+  await api.app('shop', 'Shop \u202egnp\u2069.exe');
+  await enter();
+  await open('/apps');
+  await page.getByRole('link', { name: 'Shop gnp.exe', exact: true }).click();
+  const heading = page.getByRole('heading', { level: 1 });
+  await expect(heading).toHaveText('Shop gnp.exe');
+  await expect(heading.locator('bdi')).toHaveCount(1);
+  await expect(page).toHaveTitle('Scripts · Shop gnp.exe · PiCloud');
 });
 
 test('a former slug of another app is taken over in two steps', async ({ page, api, enter, open }) => {
@@ -35,9 +52,11 @@ test('a former slug of another app is taken over in two steps', async ({ page, a
   await page.getByRole('button', { name: 'Change slug' }).click();
   await expect(page.getByText('links by it lead here instead')).toBeVisible();
   await expect(page).toHaveURL(/\/admin\/apps\/market\/settings$/);
-  // Another slug is another question.
-  await page.getByLabel('Slug').fill('shop2');
+  // Another slug is another question, with an answer of its own.
+  await page.getByLabel('Slug').fill('store');
   await expect(page.getByRole('button', { name: 'Change slug' })).toBeVisible();
+  await expect(page.getByText('Another app has this slug.')).toBeVisible();
+  await expect(page.getByText('takeover')).toHaveCount(0);
   await page.getByLabel('Slug').fill('shop');
   await page.getByRole('button', { name: 'Take over slug' }).click();
   await expect(page).toHaveURL(/\/admin\/apps\/shop\/settings$/);
