@@ -22,6 +22,24 @@ export function may(holder: { my_capabilities: string[] } | null, capability: Ca
   return holder?.my_capabilities.includes(capability) ?? false;
 }
 
+/** What each lets one do, as a sentence goes on after "may". */
+export const CAPABILITIES: Record<Capability, string> = {
+  InstanceManageUsers: 'manage users',
+  InstanceManageSettings: 'change the settings and certificates of this instance',
+  InstanceRead: 'see the state of this instance',
+  AppCreate: 'create apps',
+  AppRead: 'see this app',
+  ScriptRead: 'read the scripts of this app',
+  LogRead: 'read the executions of this app',
+  ScriptInvoke: 'test the scripts of this app',
+  ScriptWrite: 'change the scripts of this app',
+  RouteWrite: 'change the routes of this app',
+  AppManageDomains: 'manage the domains of this app',
+  AppManageMembers: 'manage the members of this app',
+  AppManageSettings: 'change the settings of this app',
+  AppDelete: 'delete this app',
+};
+
 export const ROLE_NAMES: Record<AppRole | InstanceRole, string> = {
   owner: 'Owner',
   admin: 'Admin',

@@ -62,6 +62,31 @@ test('each role sees exactly what it may', async ({ page, api, enter, open }) =>
   }
 });
 
+test('pages that a role does not reach say so, and offer nothing', async ({ page, api, enter, open }) => {
+  const app = await api.app('shop');
+  const script = await api.script(app, 'greet', '1');
+  const vera = await api.user('vera');
+  await api.call('POST', 'apps/shop/members', { user_id: vera.id, role: 'viewer' });
+  await enter(vera);
+  const table = {
+    '/apps/shop/settings': 'change the settings of this app',
+    '/apps/shop/members': 'manage the members of this app',
+    [`/scripts/${script}/settings`]: 'change the scripts of this app',
+    '/instance': 'see the state of this instance',
+    '/instance/settings': 'see the state of this instance',
+    '/users': 'manage users',
+  };
+  for (const [path, what] of Object.entries(table)) {
+    await test.step(path, async () => {
+      await open(path);
+      await expect(page.getByRole('heading', { name: 'No access' })).toBeVisible();
+      await expect(page.getByText(`Your role does not let you ${what}.`)).toBeVisible();
+      await expect(page.getByRole('main').locator('form')).toHaveCount(0);
+      await expect(page.getByRole('navigation', { name: 'Instance' })).toHaveCount(0);
+    });
+  }
+});
+
 test('to who is no member the app is not there', async ({ page, api, enter, open }) => {
   await api.app('shop');
   await enter(await api.user('stranger'));

@@ -1,10 +1,13 @@
 /** What people read and type, between the page and the API. */
+import { readFileSync } from 'node:fs';
 import { expect, test } from '@playwright/test';
 import { browserName } from '../../src/lib/browser-name';
-import { addressOf, dnsHint } from '../../src/lib/dns';
+import { addressOf, dnsHint, patternOf } from '../../src/lib/dns';
 import { duration, localeOf, relativeTime } from '../../src/lib/format';
+import { ApiProblem } from '../../src/lib/api/problem';
+import { legible, setOut } from '../../src/lib/legible';
 import { readableBody } from '../../src/lib/message';
-import { expiryOf, mayBeOfApp } from '../../src/lib/scopes';
+import { expiryOf, mayBeOfApp, SCOPES } from '../../src/lib/scopes';
 import { slugOf } from '../../src/lib/slug';
 import { readHeaders, samplePath } from '../../src/lib/test-request';
 
@@ -84,6 +87,34 @@ test('a JSON body is set out, and one that is cut off is left as it is', () => {
   expect(readableBody({ headers: {}, body: '' })).toBeNull();
 });
 
+test('a domain is found in the address of a page', () => {
+  const table = {
+    ' shop.example.com ': 'shop.example.com',
+    'http://blog.localhost/': 'blog.localhost',
+    'HTTPS://shop.example.com:8443/a?b=http://c#d': 'shop.example.com',
+    'blog.localhost:8080': 'blog.localhost',
+    '*.example.com': '*.example.com',
+    'https://{tenant}.example.com': '{tenant}.example.com',
+    '::1': '::1',
+    '': '',
+  };
+  for (const [typed, pattern] of Object.entries(table)) expect(patternOf(typed), typed).toBe(pattern);
+});
+
+test('a name turns nothing around it', () => {
+  expect(legible('a\u202eb\u2069\u200fc')).toBe('abc');
+  expect(legible('שלום 日本')).toBe('שלום 日本');
+  expect(setOut({ name: 'a\u202eb' })).toBe('{\n  "name": "a\\u202eb"\n}');
+});
+
+test('a refusal says what the role does not let one do', () => {
+  const refused = { code: 'forbidden', capability: 'AppManageMembers', detail: 'of the API' };
+  expect(new ApiProblem(403, refused).message).toBe(
+    'your role does not let you manage the members of this app',
+  );
+  expect(new ApiProblem(403, { ...refused, capability: 'Unheard' }).message).toBe('of the API');
+});
+
 test('keys of one app hold nothing of the instance', () => {
   expect(['apps:read', 'users:write', 'instance:read'].map((scope) => mayBeOfApp(scope as never))).toEqual([
     true,
@@ -92,6 +123,13 @@ test('keys of one app hold nothing of the instance', () => {
   ]);
   expect(expiryOf(0, 0)).toBeNull();
   expect(expiryOf(7, Date.parse('2026-01-01T00:00:00Z'))).toBe('2026-01-08T00:00:00.000Z');
+});
+
+test('every scope of the API is offered, but those of what is not there yet', () => {
+  const text = readFileSync(new URL('../../../docs/openapi.json', import.meta.url), 'utf8');
+  const { components } = JSON.parse(text) as { components: { schemas: { Scope: { enum: string[] } } } };
+  const there = components.schemas.Scope.enum.filter((scope) => !/^(data|triggers):/.test(scope));
+  expect(SCOPES.map(({ scope }) => scope)).toEqual(there);
 });
 
 test('browsers are told by name', () => {

@@ -1,4 +1,5 @@
 /** What went wrong with a call of the API, as a value that pages can show and branch on. */
+import { CAPABILITIES, type Capability } from '../roles';
 import type { Problem } from './schema';
 
 /** Codes of this side: the server said nothing that could be read. */
@@ -13,7 +14,7 @@ export class ApiProblem extends Error {
   readonly document: Partial<Problem>;
 
   constructor(status: number, document: Partial<Problem>) {
-    super(document.detail ?? `The server answered ${status} without saying why.`);
+    super(refusal(document) ?? document.detail ?? `The server answered ${status} without saying why.`);
     this.name = 'ApiProblem';
     this.status = status;
     this.code = document.code ?? UNREADABLE;
@@ -42,6 +43,13 @@ export class ApiProblem extends Error {
     const errors = this.document.errors ?? [];
     return errors.length > 0 && errors.every((error) => fields.some((field) => isWithin(error.field, field)));
   }
+}
+
+/** What a role does not include, in words: the API's own text names the capability. */
+function refusal({ code, capability }: Partial<Problem>): string | undefined {
+  if (code !== 'forbidden') return undefined;
+  const what = CAPABILITIES[capability as Capability] as string | undefined;
+  return what && `your role does not let you ${what}`;
 }
 
 /** Whether what is complained of is the field or lies in it, as an element of a list does. */
