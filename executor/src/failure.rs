@@ -96,7 +96,8 @@ pub fn of_stop(stop: Stop, error: Option<EvalAltResult>) -> Failed {
     failed.at(error.map_or(Position::NONE, |error| Located::new(error).position))
 }
 
-/// What the script gave to `exit`, where that is how it ended. Rhai sees it itself, but not through what calls closures.
+/// What the script gave to `exit`, where that is how it ended. Rhai sees it itself, but not through what calls closures, where
+/// `try` can catch it.
 pub fn exited(mut error: &EvalAltResult) -> Option<&Dynamic> {
     loop {
         error = match error {

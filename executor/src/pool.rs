@@ -14,7 +14,7 @@ use picloud_shared::id::AppId;
 
 use crate::memory::Account;
 use crate::memory::reclaim::{self, ThreadStack};
-use queue::{Job, Lane, Queue};
+use queue::{Job, Lane, Queue, Watched};
 pub use queue::{Length, Refused, Ticket};
 
 /// What a thread's stack has at least. It is virtual: parsing counts its levels, calls theirs, and both need far less.
@@ -88,7 +88,7 @@ impl Pool {
     }
 
     /// Has a job done as soon as its lane's turn comes. It is of no use unless it has begun within `timeout`: a lane that finds all
-    /// threads taken may have a spare one after half of that, or after 500 ms.
+    /// threads taken may have a spare one after half of that, from 50 to 500 ms.
     ///
     /// # Errors
     /// There is no room for it.
@@ -177,8 +177,7 @@ impl Shared {
 
     /// Wakes the thread that starts spare ones, where it does not know yet that there may be a need for one.
     fn watch_over(&self, queue: &mut Queue, lane: Lane) {
-        if !queue.watched && queue.starves(lane) {
-            queue.watched = true;
+        if queue.is_news(lane) {
             self.starving.notify_one();
         }
     }
@@ -190,7 +189,11 @@ impl Shared {
             // The one before has not taken its job yet, or there can be no more.
             let may = !queue.starting && queue.spares < self.size.spares;
             let until = queue.starving_until().filter(|_| may);
-            queue.watched = !may || until.is_some();
+            queue.watched = match until {
+                Some(until) => Watched::Until(until),
+                None if may => Watched::Told,
+                None => Watched::Full,
+            };
             let Some(until) = until else {
                 queue = self.starving.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 continue;

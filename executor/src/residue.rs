@@ -1,7 +1,8 @@
 //! What runs leave behind for ever. A closure that captures the variable it is kept in holds itself, as does a part of the request that is
 //! put into itself, and Rhai counts references: nothing frees it. So what each app left is added up, and an app that left too much gets
-//! no more runs of programs that could leave more, until the process starts anew. What may be lost is bounded by that, and by what its
-//! runs hold that were admitted before. Whoever left next to nothing is never refused for what others left.
+//! no more runs of programs that could leave more, until the process starts anew. That bounds what one app loses, with what its runs hold
+//! that were admitted before; once all have lost too much together, each that left more than a little is refused as well. Whoever left
+//! next to nothing is never refused for what others left.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

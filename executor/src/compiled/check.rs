@@ -44,6 +44,10 @@ pub enum CheckError {
     Source(#[from] SourceError),
 }
 
+/// Why a closure that uses `ctx` is refused where it would fail once it is called.
+const CTX_IN_USE: &str = "a closure cannot use `ctx` where a method of what is read from `ctx` calls it; write `let items = \
+                          ctx.request.body.items;` and then `items.map(...)`";
+
 /// Checks a source among the app's other scripts: see [`crate::Executor::check`].
 pub fn check(
     engine: &Engine,
@@ -54,6 +58,10 @@ pub fn check(
 ) -> Result<CheckedSource, SourceError> {
     // Only whether it compiles is wanted: each module's syntax tree is dropped at once.
     let reached = walk(engine, Root { name, kind, source }, others, &mut drop).map_err(|wrong| told(&wrong))?;
+    if let Some(position) = reached.ctx_in_use {
+        let (line, column) = failure::line_and_column(position);
+        return Err(SourceError { message: CTX_IN_USE.to_owned(), line, column });
+    }
     Ok(CheckedSource { imports: reached.imports.into_iter().map(|import| import.name).collect() })
 }
 

@@ -27,6 +27,9 @@ pub struct Structure {
     pub captures: bool,
     /// Whether it has the means to change, or to keep for itself, a part of the request that it was lent.
     pub alters_lent: bool,
+    /// Where a closure uses `ctx` that is handed to a method of what is read from `ctx`: called there, it fails, since Rhai locks what
+    /// a method is called on.
+    pub ctx_in_use: Option<Position>,
     /// Whether it is functions and imports alone: making the module computes nothing and leaves no constants.
     pub functions_only: bool,
 }
@@ -107,7 +110,14 @@ pub fn parse(engine: &Engine, source: &str) -> Result<AST, ImportError> {
 /// # Errors
 /// An import of anything but a literal; a call or a closure with too many arguments; more nodes than can be looked at.
 pub fn structure(ast: &AST) -> Result<Structure, ImportError> {
-    let mut found = Found { nodes: MAX_NODES, imports: Vec::new(), captures: false, alters_lent: false, error: None };
+    let mut found = Found {
+        nodes: MAX_NODES,
+        imports: Vec::new(),
+        captures: false,
+        alters_lent: false,
+        ctx_in_use: None,
+        error: None,
+    };
     ast.walk(&mut |path| found.node(path));
     if let Some(error) = found.error {
         return Err(error);
@@ -120,8 +130,8 @@ pub fn structure(ast: &AST) -> Result<Structure, ImportError> {
         }
     }
     let functions_only = ast.statements().iter().all(|statement| matches!(statement, Stmt::Noop(_) | Stmt::Import(..)));
-    let Found { captures, alters_lent, .. } = found;
-    Ok(Structure { imports, captures, alters_lent, functions_only })
+    let Found { captures, alters_lent, ctx_in_use, .. } = found;
+    Ok(Structure { imports, captures, alters_lent, ctx_in_use, functions_only })
 }
 
 /// Nodes that a walk may come by. Rhai's walk goes through a case of a `switch` once for each of its patterns, and so through those
@@ -134,6 +144,7 @@ struct Found {
     imports: Vec<Import>,
     captures: bool,
     alters_lent: bool,
+    ctx_in_use: Option<Position>,
     error: Option<ImportError>,
 }
 
@@ -165,20 +176,27 @@ fn hands_on(function: &str) -> bool {
     function == "call"
 }
 
-/// What a script finds in its scope.
-const CTX: &str = "ctx";
-
-/// Why a closure that captures `ctx` is refused where it could only fail.
-const CTX_IN_USE: &str = "a closure cannot use `ctx` where it is called by a method of what is read from `ctx` in the same expression; \
-                          write `let items = ctx.request.body.items;` and then `items.map(...)`";
-
-/// Whether it reads from `ctx`, which is locked until it is done once a closure has captured it.
-fn works_on_ctx(node: &ASTNode<'_>) -> bool {
-    let ASTNode::Expr(Expr::Dot(pair, ..) | Expr::Index(pair, ..)) = node else {
+/// Whether the closure at the end of the path is handed to a method of what is read from `ctx`, as in `ctx.request.query.keys().map(..)`.
+/// What stands in an index, or is handed to another call on the way, is done with before `ctx` is locked.
+fn is_called_on_ctx(path: &[ASTNode<'_>]) -> bool {
+    let calls = |node: &ASTNode<'_>| {
+        matches!(node, ASTNode::Expr(Expr::MethodCall(..) | Expr::FnCall(..)) | ASTNode::Stmt(Stmt::FnCall(..)))
+    };
+    let Some(call) =
+        path.iter().rposition(calls).filter(|call| matches!(path[*call], ASTNode::Expr(Expr::MethodCall(..))))
+    else {
         return false;
     };
-    matches!(&pair.lhs, Expr::Variable(variable, ..) if variable.1.as_str() == CTX)
+    let chain = path[..call].iter().rev().map_while(|node| match node {
+        ASTNode::Expr(Expr::Dot(pair, ..)) => Some(pair),
+        _ => None,
+    });
+    let root = chain.last().map(|pair| &pair.lhs);
+    matches!(root, Some(Expr::Variable(variable, ..)) if variable.1.as_str() == CTX)
 }
+
+/// What a script finds in its scope.
+const CTX: &str = "ctx";
 
 impl Found {
     /// Looks at the node at the end of the path; false ends the walk.
@@ -215,11 +233,11 @@ impl Found {
             Stmt::Import(import, position) => self.import(&import.0, *position),
             Stmt::Share(captured) => {
                 self.captures = true;
-                let ctx = captured.iter().find(|(name, _)| name.as_str() == CTX && path.iter().any(works_on_ctx));
-                if let Some((name, _)) = ctx {
-                    self.error = Some(ImportError::new(CTX_IN_USE).at(name.pos));
+                let ctx = captured.iter().find(|(name, _)| name.as_str() == CTX);
+                if let Some((name, _)) = ctx.filter(|_| is_called_on_ctx(path)) {
+                    self.ctx_in_use.get_or_insert(name.pos);
                 }
-                ctx.is_none()
+                true
             }
             // Rhai's walk leaves these out.
             Stmt::BreakLoop(Some(value), ..) => {

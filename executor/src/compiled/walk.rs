@@ -48,6 +48,8 @@ pub struct Reached {
     pub captures: bool,
     /// Whether one of them can change what it is lent.
     pub alters_lent: bool,
+    /// Where the root uses `ctx` while a method of what is read from it runs.
+    pub ctx_in_use: Option<Position>,
     /// Bytes in memory of all syntax trees.
     pub bytes: usize,
 }
@@ -109,7 +111,7 @@ pub fn walk(
         walk.reach(import).map_err(|wrong| Wrong { import: Some(import.position), ..wrong })?;
     }
     let Walk { captures, alters_lent, bytes, .. } = walk;
-    Ok(Reached { ast, imports: main.imports, captures, alters_lent, bytes })
+    Ok(Reached { ast, imports: main.imports, captures, alters_lent, ctx_in_use: main.ctx_in_use, bytes })
 }
 
 struct Walk<'a> {

@@ -39,6 +39,20 @@ pub struct Ticket {
 
 /// How long a lane waits at most with no thread at all before it may have a spare one.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long it waits at least, however soon its jobs are of no use.
+const LEAST_PATIENCE: Duration = Duration::from_millis(50);
+
+/// When whoever starts spare threads looks for lanes that starve.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watched {
+    /// Once it is told.
+    #[default]
+    Told,
+    /// At that moment at the latest.
+    Until(Instant),
+    /// Once a spare thread takes a job or ends: there can be no more before.
+    Full,
+}
 
 #[derive(Default)]
 pub(super) struct Queue {
@@ -52,12 +66,13 @@ pub(super) struct Queue {
     pub(super) spares: usize,
     /// Whether the last of them has not looked for a job yet.
     pub(super) starting: bool,
-    /// Whether whoever starts them will look for lanes that starve without being told.
-    pub(super) watched: bool,
+    /// When whoever starts them will look for lanes that starve without being told.
+    pub(super) watched: Watched,
     tickets: u64,
     pub(super) closed: bool,
 }
 
+#[derive(Default)]
 struct LaneState {
     short: VecDeque<(u64, Job)>,
     long: VecDeque<(u64, Job)>,
@@ -65,19 +80,19 @@ struct LaneState {
     running: usize,
     /// When it may have a spare thread: it has jobs waiting and none running.
     starving: Option<Instant>,
-    /// How long it waits for a thread before that: by the job that can wait for least of those it has had since it last had none.
-    patience: Duration,
-}
-
-impl Default for LaneState {
-    fn default() -> Self {
-        Self { short: VecDeque::new(), long: VecDeque::new(), running: 0, starving: None, patience: PATIENCE }
-    }
 }
 
 impl LaneState {
     fn waiting(&self) -> usize {
         self.short.len() + self.long.len()
+    }
+
+    /// Lets it wait for no longer than `patience` with no thread at all.
+    fn wait_at_most(&mut self, patience: Duration) {
+        if self.running == 0 {
+            let until = Instant::now() + patience;
+            self.starving = Some(self.starving.map_or(until, |starving| starving.min(until)));
+        }
     }
 
     /// Its next job, which runs from now on.
@@ -102,7 +117,7 @@ impl LaneState {
 
     fn note_hunger(&mut self) {
         self.starving = match self.running == 0 && self.waiting() > 0 {
-            true => self.starving.or_else(|| Some(Instant::now() + self.patience)),
+            true => self.starving.or_else(|| Some(Instant::now() + PATIENCE)),
             false => None,
         };
     }
@@ -138,8 +153,7 @@ impl Queue {
             Length::Long => &mut state.long,
         };
         jobs.push_back((self.tickets, job));
-        state.patience = state.patience.min(timeout / 2);
-        state.note_hunger();
+        state.wait_at_most((timeout / 2).clamp(LEAST_PATIENCE, PATIENCE));
         self.waiting += 1;
         Ok(Ticket { lane, number: self.tickets })
     }
@@ -166,9 +180,20 @@ impl Queue {
         None
     }
 
-    /// Whether the lane has jobs waiting and no thread.
-    pub(super) fn starves(&self, lane: Lane) -> bool {
-        self.lanes.get(&lane).is_some_and(|state| state.starving.is_some())
+    /// Whether it has to be told that the lane has jobs waiting and no thread; it counts as told then.
+    pub(super) fn is_news(&mut self, lane: Lane) -> bool {
+        let Some(until) = self.lanes.get(&lane).and_then(|state| state.starving) else {
+            return false;
+        };
+        let news = match self.watched {
+            Watched::Told => true,
+            Watched::Until(watched) => until < watched,
+            Watched::Full => false,
+        };
+        if news {
+            self.watched = Watched::Until(until);
+        }
+        news
     }
 
     /// When the first of the lanes that starve may have a spare thread.
@@ -333,7 +358,7 @@ mod tests {
             push(&mut queue, lane).unwrap();
         }
         assert_eq!((take(&mut queue), take(&mut queue), take(&mut queue)), (Some(a), Some(b), None));
-        assert!(queue.starves(c) && !queue.starves(a), "a waits and has a thread");
+        assert!(queue.is_news(c) && !queue.is_news(c) && !queue.is_news(a), "a waits and has a thread");
         let until = queue.starving_until().unwrap();
         assert!(queue.take_starving(until - Duration::from_millis(1)).is_none());
         assert_eq!(queue.take_starving(until).map(|(lane, _)| lane), Some(c));
@@ -354,18 +379,30 @@ mod tests {
 
     #[test]
     fn a_lane_whose_jobs_cannot_wait_for_half_a_second_has_a_spare_thread_in_half_of_what_they_can() {
-        let (a, hasty) = (lane(1), lane(2));
-        let (mut queue, timeout) = (Queue::default(), Duration::from_millis(100));
-        for lane in [a, a] {
-            push(&mut queue, lane).unwrap();
-        }
+        let (a, patient, hasty) = (lane(1), lane(2), lane(3));
+        let (mut queue, timeout) = (Queue::default(), Duration::from_millis(200));
+        let size = PoolSize { threads: 1, waiting: 10, ..SIZE };
+        let push = |queue: &mut Queue, lane, timeout| {
+            let before = Instant::now();
+            queue.push(lane, Length::Short, timeout, size, Box::new(|| ())).unwrap();
+            before
+        };
+        push(&mut queue, a, MINUTE);
         assert_eq!(queue.take(1).map(|(lane, _)| lane), Some(a));
-        let before = Instant::now();
-        queue.push(hasty, Length::Short, timeout, SIZE, Box::new(|| ())).unwrap();
-        push(&mut queue, hasty).unwrap();
+        push(&mut queue, patient, MINUTE);
+        assert!(queue.is_news(patient));
+        // Whoever looks once the first may have one is told of one that may have one before.
+        push(&mut queue, hasty, MINUTE);
+        assert!(!queue.is_news(hasty));
+        let before = push(&mut queue, hasty, timeout);
+        assert!(queue.is_news(hasty) && !queue.is_news(hasty));
         let until = queue.starving_until().unwrap();
         assert!(before + timeout / 2 <= until && until <= Instant::now() + timeout / 2);
         assert_eq!(queue.take_starving(until).map(|(lane, _)| lane), Some(hasty));
+        // Whatever the timeout, a spare thread is for those who waited.
+        let at_once = lane(4);
+        let before = push(&mut queue, at_once, Duration::ZERO);
+        assert!(queue.starving_until().unwrap() >= before + LEAST_PATIENCE);
     }
 
     #[test]

