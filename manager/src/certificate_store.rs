@@ -22,9 +22,9 @@ use picloud_shared::id::{AppId, CertificateId, LeaseId, NodeId};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::repo::RepoError;
 use crate::repo::certificates::sealed::SealedCertificate;
 use crate::repo::certificates::{self, accounts, attempts, nodes, served};
+use crate::repo::{Listed, RepoError};
 use crate::secret::key_file::{self, Purpose, SecretKey};
 use crate::secret::seal::Sealer;
 use crate::store::{Conn, Store, Tx};
@@ -163,8 +163,9 @@ impl CertificateStore for Certificates {
     async fn retire_unclaimed(&self, kept: &[String]) -> Result<Vec<Option<OrderProgress>>, StoreFailure> {
         let now = self.clock.now();
         let found = certificates::unclaimed(&mut self.store.read().await?, now, self.is_shared()).await?;
-        let unclaimed = found.into_iter().filter(|found| !kept.contains(&found.name.shape_key()));
-        let unclaimed: Vec<_> = unclaimed.collect();
+        // One that cannot be read stays, and keeps no other.
+        let found = found.into_iter().filter_map(|row| readable(row, "a certificate that nobody needs stays"));
+        let unclaimed: Vec<_> = found.filter(|found| !kept.contains(&found.name.shape_key())).collect();
         if unclaimed.is_empty() {
             return Ok(Vec::new());
         }
@@ -181,7 +182,8 @@ impl CertificateStore for Certificates {
         tx.commit().await?;
         self.wake();
         let order = |of: SealedCertificate| self.open_order(of.id, of.app_id, &of.order_sealed?);
-        Ok(retired.into_iter().map(order).collect())
+        let retired = retired.into_iter();
+        Ok(retired.map(|row| readable(row, "an order is given up with its claim").and_then(order)).collect())
     }
 
     async fn due(&self, now: Timestamp, kept: &[String], limit: u32) -> Result<Vec<CertificateId>, StoreFailure> {
@@ -386,6 +388,11 @@ impl CertificateStore for Certificates {
     async fn changed(&self) {
         self.changed.notified().await;
     }
+}
+
+/// A row, unless it cannot be read; then it is told what comes of that.
+fn readable<T>(row: Listed<T>, otherwise: &str) -> Option<T> {
+    row.inspect_err(|error| tracing::warn!(%error, "{otherwise}")).ok()
 }
 
 /// Whether there may be one more attempt.

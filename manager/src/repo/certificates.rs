@@ -17,7 +17,7 @@ use sqlx::types::Json;
 
 use self::sealed::SealedCertificate;
 use crate::repo::RepoError;
-use crate::repo::column::{Count, IdOf, Listed, StoreRow, from_row, integer, listed};
+use crate::repo::column::{Count, IdOf, Lenient, Listed, StoreRow, from_row, integer, listed};
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_db;
@@ -237,11 +237,12 @@ pub async fn insert_managed(
 
 /// Managed certificates whose names nobody claims; where other nodes are, those that never were a claim's once they have ended, or have
 /// come to nothing for long.
-pub async fn unclaimed(conn: &mut Conn, now: Timestamp, others: bool) -> Result<Vec<Unclaimed>, RepoError> {
-    on_db!(conn, db => {
+pub async fn unclaimed(conn: &mut Conn, now: Timestamp, others: bool) -> Result<Vec<Listed<Unclaimed>>, RepoError> {
+    let rows = on_db!(conn, db => {
         let query = sqlx::query_as(UNCLAIMED.on(db)).bind(now.as_millis()).bind(millis(COME_TO_NOTHING));
         Ok(query.bind(others).fetch_all(db).await?)
-    })
+    })?;
+    Ok(listed(rows))
 }
 
 /// Whether a claim goes on being served by a certificate of that name, though nobody claims the name itself: a host's by a
@@ -265,8 +266,13 @@ pub async fn is_relied_on(conn: &mut Conn, name: &DomainPattern, now: Timestamp)
 }
 
 /// Removes a certificate that nobody works on; gives what was sealed of it, if it did.
-pub async fn delete_unleased(conn: &mut Conn, id: CertificateId) -> Result<Option<SealedCertificate>, RepoError> {
-    on_db!(conn, db => Ok(sqlx::query_as(DELETE_UNLEASED.on(db)).bind(id.as_uuid()).fetch_optional(db).await?))
+pub async fn delete_unleased(
+    conn: &mut Conn,
+    id: CertificateId,
+) -> Result<Option<Listed<SealedCertificate>>, RepoError> {
+    let row: Option<Lenient<SealedCertificate>> =
+        on_db!(conn, db => Ok(sqlx::query_as(DELETE_UNLEASED.on(db)).bind(id.as_uuid()).fetch_optional(db).await?))?;
+    Ok(row.map(|Lenient(row)| row))
 }
 
 /// What is due by then and nobody works on, of what is claimed or among `kept`: renewals first, then admin hosts, then what has

@@ -114,6 +114,8 @@ fn order() -> OrderProgress {
         key: PrivateKey::new("a private key".to_owned()),
         begun_at: NOW,
         records: vec![TxtRecord { name: "_acme-challenge.example.net".to_owned(), value: "proof".to_owned() }],
+        rehearsal: false,
+        finalized: false,
     }
 }
 

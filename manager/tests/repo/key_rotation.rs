@@ -63,6 +63,8 @@ impl Keyed {
             key: PrivateKey::new("the key of an order".to_owned()),
             begun_at: NOW,
             records: Vec::new(),
+            rehearsal: false,
+            finalized: false,
         };
         let facts = CertificateFacts {
             names: vec!["a.test".to_owned()],

@@ -13,6 +13,7 @@ use picloud_shared::snapshot::SnapshotCell;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::TaskTracker;
 
 use super::AcmeSettings;
 use super::dns::Dns;
@@ -31,6 +32,8 @@ const PROPAGATION_POLL: Duration = Duration::from_millis(100);
 const NODE_GONE: Duration = Duration::from_secs(30);
 /// How long work rests that the store did not let be written down.
 const STORE_RECOVERS: Duration = Duration::from_secs(10);
+/// How long the end waits for DNS records that are being taken away.
+const CLEARED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the agent works with.
 pub struct AgentParts {
@@ -72,6 +75,8 @@ pub(super) struct Shared {
     wish: Notify,
     /// What this node works on.
     leases: Mutex<HashMap<CertificateId, LeaseId>>,
+    /// What takes DNS records away beside all else.
+    clearing: TaskTracker,
 }
 
 /// Gets certificates and keeps them.
@@ -110,6 +115,7 @@ impl Agent {
             followed: watch::Sender::new(0),
             wish: Notify::new(),
             leases: Mutex::default(),
+            clearing: TaskTracker::new(),
         });
         Ok(Self { shared })
     }
@@ -141,6 +147,10 @@ impl RunningAgent {
             // What is not given back ends by itself.
             let _ = self.shared.store.release(id, lease).await;
         }
+        self.shared.clearing.close();
+        if timeout(CLEARED_WITHIN, self.shared.clearing.wait()).await.is_err() {
+            tracing::warn!("DNS records that were set for an authority may stay: taking them away takes too long");
+        }
     }
 }
 
@@ -160,11 +170,16 @@ impl Shared {
         self.wish.notify_one();
     }
 
-    /// The names that are known now: the dashboard's, and all that are claimed.
-    pub(super) fn known_names(&self) -> Vec<DomainPattern> {
+    /// The dashboard's names, which are the operator's.
+    pub(super) fn admin_names(&self) -> Vec<DomainPattern> {
+        self.admin_hosts.clone()
+    }
+
+    /// The names that apps claim now.
+    pub(super) fn claimed_names(&self) -> Vec<DomainPattern> {
         let snapshot = self.snapshot.load();
         let claimed = snapshot.apps().flat_map(|app| app.claims()).cloned();
-        self.admin_hosts.iter().cloned().chain(claimed).collect()
+        claimed.collect()
     }
 
     /// Whether the name is one of the dashboard's.
@@ -208,13 +223,17 @@ impl Shared {
             }
         }
         let orders = self.store.retire_unclaimed(&self.kept()).await?.into_iter().flatten();
-        let records: Vec<_> = orders.flat_map(|order| order.records).collect();
+        self.clear_beside(orders.flat_map(|order| order.records).collect());
+        Ok(())
+    }
+
+    /// Takes DNS records away that no order is for any more, beside all else: a hook may take its time, and others have their turn
+    /// meanwhile.
+    pub(super) fn clear_beside(self: &Arc<Self>, records: Vec<TxtRecord>) {
         if !records.is_empty() {
             let shared = Arc::clone(self);
-            // A hook may take its time, and others have their turn meanwhile.
-            tokio::spawn(async move { shared.clear_records(records).await });
+            self.clearing.spawn(async move { shared.clear_records(records).await });
         }
-        Ok(())
     }
 
     /// Takes DNS records away that were set for an authority. One that stays does no harm but clutter.

@@ -22,7 +22,7 @@ const LIMITS: AttemptLimits = AttemptLimits { failed_validations_an_hour: 5, new
 /// How long an order that its authority breaks off is gone on with, before it is given up for another. That it was asked to
 /// issue already may not be known, and authorities sign only so many certificates for one name (Let's Encrypt: five a week).
 const GOES_ON_FOR: Duration = Duration::from_secs(60 * 60);
-/// How long one is waited for whose authority says when to ask for the certificate: as long as orders last.
+/// How long one is waited for whose authority was asked to issue, and says when to ask for the certificate: as long as orders last.
 const ISSUED_WITHIN: Duration = LONGEST_WAIT;
 /// How soon it is looked at again, at first.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
@@ -46,10 +46,10 @@ impl<F: Into<Failure>> From<F> for Ended {
 impl Work {
     /// One order, from its beginning or from where it was broken off, with its place in the history.
     pub(super) async fn attempt(&mut self, authority: &Authority, kind: ChallengeKind) -> Result<Issued, Ended> {
-        let goes_on = self
-            .order
-            .as_ref()
-            .is_some_and(|order| order.authority == authority.directory.as_str() && order.challenge == kind);
+        let goes_on = self.order.as_ref().is_some_and(|order| {
+            let is_its = order.authority == authority.directory.as_str() && order.rehearsal == self.rehearses;
+            is_its && order.challenge == kind
+        });
         if !goes_on {
             self.begin(authority, kind).await?;
         }
@@ -61,10 +61,14 @@ impl Work {
             self.begin(authority, kind).await?;
             obtained = self.obtain_with_account(authority).await;
         }
+        if matches!(&obtained, Ok(_) | Err(Failure::Validation(_) | Failure::Issuing { .. })) {
+            // It serves who asks.
+            self.shared.pauses.lift(&authority.directory, self.record.id);
+        }
         let failure = match &obtained {
             Err(Failure::Unkept(_)) => return Ok(obtained?),
             // One in earnest ends when what it led to is kept.
-            Ok(_) if !self.is_rehearsal() => return Ok(obtained?),
+            Ok(_) if !self.progress().rehearsal => return Ok(obtained?),
             Ok(_) => None,
             Err(failure) => Some(failure),
         };
@@ -87,10 +91,14 @@ impl Work {
     /// Has the authority be left alone for as long as it asked: by this certificate, and where it serves nobody, by all.
     fn note_pause(&self, authority: &Authority, failure: &Failure) {
         let Some(wait) = failure.asked() else { return };
-        let pauses = &self.shared.pauses;
-        pauses.note(&authority.directory, Some(self.record.id), self.now(), wait);
-        if matches!(failure, Failure::Away { .. }) {
-            pauses.note(&authority.directory, None, self.now(), wait);
+        self.shared.pauses.note(&authority.directory, Some(self.record.id), self.now(), wait);
+        self.note_away(authority, failure);
+    }
+
+    /// Has the authority be left alone by all, if it serves nobody.
+    pub(super) fn note_away(&self, authority: &Authority, failure: &Failure) {
+        if let Failure::Away { wait, .. } = failure {
+            self.shared.pauses.note(&authority.directory, None, self.now(), *wait);
         }
     }
 
@@ -124,8 +132,9 @@ impl Work {
     /// of it is not known for sure: other authorities are not asked before. Each look comes later than the last, and none
     /// before the authority said; but that it was broken off has an end.
     fn next_look(&self, failure: &Failure) -> Option<(CertificateState, Timestamp)> {
-        let order = self.order.as_ref().filter(|order| order.url.is_some() && !self.is_rehearsal())?;
+        let order = self.order.as_ref().filter(|order| order.url.is_some() && !order.rehearsal)?;
         let (state, longest) = match failure {
+            Failure::Away { .. } if order.finalized => (CertificateState::Failing, ISSUED_WITHIN),
             Failure::Interrupted { .. } | Failure::Away { .. } => (CertificateState::Failing, GOES_ON_FOR),
             Failure::Issuing { retry_after: None } => (self.record.state, GOES_ON_FOR),
             Failure::Issuing { retry_after: Some(_) } => (self.record.state, ISSUED_WITHIN),
@@ -136,14 +145,6 @@ impl Work {
         let until = now.plus(wait);
         // One that is yet to begin was begun by a clock that stood wrong.
         (order.begun_at <= now && until.since(order.begun_at) < longest).then_some((state, until))
-    }
-
-    /// Whether the order under way is one on a practice ground.
-    fn is_rehearsal(&self) -> bool {
-        let authorities = &self.shared.settings.authorities;
-        let is_its =
-            |one: &Authority| self.order.as_ref().is_some_and(|order| order.authority == one.directory.as_str());
-        !authorities.iter().any(is_its)
     }
 
     /// Begins an order, if it may be.
@@ -160,6 +161,8 @@ impl Work {
             key: PrivateKey::new(key.serialize_pem()),
             begun_at: now,
             records: Vec::new(),
+            rehearsal: self.rehearses,
+            finalized: false,
         });
         let attempt = self.attempt_row();
         // What was not admitted is no order to go on with.
@@ -188,14 +191,13 @@ impl Work {
     }
 
     fn attempt_row(&mut self) -> Attempt {
-        let is_rehearsal = self.is_rehearsal();
-        let OrderProgress { attempt, authority, challenge, begun_at, .. } = self.progress().clone();
+        let OrderProgress { attempt, authority, challenge, begun_at, rehearsal, .. } = self.progress().clone();
         Attempt {
             id: attempt,
             certificate: self.record.id,
             name: self.first_name().unwrap_or_default(),
             // A rehearsal costs nobody anything.
-            app: self.record.app.filter(|_| !is_rehearsal),
+            app: self.record.app.filter(|_| !rehearsal),
             is_renewal: self.record.facts.is_some(),
             authority,
             challenge: Some(challenge),

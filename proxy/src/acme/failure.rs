@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
 use instant_acme::{Error, Problem};
 use picloud_shared::certificate::{LostLease, SaveError, StoreFailure};
 
-use super::wire::{LONGEST_PAUSE, LONGEST_WAIT, Wire, causes, refused};
+use super::wire::{LONGEST_WAIT, Wire, away, causes, refused};
 
 /// Why an order led to no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -66,9 +65,9 @@ impl Failure {
     pub(super) fn of(error: Error, wire: &Wire) -> Self {
         let seen = wire.seen();
         let (retry_after, is_passing) = (seen.retry_after, seen.is_passing());
-        let passing = |reason, status, retry_after: Option<Duration>| match (status, retry_after) {
-            (Some(StatusCode::SERVICE_UNAVAILABLE), Some(wait)) => Self::Away { reason, wait: wait.min(LONGEST_PAUSE) },
-            _ => Self::Interrupted { reason, retry_after },
+        let passing = |reason, status, retry_after| match away(status, retry_after) {
+            Some(wait) => Self::Away { reason, wait },
+            None => Self::Interrupted { reason, retry_after },
         };
         match error {
             Error::Api(problem)

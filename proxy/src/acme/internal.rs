@@ -46,7 +46,7 @@ fn params(name: &str, now: Timestamp, not_after: Timestamp) -> CertificateParams
     params
 }
 
-/// A root, which may speak for no more than that, and its first intermediate.
+/// A root, which may speak for no other names and addresses of servers than that, and its first intermediate.
 fn found(scope: NameConstraints, now: Timestamp) -> Result<InternalAuthority, Failure> {
     let key = KeyPair::generate().map_err(broken)?;
     // So that the roots of two instances can be told apart in a list.
@@ -56,6 +56,7 @@ fn found(scope: NameConstraints, now: Timestamp) -> Result<InternalAuthority, Fa
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.name_constraints = Some(scope);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let root = params.self_signed(&key).map_err(broken)?.pem();
     sign_intermediate(root, PrivateKey::new(key.serialize_pem()), now)
 }
@@ -68,6 +69,7 @@ fn sign_intermediate(root: String, root_key: PrivateKey, now: Timestamp) -> Resu
     let mut params = params("PiCloud intermediate", now, not_after);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     let intermediate = params.signed_by(&key, &issuer).map_err(broken)?.pem();
     Ok(InternalAuthority {
@@ -101,7 +103,7 @@ fn sign(authority: &InternalAuthority, names: &[DomainPattern], now: Timestamp) 
     params.use_authority_key_identifier_extension = true;
     let leaf = params.signed_by(&key, &issuer).map_err(broken)?.pem();
     let chain = leaf + &authority.intermediate;
-    if verify(&authority.root, &chain, now) == Err(webpki::Error::NameConstraintViolation) {
+    if verify(&authority.root, &chain, now, KeyUsage::server_auth()) == Err(webpki::Error::NameConstraintViolation) {
         let names = names.iter().map(DomainPattern::shape_key).collect::<Vec<_>>().join(", ");
         return Err(Failure::refused(format!(
             "no authority signs for {names}: public ones do not, and the instance's own root may speak for names of home networks alone \
@@ -113,7 +115,7 @@ fn sign(authority: &InternalAuthority, names: &[DomainPattern], now: Timestamp) 
 }
 
 /// Whether a device that trusts the root takes the chain then, for whichever names it is.
-fn verify(root: &str, chain: &str, at: Timestamp) -> Result<(), webpki::Error> {
+fn verify(root: &str, chain: &str, at: Timestamp, usage: KeyUsage) -> Result<(), webpki::Error> {
     let unreadable = |_| webpki::Error::BadDer;
     let root = CertificateDer::from_pem_slice(root.as_bytes()).map_err(unreadable)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
@@ -121,7 +123,7 @@ fn verify(root: &str, chain: &str, at: Timestamp) -> Result<(), webpki::Error> {
     let [leaf, intermediates @ ..] = &chain[..] else { return Err(webpki::Error::BadDer) };
     let at = UnixTime::since_unix_epoch(Duration::from_millis(u64::try_from(at.as_millis()).unwrap_or(0)));
     let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms.all;
-    let (anchors, usage) = ([webpki::anchor_from_trusted_cert(&root)?], KeyUsage::server_auth());
+    let anchors = [webpki::anchor_from_trusted_cert(&root)?];
     let leaf = EndEntityCert::try_from(leaf)?;
     leaf.verify_for_usage(algorithms, &anchors, intermediates, at, usage, None, None).map(drop)
 }
@@ -151,8 +153,10 @@ impl Work {
         let (store, now) = (&self.shared.store, self.now());
         let authority = match store.internal_authority().await? {
             None => {
-                let names = self.record.names.iter().cloned().chain(self.shared.known_names());
-                store.save_internal_authority(&found(scope::of_a_root(names), now)?, None).await?
+                // Its own name among tenants': an admin host is among the operator's as well.
+                let tenants = self.record.names.iter().cloned().chain(self.shared.claimed_names());
+                let scope = scope::of_a_root(self.shared.admin_names(), tenants);
+                store.save_internal_authority(&found(scope, now)?, None).await?
             }
             Some(old) if !is_in_its_first_half(old.intermediate_not_after, now) => {
                 let ended = old.intermediate_not_after;
@@ -175,7 +179,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
     fn found_for(names: &[&str]) -> InternalAuthority {
-        found(scope::of_a_root(names.iter().map(|name| name.parse().unwrap())), NOW).unwrap()
+        found(scope::of_a_root(names.iter().map(|name| name.parse().unwrap()), []), NOW).unwrap()
     }
 
     fn signed(authority: &InternalAuthority, names: &[&str], now: Timestamp) -> Result<Issued, Failure> {
@@ -186,7 +190,7 @@ mod tests {
     fn is_trusted(root: &str, chain: &str, name: &str, at: Timestamp) -> bool {
         let leaf = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
         let name = ServerName::try_from(name).unwrap();
-        verify(root, chain, at).is_ok()
+        verify(root, chain, at, KeyUsage::server_auth()).is_ok()
             && EndEntityCert::try_from(&leaf).unwrap().verify_is_valid_for_subject_name(&name).is_ok()
     }
 
@@ -205,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_root_speaks_for_names_of_homes_and_what_it_was_made_for_whoever_has_its_key() {
-        let authority = found_for(&["pi", "*.nas", "my_pi.example.com", "203.0.113.7", "bank.example.com", "com"]);
+        let authority = found_for(&["pi", "*.nas", "my_pi.example.com", "8.8.8.8", "bank.example.com", "com", "onion"]);
         for name in [
             "localhost",
             "shop.localhost",
@@ -222,10 +226,9 @@ mod tests {
             "127.0.0.1",
             "[::1]",
             "[fe80::1]",
-            "203.0.113.7",
         ] {
             let issued = signed(&authority, &[name], NOW).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(verify(&authority.root, &issued.chain, NOW), Ok(()), "{name}");
+            assert_eq!(verify(&authority.root, &issued.chain, NOW, KeyUsage::server_auth()), Ok(()), "{name}");
         }
         let others = [
             "bank.example",
@@ -236,6 +239,7 @@ mod tests {
             "local.example.org",
             "8.8.8.8",
             "[2606::1]",
+            "shop.onion",
         ];
         for name in others {
             // As by whoever holds the key and looks at nothing.
@@ -246,6 +250,21 @@ mod tests {
         // An intermediate that somebody else has the root sign is bound by it as well.
         let other = sign_intermediate(authority.root.clone(), authority.root_key.clone(), NOW).unwrap();
         assert!(signed(&other, &["bank.example.com"], NOW).is_err());
+    }
+
+    #[test]
+    fn what_the_intermediate_signs_is_for_servers_alone() {
+        let authority = found_for(&[]);
+        let signer = KeyPair::from_pem(authority.intermediate_key.reveal()).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&authority.intermediate, signer).unwrap();
+        // As by whoever holds its key, for a person who signs in by a certificate.
+        let mut params = params("ada", NOW, NOW.plus(DAY));
+        params.subject_alt_names = vec![alternative_name(&"pi.local".parse().unwrap()).unwrap()];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let leaf = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap().pem();
+        let chain = leaf + &authority.intermediate;
+        assert_eq!(verify(&authority.root, &chain, NOW, KeyUsage::server_auth()), Ok(()));
+        assert!(verify(&authority.root, &chain, NOW, KeyUsage::client_auth()).is_err());
     }
 
     #[test]

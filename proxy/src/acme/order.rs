@@ -55,8 +55,16 @@ impl Work {
             self.answer(order, session).await?;
             patiently!(order.poll_ready(&policy)).map_err(failed)?;
         }
-        if order.state().status == OrderStatus::Ready {
-            let csr = self.signing_request()?;
+        let csr = match order.state().status {
+            OrderStatus::Ready => Some(self.signing_request()?),
+            _ => None,
+        };
+        if !self.progress().finalized {
+            // Whether it is heard will not be known where it breaks off.
+            self.progress().finalized = true;
+            self.save().await?;
+        }
+        if let Some(csr) = csr {
             patiently!(order.finalize_csr(&csr)).map_err(failed)?;
         }
         match patiently!(order.poll_certificate(&policy)) {

@@ -15,9 +15,10 @@ use picloud_shared::domain_pattern::DomainPattern;
 
 use self::neighbours::Links;
 use super::agent::{Agent, Shared};
+use super::authority::Authority;
 use super::dns::Unanswered;
 use super::names::source_of;
-use super::wire::Wire;
+use super::wire::{Wire, away};
 
 #[async_trait]
 impl Preflight for Agent {
@@ -70,8 +71,8 @@ pub(super) async fn look(shared: &Shared, name: &DomainPattern) -> Vec<Finding> 
             return findings;
         }
     };
-    findings.insert(0, resolved(shared, base, &addresses));
     let links = Links::read();
+    findings.insert(0, resolved(shared, base, &addresses, &links));
     let is_asked = |address: &IpAddr| has_own_authority(shared) || standing(address, &links) == Standing::Public;
     let asked: Vec<IpAddr> = addresses.into_iter().filter(is_asked).collect();
     if asked.is_empty() {
@@ -133,14 +134,13 @@ fn has_own_authority(shared: &Shared) -> bool {
     shared.settings.authorities.iter().any(|authority| !authority.trust.is_public())
 }
 
-fn resolved(shared: &Shared, name: &str, addresses: &[IpAddr]) -> Finding {
+fn resolved(shared: &Shared, name: &str, addresses: &[IpAddr], links: &Links) -> Finding {
     let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if has_own_authority(shared) || shared.challenges.contains(&ChallengeKind::Dns01) {
         return finding(Check::Resolution, Verdict::Passed, format!("{name} leads to {list}."));
     }
-    let links = Links::read();
     let of = |sought| {
-        let found = addresses.iter().filter(|address| standing(address, &links) == sought).map(ToString::to_string);
+        let found = addresses.iter().filter(|address| standing(address, links) == sought).map(ToString::to_string);
         found.collect::<Vec<_>>().join(", ")
     };
     let (private, neighbours) = (of(Standing::Private), of(Standing::Neighbour));
@@ -162,7 +162,7 @@ fn resolved(shared: &Shared, name: &str, addresses: &[IpAddr]) -> Finding {
 
 /// Whether anybody can reach an address (RFC 6890). Of IPv6 it is what is given out, but for what is meant for documents and for
 /// tunnels of old.
-fn is_public(address: &IpAddr) -> bool {
+pub(super) fn is_public(address: &IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(four) => {
             let [a, b, c, _] = four.octets();
@@ -214,18 +214,19 @@ async fn caa(shared: &Shared, name: &str, is_wildcard: bool) -> Finding {
     let Some(allowed) = issuers(&records, is_wildcard) else {
         return finding(Check::Caa, Verdict::Passed, "The CAA records do not restrict which authority may sign.");
     };
-    let mut identities = Vec::new();
+    let (mut identities, mut all_tell) = (Vec::new(), true);
     for authority in &shared.settings.authorities {
-        let wire = Wire::new(&authority.trust, Arc::clone(&shared.clock));
-        identities.extend(wire.caa_identities(&authority.directory).await);
+        let told = identities_of(shared, authority).await;
+        all_tell &= !told.is_empty();
+        identities.extend(told);
     }
     let list = if allowed.is_empty() { "nobody".to_owned() } else { allowed.join(", ") };
-    if identities.is_empty() {
-        let text = format!("CAA records let {list} sign for {name}; whether that is your authority cannot be told.");
-        return finding(Check::Caa, Verdict::Doubtful, text);
-    }
     if identities.iter().any(|identity| allowed.contains(identity)) {
         return finding(Check::Caa, Verdict::Passed, format!("A CAA record lets {list} sign."));
+    }
+    if !all_tell || identities.is_empty() {
+        let text = format!("CAA records let {list} sign for {name}; whether that is your authority cannot be told.");
+        return finding(Check::Caa, Verdict::Doubtful, text);
     }
     let text = format!(
         "CAA records let {list} sign for {name}, and not {}: add a record `0 issue \"{}\"` at your DNS provider, or remove those.",
@@ -233,6 +234,20 @@ async fn caa(shared: &Shared, name: &str, is_wildcard: bool) -> Finding {
         identities[0]
     );
     finding(Check::Caa, Verdict::Failed, text)
+}
+
+/// By which names CAA records let an authority sign; none where it does not tell, or is left alone.
+async fn identities_of(shared: &Shared, authority: &Authority) -> Vec<String> {
+    if shared.pauses.is_away(&authority.directory, shared.clock.now()) {
+        return Vec::new();
+    }
+    let wire = Wire::new(&authority.trust, Arc::clone(&shared.clock));
+    let identities = wire.caa_identities(&authority.directory).await;
+    let seen = wire.seen();
+    if let Some(wait) = away(seen.refusal, seen.retry_after) {
+        shared.pauses.note(&authority.directory, None, shared.clock.now(), wait);
+    }
+    identities
 }
 
 /// Who may sign, by the records that count; `None` where none restricts it.

@@ -6,7 +6,7 @@ use instant_acme::CertificateIdentifier;
 use picloud_shared::certificate::{Renewal, SaveError};
 use picloud_shared::clock::Timestamp;
 
-use super::failure::patiently;
+use super::failure::{Failure, patiently};
 use super::round::Work;
 use super::schedule::{ask_again, bounds, renew_by_window};
 
@@ -29,6 +29,7 @@ impl Work {
         self.rest(renewal).await
     }
 
+    /// What it wishes; nothing while it is left alone.
     async fn renewal_window(
         &self,
         directory: &Option<String>,
@@ -38,8 +39,13 @@ impl Work {
         let id = CertificateIdentifier { authority_key_identifier: key.into(), serial: serial.into() };
         let mut authorities = self.shared.settings.authorities.iter();
         let authority = authorities.find(|one| Some(one.directory.as_str()) == directory.as_deref())?;
-        let session = self.open(authority).await.ok()?;
-        let (told, asked) = patiently!(session.account.renewal_info(&id)).ok()?;
+        if self.shared.pauses.left(&authority.directory, self.record.id, self.now()).is_some() {
+            return None;
+        }
+        let opened = self.open(authority).await;
+        let session = opened.inspect_err(|failure| self.note_away(authority, failure)).ok()?;
+        let answered = patiently!(session.account.renewal_info(&id)).map_err(|error| Failure::of(error, &session.wire));
+        let (told, asked) = answered.inspect_err(|failure| self.note_away(authority, failure)).ok()?;
         let moment = |at: time::OffsetDateTime| Timestamp::from_millis(at.unix_timestamp().saturating_mul(1000));
         let window = (moment(told.suggested_window.start), moment(told.suggested_window.end));
         // An end before its beginning is nonsense (RFC 9773, 4.2).

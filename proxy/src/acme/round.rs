@@ -36,11 +36,14 @@ pub(super) struct Work {
     pub(super) order: Option<OrderProgress>,
     /// Whether an authority was asked for something in this round.
     pub(super) asked: bool,
+    /// Whether it is on a practice ground, for now.
+    pub(super) rehearses: bool,
 }
 
 impl Work {
     pub(super) fn new(shared: Arc<Shared>, leased: Leased) -> Self {
-        Self { shared, lease: leased.lease, record: leased.record, order: leased.order, asked: false }
+        let Leased { lease, record, order } = leased;
+        Self { shared, lease, record, order, asked: false, rehearses: false }
     }
 
     /// Does what is due.
@@ -105,8 +108,16 @@ impl Work {
             1 => reason,
             _ => format!("{}: {reason}", authority.directory),
         };
-        let state_at_rest = if renewing { CertificateState::Valid } else { CertificateState::Claimed };
-        let (asked, left_alone) = self.whom_to_ask(&authorities);
+        let state_at_rest = match &self.record.facts {
+            None => CertificateState::Claimed,
+            Some(facts) if facts.not_after > self.now() => CertificateState::Valid,
+            // What is served has ended, whoever is waited for.
+            Some(_) => CertificateState::Failing,
+        };
+        // A rehearsal that was broken off is not gone on with.
+        let in_earnest = self.order.as_ref().filter(|order| !order.rehearsal);
+        let order_at = in_earnest.map(|order| order.authority.as_str());
+        let (asked, left_alone) = self.shared.pauses.whom_to_ask(&authorities, self.record.id, order_at, self.now());
         // The first that may be asked again is: how long the others want to be left alone is no matter of its.
         let mut waits: Vec<Duration> = left_alone.iter().map(|(_, wait)| *wait).collect();
         let told =
@@ -137,28 +148,6 @@ impl Work {
         self.fail(reasons.join("; "), waits.into_iter().min()).await
     }
 
-    /// The authorities to ask, from that of the order under way on; and those among them that are left alone, each with how much
-    /// longer it asked to be. A certificate that waits for one already and has its turn all the same was told to by somebody, who
-    /// wants to know: then all are asked.
-    fn whom_to_ask<'a>(&self, all: &'a [Authority]) -> (Vec<&'a Authority>, Vec<(&'a Authority, Duration)>) {
-        let is_resumed =
-            |one: &Authority| self.order.as_ref().is_some_and(|order| order.authority == one.directory.as_str());
-        let from = &all[all.iter().position(is_resumed).unwrap_or(0)..];
-        let left = |one: &Authority| self.shared.pauses.left(&one.directory, self.record.id, self.now());
-        let left = |one: &Authority| left(one).filter(|_| !is_resumed(one));
-        let left_alone: Vec<_> = from.iter().filter_map(|one| Some((one, left(one)?))).collect();
-        if left_alone.len() < from.len() {
-            return (from.iter().filter(|one| left(one).is_none()).collect(), left_alone);
-        }
-        if from.iter().any(|one| self.shared.pauses.is_waited_for(&one.directory, self.record.id, self.now())) {
-            return (from.iter().collect(), Vec::new());
-        }
-        for (one, wait) in &left_alone {
-            self.shared.pauses.note(&one.directory, Some(self.record.id), self.now(), *wait);
-        }
-        (Vec::new(), left_alone)
-    }
-
     /// What surely stands in the way of a first certificate, looked for before any authority is asked.
     async fn look_ahead(&mut self) -> Result<Option<String>, SaveError> {
         self.record.state = CertificateState::Preflight;
@@ -170,13 +159,17 @@ impl Work {
         Ok((!obstacles.is_empty()).then(|| obstacles.join(" ")))
     }
 
-    /// All challenges of one authority. Where earlier rounds failed, its practice ground is asked first.
+    /// All challenges of one authority. Where earlier rounds failed, its practice ground is asked first, if it may be.
     async fn ask_authority(&mut self, authority: &Authority, challenges: &[ChallengeKind]) -> Result<Issued, Ended> {
         if self.order.is_none()
             && self.record.failures >= FAILURES_BEFORE_REHEARSAL
             && let Some(rehearsal) = authority.rehearsal()
+            && self.shared.pauses.left(&rehearsal.directory, self.record.id, self.now()).is_none()
         {
-            match self.by_any_challenge(&rehearsal, challenges).await {
+            self.rehearses = true;
+            let rehearsed = self.by_any_challenge(&rehearsal, challenges).await;
+            self.rehearses = false;
+            match rehearsed {
                 // What is wrong there with anything but the names keeps nobody from trying in earnest.
                 Err(Ended::Failed(failure)) if !matches!(failure, Failure::Validation(_) | Failure::Unkept(_)) => {
                     tracing::info!(authority = %rehearsal.directory, reason = %failure, "an order cannot be rehearsed")
@@ -236,7 +229,6 @@ impl Work {
     /// Has a new certificate kept, patiently: its authority signs only so many for a name. Where the store takes it not for long,
     /// the order stays with its key, and is gone on with.
     async fn keep(&mut self, mut record: CertificateRecord, issued: &Issued) -> Result<(), SaveError> {
-        self.clear_records().await;
         let attempt = self.order.is_some().then(|| self.ended_attempt(Ok(())));
         let mut pauses = KEPT_AGAIN_AFTER.into_iter();
         loop {
@@ -257,9 +249,12 @@ impl Work {
             not_after = %issued.facts.not_after,
             "there is a new certificate"
         );
-        (self.record, self.order) = (record, None);
+        self.record = record;
         if let Some(attempt) = attempt {
             self.shared.metrics.certificate_attempt(&attempt.authority, attempt.outcome);
+        }
+        if let Some(order) = self.order.take() {
+            self.shared.clear_beside(order.records);
         }
         Ok(())
     }
@@ -285,11 +280,18 @@ impl Work {
 
     /// Writes a failed round down. Whatever is served stays.
     pub(super) async fn fail(&mut self, reason: String, retry_after: Option<Duration>) -> Result<(), SaveError> {
-        self.clear_records().await;
-        if self.order.take().is_some() {
+        if self.order.is_some() {
             self.shared.store.fail_running_attempts(self.record.id, &reason, self.now()).await?;
         }
-        self.back_off(reason, retry_after).await
+        let order = self.order.take();
+        let noted = self.back_off(reason, retry_after).await;
+        // Whoever has the lease now may go on with the order, and needs its records.
+        if let Some(order) = order
+            && !matches!(noted, Err(SaveError::Lost(_)))
+        {
+            self.shared.clear_beside(order.records);
+        }
+        noted
     }
 
     /// Writes down that the next try comes later: of the order under way, if there is one.

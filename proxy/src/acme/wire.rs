@@ -57,6 +57,11 @@ impl Seen {
     }
 }
 
+/// How long an authority that answered by this serves nobody (RFC 9110, 15.6.4).
+pub(super) fn away(status: Option<StatusCode>, retry_after: Option<Duration>) -> Option<Duration> {
+    retry_after.filter(|_| status == Some(StatusCode::SERVICE_UNAVAILABLE)).map(|wait| wait.min(LONGEST_PAUSE))
+}
+
 /// A refusal in words.
 pub(super) fn refused(status: StatusCode) -> String {
     format!("the authority answered {status}")

@@ -186,6 +186,12 @@ pub struct OrderProgress {
     /// What was, or was about to be, set in the DNS for it, and is to be taken away when it ends.
     #[serde(default)]
     pub records: Vec<TxtRecord>,
+    /// Whether it is one on a practice ground.
+    #[serde(default)]
+    pub rehearsal: bool,
+    /// Whether the authority may have been asked to issue.
+    #[serde(default)]
+    pub finalized: bool,
 }
 
 /// A TXT record that shows a name to be ours (RFC 8555, 8.4).

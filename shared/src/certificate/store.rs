@@ -115,8 +115,8 @@ pub trait CertificateStore: Send + Sync + 'static {
 
     /// Removes managed certificates that nobody needs any more: their names are no longer claimed, nor among `kept`, and
     /// no claimed host is served by them alone. One that never was a claim's may be among what another node keeps, where there
-    /// are others: it stays until it has ended, or has come to nothing for eight days. Gives the order of each that was
-    /// under way.
+    /// are others: it stays until it has ended, or has come to nothing for eight days. Gives for each that it
+    /// removed the order that was under way, if there was one that can be read.
     async fn retire_unclaimed(&self, kept: &[String]) -> Result<Vec<Option<OrderProgress>>, StoreFailure>;
 
     /// The certificates that are due by `now`, of those that are claimed or among `kept`, in the order in which they should have
