@@ -75,11 +75,7 @@ fn parse_username(text: &str) -> anyhow::Result<Username> {
 
 /// The password that is to be set, where one is given.
 fn given_password(from_stdin: bool) -> anyhow::Result<Option<NewPassword>> {
-    if !from_stdin {
-        password::refuse_unread()?;
-        return Ok(None);
-    }
-    Ok(Some(password::read()?.parse()?))
+    if from_stdin { Ok(Some(password::read()?.parse()?)) } else { Ok(None) }
 }
 
 /// Prints a password that was made up; one that was given is known to whoever gave it.

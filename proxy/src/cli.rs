@@ -110,7 +110,7 @@ pub enum AdminCommand {
         /// What the user may do
         #[arg(long, value_enum, default_value = "member")]
         role: Role,
-        /// Read the password from standard input instead of making one up
+        /// Read the password from the first line of standard input instead of making one up
         #[arg(long)]
         password_stdin: bool,
     },
@@ -118,7 +118,7 @@ pub enum AdminCommand {
     ResetPassword {
         /// The user's name
         username: String,
-        /// Read the password from standard input instead of making one up
+        /// Read the password from the first line of standard input instead of making one up
         #[arg(long)]
         password_stdin: bool,
     },

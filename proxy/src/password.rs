@@ -1,43 +1,46 @@
-//! Passwords that commands are given on standard input: only where `--password-stdin` says that there is one, so that none
-//! needs to wait for the end of an input that somebody merely left open.
+//! Passwords that commands are given on standard input: only where `--password-stdin` says that there is one, for what is there
+//! otherwise is somebody else's, such as the rest of a script that a shell reads.
 
-use std::io::{self, IsTerminal as _, Read as _};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::io::{self, BufRead};
 
 use anyhow::{Context, bail};
 
 /// Longer than any password; whatever is piped in beyond it is no password.
-const MAX_INPUT_BYTES: u64 = 4096;
-/// For how long a command that was told of no password looks whether one comes all the same: whoever writes one does so at
-/// once, and whoever only left the input open is not waited for.
-const LOOK: Duration = Duration::from_secs(2);
+const MAX_BYTES: u64 = 4096;
 
-/// The password on standard input, without the end of its line.
+/// The password on standard input: its first line, without the end of it.
 ///
 /// # Errors
-/// It cannot be read, or is no text.
+/// It cannot be read, is no text, or is too long to be a password.
 pub fn read() -> anyhow::Result<String> {
-    let mut text = String::new();
-    io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text).context("cannot read the password")?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
+    first_line(io::stdin().lock())
+}
+
+fn first_line(input: impl BufRead) -> anyhow::Result<String> {
+    let mut line = String::new();
+    let bytes = input.take(MAX_BYTES + 1).read_line(&mut line).context("cannot read the password")?;
+    if bytes as u64 > MAX_BYTES {
+        bail!("the first line on standard input has more than {MAX_BYTES} bytes, and is no password");
+    }
+    let password = line.strip_suffix('\n').unwrap_or(&line);
     Ok(password.strip_suffix('\r').unwrap_or(password).to_owned())
 }
 
-/// Refuses what is piped in where nobody reads it: it is a password whose owner would think that it is set.
-///
-/// # Errors
-/// Something is there.
-pub fn refuse_unread() -> anyhow::Result<()> {
-    if io::stdin().is_terminal() {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_the_first_line() {
+        let read = |input: &str| first_line(input.as_bytes()).map_err(|error| error.to_string());
+        for input in ["secret", "secret\n", "secret\r\n", "secret\nuser: ada\nurl: cloud.example.com\n"] {
+            assert_eq!(read(input), Ok("secret".to_owned()), "{input:?}");
+        }
+        assert_eq!(read(" a b \n"), Ok(" a b ".to_owned()), "blanks are part of it");
+        assert_eq!(read(""), Ok(String::new()));
+        let longest = "a".repeat(4096);
+        assert_eq!(read(&longest), Ok(longest.clone()));
+        assert!(read(&format!("{longest}b")).is_err_and(|said| said.contains("more than 4096 bytes")));
+        assert!(first_line(&b"\xff\n"[..]).is_err());
     }
-    let (sender, something) = mpsc::channel();
-    // The thread may wait for ever, and ends with the process.
-    thread::spawn(move || sender.send(io::stdin().lock().read(&mut [0]).is_ok_and(|bytes| bytes > 0)));
-    if something.recv_timeout(LOOK) == Ok(true) {
-        bail!("what is piped in is not read: say --password-stdin if it is the password");
-    }
-    Ok(())
 }

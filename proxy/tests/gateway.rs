@@ -290,11 +290,24 @@ fn the_internal_listener_tells_nothing_to_a_page_whose_name_was_led_here() {
                 "shop.test",
                 "localhost.rebound.example",
                 "127.0.0.1.nip.io",
+                "picloud.local.rebound.example",
+                "notlocal.example.home",
+                "rebound.arpa",
             ] {
                 let refused = ask(path, host).await;
                 assert!(refused.starts_with("HTTP/1.1 421 ") && !refused.contains("picloud_"), "{host}: {refused}");
             }
-            for host in ["127.0.0.1:9180", "[::1]", "10.0.0.7", "localhost:9180", "LOCALHOST", "pi.test"] {
+            for host in [
+                "127.0.0.1:9180",
+                "[::1]",
+                "10.0.0.7",
+                "localhost:9180",
+                "LOCALHOST",
+                "picloud:9180",
+                "raspberrypi.local:9180",
+                "pi.home.arpa",
+                "pi.test",
+            ] {
                 assert!(ask(path, host).await.starts_with("HTTP/1.1 200 "), "{host}");
             }
         }

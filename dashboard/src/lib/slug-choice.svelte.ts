@@ -10,8 +10,9 @@ const AFTER_MS = 250;
 export class SlugChoice {
   slug = $state('');
   found = $state.raw<SlugCheck | null>(null);
-  /** The slug that was refused for the app that it leads to, and that may be taken from it. */
-  #refused = $state<string | null>(null);
+  /** The slug that was sent last, and whether it was refused for an app that it leads to and may be taken from. */
+  #sent = $state<string | null>(null);
+  #mayTake = $state(false);
   #timer: ReturnType<typeof setTimeout> | undefined;
   #call: AbortController | null = null;
 
@@ -23,9 +24,14 @@ export class SlugChoice {
     this.slug = slug;
   }
 
+  /** Whether it is the slug that was sent last, and what was said of that one is said of it. */
+  get isSent(): boolean {
+    return this.#sent === this.slug;
+  }
+
   /** Whether the next try takes the slug from the app that it leads to. */
   get takesOver(): boolean {
-    return this.#refused === this.slug;
+    return this.#mayTake && this.isSent;
   }
 
   type(slug: string): void {
@@ -46,10 +52,11 @@ export class SlugChoice {
   /** Sends a form with the slug in it; tells whether that succeeded. */
   async submit(form: Form, send: (takeover: boolean) => Promise<unknown>): Promise<boolean> {
     const [slug, takeover] = [this.slug, this.takesOver];
+    this.#sent = slug;
+    this.#mayTake = takeover;
     const isDone = await form.submit(() => send(takeover));
     const { problem } = form;
-    const isTheirs = problem?.code === 'slug_historical' && problem.document.may_take_over === true;
-    this.#refused = isTheirs ? slug : null;
+    this.#mayTake = problem?.code === 'slug_historical' && problem.document.may_take_over === true;
     return isDone;
   }
 }

@@ -316,7 +316,7 @@ struct ImportQuery {
     /// Claim none of the document's domains.
     #[serde(default)]
     without_domains: bool,
-    /// Tell what would be made, and make nothing.
+    /// Tell what would be created, and create nothing.
     #[serde(default)]
     dry_run: bool,
 }
@@ -392,12 +392,12 @@ async fn deploy_app(
 
 /// Import an app.
 ///
-/// Makes a new one out of an exported document. Whoever imports it is its app_admin.
+/// Creates an app out of an exported document. Whoever imports it is its app_admin.
 #[utoipa::path(post, path = "/apps:import", tag = "apps", request_body = WantedApp, params(ImportQuery),
     responses(
         (status = 201, description = "The app.", body = AppView,
             headers(("etag" = String, description = "What `If-Match` of a change takes."))),
-        (status = 200, description = "What would be made.", body = DeploymentView),
+        (status = 200, description = "What would be created.", body = DeploymentView),
         ImportProblems))]
 async fn import_app(
     Held(state): Held<ApiState>,

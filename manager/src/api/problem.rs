@@ -95,7 +95,8 @@ impl ApiError {
     }
 
     pub(crate) fn cross_origin() -> Self {
-        let detail = "a call that changes something by a cookie must come from a page of this very host";
+        let detail =
+            "a cookie counts for no page of another host, and a change by a cookie must come from a page of this one";
         Self::new(StatusCode::FORBIDDEN, "cross_origin", detail)
     }
 

@@ -72,16 +72,16 @@ impl Follower {
         let now = self.buffer.clock.now();
         if now < since {
             // The clock was set back, and what has ended since is all that there is.
-            self.buffer.tails.begin_anew(app, self.begin(app).await?);
+            self.buffer.tails.begin_anew(app, since, self.begin(app).await?);
             return Ok(());
         }
         let later = since.max(now.minus(LATE));
-        let new = self.buffer.tails.learn(app, self.ended(app, since, later).await?, later);
+        let new = self.buffer.tails.learn(app, since, self.ended(app, since, later).await?, later);
         let (rows, result) = match self.read(&new.ids).await {
             Ok(rows) => (rows, Ok(())),
             Err(error) => (Vec::new(), Err(error)),
         };
-        self.buffer.tails.show_after(app, new.count - rows.len() as u64, rows);
+        self.buffer.tails.show_after(app, later, new.count - rows.len() as u64, rows);
         result
     }
 

@@ -62,9 +62,9 @@ impl Tails {
         }
     }
 
-    /// Shows rows of one app, after so many that are not shown.
-    pub fn show_after(&self, app: AppId, missed: u64, rows: Vec<Execution>) {
-        if let Some(watched) = self.apps().get_mut(&app) {
+    /// Shows rows of one app, after so many that are not shown, to those for whom it was looked since then.
+    pub fn show_after(&self, app: AppId, since: Timestamp, missed: u64, rows: Vec<Execution>) {
+        if let Some(watched) = self.apps().get_mut(&app).filter(|watched| watched.lately.since == since) {
             watched.count += missed;
             rows.into_iter().for_each(|row| watched.show(row));
         }
@@ -81,14 +81,17 @@ impl Tails {
         }
     }
 
-    /// Takes in what is in the store now; what of it is new.
-    pub fn learn(&self, app: AppId, found: Ended, later: Timestamp) -> New {
-        self.apps().get_mut(&app).map(|watched| watched.lately.learn(found, later)).unwrap_or_default()
+    /// Takes in what ended since then; what of it is new. All for whom it was looked may have left meanwhile, and others have come
+    /// who know more: to them it is nothing.
+    pub fn learn(&self, app: AppId, since: Timestamp, found: Ended, later: Timestamp) -> New {
+        let mut apps = self.apps();
+        let watched = apps.get_mut(&app).filter(|watched| watched.lately.since == since);
+        watched.map(|watched| watched.lately.learn(found, later)).unwrap_or_default()
     }
 
-    /// Takes what is in the store now as known.
-    pub fn begin_anew(&self, app: AppId, lately: Lately) {
-        if let Some(watched) = self.apps().get_mut(&app) {
+    /// Takes what is in the store now as known to those for whom it was looked since then.
+    pub fn begin_anew(&self, app: AppId, since: Timestamp, lately: Lately) {
+        if let Some(watched) = self.apps().get_mut(&app).filter(|watched| watched.lately.since == since) {
             watched.lately = lately;
         }
     }
@@ -97,5 +100,35 @@ impl Tails {
         let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
         apps.retain(|_, watched| watched.sender.receiver_count() > 0);
         apps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use picloud_shared::id::ExecutionId;
+
+    use super::*;
+
+    #[test]
+    fn whoever_comes_while_it_is_looked_for_others_hears_nothing_of_what_is_found_for_them() {
+        let [before, since, later] = [1, 2, 3].map(|second| Timestamp::from_millis(1_767_225_600_000 + 1000 * second));
+        let (tails, app) = (Tails::default(), AppId::generate(before));
+        let known = [ExecutionId::generate(before), ExecutionId::generate(before)];
+        let found = |ids: &[ExecutionId]| {
+            let count = ids.len() as u64;
+            Ended { ids: ids.to_vec(), count, later_count: count }
+        };
+        drop(tails.watch(app, Lately::begin(Ended::default(), before)));
+        let (_, _rows) = tails.watch(app, Lately::begin(found(&known), since));
+        let shown = || tails.watch(app, Lately::default()).0;
+
+        assert_eq!(tails.learn(app, before, found(&known), later), New::default());
+        tails.show_after(app, before, 1, Vec::new());
+        tails.begin_anew(app, before, Lately::begin(Ended::default(), before));
+        assert_eq!(shown(), 0);
+        let more = [known[0], known[1], ExecutionId::generate(since)];
+        assert_eq!(tails.learn(app, since, found(&more), later), New { ids: vec![more[2]], count: 1 });
+        tails.show_after(app, later, 1, Vec::new());
+        assert_eq!(shown(), 1);
     }
 }

@@ -219,6 +219,11 @@ async fn a_browser_signs_in_by_cookie_and_writes_with_its_origin_only(store: &St
     no_origin.get("/apps").await.is(200);
     no_origin.post("/apps", body.clone()).await.problem(403, "cross_origin");
     no_origin.delete("/apps/shop").await.problem(403, "cross_origin");
+    for site in ["same-site", "cross-site"] {
+        let elsewhere = no_origin.clone().header("sec-fetch-site", site);
+        elsewhere.get("/apps").await.problem(403, "cross_origin");
+    }
+    no_origin.clone().header("sec-fetch-site", "same-origin").get("/apps").await.is(200);
     for origin in ["https://evil.example", "null", "http://pi.example.com", "https://pi.example.com:8443"] {
         let foreign = world.stranger().header("cookie", &cookie).header("origin", origin);
         foreign.post("/apps", body.clone()).await.problem(403, "cross_origin");

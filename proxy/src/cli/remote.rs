@@ -281,7 +281,7 @@ pub struct Keys {
     /// Who you are; the password is asked for
     #[arg(long, env = "PICLOUD_USERNAME", global = true)]
     pub username: Option<Username>,
-    /// Read the password from standard input instead of asking for it
+    /// Read the password from the first line of standard input instead of asking for it
     #[arg(long, global = true)]
     pub password_stdin: bool,
     /// What to do

@@ -29,6 +29,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What there is to do where the store has another key.
 const KEY_REPLACED: &str =
     "the instance's secret key was replaced: give this node the new key file, and start it again";
+/// Suffixes that the public DNS has no names in, so that no stranger's page has one: those of mDNS, of home networks and of
+/// private ones.
+const OF_LOCAL_NETWORKS: [&str; 5] = [".local", ".lan", ".localdomain", ".home.arpa", ".internal"];
 /// How long what a probe found is told to others: whoever asks more often learns nothing, and costs the store nothing.
 const PROBE_LIFETIME: Duration = Duration::from_secs(1);
 
@@ -178,10 +181,11 @@ impl Gateway {
         }
     }
 
-    /// The listener for probes and for Prometheus, which call it by an address or by a name that is the instance's own.
+    /// The listener for probes and for Prometheus, which call it by an address or by a name that no stranger has.
     pub(super) async fn internal(&self, head: &Head) -> Answer {
         if !self.is_own_host(head) {
-            let detail = "This listener answers to addresses, to localhost and to the dashboard's hosts.";
+            let detail =
+                "This listener answers to addresses, to names of a local network and to the dashboard's hosts.";
             return Answer::problem(StatusCode::MISDIRECTED_REQUEST, "misdirected_request", detail);
         }
         match head.target().split('?').next() {
@@ -200,7 +204,9 @@ impl Gateway {
     fn is_own_host(&self, head: &Head) -> bool {
         match read_target(head) {
             Ok(RequestTarget { host, .. }) => {
-                host.is_ip() || host.as_str() == "localhost" || self.parts.admin_hosts.configured().contains(&host)
+                host.is_ip()
+                    || is_of_local_network(host.as_str())
+                    || self.parts.admin_hosts.configured().contains(&host)
             }
             Err(refusal) => refusal == Refusal::MissingHost,
         }
@@ -234,7 +240,7 @@ impl Gateway {
     }
 
     /// Ready means that endpoints are answered, which the snapshot alone decides; the store's state is told beside it.
-    /// Which hosts there are is told to this machine alone.
+    /// Which hosts there are, and what the operator is to do, is told to this machine alone.
     async fn readiness(&self, method: &Method, names_hosts: bool) -> Answer {
         if method != Method::GET && method != Method::HEAD {
             return read_only(method, health);
@@ -247,11 +253,16 @@ impl Gateway {
             false if ending.is_empty() => Vec::new(),
             false => vec![format!("certificates that end soon: {}", ending.len())],
         };
-        if store == StoreHealth::KeyReplaced {
+        if names_hosts && store == StoreHealth::KeyReplaced {
             warnings.insert(0, KEY_REPLACED.to_owned());
         }
         Answer::json(StatusCode::OK, &Readiness { snapshot_version, store, warnings })
     }
+}
+
+/// Whether the name is one that only a local network gives, such as `localhost`, a container's or `raspberrypi.local`.
+fn is_of_local_network(name: &str) -> bool {
+    !name.contains('.') || OF_LOCAL_NETWORKS.iter().any(|suffix| name.ends_with(suffix))
 }
 
 fn health() -> Answer {

@@ -60,7 +60,7 @@ pub enum CallError {
         /// Where it sends.
         to: String,
     },
-    /// The app has another slug now, and what would be deleted there may not be what was meant.
+    /// The app has another slug now, and what would be deleted or replaced there may not be what was meant.
     #[error("{old} is now called {new}")]
     Renamed {
         /// What it was called.
@@ -190,7 +190,7 @@ impl Api {
             let Some(Rename { old, new, address }) = rename(status, &url, to) else {
                 return Err(CallError::Elsewhere { url: url.to_string(), to: plain(to) });
             };
-            if method == Method::DELETE {
+            if matches!(method, Method::DELETE | Method::PUT) {
                 return Err(CallError::Renamed { old, new });
             }
             if !self.told_of_rename.swap(true, Ordering::Relaxed) {
@@ -225,17 +225,32 @@ struct Rename {
 /// segment or parameter that names the app. No other redirect is followed.
 fn rename(status: StatusCode, asked: &Url, location: &str) -> Option<Rename> {
     let address = asked.join(location).ok().filter(|address| address.origin() == asked.origin())?;
-    let names = |url: &Url| -> Vec<String> {
-        let segments = url.path_segments().into_iter().flatten().map(str::to_owned);
-        segments.chain(url.query_pairs().map(|(_, value)| value.into_owned())).collect()
-    };
-    let (before, after) = (names(asked), names(&address));
-    let mut others = before.iter().zip(&after).filter(|(before, after)| before != after);
-    let (Some((old, new)), None, true) = (others.next(), others.next(), before.len() == after.len()) else {
+    let ((before, others_before), (after, others_after)) = (apart(asked), apart(&address));
+    let ([old], [new]) = (before.as_slice(), after.as_slice()) else {
         return None;
     };
+    let is_rename = status == StatusCode::PERMANENT_REDIRECT && old != new && others_before == others_after;
     let (old, new) = (plain(old), new.parse().ok()?);
-    (status == StatusCode::PERMANENT_REDIRECT).then_some(Rename { old, new, address })
+    is_rename.then_some(Rename { old, new, address })
+}
+
+/// What names an app in an address, which is the segment behind `apps` or the value of `app`; and all else in it, in order.
+fn apart(url: &Url) -> (Vec<String>, Vec<String>) {
+    let (mut apps, mut others) = (Vec::new(), Vec::new());
+    let mut is_app = false;
+    for segment in url.path_segments().into_iter().flatten() {
+        let place = if is_app { &mut apps } else { &mut others };
+        place.push(segment.to_owned());
+        is_app = !is_app && segment == "apps";
+    }
+    // No segment is this, so that none is taken for a parameter.
+    others.push("?".to_owned());
+    for (name, value) in url.query_pairs() {
+        let place = if name == "app" { &mut apps } else { &mut others };
+        place.push(value.into_owned());
+        others.push(name.into_owned());
+    }
+    (apps, others)
 }
 
 fn read_small(file: &std::path::Path) -> std::io::Result<String> {
@@ -253,9 +268,11 @@ mod tests {
     fn only_the_redirect_of_an_app_is_followed() {
         let address = |path: &str| -> Url { format!("http://a/api/v1/admin{path}").parse().unwrap() };
         let asked = |path: &str, location: &str| rename(StatusCode::PERMANENT_REDIRECT, &address(path), location);
-        for (path, to) in
-            [("/apps/blog?force=true", "/apps/weblog?force=true"), ("/scripts?app=blog", "/scripts?app=weblog")]
-        {
+        for (path, to) in [
+            ("/apps/blog?force=true", "/apps/weblog?force=true"),
+            ("/apps/blog/export", "/apps/weblog/export"),
+            ("/scripts?app=blog&limit=200", "/scripts?app=weblog&limit=200"),
+        ] {
             let found = asked(path, &format!("/api/v1/admin{to}")).unwrap();
             assert_eq!((found.old.as_str(), found.new.as_str(), found.address), ("blog", "weblog", address(to)));
         }
@@ -265,6 +282,13 @@ mod tests {
             ("/apps/blog", "/api/v1/admin/apps/weblog/export"),
             ("/apps/blog/export", "/api/v1/admin/apps/weblog/deployment"),
             ("/apps/blog", "/api/v1/admin/apps/x;rm"),
+            ("/scripts/blog", "/api/v1/admin/scripts/weblog"),
+            ("/apps/blog/scripts", "/api/v1/admin/apps/blog/routes"),
+            ("/apps/blog?force=true", "/api/v1/admin/apps/weblog?force=false"),
+            ("/apps/blog?force=true", "/api/v1/admin/apps/weblog?takeover=true"),
+            ("/scripts?name=blog", "/api/v1/admin/scripts?name=weblog"),
+            ("/scripts?app=blog", "/api/v1/admin/scripts?name=weblog"),
+            ("/scripts?app=blog", "/api/v1/admin/apps/weblog"),
             ("/apps/blog", "http://"),
         ] {
             assert_eq!(asked(path, location), None, "{location}");

@@ -1,6 +1,6 @@
 //! `picloud deploy`: an app becomes what a directory says, all at once.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -20,7 +20,17 @@ pub async fn run(
         app.as_deref().or(folder.slug()).with_context(|| format!("say which app: --app, or slug in {APP_FILE}"))?;
     let query = if dry_run { &[("dry_run", "true")][..] } else { &[] };
     let mut answer = api.call(Method::PUT, &["apps", app, "deployment"], query, Some(&folder.document)).await;
-    if may_create && matches!(&answer, Err(CallError::Refused(refusal)) if refusal.status == StatusCode::NOT_FOUND) {
+    let is_new = match &answer {
+        Err(CallError::Refused(refusal)) => may_create && refusal.status == StatusCode::NOT_FOUND,
+        // Whoever takes the slug over means another app than the one that it leads to.
+        Err(CallError::Renamed { .. }) if takeover => true,
+        Err(renamed @ CallError::Renamed { new, .. }) => {
+            let or = if may_create { ", or add --takeover to take its former slug for a new app" } else { "" };
+            bail!("{renamed}: deploy with --app {new}{or}");
+        }
+        _ => false,
+    };
+    if is_new {
         let takeover = if takeover { &[("takeover", "true")][..] } else { &[] };
         let query = [&[("slug", app)], takeover, query].concat();
         answer = api.call(Method::POST, &["apps:import"], &query, Some(&folder.document)).await;
@@ -55,7 +65,10 @@ pub fn summary(done: &Value) -> Vec<String> {
     lines.push(match (changes.len(), done["applied"] == true) {
         (0, _) => "the app is as the files say already".to_owned(),
         (count, true) => format!("{count} changes, live now"),
-        (count, false) => format!("{count} changes would be made"),
+        (count, false) if changes.iter().all(|change| change["action"] == "create") => {
+            format!("{count} would be created")
+        }
+        (count, false) => format!("{count} would be changed"),
     });
     lines
 }

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use anyhow::{Context, bail};
+use picloud_shared::id::ApiKeyId;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -57,9 +58,10 @@ async fn with_session(command: KeysCommand, api: &Api, output: Output) -> anyhow
 
 /// The id and the name of the one key that has this id, or else this name.
 fn find(keys: &[Value], wanted: &str) -> anyhow::Result<(String, String)> {
-    let with = |member: &str| keys.iter().filter(|key| key[member] == wanted).collect::<Vec<_>>();
-    let by_id = with("id");
-    let found = if by_id.is_empty() { with("name") } else { by_id };
+    let with = |member: &str, text: &str| keys.iter().filter(|key| key[member] == text).collect::<Vec<_>>();
+    // An id may be written in other ways than the API writes it.
+    let by_id = wanted.parse::<ApiKeyId>().map(|id| with("id", &id.to_string())).unwrap_or_default();
+    let found = if by_id.is_empty() { with("name", wanted) } else { by_id };
     match found.as_slice() {
         [key] => Ok((cell(&key["id"]), cell(&key["name"]))),
         [] => bail!("you have no key {}; picloud keys list shows those that you have", plain(wanted)),
@@ -87,13 +89,20 @@ mod tests {
 
     #[test]
     fn a_key_is_meant_by_its_id_or_by_a_name_that_no_other_has() {
-        let keys = [("1", "ci"), ("2", "laptop"), ("3", "ci"), ("4", "2")];
+        let ids = ["a1", "a2", "a3", "a4"].map(|end| format!("01890a5d-ac96-774b-bcce-b302099a80{end}"));
+        let [one, two, three, four] = &ids;
+        let keys = [(one, "ci"), (two, "laptop"), (three, "ci"), (four, two.as_str())];
         let keys = keys.map(|(id, name)| json!({ "id": id, "name": name }));
         let found = |wanted: &str| find(&keys, wanted).map_err(|error| error.to_string());
-        assert_eq!(found("laptop"), Ok(("2".to_owned(), "laptop".to_owned())));
-        assert_eq!(found("3"), Ok(("3".to_owned(), "ci".to_owned())));
-        assert_eq!(found("2"), Ok(("2".to_owned(), "laptop".to_owned())), "no name takes an id's place");
-        assert!(found("ci").is_err_and(|said| said.contains("2 of your keys") && said.contains("1, 3")));
+        let laptop = Ok((two.clone(), "laptop".to_owned()));
+        assert_eq!(found("laptop"), laptop);
+        assert_eq!(found(three), Ok((three.clone(), "ci".to_owned())));
+        assert_eq!(found(two), laptop, "no name takes an id's place");
+        assert_eq!(found(&two.to_uppercase()), laptop);
+        assert_eq!(found(&two.replace('-', "")), laptop);
+        assert!(
+            found("ci").is_err_and(|said| said.contains("2 of your keys") && said.contains(&format!("{one}, {three}")))
+        );
         assert!(found("gone").is_err_and(|said| said.contains("no key gone") && said.contains("keys list")));
     }
 }

@@ -124,7 +124,7 @@ on_both_databases! {
         write_ten(&dir, 1);
         assert!(remote.refused(&["deploy", "shop"]).contains("not_found"), "there is no such app");
         let said = remote.must(&["deploy", "shop", "--create", "--dry-run"]);
-        assert!(said.contains("+ app shop") && said.contains("22 changes would be made"), "{said}");
+        assert!(said.contains("+ app shop") && said.contains("22 would be created"), "{said}");
         remote.must(&["deploy", "shop", "--create"]);
         for number in 0..10 {
             assert_eq!(cloud.visit("shop.test", &format!("/{number}")).await, (200, format!("{number} of 1")));
@@ -138,7 +138,7 @@ on_both_databases! {
         assert!(said.contains("scripts/s7.rhai: line 1") && said.contains("nothing is changed"), "{said}");
         fs::write(dir.join("scripts/s7.rhai"), "\"7 of 2\"").unwrap();
         let said = remote.must(&["deploy", "shop", "--dry-run"]);
-        assert!(said.contains("~ script s7") && said.contains("10 changes would be made"), "{said}");
+        assert!(said.contains("~ script s7") && said.contains("10 would be changed"), "{said}");
         for number in 0..10 {
             assert_eq!(cloud.visit("shop.test", &format!("/{number}")).await.1, format!("{number} of 1"));
         }
@@ -210,13 +210,10 @@ on_both_databases! {
             let (_, complaint) = remote.says(arguments);
             assert_eq!(complaint, "picloud: shop is now called store\n", "{arguments:?}");
         };
-        write_ten(&remote.path("shop"), 1);
-        told(&["deploy", "shop", "--app", "shop"]);
-        told(&["scripts", "invoke", "shop", "s1"]);
+        fs::write(remote.path("hello.rhai"), "1").unwrap();
+        told(&["scripts", "push", "shop", "hello.rhai"]);
+        told(&["scripts", "invoke", "shop", "hello"]);
         told(&["export", "shop"]);
-        fs::write(remote.path("shop/picloud.app.toml"), "domains = []\n").unwrap();
-        fs::remove_dir_all(remote.path("shop/scripts")).unwrap();
-        told(&["deploy", "shop", "--app", "shop"]);
         let said = remote.refused(&["apps", "create", "shop"]);
         assert!(said.contains("slug_historical") && said.contains("--takeover") && !said.contains('"'), "{said}");
         remote.must(&["apps", "create", "market"]);
@@ -224,9 +221,43 @@ on_both_databases! {
         remote.must(&["apps", "rename", "market", "--slug", "shop", "--takeover"]);
         remote.must(&["apps", "create", "market", "--takeover"]);
         let (good, said) = remote.run(&["import", "-", "--slug", "copy", "--dry-run"], &remote.must(&["export", "store"]));
-        assert!(good && said.contains("+ app copy") && said.contains("would be made"), "{said}");
+        assert!(good && said.contains("+ app copy") && said.contains("would be created"), "{said}");
         let listed = remote.must(&["apps"]);
         assert!(!listed.contains("copy") && ["shop ", "market ", "store "].iter().all(|slug| listed.contains(slug)), "{listed}");
+    }
+
+    async fn a_deployment_by_a_slug_of_before_replaces_no_app(database: Database) {
+        let cloud = TestCloud::start(database).await;
+        let remote = Remote::of(&cloud);
+        let dir = remote.path("shop");
+        write_ten(&dir, 1);
+        remote.must(&["deploy", "shop", "--create"]);
+        remote.must(&["apps", "rename", "shop", "--slug", "store"]);
+        let store = remote.must(&["export", "store"]);
+        write_ten(&dir, 2);
+        let file = fs::read_to_string(dir.join("picloud.app.toml")).unwrap();
+        fs::write(dir.join("picloud.app.toml"), file.replace("shop.test", "market.test")).unwrap();
+
+        for dry_run in [&[][..], &["--dry-run"]] {
+            let said = remote.refused(&[&["deploy", "shop"][..], dry_run].concat());
+            assert!(said.contains("shop is now called store: deploy with --app store\n"), "{said}");
+            let said = remote.refused(&[&["deploy", "shop", "--create"][..], dry_run].concat());
+            assert!(said.contains("deploy with --app store, or add --takeover"), "{said}");
+        }
+        let said = remote.must(&["deploy", "shop", "--create", "--takeover", "--dry-run"]);
+        assert!(said.contains("+ app shop") && said.contains("22 would be created"), "{said}");
+        assert!(remote.refused(&["deploy", "shop"]).contains("shop is now called store"), "a trial takes nothing over");
+        remote.must(&["deploy", "shop", "--create", "--takeover"]);
+        assert_eq!(remote.must(&["export", "store"]), store, "it is as it was");
+        assert_eq!(cloud.visit("shop.test", "/1").await, (200, "1 of 1".to_owned()));
+        assert_eq!(cloud.visit("market.test", "/1").await, (200, "1 of 2".to_owned()));
+        assert!(remote.must(&["deploy", "shop", "--create", "--takeover"]).contains("as the files say already"));
+
+        // Whoever means the renamed app says so.
+        write_ten(&dir, 2);
+        let said = remote.must(&["deploy", "shop", "--app", "store"]);
+        assert!(said.contains("~ script s1") && said.contains("10 changes, live now"), "{said}");
+        assert_eq!(cloud.visit("shop.test", "/1").await, (200, "1 of 2".to_owned()));
     }
 
     async fn scripts_are_pulled_pushed_and_tried(database: Database) {

@@ -5,13 +5,13 @@ use reqwest::Url;
 
 use crate::remote::output::plain;
 
-/// The address of the dashboard, which browsers show with the path of its pages, or of the server that it is on.
+/// The address of the dashboard, which browsers show with the path of one of its pages, or of the server that it is on.
 pub fn parse_server(text: &str) -> anyhow::Result<Url> {
     let url = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let plain_address = |url: &Url| {
         url.username().is_empty()
             && url.password().is_none()
-            && matches!(url.path(), "/" | "/admin" | "/admin/")
+            && (matches!(url.path(), "/" | "/admin") || url.path().starts_with("/admin/"))
             && url.query().is_none()
             && url.fragment().is_none()
     };
@@ -49,11 +49,21 @@ mod tests {
             ("http://127.0.0.1:8080/", "http://127.0.0.1:8080/"),
             ("http://127.0.0.1:8080/admin/", "http://127.0.0.1:8080/"),
             ("http://[::1]:80/admin", "http://[::1]/"),
+            ("https://cloud.example.com/admin/apps/shop/settings", "https://cloud.example.com/"),
         ] {
             assert_eq!(parse_server(good).unwrap().as_str(), read, "{good}");
         }
-        for bad in ["127.0.0.1:8080", "cloud.example.com", "ftp://a", "https://a/b", "https://a/?b", "https://a/#b", ""]
-        {
+        for bad in [
+            "127.0.0.1:8080",
+            "cloud.example.com",
+            "ftp://a",
+            "https://a/b",
+            "https://a/admins",
+            "https://a/admin/../b",
+            "https://a/?b",
+            "https://a/#b",
+            "",
+        ] {
             let error = parse_server(bad).expect_err(bad).to_string();
             assert!(error.contains(&format!("PICLOUD_SERVER, is {bad}: ")), "{error}");
         }

@@ -41,12 +41,8 @@ const ORDER: [&str; 18] = [
 /// What is no such document, and files that are there already, unless they may be replaced.
 pub fn write(dir: &Path, document: &Value, overwrite: bool) -> anyhow::Result<usize> {
     let mut file = document["app"].as_object().cloned().context("the server's answer holds no app")?;
-    // What an app has to whom nothing else is said.
-    file.retain(|name, value| match name.as_str() {
-        "record_bodies" => *value != json!(false),
-        "redacted_headers" => *value != json!([]),
-        _ => !value.is_null(),
-    });
+    // TOML has no null. All else is written, for what is left out stays as it is where the app is there already.
+    file.retain(|_, value| !value.is_null());
     file.insert("domains".to_owned(), document["domains"].clone());
     let (mut scripts, mut sources) = (Object::new(), Vec::new());
     for script in document["scripts"].as_array().map(Vec::as_slice).unwrap_or_default() {
@@ -180,8 +176,7 @@ mod tests {
         let read = AppFolder::read(&dir.path().join("new")).unwrap().document;
         let mut wanted = document.clone();
         drop_empty(&mut wanted["scripts"][0]);
-        wanted["app"] = json!({"slug": "shop", "name": "My \"shop\""});
-        wanted["domains"] = json!([]);
+        wanted["app"] = json!({"slug": "shop", "name": "My \"shop\"", "redacted_headers": [], "record_bodies": false});
         assert_eq!(read, wanted);
         let error = write(&dir.path().join("new"), &document, false).unwrap_err().to_string();
         assert!(error.contains("is there already"), "{error}");
@@ -227,6 +222,23 @@ path = "/"
 [scripts.prices]
 kind = "module"
 execute_access = "open"
+"#;
+        assert_eq!(fs::read_to_string(dir.path().join(APP_FILE)).unwrap(), expected);
+    }
+
+    #[test]
+    fn settings_that_are_off_are_written_for_what_is_left_out_stays_on() {
+        let document = json!({
+            "app": {"slug": "shop", "name": "Shop", "redacted_headers": [], "record_bodies": false, "hsts_max_age_s": null},
+            "domains": [],
+        });
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &document, false).unwrap();
+        let expected = r#"slug = "shop"
+name = "Shop"
+record_bodies = false
+redacted_headers = []
+domains = []
 "#;
         assert_eq!(fs::read_to_string(dir.path().join(APP_FILE)).unwrap(), expected);
     }
