@@ -131,18 +131,18 @@ struct ResetPassword {
 
 problems! {
     CreateProblems {
-        "403": "`forbidden`, `above_own_role`, `session_required`, `insufficient_scope`, `cross_origin`",
+        "403": "`forbidden`, `above_own_role`, `session_required`, `insufficient_scope`, `key_bound_to_app`, `cross_origin`",
         "409": "`username_taken`",
     }
     UserProblems { "404": "`not_found`" }
     UpdateProblems {
-        "403": "`forbidden`, `above_own_role`, `session_required`, `insufficient_scope`, `cross_origin`",
+        "403": "`forbidden`, `above_own_role`, `session_required`, `insufficient_scope`, `key_bound_to_app`, `cross_origin`",
         "404": "`not_found`",
         "409": "`username_taken`, `last_owner`",
         "412": "`precondition_failed`",
     }
     DeleteProblems {
-        "403": "`forbidden`, `above_own_role`, `insufficient_scope`, `cross_origin`",
+        "403": "`forbidden`, `above_own_role`, `insufficient_scope`, `key_bound_to_app`, `cross_origin`",
         "404": "`not_found`",
         "409": "`last_owner`",
         "412": "`precondition_failed`",
