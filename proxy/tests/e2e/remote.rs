@@ -191,6 +191,16 @@ on_both_databases! {
         let said = remote.refused(&["apps", "delete", "shop3"]);
         assert!(said.contains("--force") && !said.contains('?'), "it is not empty: {said}");
         assert_eq!(remote.must(&["apps", "delete", "shop3", "--force"]), "deleted the app shop3\n");
+
+        // What the files leave out is what a new app has.
+        for settings in [json!({"name": "Shop"}), json!({"record_bodies": false, "redacted_headers": ["x-a"]})] {
+            cloud.must(Method::PATCH, "apps/shop", Some(settings)).await;
+            let document = remote.must(&["export", "shop"]);
+            remote.must(&["export", "shop", "copy", "--overwrite"]);
+            remote.must(&["apps", "delete", "shop", "--force"]);
+            remote.must(&["deploy", "copy", "--create"]);
+            assert_eq!(remote.must(&["export", "shop"]), document);
+        }
     }
 
     async fn an_app_gets_another_name_and_another_slug_and_its_old_one_leads_there(database: Database) {
