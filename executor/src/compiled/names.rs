@@ -25,8 +25,8 @@ const LOOK_UPS: usize = 4;
 const TOO_MANY: &str = "the source has too many names in one scope, or captured by closures within closures; split it into functions or modules";
 
 thread_local! {
-    /// The source that this thread parses.
-    static NAMES: RefCell<Option<Names>> = const { RefCell::new(None) };
+    /// The source that this thread parses: what its syntax tree takes so far, and its names.
+    static NAMES: RefCell<Option<(Account, Names)>> = const { RefCell::new(None) };
 }
 
 /// Counts while `parse` goes through one source on this thread; [`on_token`] must see its tokens.
@@ -37,7 +37,7 @@ pub fn counted<T>(parse: impl FnOnce() -> T) -> T {
             NAMES.take();
         }
     }
-    NAMES.set(Some(Names::new()));
+    NAMES.set(Some((Account::within(), Names::default())));
     let _reset = Reset;
     parse()
 }
@@ -45,18 +45,17 @@ pub fn counted<T>(parse: impl FnOnce() -> T) -> T {
 /// Rhai's callback for each token: the token as it is, or an error in its place once the source costs too much.
 pub fn on_token(token: Token, _position: Position, _state: &TokenizeState) -> Token {
     let wrong = NAMES.with_borrow_mut(|names| {
-        let names = names.as_mut()?;
+        let (memory, names) = names.as_mut()?;
         if names.steps_with(&token) > MAX_STEPS {
             return Some(TOO_MANY);
         }
-        (names.memory.held() > MAX_PROGRAM_BYTES).then_some(TOO_LARGE)
+        (memory.held() > MAX_PROGRAM_BYTES).then_some(TOO_LARGE)
     });
     wrong.map_or(token, |wrong| Token::LexError(Box::new(LexError::Runtime(wrong.to_owned()))))
 }
 
+#[derive(Default)]
 struct Names {
-    /// What its syntax tree takes so far.
-    memory: Account,
     steps: usize,
     /// All variables so far. A scope holds no more, but for those that are declared anew in blocks.
     variables: HashSet<Box<str>>,
@@ -84,32 +83,17 @@ struct Closure {
 }
 
 /// What the token before says of the next.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Before {
     /// A value ended, so that a bar is an operator.
     Value,
     /// A property follows.
     Dot,
+    #[default]
     Other,
 }
 
 impl Names {
-    fn new() -> Self {
-        Self {
-            memory: Account::within(),
-            steps: 0,
-            variables: HashSet::new(),
-            declared: 0,
-            brackets: Vec::new(),
-            functions: 0,
-            cases: 0,
-            closures: Vec::new(),
-            captured: 0,
-            name: None,
-            before: Before::Other,
-        }
-    }
-
     /// The steps so far, with this token.
     fn steps_with(&mut self, token: &Token) -> usize {
         if let Some(name) = self.name.take() {
@@ -219,7 +203,7 @@ mod tests {
             }
             true
         });
-        Some((names?.steps, least))
+        Some((names?.1.steps, least))
     }
 
     #[test]

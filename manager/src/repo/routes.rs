@@ -100,7 +100,7 @@ impl<'p> PatternColumns<'p> {
 
 macro_rules! columns {
     () => {
-        "id, app_id, script_id, host_kind, host, host_key, path_kind, path, path_shape, method, created_at, param_shape"
+        "id, app_id, script_id, host_kind, host, host_key, path_kind, path, path_shape, method, param_shape, created_at"
     };
 }
 
@@ -116,7 +116,7 @@ macro_rules! select {
 statements! {
     INSERT = concat!("INSERT INTO routes (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"),
         concat!("INSERT INTO routes (", columns!(), ") SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], \
-        $6::text[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::bigint[], $12::text[])");
+        $6::text[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::text[], $12::bigint[])");
     FIND = select!("WHERE id = $1");
     FIND_APP = "SELECT app_id AS id FROM routes WHERE id = $1";
     LIST_OF_SCRIPT = select!("WHERE script_id = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"),
@@ -169,33 +169,43 @@ static INSERT_MANY: LazyLock<String> =
     LazyLock::new(|| insert_many(concat!("INSERT INTO routes (", columns!(), ")"), 12, ""));
 
 fn bind_row<'q>(query: SqliteQuery<'q>, StoredRoute { route: r, created_at }: &'q StoredRoute) -> SqliteQuery<'q> {
-    let p = PatternColumns::of(&r.pattern);
     let query = query.bind(r.id.as_uuid()).bind(r.app_id.as_uuid()).bind(r.script_id.as_uuid());
+    bind_pattern(query, &r.pattern).bind(created_at.as_millis())
+}
+
+fn bind_pattern<'q>(query: SqliteQuery<'q>, pattern: &'q RoutePattern) -> SqliteQuery<'q> {
+    let p = PatternColumns::of(pattern);
     let query = query.bind(p.host_kind).bind(p.host).bind(p.host_key).bind(p.path_kind).bind(p.path);
-    let query = query.bind(p.path_shape).bind(p.method).bind(created_at.as_millis());
-    query.bind(p.param_shape.as_str().to_owned())
+    query.bind(p.path_shape).bind(p.method).bind(p.param_shape.as_str().to_owned())
+}
+
+type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+/// The same of many routes, a list for each column.
+fn bind_patterns<'q>(query: PgQuery<'q>, routes: impl Iterator<Item = &'q Route>) -> PgQuery<'q> {
+    let patterns: Vec<PatternColumns<'q>> = routes.map(|route| PatternColumns::of(&route.pattern)).collect();
+    query
+        .bind(patterns.iter().map(|p| p.host_kind).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.host).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.host_key.clone()).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.path_kind).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.path).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.path_shape.clone()).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.method).collect::<Vec<_>>())
+        .bind(patterns.iter().map(|p| p.param_shape.as_str().to_owned()).collect::<Vec<_>>())
 }
 
 /// All by one: a statement costs a way over the network.
 async fn insert_postgres(db: &mut PgConnection, routes: &[StoredRoute]) -> Result<(), RepoError> {
-    fn column<'r, T>(routes: &'r [StoredRoute], value: impl Fn(&'r Route) -> T) -> Vec<T> {
-        routes.iter().map(|stored| value(&stored.route)).collect()
+    fn column<T>(routes: &[StoredRoute], value: impl Fn(&StoredRoute) -> T) -> Vec<T> {
+        routes.iter().map(value).collect()
     }
-    let patterns: Vec<PatternColumns<'_>> = column(routes, |r| PatternColumns::of(&r.pattern));
     let query = sqlx::query(INSERT.postgres)
-        .bind(column(routes, |r| r.id.as_uuid()))
-        .bind(column(routes, |r| r.app_id.as_uuid()))
-        .bind(column(routes, |r| r.script_id.as_uuid()))
-        .bind(patterns.iter().map(|p| p.host_kind).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.host).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.host_key.as_str()).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.path_kind).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.path).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.path_shape.as_slice()).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.method).collect::<Vec<_>>())
-        .bind(routes.iter().map(|stored| stored.created_at.as_millis()).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.param_shape.as_str()).collect::<Vec<_>>());
-    query.execute(db).await?;
+        .bind(column(routes, |r| r.route.id.as_uuid()))
+        .bind(column(routes, |r| r.route.app_id.as_uuid()))
+        .bind(column(routes, |r| r.route.script_id.as_uuid()));
+    let query = bind_patterns(query, routes.iter().map(|stored| &stored.route));
+    query.bind(column(routes, |r| r.created_at.as_millis())).execute(db).await?;
     Ok(())
 }
 
@@ -299,10 +309,7 @@ pub async fn update_all(conn: &mut Conn, routes: &[&Route]) -> Result<bool, Repo
 async fn update_sqlite(db: &mut SqliteConnection, routes: &[&Route]) -> Result<u64, RepoError> {
     let mut stored = 0;
     for route in routes {
-        let p = PatternColumns::of(&route.pattern);
-        let query = sqlx::query(UPDATE.sqlite).bind(route.script_id.as_uuid()).bind(p.host_kind).bind(p.host);
-        let query = query.bind(p.host_key).bind(p.path_kind).bind(p.path).bind(p.path_shape).bind(p.method);
-        let query = query.bind(p.param_shape.as_str());
+        let query = bind_pattern(sqlx::query(UPDATE.sqlite).bind(route.script_id.as_uuid()), &route.pattern);
         let done = query.bind(route.id.as_uuid()).bind(route.app_id.as_uuid()).execute(&mut *db).await?;
         stored += done.rows_affected();
     }
@@ -310,20 +317,11 @@ async fn update_sqlite(db: &mut SqliteConnection, routes: &[&Route]) -> Result<u
 }
 
 async fn update_postgres(db: &mut PgConnection, routes: &[&Route]) -> Result<u64, RepoError> {
-    fn column<'r, T>(routes: &[&'r Route], value: impl Fn(&'r Route) -> T) -> Vec<T> {
+    fn column<T>(routes: &[&Route], value: impl Fn(&Route) -> T) -> Vec<T> {
         routes.iter().map(|route| value(route)).collect()
     }
-    let patterns: Vec<PatternColumns<'_>> = column(routes, |r| PatternColumns::of(&r.pattern));
-    let query = sqlx::query(UPDATE.postgres)
-        .bind(column(routes, |r| r.script_id.as_uuid()))
-        .bind(patterns.iter().map(|p| p.host_kind).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.host).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.host_key.as_str()).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.path_kind).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.path).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.path_shape.as_slice()).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.method).collect::<Vec<_>>())
-        .bind(patterns.iter().map(|p| p.param_shape.as_str()).collect::<Vec<_>>())
+    let query = sqlx::query(UPDATE.postgres).bind(column(routes, |r| r.script_id.as_uuid()));
+    let query = bind_patterns(query, routes.iter().copied())
         .bind(column(routes, |r| r.id.as_uuid()))
         .bind(column(routes, |r| r.app_id.as_uuid()));
     Ok(query.execute(db).await?.rows_affected())

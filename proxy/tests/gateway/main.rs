@@ -1,22 +1,18 @@
 //! Who answers which request, and what callers see of a script's end: the gateway over a snapshot made by hand.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod execute_by_id;
+mod http_2;
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::client::SendRequest;
-use picloud_proxy::tls::Certificates;
 use picloud_shared::execution::Outcome;
 use picloud_shared::script::{ExecuteAccess, LimitPolicy, Limits};
-use picloud_shared::snapshot::PublishedApp;
-use support::certificate::{self, TlsClient};
 use support::gateway::{BODY_LIMIT, TestApp, TestGateway, on_large_stacks};
 use support::raw::{RawAnswer, send};
 use tokio::io::AsyncWriteExt;
-use tokio::task::JoinHandle;
 
 async fn ask(gateway: &TestGateway, method: &str, host: &str, path: &str) -> RawAnswer {
     ask_with(gateway, method, host, path, "", "").await
@@ -314,88 +310,6 @@ fn the_internal_listener_tells_nothing_to_a_page_whose_name_was_led_here() {
     });
 }
 
-/// A gateway with a certificate for pi.test and shop.test, and a connection to it.
-async fn by_http_2(
-    apps: Vec<Arc<PublishedApp>>,
-) -> (TestGateway, SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
-    let dir = tempfile::tempdir().unwrap();
-    let (files, trusted) = certificate::write(dir.path(), "pi", &["pi.test", "shop.test"]);
-    let certificates = Arc::new(Certificates::load(vec![files]).unwrap());
-    let gateway = TestGateway::start_with(apps, Some(certificates));
-    let stream = TlsClient::new(&[&trusted], &["h2"]).connect(gateway.address, "pi.test").await.unwrap();
-    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
-    (gateway, sender, tokio::spawn(connection))
-}
-
-async fn ask_http_2(sender: &mut SendRequest<Bytes>, method: &str, url: &str) -> http::Response<h2::RecvStream> {
-    *sender = sender.clone().ready().await.unwrap();
-    let request = http::Request::builder().method(method).uri(url).body(()).unwrap();
-    sender.send_request(request, true).unwrap().0.await.unwrap()
-}
-
-#[test]
-fn a_request_of_http_2_that_breaks_a_rule_ends_itself_alone() {
-    on_large_stacks(async {
-        let (_gateway, mut sender, _driven) = by_http_2(vec![shop().publish()]).await;
-        for url in ["https://shop.test/../x", "https://shop.test:70000/", "https://shop.test/%00"] {
-            assert_eq!(ask_http_2(&mut sender, "GET", url).await.status(), 400, "{url}");
-        }
-        assert_eq!(ask_http_2(&mut sender, "GET", "https://shop.test/").await.status(), 200);
-    });
-}
-
-#[test]
-fn a_script_finds_the_host_among_the_headers_whichever_protocol_named_it() {
-    on_large_stacks(async {
-        let app = || {
-            let mut app = TestApp::new("shop", &["shop.test"]);
-            app.route("GET", "/host", "ctx.request.headers.host + \" \" + ctx.request.headers.keys().len()");
-            app.publish()
-        };
-        let plain = TestGateway::start(vec![app()]);
-        let (_gateway, mut sender, _driven) = by_http_2(vec![app()]).await;
-        for host in ["shop.test", "Shop.test:8443"] {
-            let by_1_1 = ask(&plain, "GET", host, "/host").await;
-            let mut by_2 = ask_http_2(&mut sender, "GET", &format!("https://{host}/host")).await.into_body();
-            assert_eq!(by_1_1.body, format!("{host} 1"));
-            assert_eq!(by_2.data().await.unwrap().unwrap(), by_1_1.body);
-        }
-    });
-}
-
-#[test]
-fn a_request_of_http_2_is_of_its_connections_scheme() {
-    on_large_stacks(async {
-        let (_gateway, mut sender, _driven) = by_http_2(vec![shop().publish()]).await;
-        for (url, status) in [
-            ("https://shop.test/", 200),
-            ("https://shop.test:443/", 200),
-            ("http://shop.test/", 421),
-            ("ftp://shop.test/", 421),
-            ("https2://shop.test/", 421),
-        ] {
-            assert_eq!(ask_http_2(&mut sender, "GET", url).await.status(), status, "{url}");
-        }
-    });
-}
-
-#[test]
-fn head_through_the_manager_ends_with_its_head_on_http_2() {
-    on_large_stacks(async {
-        let (_gateway, mut sender, driven) = by_http_2(Vec::new()).await;
-        let mut ask = async |method| ask_http_2(&mut sender, method, "https://pi.test/api/v1/admin/apps").await;
-        let head = ask("HEAD").await;
-        assert_eq!(head.status(), 200);
-        assert!(head.body().is_end_stream(), "no frame follows the head");
-        let length = head.headers()["content-length"].clone();
-        let mut body = ask("GET").await.into_body();
-        // GET is one letter shorter where the body tells the method.
-        let got = body.data().await.unwrap().unwrap().len() + 1;
-        assert_eq!(length, got.to_string());
-        assert!(!driven.is_finished());
-    });
-}
-
 #[test]
 fn many_probes_ask_the_store_once() {
     on_large_stacks(async {
@@ -404,50 +318,6 @@ fn many_probes_ask_the_store_once() {
         let answers = tokio::join!(probe(), probe(), probe(), probe());
         assert!([answers.0, answers.1, answers.2, answers.3].iter().all(|answer| answer.contains("\"reachable\"")));
         assert_eq!(gateway.store_probes(), 1);
-    });
-}
-
-#[test]
-fn a_failed_script_tells_the_public_nothing_of_why() {
-    on_large_stacks(async {
-        let mut app = TestApp::new("shop", &["shop.test"]);
-        app.route("GET", "/throw", "throw \"secret reason\"");
-        app.route("GET", "/unknown", "nothing_of_the_kind()");
-        let quick = Limits {
-            timeout: Duration::from_millis(50),
-            max_operations: 50_000_000,
-            ..LimitPolicy::default().defaults
-        };
-        let slow = app.script_with("slow", "loop {}", ExecuteAccess::Open, quick);
-        let few = Limits { max_operations: 1_000, ..LimitPolicy::default().defaults };
-        let costly = app.script_with("costly", "loop {}", ExecuteAccess::Open, few);
-        let thrower = app.script("thrower", "\n throw \"secret reason\"");
-        let gateway = TestGateway::start(vec![app.publish()]);
-        for path in ["/throw", "/unknown"] {
-            let answer = ask(&gateway, "GET", "shop.test", path).await;
-            assert_eq!((answer.status, code(&answer).as_str()), (500, "script_error"));
-            assert!(!answer.body.contains("secret") && !answer.body.contains("nothing_of"), "{}", answer.body);
-            assert!(answer.header("x-execution-id").is_some());
-        }
-        for (id, status, expected) in
-            [(slow, 504, "script_timeout"), (costly, 507, "script_budget_exceeded"), (thrower, 500, "script_error")]
-        {
-            let path = format!("/api/v1/execute/{id}");
-            let public = ask(&gateway, "GET", "pi.test", &path).await;
-            assert_eq!((public.status, code(&public).as_str()), (status, expected));
-            assert!(!public.body.contains("\"message\"") && !public.body.contains("\"limit\""), "{}", public.body);
-            let bad = ask_with(&gateway, "GET", "pi.test", &path, "authorization: Bearer bad\r\n", "").await;
-            assert!(!bad.body.contains("\"message\""), "{}", bad.body);
-            let invoker = ask_with(&gateway, "GET", "pi.test", &path, "authorization: Bearer good\r\n", "").await;
-            assert!(invoker.body.contains("\"message\""), "{}", invoker.body);
-            if id == thrower {
-                assert!(
-                    invoker.body.contains("secret reason") && invoker.body.contains("\"line\":2"),
-                    "{}",
-                    invoker.body
-                );
-            }
-        }
     });
 }
 
@@ -464,74 +334,6 @@ fn the_first_request_for_a_long_source_with_a_short_timeout_is_answered() {
         let gateway = TestGateway::start(vec![app.publish()]);
         let answer = ask(&gateway, "GET", "pi.test", &format!("/api/v1/execute/{id}")).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, "7"));
-    });
-}
-
-#[test]
-fn execute_by_id_cannot_touch_the_dashboards_origin() {
-    on_large_stacks(async {
-        let mut app = TestApp::new("shop", &["shop.test"]);
-        let open = app.script("open", r#"
-            respond(200, [ctx.request.headers.contains("cookie"), ctx.request.headers.contains("authorization"), ctx.request.method, ctx.request.query.q, ctx.request.text])
-                .header("set-cookie", "picloud=stolen").header("clear-site-data", "*").header("service-worker-allowed", "/")
-                .header("www-authenticate", "Basic realm=\"PiCloud\"").header("set-login", "logged-out").header("accept-ch", "Sec-CH-UA-Model")
-                .header("strict-transport-security", "max-age=1").header("content-security-policy", "default-src 'none'").header("x-own", "kept")
-        "#);
-        let module = app.module("lib", "fn f() { 1 }");
-        let gateway = TestGateway::start(vec![app.publish()]);
-        let headers = "cookie: picloud=s3cret\r\nauthorization: Bearer s3cret\r\n";
-        let answer =
-            ask_with(&gateway, "PUT", "pi.test", &format!("/api/v1/execute/{open}?q=1"), headers, "body").await;
-        assert_eq!((answer.status, answer.body.as_str()), (200, "[false,false,\"PUT\",\"1\",\"body\"]"));
-        for gone in [
-            "set-cookie",
-            "clear-site-data",
-            "service-worker-allowed",
-            "strict-transport-security",
-            "www-authenticate",
-            "set-login",
-            "accept-ch",
-        ] {
-            assert_eq!(answer.header(gone), None, "{gone}");
-        }
-        let policies: Vec<_> = answer.headers("content-security-policy").collect();
-        assert_eq!(policies, ["default-src 'none'", "sandbox"]);
-        assert_eq!((answer.header("x-content-type-options"), answer.header("x-own")), (Some("nosniff"), Some("kept")));
-
-        for missing in [module.to_string(), "0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a".to_owned(), "no-id".to_owned()] {
-            let answer = ask(&gateway, "GET", "pi.test", &format!("/api/v1/execute/{missing}")).await;
-            assert_eq!((answer.status, code(&answer).as_str()), (404, "not_found"));
-        }
-        let elsewhere = ask(&gateway, "GET", "shop.test", &format!("/api/v1/execute/{open}")).await;
-        assert_eq!(code(&elsewhere), "no_route");
-    });
-}
-
-#[test]
-fn a_restricted_script_runs_for_those_who_may_invoke_it() {
-    on_large_stacks(async {
-        let mut app = TestApp::new("shop", &["shop.test"]);
-        let id = app.script_with("r", "\"ran\"", ExecuteAccess::Restricted, LimitPolicy::default().defaults);
-        let broken = app.script_with("b", "throw 1", ExecuteAccess::Restricted, LimitPolicy::default().defaults);
-        let gateway = TestGateway::start(vec![app.publish()]);
-        let path = format!("/api/v1/execute/{id}");
-        let nobody = ask(&gateway, "GET", "pi.test", &path).await;
-        assert_eq!((nobody.status, code(&nobody).as_str()), (401, "unauthenticated"));
-        assert_eq!(nobody.header("www-authenticate"), Some("Bearer"));
-        let stranger = ask_with(&gateway, "GET", "pi.test", &path, "authorization: Bearer bad\r\n", "").await;
-        assert_eq!((stranger.status, code(&stranger).as_str()), (404, "not_found"));
-        assert!(gateway.records.take().is_empty());
-        let invoker = ask_with(&gateway, "GET", "pi.test", &path, "authorization: Bearer good\r\n", "").await;
-        assert_eq!((invoker.status, invoker.body.as_str()), (200, "ran"));
-        gateway.take_authorizations();
-        let broken = format!("/api/v1/execute/{broken}");
-        let failed = ask_with(&gateway, "GET", "pi.test", &broken, "authorization: Bearer good\r\n", "").await;
-        assert!(failed.status == 500 && failed.body.contains("\"message\""), "{}", failed.body);
-        assert_eq!(gateway.take_authorizations(), 1, "who may invoke it is asked once");
-        gateway.cut_store();
-        let later = ask_with(&gateway, "GET", "pi.test", &path, "authorization: Bearer good\r\n", "").await;
-        assert_eq!((later.status, code(&later).as_str()), (503, "store_unavailable"));
-        assert!(later.header("retry-after").is_some());
     });
 }
 
