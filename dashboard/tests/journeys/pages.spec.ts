@@ -210,6 +210,8 @@ const VIEWS: View[] = [
 
 /** Only these, for who wants pictures of a few. */
 const WANTED = process.env.VIEWS?.split(',');
+const unknown = WANTED?.filter((wanted) => VIEWS.every(({ name }) => name !== wanted)) ?? [];
+if (unknown.length > 0) throw new Error(`VIEWS names what is no view: ${unknown.join(', ')}`);
 
 for (const width of WIDTHS) {
   test(`every page, ${width.name}`, async ({ page, cloud, api, authority, enter, open, context }) => {

@@ -39,7 +39,11 @@ export async function lookAt(page: Page, name: string, width: (typeof WIDTHS)[nu
       const transitions = document.getAnimations().filter((animation) => animation instanceof CSSTransition);
       await Promise.all(transitions.map(({ finished }) => finished.catch(() => null)));
     });
-    if (PICTURES) await page.screenshot({ path: `${PICTURES}/${looked}.png`, fullPage: true });
+    if (PICTURES) {
+      // A whole page that was scrolled has its top bar where it had been scrolled to.
+      await page.evaluate(() => scrollTo(0, 0));
+      await page.screenshot({ path: `${PICTURES}/${looked}.png`, fullPage: true });
+    }
     expect.soft(await violations(page), looked).toEqual([]);
   }
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
