@@ -123,6 +123,12 @@ pub(super) fn is_of_kind(problem: &Problem, kind: &str) -> bool {
     problem.r#type.as_deref().and_then(|full| full.strip_prefix("urn:ietf:params:acme:error:")) == Some(kind)
 }
 
+/// Whether an error says what an authority found where it looked for a name (RFC 8555, 6.7).
+pub(super) fn tells_of_validation(problem: &Problem) -> bool {
+    let kinds = ["caa", "connection", "dns", "incorrectResponse", "tls", "unauthorized"];
+    kinds.into_iter().any(|kind| is_of_kind(problem, kind))
+}
+
 /// How long it is until then. Nobody is waited for longer than that, whatever an authority says.
 pub(super) fn wait_until(then: Option<Instant>) -> Option<Duration> {
     then.map(|then| then.saturating_duration_since(Instant::now()).min(LONGEST_WAIT))

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::account::Session;
 use super::authority::Authority;
-use super::failure::{Failure, is_of_kind, patiently, wait_until, words};
+use super::failure::{Failure, is_of_kind, patiently, tells_of_validation, wait_until, words};
 use super::round::Work;
 use crate::tls::Certificate;
 
@@ -217,10 +217,14 @@ impl Work {
             }
             reasons.extend(authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref()).map(words));
         }
+        let error = order.state().error.as_ref();
+        if reasons.is_empty() && error.is_some_and(tells_of_validation) {
+            // The authorizations could not be read, but the order tells enough.
+            reasons.extend(error.map(words));
+        }
         if reasons.is_empty() {
             // No name was at fault.
-            let error = order.state().error.as_ref().map(words);
-            let reason = error.unwrap_or_else(|| "the authority gave the order up without saying why".to_owned());
+            let reason = error.map_or_else(|| "the authority gave the order up without saying why".to_owned(), words);
             return Failure::Refused { reason, retry_after: session.wire.seen().retry_after };
         }
         Failure::Validation(reasons.join("; "))
