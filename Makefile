@@ -58,6 +58,7 @@ check: dashboard
 	cd dashboard && npm run check
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --manifest-path executor/fuzz/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	cargo deny --locked check bans licenses sources
 	cargo nextest run --locked --workspace -E '$(SHAPE_TESTS)'
