@@ -21,6 +21,8 @@ SCRIPTS = [
     ("hello", "GET", "exact", "/hello", '"Hello, World!"'),
     ("echo", "POST", "exact", "/echo", "ctx.request.body"),
     ("greet", "GET", "param", "/hello/:name", "#{ hello: ctx.request.params.name }"),
+    ("kv-get", "GET", "exact", "/kv/get", 'kv::get("hello")'),
+    ("kv-set", "GET", "exact", "/kv/set", 'kv::set("last", ctx.execution_id); "Hello, World!"'),
     *((path[1:], "GET", "exact", path, source) for path, source in COMPUTING.items()),
 ]
 # The neighbour that floods: its script runs for two seconds, whatever share of a core it gets.
@@ -173,6 +175,7 @@ class PiCloud(Server):
     def publish(self):
         token = self._admin("auth/login", {"username": self.USERNAME, "password": self.PASSWORD}, 200)["token"]
         self._publish_app(token, "bench", HOST, SCRIPTS)
+        self._admin("apps/bench/kv/default/hello", {"value": "Hello, World!"}, 200, token, "PUT")
         limits = {"timeout_ms": 10_000, "sandbox": {"max_operations": 50_000_000}}
         self._publish_app(token, "neighbour", NEIGHBOUR, [("spin", "GET", "exact", "/spin", SPIN)], limits)
 
@@ -185,10 +188,10 @@ class PiCloud(Server):
             route = {"host_kind": "any", "path_kind": path_kind, "path": path, "method": method}
             self._admin(f"scripts/{script_id}/routes", route, 201, token)
 
-    def _admin(self, call, body, expected, token=None):
+    def _admin(self, call, body, expected, token=None, method="POST"):
         headers = [f"authorization: Bearer {token}"] if token else []
         path = f"/api/v1/admin/{call}"
-        status, answer, _ = self.ask("http", "POST", path, "localhost", json.dumps(body), headers)
+        status, answer, _ = self.ask("http", method, path, "localhost", json.dumps(body), headers)
         if status != expected:
-            raise BenchError(f"POST {path} answered {status} instead of {expected}: {answer.decode()}")
+            raise BenchError(f"{method} {path} answered {status} instead of {expected}: {answer.decode()}")
         return json.loads(answer)

@@ -17,6 +17,7 @@ use std::{env, fs};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use picloud_executor::port::Ports;
 use picloud_executor::{Executor, ExecutorConfig, Invocation, THREAD_STACK_BYTES};
 use picloud_shared::app::App;
 use picloud_shared::clock::{SystemClock, Timestamp};
@@ -144,7 +145,8 @@ fn main() {
         inline_threads: 2,
         max_response_bytes: 4 * 1024 * 1024,
     };
-    let executor = Executor::start(config, Arc::new(SystemClock), Arc::new(Dropped)).expect("threads can be started");
+    let executor = Executor::start(config, Arc::new(SystemClock), Arc::new(Dropped), Ports::default())
+        .expect("threads can be started");
     let executor = Arc::new(executor);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -11,7 +11,7 @@ mod names;
 mod walk;
 
 pub use check::{CheckError, CheckedSource, ModuleSources, SourceError, check};
-pub use history::History;
+pub use history::{History, Spent};
 pub use names::on_token;
 
 use std::cell::RefCell;

@@ -24,6 +24,7 @@ use crate::lock_waits::LockWaits;
 use crate::memory::reclaim;
 use crate::panics;
 use crate::pool::{LEAST_STACK_BYTES, Length, Pool, PoolLoad, PoolSize, Refused};
+use crate::port::Ports;
 use crate::programs::{COMPILERS, COMPILING, Programs};
 use crate::residue::Residues;
 use crate::room::Room;
@@ -109,11 +110,16 @@ struct Admitted {
 }
 
 impl Executor {
-    /// Starts the worker threads. Records go to `sink`, exactly one for each [`Executor::run`].
+    /// Starts the worker threads. Records go to `sink`, exactly one for each [`Executor::run`]; scripts reach what `ports` has.
     ///
     /// # Errors
     /// A thread that cannot be started.
-    pub fn start(config: ExecutorConfig, clock: Arc<dyn Clock>, sink: Arc<dyn ExecutionSink>) -> std::io::Result<Self> {
+    pub fn start(
+        config: ExecutorConfig,
+        clock: Arc<dyn Clock>,
+        sink: Arc<dyn ExecutionSink>,
+        ports: Ports,
+    ) -> std::io::Result<Self> {
         let ExecutorConfig { workers, worker_nice, app_concurrency, queue_capacity, program_cache_bytes, .. } = config;
         let ExecutorConfig { max_response_bytes, memory_bytes, total_memory_bytes, inline_threads, .. } = config;
         panics::silence_scripts();
@@ -141,6 +147,7 @@ impl Executor {
                 room: Arc::new(Room::new(room, memory_bytes)),
                 residues: Residues::new(memory_bytes),
                 lock_waits: LockWaits::default(),
+                ports,
                 inline: inline_threads > 0,
             }),
             sink,
@@ -276,7 +283,8 @@ fn broken() -> Failed {
 
 impl Inner {
     fn starts_inline(&self, program: &Program, admitted: &Admitted) -> bool {
-        program.history.is_short() && self.allows_inline(program, admitted)
+        let history = &program.history;
+        history.is_short() && !history.calls_ports() && self.allows_inline(program, admitted)
     }
 
     fn allows_inline(&self, program: &Program, Admitted { invocation, instant, .. }: &Admitted) -> bool {
@@ -323,7 +331,8 @@ impl Inner {
             Ok(ticket) => ticket,
             Err(refused) => {
                 // A script that is short as a rule is rather tried here, however busy its long runs keep the workers.
-                let last = untried && program.history.may_be_short() && self.allows_inline(&program, admitted);
+                let may = program.history.may_be_short() && !program.history.calls_ports();
+                let last = untried && may && self.allows_inline(&program, admitted);
                 let last = last.then(|| self.inline(&program, admitted, Instant::now()));
                 return last.flatten().unwrap_or_else(|| Ended::before_start(no_capacity(refused)));
             }

@@ -18,6 +18,9 @@ const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 /// What the author of a closure is told that works on what calls it.
 const IN_USE: &str = "a closure uses a variable while a method of that variable calls it, as in `a.map(|x| a.len())`; put what the \
                       closure needs into another variable first";
+/// A timeout amid a change: whoever reads it must know that the change may be there.
+const UNSETTLED: &str =
+    "the script ran longer than its timeout while its last write was being made; whether it was made is not known";
 
 /// A run without a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +94,8 @@ pub fn of_stop(stop: Stop, error: Option<EvalAltResult>) -> Failed {
         Stop::Data(limit) => Failed::budget(limit),
         Stop::Full(Full::All) => Failed::rejected("the scripts that run take all the memory that there is for them"),
         Stop::Full(Full::App) => Failed::rejected("the app's scripts that run take as much memory as one app may"),
-        Stop::Timeout | Stop::Inline => Failed::timeout(),
+        Stop::Unsettled => Failed::timeout().because(UNSETTLED),
+        Stop::Timeout | Stop::Inline | Stop::CallsPort => Failed::timeout(),
     };
     failed.at(error.map_or(Position::NONE, |error| Located::new(error).position))
 }

@@ -17,6 +17,7 @@ mod lock_waits;
 mod memory;
 mod panics;
 mod pool;
+pub mod port;
 mod programs;
 mod residue;
 mod response;

@@ -40,8 +40,19 @@ pub enum Stop {
     Full(Full),
     /// A value was over the limit of that name where an error would have been swallowed.
     Data(&'static str),
+    /// It ran past its timeout while a call of a port was changing something, which may be done or not.
+    Unsettled,
     /// It is too long for the inline tier; it starts again on a worker.
     Inline,
+    /// It is about to call a port, which only runs on workers do; it starts again there.
+    CallsPort,
+}
+
+impl Stop {
+    /// Whether it only says that the run starts again on a worker.
+    pub fn is_move(self) -> bool {
+        matches!(self, Self::Inline | Self::CallsPort)
+    }
 }
 
 struct Meter {
@@ -54,6 +65,8 @@ struct Meter {
     account: Cell<Option<Account>>,
     /// What the run has of the memory that all share; the inline tier has its own.
     share: RefCell<Option<Share>>,
+    /// Whether the run called a port.
+    called_port: Cell<bool>,
 }
 
 thread_local! {
@@ -66,6 +79,7 @@ thread_local! {
             allowance: Cell::new(None),
             account: Cell::new(None),
             share: RefCell::new(None),
+            called_port: Cell::new(false),
         }
     };
 }
@@ -94,6 +108,7 @@ impl Metered {
             meter.allowance.set(Some(allowance));
             meter.account.set(Some(account));
             meter.share.replace(share);
+            meter.called_port.set(false);
         });
         Self { account, _epoch: epoch }
     }
@@ -106,6 +121,11 @@ impl Metered {
     /// The operations used so far.
     pub fn used(&self) -> u64 {
         METER.with(Meter::used)
+    }
+
+    /// Whether it called a port, or was about to.
+    pub fn called_port(&self) -> bool {
+        METER.with(|meter| meter.called_port.get())
     }
 
     /// The memory of the run.
@@ -138,13 +158,20 @@ pub fn on_operation(_count_of_rhai: u64) -> Option<Dynamic> {
     if fuel::burn_one() && METER.with(Meter::look) { Some(Dynamic::UNIT) } else { None }
 }
 
+/// Counts so many operations of a native function, before it does what they stand for.
+///
+/// # Errors
+/// The run must stop.
+pub fn charge(operations: u64) -> Result<(), Box<EvalAltResult>> {
+    if fuel::burn(operations) && METER.with(Meter::look) { Err(terminated()) } else { Ok(()) }
+}
+
 /// Counts the work of a native function that goes through `bytes` bytes, before it does so.
 ///
 /// # Errors
 /// The run must stop.
 pub fn charge_bytes(bytes: usize) -> Result<(), Box<EvalAltResult>> {
-    let operations = u64::try_from(bytes / BYTES_AN_OPERATION).unwrap_or(u64::MAX);
-    if fuel::burn(operations) && METER.with(Meter::look) { Err(terminated()) } else { Ok(()) }
+    charge(u64::try_from(bytes / BYTES_AN_OPERATION).unwrap_or(u64::MAX))
 }
 
 /// The same for work that is only copying and searching, at well below a nanosecond a byte.
@@ -193,6 +220,20 @@ pub fn leave_inline() -> Result<(), Box<EvalAltResult>> {
     })
 }
 
+/// Moves a run out of the inline tier before it calls a port: what a port does cannot be done again. On a worker it does nothing.
+///
+/// # Errors
+/// The run is inline: it ends here and starts again on a worker.
+pub fn before_port() -> Result<(), Box<EvalAltResult>> {
+    METER.with(|meter| {
+        meter.called_port.set(true);
+        match meter.allowance.get() {
+            Some(allowance) if allowance.inline => Err(meter.end(Stop::CallsPort)),
+            _ => Ok(()),
+        }
+    })
+}
+
 /// When the run on this thread must have ended; nothing where none runs.
 pub fn deadline() -> Option<Instant> {
     METER.with(|meter| meter.allowance.get().map(|allowance| allowance.deadline))
@@ -206,6 +247,11 @@ pub fn app() -> Option<AppId> {
 /// Ends the run as one that ran past its timeout: for a native function that waited until the deadline.
 pub fn time_out() -> Box<EvalAltResult> {
     METER.with(|meter| meter.end(Stop::Timeout))
+}
+
+/// The same where what it waited for may be done or not.
+pub fn time_out_unsettled() -> Box<EvalAltResult> {
+    METER.with(|meter| meter.end(Stop::Unsettled))
 }
 
 impl Meter {
@@ -270,7 +316,7 @@ impl Meter {
         let Some(allowance) = self.allowance.get() else {
             return terminated();
         };
-        let stop = if allowance.inline { Stop::Inline } else { stop };
+        let stop = if allowance.inline && !stop.is_move() { Stop::Inline } else { stop };
         self.stop.set(self.stop.get().or(Some(stop)));
         // Whatever goes on looks at once.
         self.filled.set(self.used());
@@ -351,6 +397,20 @@ mod tests {
         let meter = Metered::start(Allowance::worker(100, far(), MEMORY), None);
         assert!(leave_inline().is_ok());
         assert_eq!(meter.stop(), None);
+    }
+
+    #[test]
+    fn a_call_of_a_port_leaves_the_inline_tier_and_is_noted_in_both() {
+        let meter = Metered::start(Allowance::inline(u64::MAX, far(), false), None);
+        assert!(!meter.called_port());
+        assert!(before_port().is_err());
+        assert!(catch_unwind(|| on_operation(0)).is_err());
+        assert_eq!((meter.stop(), meter.called_port()), (Some(Stop::CallsPort), true));
+        drop(meter);
+        let meter = Metered::start(Allowance::worker(100, far(), MEMORY), None);
+        assert!(!meter.called_port());
+        assert!(before_port().is_ok());
+        assert_eq!((meter.stop(), meter.called_port()), (None, true));
     }
 
     #[test]

@@ -11,13 +11,14 @@ use picloud_shared::execution::LogLine;
 use picloud_shared::id::AppId;
 use rhai::{Dynamic, Scope};
 
-use crate::compiled::Program;
+use crate::compiled::{Program, Spent};
 use crate::context::Context;
 use crate::failure::{self, Failed};
 use crate::invocation::{Invocation, ScriptResponse};
 use crate::limits::{Allowance, Metered, Stop};
 use crate::lock_waits::LockWaits;
 use crate::panics;
+use crate::port::Ports;
 use crate::residue::{self, Residues};
 use crate::response;
 use crate::room::Room;
@@ -66,6 +67,8 @@ pub struct Surroundings {
     pub residues: Residues,
     /// Whose runs waited where they must not.
     pub lock_waits: LockWaits,
+    /// What scripts may reach outside themselves.
+    pub ports: Ports,
     /// Whether there is an inline tier.
     pub inline: bool,
 }
@@ -101,8 +104,13 @@ impl Surroundings {
             },
         };
         let meter = Metered::start(allowance, share);
-        let (mut result, mut logs) = sdk::logging(&self.clock, || self.guarded(&meter, program, invocation));
-        let (stop, operations, at) = (meter.stop(), meter.used(), Instant::now());
+        let run = || match tier {
+            // It ends before it calls one.
+            Tier::Inline => self.guarded(&meter, program, invocation),
+            Tier::Worker => sdk::reaching(&self.ports, || self.guarded(&meter, program, invocation)),
+        };
+        let (mut result, mut logs) = sdk::logging(&self.clock, run);
+        let (stop, operations, called_port, at) = (meter.stop(), meter.used(), meter.called_port(), Instant::now());
         let (account, peak_memory) = (meter.account(), meter.account().peak());
         let elapsed = at - begun;
         drop(meter);
@@ -118,12 +126,15 @@ impl Surroundings {
                 self.lock_waits.note(app, elapsed, at);
             }
         }
-        if stop == Some(Stop::Inline) {
-            program.history.moved(elapsed);
-            return None;
+        match stop {
+            Some(Stop::Inline) => program.history.moved(elapsed),
+            Some(Stop::CallsPort) => program.history.moved_to_port(),
+            _ => {
+                program.history.ended(tier == Tier::Inline, Spent { operations, elapsed, called_port });
+                return Some(Ended { result, logs, at, peak_memory });
+            }
         }
-        program.history.ended(tier == Tier::Inline, operations, elapsed);
-        Some(Ended { result, logs, at, peak_memory })
+        None
     }
 
     fn guarded(

@@ -9,9 +9,11 @@ mod hex;
 mod hmac;
 mod html;
 mod json;
+mod kv;
 mod log;
 mod native;
 mod password;
+mod port;
 mod random;
 mod regex;
 mod respond;
@@ -20,7 +22,9 @@ mod time;
 mod url;
 mod uuid;
 
+pub use kv::Collection;
 pub use log::logging;
+pub use port::reaching;
 pub use respond::Response;
 
 use rhai::{Engine, Module};
@@ -32,6 +36,7 @@ pub fn register(module: &mut Module, max_response_bytes: usize) {
     bounded::register(module);
     respond::register(module, max_response_bytes);
     log::register(module);
+    kv::register(module);
 }
 
 /// Registers the named modules, callbacks and type names, which belong to each engine.
@@ -42,8 +47,10 @@ pub fn register_into(engine: &mut Engine) {
         .register_type_with_name::<AppInfo>("App")
         .register_type_with_name::<ScriptInfo>("Script")
         .register_type_with_name::<Response>("Response")
+        .register_type_with_name::<Collection>("Collection")
         .register_static_module("log", log::module())
         .register_static_module("json", json::module())
+        .register_static_module("kv", kv::module())
         .register_static_module("base64", base64::module())
         .register_static_module("hex", hex::module())
         .register_static_module("url", url::module())

@@ -15,6 +15,7 @@ mod execution;
 mod extract;
 mod idempotency;
 mod invoke;
+mod kv;
 mod member;
 mod moved;
 mod openapi;
@@ -75,6 +76,7 @@ fn operations() -> OpenApiRouter<ApiState> {
         .merge(script::operations())
         .merge(script_version::operations())
         .merge(invoke::operations())
+        .merge(kv::operations())
         .merge(route::operations())
         .merge(route_check::operations())
         .merge(execution::operations())

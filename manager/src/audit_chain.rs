@@ -167,6 +167,16 @@ impl AuditChain {
         }
     }
 
+    /// The seal over a row that is on its way to the chain, by which it is told from one that somebody else put there.
+    pub(crate) fn seal_outbound(&self, entry: &str) -> Vec<u8> {
+        tag(self.mac(&[b"outbound", entry.as_bytes()]))
+    }
+
+    /// Whether that seal is over that row.
+    pub(crate) fn is_outbound(&self, entry: &str, seal: &[u8]) -> bool {
+        self.mac(&[b"outbound", entry.as_bytes()]).verify_slice(seal).is_ok()
+    }
+
     fn has_sealed(&self, head: &AuditHead) -> bool {
         self.seal_head(head.seq, &head.seal).verify_slice(&head.head_seal).is_ok()
     }

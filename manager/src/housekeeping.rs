@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 
 use crate::execution_writer::ExecutionWriter;
 use crate::repo::{RepoError, idempotency, sessions};
+use crate::service::change::AuditedStore;
 use crate::service::idempotency::kept_within;
 use crate::service::last_use::LastUse;
 use crate::service::setup::SetupLink;
@@ -22,6 +23,7 @@ const INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// What it takes to keep house.
 pub(crate) struct Housekeeping {
     pub store: Store,
+    pub audited: AuditedStore,
     pub clock: Arc<dyn Clock>,
     pub snapshot: Arc<SnapshotCell>,
     pub last_use: LastUse,
@@ -45,6 +47,7 @@ impl Housekeeping {
     async fn turn(&self) {
         self.tell("deleting expired sessions", self.delete_expired_sessions()).await;
         self.tell("deleting answers that were kept", self.delete_kept_answers()).await;
+        self.tell("telling the audit log of changes of data", self.audited.carry_data_audit()).await;
         self.tell("keeping the set-up link", self.keep_setup_link()).await;
         let snapshot = self.snapshot.load_full();
         self.execution_log.retain_scripts(|id| snapshot.script(id).is_some());

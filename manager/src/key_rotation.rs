@@ -84,6 +84,8 @@ impl Rotation {
     /// See [`RotationError`].
     pub async fn prepare(store: &Store, clock: Arc<dyn Clock>, path: &Path) -> Result<Self, RotationError> {
         let old = SecretKey::open(store, path).await?;
+        // What waits for its place in the chain is sealed by the key as well.
+        AuditedStore::new(store.clone(), Arc::clone(&clock), &old).carry_data_audit().await?;
         let key = SecretKey::make_next(path)?;
         let audited = AuditedStore::new(store.clone(), clock, &key);
         let (kept, path) = (key.clone(), path.to_owned());

@@ -21,6 +21,7 @@ use crate::api::{self, ApiState};
 use crate::certificate_store::Certificates;
 use crate::execution_writer::ExecutionWriter;
 use crate::housekeeping::Housekeeping;
+use crate::kv::Kv;
 use crate::publish::{PublishTiming, Publisher};
 use crate::purge::Purge;
 use crate::repo::{RepoError, certificates};
@@ -42,6 +43,7 @@ use crate::service::error::ServiceError;
 use crate::service::execution::ExecutionService;
 use crate::service::idempotency::IdempotencyService;
 use crate::service::invoke::InvokeService;
+use crate::service::kv::KvService;
 use crate::service::last_use::LastUse;
 use crate::service::login_throttle::LoginThrottle;
 use crate::service::member::MemberService;
@@ -99,6 +101,8 @@ pub struct Parts {
     pub executor: Arc<Executor>,
     /// What writes execution records.
     pub execution_log: ExecutionWriter,
+    /// What scripts keep.
+    pub kv: Kv,
     /// Where certificates are kept.
     pub certificates: Arc<Certificates>,
     /// Who looks whether a certificate could be had.
@@ -155,7 +159,7 @@ impl Manager {
     /// # Errors
     /// A bad setting, or a store that fails.
     pub async fn start(config: ManagerConfig, parts: Parts) -> Result<Manager, StartError> {
-        let Parts { store, secret_key, clock, snapshot, executor, execution_log, certificates, preflight } = parts;
+        let Parts { store, secret_key, clock, snapshot, executor, execution_log, kv, certificates, preflight } = parts;
         let audited = AuditedStore::new(store.clone(), Arc::clone(&clock), &secret_key);
         let key_fingerprint = secret_key.fingerprint();
         let (urls, base_host) = UrlStyle::of(&config.public_base_url)?;
@@ -178,6 +182,7 @@ impl Manager {
         let noting = tokio::spawn(last_use.clone().keep_writing());
         let housekeeping = Housekeeping {
             store: store.clone(),
+            audited: audited.clone(),
             clock: Arc::clone(&clock),
             snapshot: Arc::clone(&snapshot),
             last_use: last_use.clone(),
@@ -187,8 +192,9 @@ impl Manager {
         let housekeeping = tokio::spawn(housekeeping.run());
         let follower = execution_log.follower(config.limits.ceilings.timeout);
         let following = tokio::spawn(follower.clone().follow());
-        let purge = Purge::new(store.clone(), Arc::clone(&clock), execution_log.clone());
+        let purge = Purge::new(store.clone(), Arc::clone(&clock), execution_log.clone(), kv.clone());
         let purging = tokio::spawn(purge.clone().keep_purging());
+        let sweeping = tokio::spawn(kv.clone().keep_sweeping());
 
         let desk = Desk { audited: audited.clone(), publisher };
         let (passwords, throttle) = (PasswordSlot::new(), Arc::<LoginThrottle>::default());
@@ -207,7 +213,7 @@ impl Manager {
             api_keys: ApiKeyService::new(desk.clone()),
             apps: AppService::new(desk.clone(), purge.clone()),
             members: MemberService::new(desk.clone()),
-            audit: AuditService::new(store.clone()),
+            audit: AuditService::new(audited.clone()),
             idempotency: IdempotencyService::new(desk.clone(), &secret_key),
             deployments: DeploymentService::new(desk.clone(), checker.clone()),
             domains: DomainService::new(desk.clone(), admin_hosts.clone(), urls.clone()),
@@ -217,6 +223,7 @@ impl Manager {
             tails: TailService::new(audited.clone(), last_use.clone(), follower),
             settings: SettingsService::new(desk.clone(), config.limits),
             stats: StatsService::new(audited.clone(), execution_log.clone()),
+            kv: KvService::new(desk.clone(), kv),
             invoke: InvokeService::new(store.clone(), clock, snapshot, executor, checker),
         };
         let state = ApiState {
@@ -225,7 +232,7 @@ impl Manager {
             max_request_body_bytes: config.max_request_body_bytes,
             automatic_certificates: config.automatic_certificates,
         };
-        let tasks = publishing.into_iter().chain([noting, housekeeping, following, purging]).collect();
+        let tasks = publishing.into_iter().chain([noting, housekeeping, following, purging, sweeping]).collect();
         Ok(Manager { store, state, setup_link, key_fingerprint, last_use, execution_log, tasks })
     }
 

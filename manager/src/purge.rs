@@ -1,4 +1,5 @@
-//! Purges what deleted apps left behind in the execution log, which on SQLite is in another file than the app was.
+//! Purges what deleted apps left behind in the execution log and of their data, which on SQLite are in other files than the app
+//! was.
 //!
 //! The deletion leaves a note of the app in its own transaction; this task works through the notes, at the start and
 //! whenever it is told of one, as often as it takes. It must not decide what is deleted.
@@ -13,6 +14,7 @@ use tokio::time::interval;
 use tracing::{debug, warn};
 
 use crate::execution_writer::ExecutionWriter;
+use crate::kv::{self, Kv};
 use crate::repo::RepoError;
 use crate::repo::deleted_apps::{self, DeletedApp};
 use crate::repo::executions::{counters, retention};
@@ -22,8 +24,8 @@ use crate::survive::survive;
 /// How often notes are looked at without being told.
 const INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// How long after its deletion an app may still be heard of: by runs that were under way, here or on another node, whose
-/// records come when they end. No run is allowed longer than a day.
+/// How long after its deletion an app may still be heard of: by runs that were under way, here or on another node, which
+/// write data and whose records come when they end. No run is allowed longer than a day.
 const AFTERMATH: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// Apps that are looked at in one turn.
@@ -38,12 +40,13 @@ pub(crate) struct Purge {
     store: Store,
     clock: Arc<dyn Clock>,
     execution_log: ExecutionWriter,
+    kv: Kv,
     bell: Arc<Notify>,
 }
 
 impl Purge {
-    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, execution_log: ExecutionWriter) -> Self {
-        Self { store, clock, execution_log, bell: Arc::default() }
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, execution_log: ExecutionWriter, kv: Kv) -> Self {
+        Self { store, clock, execution_log, kv, bell: Arc::default() }
     }
 
     /// Says that an app was deleted.
@@ -60,7 +63,7 @@ impl Purge {
                 () = self.bell.notified() => {}
             }
             if let Some(Err(error)) = survive("purging deleted apps", self.purge()).await {
-                warn!(error = &error as &dyn std::error::Error, "what deleted apps left in the log stays for now");
+                warn!(error = &error as &dyn std::error::Error, "what deleted apps left stays for now");
             }
         }
     }
@@ -73,7 +76,8 @@ impl Purge {
         // What waits to be written may be of these apps, too.
         self.execution_log.flush().await;
         for DeletedApp { id, deleted_at } in noted {
-            let deleted = self.purge_app(id).await?;
+            self.kv.purge(id).await?;
+            let deleted = self.purge_log(id).await?;
             debug!(app_id = %id, deleted, "purged a deleted app");
             if self.clock.now().since(deleted_at) >= AFTERMATH {
                 let mut tx = self.store.begin().await?;
@@ -85,7 +89,7 @@ impl Purge {
     }
 
     /// Deletes in pieces, which hold the log for a moment only; how many rows.
-    async fn purge_app(&self, id: AppId) -> Result<u64, RepoError> {
+    async fn purge_log(&self, id: AppId) -> Result<u64, RepoError> {
         let mut total = 0;
         loop {
             let mut tx = self.store.begin_logs().await?;
@@ -100,9 +104,9 @@ impl Purge {
     }
 }
 
-/// Deletes the log of an app within the deletion's own transaction, where the log is in the same database.
+/// Deletes the log and the data of an app within the deletion's own transaction, where they are in the same database.
 pub(crate) async fn purge_within(conn: &mut Conn, id: AppId) -> Result<(), RepoError> {
     retention::delete_of_app(conn, id).await?;
     counters::delete_of_app(conn, id, u32::MAX).await?;
-    Ok(())
+    kv::purge_within(conn, id).await
 }

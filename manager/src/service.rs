@@ -16,6 +16,7 @@ pub(crate) mod error;
 pub(crate) mod execution;
 pub(crate) mod idempotency;
 pub(crate) mod invoke;
+pub(crate) mod kv;
 pub(crate) mod last_use;
 pub(crate) mod login_throttle;
 pub(crate) mod member;
@@ -44,6 +45,7 @@ use domain::DomainService;
 use execution::ExecutionService;
 use idempotency::IdempotencyService;
 use invoke::InvokeService;
+use kv::KvService;
 use member::MemberService;
 use route::RouteService;
 use script::ScriptService;
@@ -69,6 +71,7 @@ pub(crate) struct Services {
     pub stats: StatsService,
     pub settings: SettingsService,
     pub invoke: InvokeService,
+    pub kv: KvService,
     pub audit: AuditService,
     pub idempotency: IdempotencyService,
 }

@@ -14,6 +14,7 @@ use crate::repo::{self, RepoError};
 mod ballast;
 mod config;
 pub(crate) mod conn;
+pub(crate) mod data_file;
 mod listener;
 pub mod migration;
 mod postgres;
@@ -25,6 +26,7 @@ use ballast::Ballast;
 pub use config::{DatabaseConfig, DatabaseUrl, InvalidDatabaseUrl};
 pub use conn::{Conn, Dialects, Tx};
 use conn::{FUNCTION_TIMEOUT, Isolation, Link, within};
+use data_file::{DataFile, WriteFailed};
 use migration::{HISTORY, Step, newest_version};
 use serve_lock::ServeLock;
 use sqlite::SqliteFiles;
@@ -104,7 +106,7 @@ pub struct Store {
 #[derive(Debug, Clone)]
 enum Pools {
     Sqlite(SqliteFiles),
-    Postgres(PgPool),
+    Postgres(postgres::Pools),
 }
 
 /// Which data, and what for.
@@ -114,6 +116,8 @@ enum Need {
     WriteMain,
     ReadLogs,
     WriteLogs,
+    /// In PostgreSQL: SQLite's file of data is reached otherwise.
+    Data,
 }
 
 impl Store {
@@ -168,14 +172,15 @@ impl Store {
     /// As [`Store::open`], with another history than the product's: how upgrades are tested.
     #[doc(hidden)]
     pub async fn open_at(config: &DatabaseConfig, history: &[Step]) -> Result<Self, StoreError> {
+        let write_health = WriteHealth::default();
         let pools = match config {
-            DatabaseConfig::Sqlite { dir } => Pools::Sqlite(SqliteFiles::open(dir, history).await?),
+            DatabaseConfig::Sqlite { dir } => Pools::Sqlite(SqliteFiles::open(dir, history, &write_health).await?),
             DatabaseConfig::Postgres { url } => Pools::Postgres(postgres::open(url.connect_options(), history).await?),
         };
         Ok(Self {
             pools,
             turn: Arc::new(Semaphore::new(1)),
-            write_health: WriteHealth::default(),
+            write_health,
             schema_version: newest_version(history),
             _serving: None,
         })
@@ -238,6 +243,14 @@ impl Store {
         self.connection(Need::ReadLogs).await
     }
 
+    /// Where the apps' data is.
+    pub(crate) fn data(&self) -> DataPlace<'_> {
+        match &self.pools {
+            Pools::Sqlite(files) => DataPlace::File(&files.data),
+            Pools::Postgres(_) => DataPlace::Postgres(PostgresData { store: self }),
+        }
+    }
+
     /// Whether the store answers.
     pub async fn is_reachable(&self) -> bool {
         let answer = async { repo::config::position(&mut self.read().await?).await };
@@ -267,14 +280,18 @@ impl Store {
             tx.commit().await
         };
         write(self.begin().await?).await?;
-        write(self.begin_logs().await?).await
+        write(self.begin_logs().await?).await?;
+        match self.data() {
+            DataPlace::File(file) => file.write(repo::probe::write_data).await.map_err(WriteFailed::into_repo_error),
+            DataPlace::Postgres(_) => Ok(()),
+        }
     }
 
     /// Wakes whenever another node may have told of a change on that channel. Never ends on PostgreSQL; on SQLite, which no
     /// other node shares, it ends at once.
     pub(crate) async fn listen(&self, channel: &str, wake: impl Fn()) {
-        if let Pools::Postgres(pool) = &self.pools {
-            listener::listen(pool, channel, wake).await;
+        if let Pools::Postgres(pools) = &self.pools {
+            listener::listen(&pools.control, channel, wake).await;
         }
     }
 
@@ -282,7 +299,7 @@ impl Store {
     pub async fn close(&self) {
         match &self.pools {
             Pools::Sqlite(files) => files.close().await,
-            Pools::Postgres(pool) => pool.close().await,
+            Pools::Postgres(pools) => pools.close().await,
         }
     }
 
@@ -295,7 +312,7 @@ impl Store {
 
     async fn transaction(&self, need: Need, isolation: Isolation) -> Result<Tx, RepoError> {
         let begin = isolation.begin();
-        let mut patience = Patience::new(self);
+        let mut patience = Patience::new(self, need);
         loop {
             let begun = match self.pool(need) {
                 // Waiting for another process takes as long as SQLite's busy timeout.
@@ -317,7 +334,7 @@ impl Store {
     }
 
     async fn connection(&self, need: Need) -> Result<Conn, RepoError> {
-        let mut patience = Patience::new(self);
+        let mut patience = Patience::new(self, need);
         loop {
             let acquired = match self.pool(need) {
                 Pool::Sqlite(pool) => pool.acquire().await.map(Link::Sqlite),
@@ -334,10 +351,10 @@ impl Store {
     }
 
     /// Connections in the pool that a stopped server may have killed.
-    fn perhaps_dead(&self) -> usize {
-        match &self.pools {
-            Pools::Sqlite(_) => 0,
-            Pools::Postgres(pool) => pool.num_idle(),
+    fn perhaps_dead(&self, need: Need) -> usize {
+        match self.pool(need) {
+            Pool::Sqlite(_) => 0,
+            Pool::Postgres(pool) => pool.num_idle(),
         }
     }
 
@@ -347,8 +364,43 @@ impl Store {
             (Pools::Sqlite(files), Need::WriteMain) => Pool::Sqlite(&files.main.writer),
             (Pools::Sqlite(files), Need::ReadLogs) => Pool::Sqlite(&files.logs.readers),
             (Pools::Sqlite(files), Need::WriteLogs) => Pool::Sqlite(&files.logs.writer),
-            (Pools::Postgres(pool), _) => Pool::Postgres(pool),
+            (Pools::Sqlite(_), Need::Data) => unreachable!("the apps' data in SQLite is not reached through sqlx"),
+            (Pools::Postgres(pools), Need::Data) => Pool::Postgres(&pools.data),
+            (Pools::Postgres(pools), _) => Pool::Postgres(&pools.control),
         }
+    }
+}
+
+/// Where the apps' data is. Reading and writing it differ too much to be written once: on SQLite they do not go through sqlx.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum DataPlace<'s> {
+    /// In a SQLite file of its own.
+    File(&'s DataFile),
+    /// With all else in PostgreSQL.
+    Postgres(PostgresData<'s>),
+}
+
+/// The connections to PostgreSQL, for the apps' data.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PostgresData<'s> {
+    store: &'s Store,
+}
+
+impl PostgresData<'_> {
+    /// Begins a unit of work, which waits for none on the control data.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub(crate) async fn begin(&self) -> Result<Tx, RepoError> {
+        self.store.transaction(Need::Data, Isolation::Write).await
+    }
+
+    /// A connection that reads.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub(crate) async fn read(&self) -> Result<Conn, RepoError> {
+        self.store.connection(Need::Data).await
     }
 }
 
@@ -362,18 +414,20 @@ enum Pool<'s> {
 /// Each failed try takes one of them out of the pool.
 struct Patience<'s> {
     store: &'s Store,
+    need: Need,
     deadline: Instant,
     perhaps_dead: usize,
 }
 
 impl<'s> Patience<'s> {
-    fn new(store: &'s Store) -> Self {
-        Self { store, deadline: Instant::now() + ACQUIRE_TIMEOUT, perhaps_dead: store.perhaps_dead() }
+    fn new(store: &'s Store, need: Need) -> Self {
+        let (deadline, perhaps_dead) = (Instant::now() + ACQUIRE_TIMEOUT, store.perhaps_dead(need));
+        Self { store, need, deadline, perhaps_dead }
     }
 
     /// What to answer after a try; `None`: try again.
     fn judge<T>(&mut self, tried: Result<T, RepoError>) -> Option<Result<T, RepoError>> {
-        let had_pooled = std::mem::replace(&mut self.perhaps_dead, self.store.perhaps_dead()) > 0;
+        let had_pooled = std::mem::replace(&mut self.perhaps_dead, self.store.perhaps_dead(self.need)) > 0;
         let again = had_pooled && matches!(tried, Err(RepoError::Unavailable(_))) && Instant::now() < self.deadline;
         (!again).then_some(tried)
     }

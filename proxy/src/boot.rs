@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use picloud_executor::Executor;
+use picloud_executor::port::Ports;
 use picloud_manager::certificate_store::Certificates as CertificateStore;
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
+use picloud_manager::kv::Kv;
 use picloud_manager::secret::key_file::SecretKey;
 use picloud_manager::store::Store;
 use picloud_manager::users::any_user;
@@ -102,7 +104,9 @@ impl Node {
         let execution_log = ExecutionWriter::start(store.clone(), Arc::clone(&clock), policy);
         let metrics = Arc::new(Metrics::default());
         let sink = metrics.counting(execution_log.sink());
-        let executor = Executor::start(config.executor.clone(), Arc::clone(&clock), sink)
+        let kv = Kv::new(store.clone(), Arc::clone(&clock), config.kv_quota);
+        let ports = Ports { kv: Some(Arc::new(kv.clone())) };
+        let executor = Executor::start(config.executor.clone(), Arc::clone(&clock), sink, ports)
             .context("cannot start the executor's threads")?;
         let (executor, snapshot) = (Arc::new(executor), Arc::new(SnapshotCell::default()));
         let admin_hosts = AdminHosts::new(config.admin_hosts.iter().cloned().chain([base_url.host().clone()]));
@@ -143,6 +147,7 @@ impl Node {
                 snapshot: Arc::clone(&snapshot),
                 executor: Arc::clone(&executor),
                 execution_log: execution_log.clone(),
+                kv,
                 certificates: certificate_store,
                 preflight: Arc::new(agent.clone()),
             },

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use picloud_executor::ExecutorConfig;
+use picloud_manager::kv::KvQuota;
 use picloud_manager::store::{DatabaseConfig, DatabaseUrl};
 use picloud_proxy::io::IoLimits;
 use picloud_proxy::tls::CertificateFiles;
@@ -77,6 +78,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Sizes of the executor.
     pub executor: ExecutorConfig,
+    /// How much one app may keep by kv.
+    pub kv_quota: KvQuota,
     /// Limits of scripts.
     pub limits: LimitPolicy,
     /// What is kept of executions, where it was set.
@@ -209,6 +212,10 @@ impl Config {
                 total_memory_bytes: sizes.executions,
                 inline_threads: std::thread::available_parallelism().map_or(2, usize::from),
                 max_response_bytes: within("max_response_bytes", settings.max_response_bytes, 4 * MIB, KIB..=16 * MIB)?,
+            },
+            kv_quota: KvQuota {
+                keys: within("kv_max_keys", settings.kv_max_keys, KvQuota::default().keys, 1..=1_000_000_000)?,
+                bytes: within("kv_max_bytes", settings.kv_max_bytes, KvQuota::default().bytes, 1024..=1 << 50)?,
             },
             limits: settings.limits.policy()?,
             execution_log: ExecutionLogSettings {
@@ -350,6 +357,8 @@ mod tests {
             "executor_program_cache_bytes",
             "executor_memory_bytes",
             "max_response_bytes",
+            "kv_max_keys",
+            "kv_max_bytes",
             "log_max_age_days",
             "limits.defaults.max_operations",
             "limits.ceilings.max_operations",
@@ -409,6 +418,8 @@ mod tests {
             executor_program_cache_bytes = 13000000
             executor_memory_bytes = 13500000
             max_response_bytes = 14000
+            kv_max_keys = 15
+            kv_max_bytes = 16000
             log_successes_per_second = 15
             log_success_burst = 16
             log_max_age_days = 17

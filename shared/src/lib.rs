@@ -12,6 +12,7 @@ pub mod clock;
 pub mod domain_pattern;
 pub mod execution;
 pub mod id;
+pub mod kv;
 pub mod name;
 pub mod path_pattern;
 pub mod request;

@@ -101,12 +101,14 @@ name! {
     /// A script's name, unique within its app; modules are imported by it.
     ScriptName, InvalidScriptName,
     "a script's name is 1 to 63 of a-z, 0-9, _ and -, and begins with a letter or a digit",
-    |text| {
-        let mut bytes = text.bytes();
-        let first = bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let rest = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
-        (first && rest && text.len() <= 63).then(|| text.to_owned())
-    }
+    plain_name
+}
+
+name! {
+    /// The name of a collection of an app's data.
+    CollectionName, InvalidCollectionName,
+    "a collection's name is 1 to 63 of a-z, 0-9, _ and -, and begins with a letter or a digit",
+    plain_name
 }
 
 name! {
@@ -133,6 +135,13 @@ name! {
             && !text.chars().any(|c| c.is_whitespace() || c.is_control());
         outline.then(|| text.to_owned())
     }
+}
+
+fn plain_name(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let rest = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+    (first && rest && text.len() <= 63).then(|| text.to_owned())
 }
 
 fn display_text<const MAX: usize>(text: &str) -> Option<String> {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
+use picloud_executor::port::Ports;
 use picloud_executor::{Executor, ExecutorConfig, Invocation, THREAD_STACK_BYTES};
 use picloud_shared::app::App;
 use picloud_shared::clock::{SystemClock, Timestamp};
@@ -111,8 +112,8 @@ impl World {
             inline_threads: 2,
             max_response_bytes: 1024 * 1024,
         };
-        let executor =
-            Executor::start(config, Arc::new(SystemClock), Arc::new(Dropped)).expect("threads can be started");
+        let executor = Executor::start(config, Arc::new(SystemClock), Arc::new(Dropped), Ports::default())
+            .expect("threads can be started");
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_stack_size(THREAD_STACK_BYTES)

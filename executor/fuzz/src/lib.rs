@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
+use picloud_executor::port::Ports;
 use picloud_executor::{Completion, Executor, ExecutorConfig, Invocation, THREAD_STACK_BYTES};
 use picloud_shared::app::App;
 use picloud_shared::clock::{SystemClock, Timestamp};
@@ -46,7 +47,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         total_memory_bytes: 16 * MEMORY_BYTES,
         inline_threads: 1,
     };
-    let executor = Executor::start(config, Arc::new(SystemClock), Arc::new(Dropped)).expect("threads can be started");
+    let executor = Executor::start(config, Arc::new(SystemClock), Arc::new(Dropped), Ports::default()).expect("threads can be started");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_stack_size(THREAD_STACK_BYTES)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use picloud_executor::port::Ports;
 use picloud_executor::{Executor, ExecutorConfig};
 use picloud_shared::execution::{
     ExecutionRecord, ExecutionSink, LogLevel, Origin, Outcome, RECORDED_BODY_BYTES, RecordPolicy,
@@ -125,7 +126,7 @@ impl ExecutionSink for Broken {
 #[test]
 fn a_sink_that_panics_is_handed_no_second_record() {
     let (world, sink) = (World::new(), Arc::new(Broken::default()));
-    let executor = Executor::start(config(), world.clock.clone(), sink.clone()).unwrap();
+    let executor = Executor::start(config(), world.clock.clone(), sink.clone(), Ports::default()).unwrap();
     let invocation = publish(&[("main", "1")], limits()).call("main");
     let completion = world.wait(world.runtime.spawn(async move { executor.run(invocation).await }));
     assert_eq!(completion.outcome, Outcome::Error);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use picloud_executor::port::Ports;
 use picloud_executor::{
     CheckError, CheckedSource, Completion, Executor, ExecutorConfig, Invocation, ModuleSources, SourceError,
     THREAD_STACK_BYTES,
@@ -62,21 +63,29 @@ pub fn endless(timeout: Duration) -> Limits {
     Limits { max_operations: u64::MAX, timeout, ..limits() }
 }
 
+/// A script runs on the thread that polls it, so nothing is polled on a test's own thread.
+pub fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
 impl World {
     pub fn new() -> Self {
         Self::with(config())
     }
 
     pub fn with(config: ExecutorConfig) -> Self {
-        // A script runs on the thread that polls it, so nothing is polled on the test's own thread.
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_stack_size(THREAD_STACK_BYTES)
-            .enable_all()
-            .build()
-            .unwrap();
-        let (clock, records) = (Arc::new(ManualClock::new(NOW)), Arc::new(Records::default()));
-        let executor = Executor::start(config, clock.clone(), records.clone()).unwrap();
+        Self::reaching(runtime(), config, Arc::new(ManualClock::new(NOW)), Ports::default())
+    }
+
+    /// One whose scripts reach those ports.
+    pub fn reaching(runtime: Runtime, config: ExecutorConfig, clock: Arc<ManualClock>, ports: Ports) -> Self {
+        let records = Arc::new(Records::default());
+        let executor = Executor::start(config, clock.clone(), records.clone(), ports).unwrap();
         Self { runtime, executor: Arc::new(executor), clock, records }
     }
 

@@ -57,9 +57,9 @@ pub(crate) struct Problem {
     column: Option<u32>,
     /// Of `invalid_source`: the name of the script that imports this one and would no longer compile, if it is that.
     importer: Option<String>,
-    /// Of `limit_over_ceiling`, `app_limit_reached`, and `script_budget_exceeded` for those who may invoke it: the limit's name.
+    /// Of `limit_over_ceiling`, `app_limit_reached`, `quota_exceeded`, and `script_budget_exceeded` for those who may invoke it: the limit's name.
     limit: Option<String>,
-    /// Of `limit_over_ceiling`: the most that the operator allows. Of `app_limit_reached`: the most that an app may have.
+    /// Of `limit_over_ceiling`: the most that the operator allows. Of the others: the most that an app may have.
     ceiling: Option<u64>,
     /// Of `too_many_keys`, `too_many_streams` and `too_many_idempotency_keys`: how many one may have (of kept answers, as long as
     /// they are 16 MiB at most).

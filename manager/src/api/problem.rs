@@ -356,6 +356,14 @@ impl From<ServiceError> for ApiError {
                     .with("ceiling", ceiling)
                     .with("errors", [FieldError::new(limit.field(), detail)])
             }
+            E::QuotaExceeded { limit, most } => {
+                let detail =
+                    format!("the app keeps as much as it may, which is {most} ({limit}); delete what is not needed");
+                unprocessable("quota_exceeded", detail.clone())
+                    .with("limit", limit)
+                    .with("ceiling", most)
+                    .with("errors", [FieldError::new("value", detail)])
+            }
             E::HostNotClaimed => {
                 let detail = "the route's host lies in no domain of the app; claim the domain first";
                 unprocessable("host_not_claimed", detail.to_owned()).with("errors", [FieldError::new("host", detail)])

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::id::{ApiKeyId, AppId, AuditId, CertificateId, DomainId, RouteId, ScriptId, SessionId, UserId};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -38,10 +39,12 @@ pub enum AuditObject {
     Route(RouteId),
     /// A certificate.
     Certificate(CertificateId),
+    /// An entry of the key-value store of the row's app.
+    KvEntry,
 }
 
 /// One row of the audit log, as it was written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// The row's id.
     pub id: AuditId,
@@ -127,13 +130,14 @@ impl AuditObject {
             Self::Script(_) => "script",
             Self::Route(_) => "route",
             Self::Certificate(_) => "certificate",
+            Self::KvEntry => "kv_entry",
         }
     }
 
-    /// The id, but for the instance.
+    /// The id, but for the instance and what has none.
     pub fn uuid(&self) -> Option<Uuid> {
         Some(match self {
-            Self::Instance => return None,
+            Self::Instance | Self::KvEntry => return None,
             Self::User(id) | Self::Member(id) => id.as_uuid(),
             Self::Session(id) => id.as_uuid(),
             Self::ApiKey(id) => id.as_uuid(),
@@ -196,6 +200,7 @@ statements! {
         AND ($5::text IS NULL OR object_kind = $5) AND ($6::uuid IS NULL OR object_id = $6) \
         AND ($7::uuid IS NULL OR app_id = $7) AND at >= $8 AND at < $9 ORDER BY seq DESC LIMIT $10");
     SET_SEAL = "UPDATE audit_log SET seal = $2 WHERE seq = $1";
+    IS_THERE = "SELECT COUNT(*) AS count FROM audit_log WHERE id = $1";
     LIST_CHAIN = concat!("SELECT ", columns!(), " FROM audit_log WHERE seq > $1 ORDER BY seq LIMIT $2");
     COUNT_UNCHAINED = "SELECT COUNT(*) AS count FROM audit_log WHERE seq IS NULL";
 }
@@ -273,6 +278,12 @@ pub async fn list(
         Ok(query.fetch_all(db).await?)
     })?;
     Ok(listed(rows))
+}
+
+/// Whether there is a row of that id.
+pub async fn is_there(conn: &mut Conn, id: AuditId) -> Result<bool, RepoError> {
+    let id = id.as_uuid();
+    on_db!(conn, db => Ok(sqlx::query_as::<_, Count>(IS_THERE.on(db)).bind(id).fetch_one(db).await?.count > 0))
 }
 
 /// Up to `limit` rows of the chain in its order, those after the place `after`.

@@ -126,6 +126,22 @@ impl From<sqlx::Error> for RepoError {
     }
 }
 
+impl From<rusqlite::Error> for RepoError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error;
+        let column = |column: usize| format!("number {column}");
+        match &error {
+            Error::SqliteFailure(failure, _) if sqlite_may_pass(failure.extended_code.unsigned_abs()) => {
+                Self::Unavailable(error.into())
+            }
+            Error::FromSqlConversionFailure(at, ..) | Error::InvalidColumnType(at, ..) => {
+                Self::Corrupt { column: column(*at), source: error.into() }
+            }
+            _ => Self::Failed(error.into()),
+        }
+    }
+}
+
 fn from_database(error: Box<dyn DatabaseError>) -> RepoError {
     match error.kind() {
         ErrorKind::UniqueViolation => RepoError::Conflict(match error.constraint() {
@@ -160,10 +176,13 @@ fn may_pass(error: &dyn DatabaseError) -> bool {
         return matches!(code, "25006" | "25P03")
             || ["08", "28", "3D", "53", "57P", "58"].iter().any(|class| code.starts_with(class));
     }
-    let code = error.code().and_then(|code| code.parse::<u32>().ok());
-    // The primary code is the low byte: busy, locked, out of memory, read-only, interrupted, I/O error, corrupt, full,
-    // cannot open, locking protocol, no database file.
-    matches!(code.map(|code| code & 0xff), Some(5..=11 | 13..=15 | 26))
+    error.code().and_then(|code| code.parse().ok()).is_some_and(sqlite_may_pass)
+}
+
+/// The same of an extended code of SQLite's, whose low byte is the primary one: busy, locked, out of memory, read-only,
+/// interrupted, I/O error, corrupt, full, cannot open, locking protocol, no database file.
+fn sqlite_may_pass(code: u32) -> bool {
+    matches!(code & 0xff, 5..=11 | 13..=15 | 26)
 }
 
 #[cfg(test)]

@@ -17,3 +17,9 @@ pub(crate) async fn write(conn: &mut Conn) -> Result<(), RepoError> {
         Ok(())
     })
 }
+
+/// The same in the file of the apps' data.
+pub(crate) fn write_data(conn: &rusqlite::Connection) -> Result<(), RepoError> {
+    conn.execute(WRITE.sqlite, ())?;
+    Ok(())
+}

@@ -90,6 +90,13 @@ pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
     .copied()
 }
 
+/// Every statement of the apps' data.
+#[doc(hidden)]
+pub fn data_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
+    use crate::repo::{data_audit, kv, probe};
+    [data_audit::CATALOGUE, kv::CATALOGUE, probe::CATALOGUE].into_iter().flatten().copied()
+}
+
 /// Every statement of the execution log.
 #[doc(hidden)]
 pub fn log_statements() -> impl Iterator<Item = (&'static str, Dialects)> {

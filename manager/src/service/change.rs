@@ -48,6 +48,28 @@ impl Author {
     }
 }
 
+impl Author {
+    /// The row that the audit log gets of an event.
+    pub(crate) fn entry(&self, event: Event, at: Timestamp) -> AuditEntry {
+        let Event { action, object, app, before, after } = event;
+        let (user_id, username) = self.user.clone().unzip();
+        AuditEntry {
+            id: AuditId::generate(at),
+            at,
+            user_id,
+            username: username.map(String::from),
+            key_id: self.key,
+            action: action.to_owned(),
+            object_kind: object.kind().to_owned(),
+            object_id: object.uuid(),
+            app_id: app,
+            remote_ip: self.remote_ip,
+            before,
+            after,
+        }
+    }
+}
+
 impl From<&Actor> for Author {
     fn from(actor: &Actor) -> Self {
         let key = actor.key().map(|key| key.id);
@@ -107,7 +129,7 @@ impl Event {
 pub struct AuditedStore {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
-    chain: Arc<AuditChain>,
+    pub(crate) chain: Arc<AuditChain>,
     ended: watch::Sender<()>,
 }
 
@@ -161,22 +183,7 @@ impl Change {
 
     /// Notes the audit row, which is written at the end, together with those of a change's other steps.
     pub(crate) fn record(&mut self, event: Event) {
-        let Event { action, object, app, before, after } = event;
-        let (user_id, username) = self.author.user.clone().unzip();
-        self.entries.push(AuditEntry {
-            id: AuditId::generate(self.at),
-            at: self.at,
-            user_id,
-            username: username.map(String::from),
-            key_id: self.author.key,
-            action: action.to_owned(),
-            object_kind: object.kind().to_owned(),
-            object_id: object.uuid(),
-            app_id: app,
-            remote_ip: self.author.remote_ip,
-            before,
-            after,
-        });
+        self.entries.push(self.author.entry(event, self.at));
     }
 
     /// Writes the audit rows that were noted.

@@ -99,6 +99,8 @@ pub(crate) enum ServiceError {
     LimitOverCeiling(LimitOverCeiling),
     #[error("the app has as many {} as one may have", .0.as_str())]
     AppLimit(AppLimit),
+    #[error("the app keeps as much as it may: {most} {limit}")]
+    QuotaExceeded { limit: &'static str, most: u64 },
     #[error("the host lies in no claim of the app")]
     HostNotClaimed,
     #[error("a module cannot have routes")]

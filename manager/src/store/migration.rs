@@ -32,6 +32,7 @@ pub const HISTORY: &[Step] = &[
     Step { version: 7, name: "control plane", text: include_str!("../../../migrations/0007_control_plane.sql") },
     Step { version: 8, name: "kept answers", text: include_str!("../../../migrations/0008_kept_answers.sql") },
     Step { version: 9, name: "config stamp", text: include_str!("../../../migrations/0009_config_stamp.sql") },
+    Step { version: 10, name: "kv", text: include_str!("../../../migrations/0010_kv.sql") },
 ];
 
 /// The number of the newest step: the fifth versioned surface.
@@ -140,12 +141,12 @@ mod tests {
     fn the_history_is_in_order_and_leaves_no_word_unrendered() {
         assert!(HISTORY.is_sorted_by(|a, b| a.version < b.version));
         for step in HISTORY {
-            for target in [Target::Sqlite("main"), Target::Sqlite("logs"), Target::Postgres] {
+            for target in [Target::Sqlite("main"), Target::Sqlite("data"), Target::Sqlite("logs"), Target::Postgres] {
                 let rendered = render(step.text, target);
                 let sql = rendered.lines().filter(|line| !line.starts_with("--"));
                 assert_eq!(sql.filter(|line| line.contains("{{")).count(), 0, "{target:?}");
             }
-            let known = ["main", "logs"];
+            let known = ["main", "data", "logs"];
             let marked = step.text.lines().filter_map(|line| line.strip_prefix("-- file: "));
             assert!(marked.clone().count() > 0 && marked.clone().all(|file| known.contains(&file)), "{}", step.name);
         }

@@ -10,22 +10,44 @@ use crate::store::conn::within;
 use crate::store::migration::{self, Step, Target, repo_error};
 use crate::store::{ACQUIRE_TIMEOUT, PING_TIMEOUT, StoreError};
 
-/// Connections of one node. Requests to the admin API hold one for well under a millisecond at a time.
+/// Connections of one node for all but the apps' data. Requests to the admin API hold one for well under a millisecond at a time.
 const CONNECTIONS: u32 = 10;
+
+/// Connections of one node for the apps' data. Scripts that wait for each other there keep nobody else waiting.
+const DATA_CONNECTIONS: u32 = 16;
+
+/// The pools, which open their connections when they are asked for some.
+#[derive(Debug, Clone)]
+pub(super) struct Pools {
+    /// For all but the apps' data.
+    pub control: PgPool,
+    /// For the apps' data.
+    pub data: PgPool,
+}
+
+impl Pools {
+    pub(super) async fn close(&self) {
+        self.control.close().await;
+        self.data.close().await;
+    }
+}
 
 /// Ends the transaction of a node that vanished, whose lock would hold up all others, lets the server notice within
 /// a minute that a node is gone, and spares the answer that [`is_fit`] mostly gets: there was nothing to roll back.
 const SETTINGS: &str = "SET idle_in_transaction_session_timeout = '30s'; SET tcp_keepalives_idle = 30; \
     SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; SET client_min_messages = 'error'";
 
-pub(super) async fn open(options: &PgConnectOptions, history: &[Step]) -> Result<PgPool, StoreError> {
+pub(super) async fn open(options: &PgConnectOptions, history: &[Step]) -> Result<Pools, StoreError> {
     let options = options.clone().application_name("picloud").disable_statement_logging();
     migrate(&options, history).await?;
-    Ok(pool_options()
-        .max_connections(CONNECTIONS)
-        .idle_timeout(Duration::from_secs(600))
-        .after_release(|conn, _| Box::pin(is_fit(conn)))
-        .connect_lazy_with(options))
+    let pool = |connections| {
+        pool_options()
+            .max_connections(connections)
+            .idle_timeout(Duration::from_secs(600))
+            .after_release(|conn, _| Box::pin(is_fit(conn)))
+            .connect_lazy_with(options.clone())
+    };
+    Ok(Pools { control: pool(CONNECTIONS), data: pool(DATA_CONNECTIONS) })
 }
 
 /// What is the same of every pool.

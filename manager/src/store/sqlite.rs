@@ -10,7 +10,9 @@ use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use crate::repo::RepoError;
+use crate::store::data_file::DataFile;
 use crate::store::migration::{self, Step, Target};
+use crate::store::write_health::WriteHealth;
 use crate::store::{ACQUIRE_TIMEOUT, StoreError};
 
 /// Readers of one file. WAL lets them all read while the writer writes; more than a small machine has cores gain
@@ -22,6 +24,7 @@ const READERS: u32 = 4;
 pub(super) struct SqliteFiles {
     pub main: SqliteFile,
     pub logs: SqliteFile,
+    pub data: DataFile,
 }
 
 /// One file: writes go one after the other through one connection, which spares them waiting for SQLite's own lock.
@@ -32,13 +35,17 @@ pub(super) struct SqliteFile {
 }
 
 impl SqliteFiles {
-    pub async fn open(dir: &Path, history: &[Step]) -> Result<Self, StoreError> {
+    pub async fn open(dir: &Path, history: &[Step], health: &WriteHealth) -> Result<Self, StoreError> {
         make_private_dir(dir).map_err(|source| StoreError::Files { path: dir.to_owned(), source })?;
         let _lock = MigrationLock::take(dir.join("migration.lock")).await?;
         Ok(Self {
             main: SqliteFile::open(dir, "main", SqliteSynchronous::Full, history).await?,
             // The log is written behind anyway, so a power cut may take its last commits.
             logs: SqliteFile::open(dir, "logs", SqliteSynchronous::Normal, history).await?,
+            data: {
+                let (path, _) = prepare(dir, "data", SqliteSynchronous::Full, history).await?;
+                DataFile::new(&path, health.clone())
+            },
         })
     }
 
@@ -48,6 +55,7 @@ impl SqliteFiles {
     }
 
     pub async fn close(&self) {
+        self.data.close().await;
         for file in [&self.main, &self.logs] {
             file.readers.close().await;
             file.writer.close().await;
@@ -62,12 +70,7 @@ impl SqliteFile {
         synchronous: SqliteSynchronous,
         history: &[Step],
     ) -> Result<Self, StoreError> {
-        let path = dir.join(format!("{name}.db"));
-        make_private_file(&path).map_err(|source| StoreError::Files { path: path.clone(), source })?;
-        let options = connect_options(&path, synchronous);
-        // Both are remembered by the file, and setting them again would wait for whoever writes.
-        let creating = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental).journal_mode(SqliteJournalMode::Wal);
-        migrate(&creating, dir, name, history).await?;
+        let (_, options) = prepare(dir, name, synchronous, history).await?;
         let pool = || {
             SqlitePoolOptions::new()
                 .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -80,6 +83,22 @@ impl SqliteFile {
             readers: pool().max_connections(READERS).connect_lazy_with(options.pragma("query_only", "on")),
         })
     }
+}
+
+/// Makes a file where there is none, and brings its schema to the newest one. Gives its path, and how it is opened.
+async fn prepare(
+    dir: &Path,
+    name: &'static str,
+    synchronous: SqliteSynchronous,
+    history: &[Step],
+) -> Result<(PathBuf, SqliteConnectOptions), StoreError> {
+    let path = dir.join(format!("{name}.db"));
+    make_private_file(&path).map_err(|source| StoreError::Files { path: path.clone(), source })?;
+    let options = connect_options(&path, synchronous);
+    // Both are remembered by the file, and setting them again would wait for whoever writes.
+    let creating = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental).journal_mode(SqliteJournalMode::Wal);
+    migrate(&creating, dir, name, history).await?;
+    Ok((path, options))
 }
 
 /// Whether a connection can be used again. When the disk is full, SQLite itself ends the transaction, and the driver,

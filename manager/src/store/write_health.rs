@@ -31,7 +31,14 @@ pub(super) enum Verdict {
 impl WriteHealth {
     /// Notes what became of a write.
     pub fn note<T>(&self, result: &Result<T, RepoError>) {
-        if let Err(RepoError::Unavailable(_)) = result {
+        if let Err(error) = result {
+            self.note_failure(error);
+        }
+    }
+
+    /// Notes why a write failed.
+    pub fn note_failure(&self, error: &RepoError) {
+        if matches!(error, RepoError::Unavailable(_)) {
             self.set(Some(Instant::now()));
         }
     }

@@ -37,6 +37,7 @@ async fn the_examples_are_what_was_sent_and_answered(store: &Store) {
     let greet = story.its_scripts(&shop).await;
     story.its_routes(&shop, &greet).await;
     story.its_executions(&greet).await;
+    story.its_data().await;
     story.it_as_a_whole().await;
     story.certificates().await;
     story.the_instance().await;
@@ -194,6 +195,16 @@ impl Story {
         self.call(&format!("GET {path}/logs"), NOTHING, 200).await;
         self.call("GET /apps/shop/logs?limit=1", NOTHING, 200).await;
         self.call(&format!("GET /apps/shop/stats?{TWO_MINUTES}"), NOTHING, 200).await;
+    }
+
+    async fn its_data(&mut self) {
+        let cart = json!({ "value": { "items": ["book"], "total": 250 }, "ttl": 3600 });
+        self.call("PUT /apps/shop/kv/carts/ada", cart, 200).await;
+        self.call("GET /apps/shop/kv", NOTHING, 200).await;
+        self.call("GET /apps/shop/kv/carts?prefix=a", NOTHING, 200).await;
+        self.call("GET /apps/shop/kv/carts/ada", NOTHING, 200).await;
+        self.call("DELETE /apps/shop/kv/carts/ada", NOTHING, 204).await;
+        self.call("DELETE /apps/shop/kv/carts/ada", NOTHING, 404).await;
     }
 
     async fn it_as_a_whole(&mut self) {

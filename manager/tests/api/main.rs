@@ -51,6 +51,7 @@ mod documented;
 mod examples;
 mod idempotency;
 mod keys;
+mod kv;
 mod logs;
 mod matrix;
 mod members;

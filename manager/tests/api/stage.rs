@@ -108,6 +108,8 @@ impl Stage {
         let member = json!({ "user_id": id(&user), "role": "viewer" });
         owner.post(&format!("/apps/{slug}/members"), member).await.is(201);
         let certificate = owner.post("/certificates", uploadable(&slug)).await.is(201);
+        let entry = json!({ "value": 1 }).to_string();
+        owner.send_json("PUT", &format!("/apps/{slug}/kv/default/a"), entry).await.is(200);
         Target { slug, app, script, route, domain, user, certificate }
     }
 
@@ -142,6 +144,8 @@ impl Stage {
             .replace("{domain}", id(&target.domain))
             .replace("{certificate}", id(&target.certificate))
             .replace("{user}", id(&target.user))
+            .replace("{collection}", "default")
+            .replace("{entry}", "a")
             .replace("{version}", "1");
         let query = match operation {
             "list_scripts" => format!("?app={}", target.slug),
@@ -185,6 +189,7 @@ impl Stage {
             "create_route" => pattern,
             "update_route" => json!({ "method": "POST" }),
             "check_route" => json!({ "app_id": app_id, "route": pattern }),
+            "set_kv_entry" => json!({ "value": 2 }),
             "match_request" => json!({ "url": format!("http://{}.localhost/", target.slug), "method": "GET" }),
             _ => json!({}),
         }

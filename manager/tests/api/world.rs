@@ -10,9 +10,11 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
+use picloud_executor::port::Ports;
 use picloud_executor::{Completion, Executor, ExecutorConfig, Invocation};
 use picloud_manager::certificate_store::Certificates;
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
+use picloud_manager::kv::{Kv, KvQuota};
 use picloud_manager::repo::members::{self, Member};
 use picloud_manager::repo::role::{AppRole, InstanceRole};
 use picloud_manager::repo::users;
@@ -58,6 +60,7 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub snapshot: Arc<SnapshotCell>,
     pub executor: Arc<Executor>,
+    pub kv: Kv,
     router: Router,
 }
 
@@ -99,7 +102,9 @@ impl World {
             total_memory_bytes: 1 << 30,
             inline_threads: 2,
         };
-        let executor = Arc::new(Executor::start(sizes, Arc::clone(&shared_clock), log.sink()).unwrap());
+        let kv = Kv::new(store.clone(), Arc::clone(&shared_clock), KvQuota::default());
+        let ports = Ports { kv: Some(Arc::new(kv.clone())) };
+        let executor = Arc::new(Executor::start(sizes, Arc::clone(&shared_clock), log.sink(), ports).unwrap());
         let snapshot = Arc::new(SnapshotCell::default());
         let parts = Parts {
             store: store.clone(),
@@ -108,12 +113,13 @@ impl World {
             snapshot: Arc::clone(&snapshot),
             executor: Arc::clone(&executor),
             execution_log: log,
+            kv: kv.clone(),
             certificates: Arc::new(Certificates::new(store.clone(), clock.clone(), &SECRET_KEY)),
             preflight: Arc::new(NothingStandsInTheWay),
         };
         let manager = Manager::start(config, parts).await.unwrap();
         let router = manager.router();
-        Self { manager, store: store.clone(), clock, snapshot, executor, router }
+        Self { manager, store: store.clone(), clock, snapshot, executor, kv, router }
     }
 
     /// The store as the command line works on it.

@@ -2,7 +2,7 @@
 //!
 //! Include it by `#[path = "support/test_store.rs"] mod test_store;`, then write tests as
 //! `on_both! { async fn a_fact(test: TestStore) { ... } }`, which makes `a_fact::sqlite` and `a_fact::postgres`.
-#![allow(dead_code, unused_macros, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses a part of it")]
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -99,6 +99,11 @@ impl TestStore {
     /// As [`TestStore::tamper`], on the execution log.
     pub async fn tamper_with_log(&self, sql: &str) {
         self.tamper_with("logs", sql).await;
+    }
+
+    /// As [`TestStore::tamper`], on the apps' data.
+    pub async fn tamper_with_data(&self, sql: &str) {
+        self.tamper_with("data", sql).await;
     }
 
     async fn tamper_with(&self, file: &str, sql: &str) {

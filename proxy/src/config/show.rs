@@ -52,6 +52,8 @@ impl fmt::Display for Config {
         writeln!(f, "executor_program_cache_bytes = {}", self.executor.program_cache_bytes)?;
         writeln!(f, "executor_memory_bytes = {}", self.executor.memory_bytes)?;
         writeln!(f, "max_response_bytes = {}", self.executor.max_response_bytes)?;
+        writeln!(f, "kv_max_keys = {}", self.kv_quota.keys)?;
+        writeln!(f, "kv_max_bytes = {}", self.kv_quota.bytes)?;
         self.execution_log.fmt(f)?;
         self.log.fmt(f)?;
         for files in &self.certificates {

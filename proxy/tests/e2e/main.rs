@@ -16,6 +16,7 @@ mod faults;
 mod https;
 mod journey;
 mod key_rotation;
+mod kv;
 mod lifecycle;
 mod metrics;
 mod publish;

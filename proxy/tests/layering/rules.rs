@@ -23,8 +23,9 @@ fn may_depend_on(krate: &str) -> &'static [&'static str] {
 
 /// A word of the code, and the only places that may say it. A name that ends in `*` stands for all that begin so, a
 /// place that ends in `/` for all below it; `proxy binary` is `main.rs` with the modules that it declares.
-const WORDS: [(&str, &[&str]); 8] = [
+const WORDS: [(&str, &[&str]); 9] = [
     ("sqlx", &["manager/src/repo.rs", "manager/src/repo/", "manager/src/store.rs", "manager/src/store/"]),
+    ("rusqlite", &["manager/src/repo.rs", "manager/src/repo/", "manager/src/store.rs", "manager/src/store/"]),
     (
         "axum",
         &[

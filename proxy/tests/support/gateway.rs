@@ -11,6 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use http::{HeaderMap, Response, StatusCode};
+use picloud_executor::port::Ports;
 use picloud_executor::{Executor, ExecutorConfig};
 use picloud_proxy::admin_hosts::AdminHosts;
 use picloud_proxy::client::ListenerRole;
@@ -221,7 +222,7 @@ impl TestGateway {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::default());
         let sink = metrics.counting(records.clone());
-        let executor = Arc::new(Executor::start(config, Arc::clone(&clock), sink).expect("threads"));
+        let executor = Arc::new(Executor::start(config, Arc::clone(&clock), sink, Ports::default()).expect("threads"));
         let snapshot = Arc::new(SnapshotCell::default());
         let published = apps.into_iter().map(|app| (app.app().id, Some(app)));
         snapshot.store(Arc::new(Snapshot::default().with_apps(1, published)));

@@ -1,0 +1,78 @@
+//! How native functions call ports: the run is on a worker, the call is paid for, and what it failed with is an error that a
+//! script can catch, with a `code` and a `message`.
+
+use std::cell::RefCell;
+
+use rhai::{Dynamic, EvalAltResult, ImmutableString, Map, NativeCallContext};
+
+use super::native::Fallible;
+use crate::limits::{app, before_port, charge, deadline, time_out, time_out_unsettled};
+use crate::memory::beside;
+use crate::port::{PortCaller, PortError, Ports};
+
+/// What a call costs beside its bytes: that many operations take some 5 us, as the quickest call of a port does.
+const CALL_OPERATIONS: u64 = 100;
+
+thread_local! {
+    static PORTS: RefCell<Option<Ports>> = const { RefCell::new(None) };
+}
+
+/// Has the script that `run` runs on this thread reach these ports.
+pub fn reaching<T>(ports: &Ports, run: impl FnOnce() -> T) -> T {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            PORTS.take();
+        }
+    }
+    PORTS.set(Some(ports.clone()));
+    let _reset = Reset;
+    run()
+}
+
+/// Calls a port, which `work` picks, or finds missing. `read` makes of the answer what the script gets.
+///
+/// The answer comes from other threads and the memory of what makes it is shared, so it is made and dropped beside the run's;
+/// only what `read` makes is the run's.
+pub fn call<A, T>(
+    call: &NativeCallContext,
+    work: impl FnOnce(&Ports, &PortCaller) -> Option<Result<A, PortError>>,
+    read: impl FnOnce(&A) -> Fallible<T>,
+) -> Fallible<T> {
+    before_port()?;
+    charge(CALL_OPERATIONS)?;
+    let ports = PORTS.with_borrow(Clone::clone);
+    let (Some(ports), Some(app), Some(deadline)) = (ports, app(), deadline()) else {
+        return Err(unavailable(call));
+    };
+    let answer = beside(|| work(&ports, &PortCaller { app, deadline }));
+    match answer {
+        None => Err(unavailable(call)),
+        Some(Ok(answer)) => {
+            let made = read(&answer);
+            beside(|| drop(answer));
+            made
+        }
+        Some(Err(error)) => {
+            let thrown = match &error {
+                PortError::Refused { code, message } => refused(call, code, message),
+                PortError::TooLate => time_out(),
+                PortError::Unsettled => time_out_unsettled(),
+            };
+            beside(|| drop(error));
+            Err(thrown)
+        }
+    }
+}
+
+/// An error of a call, as scripts catch it.
+pub fn refused(call: &NativeCallContext, code: &'static str, message: &str) -> Box<EvalAltResult> {
+    let mut error = Map::new();
+    error.insert("code".into(), Dynamic::from(ImmutableString::from(code)));
+    error.insert("message".into(), Dynamic::from(ImmutableString::from(message)));
+    EvalAltResult::ErrorRuntime(Dynamic::from_map(error), call.call_position()).into()
+}
+
+fn unavailable(call: &NativeCallContext) -> Box<EvalAltResult> {
+    refused(call, "unavailable", "this service is not available here")
+}

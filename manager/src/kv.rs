@@ -1,0 +1,229 @@
+//! The key-value store of the apps: what scripts reach by their port, and what the API shows and changes. It joins the rules
+//! (`decide`) with the two ways of storing (`repo/kv`), and knows neither scripts nor HTTP.
+//!
+//! A write is decided and made in one transaction, on SQLite (`Kv::in_file`) as in PostgreSQL (`Kv::in_postgres`). What else is to
+//! be kept with it or not at all, stands there beside the row for the audit log: an event will, too.
+
+mod decide;
+mod port;
+mod sweep;
+
+use std::sync::Arc;
+
+use picloud_shared::clock::{Clock, Timestamp};
+use picloud_shared::id::AppId;
+use picloud_shared::kv::{KvEntry, KvPage, KvPlace, KvQuery, KvUsage, KvWrite, KvWritten};
+use picloud_shared::name::CollectionName;
+
+pub use decide::KvQuota;
+pub(crate) use decide::KvRefusal;
+use decide::{Decision, is_live};
+pub(crate) use sweep::purge_within;
+
+use crate::repo::RepoError;
+use crate::repo::data_audit::{self, Outbound};
+use crate::repo::kv::{KvCollection, KvEffect, postgres, sqlite};
+use crate::store::data_file::{DataConnection, WriteFailed};
+use crate::store::{DataPlace, Store};
+
+/// Expired entries that a write removes where it finds no room; the sweeper removes as many in one transaction.
+const SWEPT_TOGETHER: u32 = 500;
+
+/// The key-value store. Clones are the same.
+#[derive(Clone)]
+pub struct Kv {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    quota: KvQuota,
+    /// Of the runtime that connections to PostgreSQL belong to.
+    runtime: tokio::runtime::Handle,
+}
+
+/// A write of one entry, with what goes along with it.
+pub(crate) struct Write {
+    pub app: AppId,
+    pub place: KvPlace,
+    pub write: KvWrite,
+    /// What the entry must be like, looked at before anything else.
+    pub demand: Option<Demand>,
+    /// What the audit log is told of it.
+    pub audit: Option<Audit>,
+}
+
+/// What a write demands of the entry that is there.
+pub(crate) type Demand = Box<dyn Fn(Option<&KvEntry>) -> Result<(), KvRefusal> + Send + Sync>;
+
+/// What the audit log is told of a write: the entry before and after.
+pub(crate) type Audit = Box<dyn Fn(Option<&KvEntry>, Option<&KvEntry>) -> Outbound + Send + Sync>;
+
+/// What a write came to, unless it was refused.
+pub(crate) type Made = Result<(KvWritten, Option<KvEntry>), KvRefusal>;
+
+/// What is to be stored for a write, and what came of it.
+struct Step {
+    decision: Decision,
+    audit: Option<Outbound>,
+}
+
+impl Write {
+    /// A script's.
+    fn plain(app: AppId, place: KvPlace, write: KvWrite) -> Self {
+        Self { app, place, write, demand: None, audit: None }
+    }
+
+    fn decide(
+        &self,
+        stored: Option<&KvEntry>,
+        usage: KvUsage,
+        quota: KvQuota,
+        now: Timestamp,
+    ) -> Result<Step, KvRefusal> {
+        let live = stored.filter(|entry| is_live(entry, now));
+        if let Some(demand) = &self.demand {
+            demand(live)?;
+        }
+        let decision = decide::decide(&self.place.key, &self.write, stored, usage, quota, now)?;
+        let after = match &decision.effect {
+            KvEffect::Put(entry) => Some(entry),
+            KvEffect::Nothing | KvEffect::Remove => None,
+        };
+        let audit = self.audit.as_ref().filter(|_| decision.effect != KvEffect::Nothing);
+        let audit = audit.map(|audit| audit(live, after));
+        Ok(Step { decision, audit })
+    }
+}
+
+impl Step {
+    fn made(self) -> (KvWritten, Option<KvEntry>) {
+        let Decision { effect, written, .. } = self.decision;
+        match effect {
+            KvEffect::Put(entry) => (written, Some(entry)),
+            KvEffect::Nothing | KvEffect::Remove => (written, None),
+        }
+    }
+}
+
+impl Kv {
+    /// The entries in that store, of which each app may hold so many. Must be called within a tokio runtime.
+    pub fn new(store: Store, clock: Arc<dyn Clock>, quota: KvQuota) -> Self {
+        Self { store, clock, quota, runtime: tokio::runtime::Handle::current() }
+    }
+
+    pub(crate) fn quota(&self) -> KvQuota {
+        self.quota
+    }
+
+    /// An entry, unless it has expired.
+    pub(crate) async fn find(&self, app: AppId, place: &KvPlace) -> Result<Option<KvEntry>, RepoError> {
+        let now = self.clock.now();
+        let found = match self.store.data() {
+            DataPlace::File(file) => {
+                let place = place.clone();
+                file.read_aside(move |conn| sqlite::find(conn, app, &place)).await?
+            }
+            DataPlace::Postgres(data) => postgres::find(&mut data.read().await?, app, place).await?,
+        };
+        Ok(found.filter(|entry| is_live(entry, now)))
+    }
+
+    /// A page of entries that have not expired.
+    pub(crate) async fn list(&self, app: AppId, query: &KvQuery) -> Result<KvPage, RepoError> {
+        let now = self.clock.now();
+        match self.store.data() {
+            DataPlace::File(file) => {
+                let query = query.clone();
+                file.read_aside(move |conn| sqlite::list(conn, app, &query, now)).await
+            }
+            DataPlace::Postgres(data) => postgres::list(&mut data.read().await?, app, query, now).await,
+        }
+    }
+
+    /// What an app holds in all, and a page of its collections.
+    pub(crate) async fn collections(
+        &self,
+        app: AppId,
+        after: Option<CollectionName>,
+        limit: u32,
+    ) -> Result<(KvUsage, Vec<KvCollection>), RepoError> {
+        match self.store.data() {
+            DataPlace::File(file) => {
+                let read = move |conn: &DataConnection| {
+                    Ok((sqlite::usage_of(conn, app)?, sqlite::collections(conn, app, after.as_ref(), limit)?))
+                };
+                file.read_aside(read).await
+            }
+            DataPlace::Postgres(data) => {
+                let mut conn = data.read().await?;
+                let usage = postgres::usage_of(&mut conn, app).await?;
+                Ok((usage, postgres::collections(&mut conn, app, after.as_ref(), limit).await?))
+            }
+        }
+    }
+
+    /// Makes a write, and gives what it came to once it is kept.
+    pub(crate) async fn write(&self, write: Write) -> Result<Made, RepoError> {
+        match self.store.data() {
+            DataPlace::File(file) => {
+                let made = file.write(self.in_file(write)).await;
+                made.map_err(WriteFailed::into_repo_error)
+            }
+            DataPlace::Postgres(_) => self.in_postgres(&write, || {}).await,
+        }
+    }
+
+    /// The write as the writer of the file makes it.
+    fn in_file(&self, write: Write) -> impl FnMut(&DataConnection) -> Result<Made, RepoError> + Send + 'static {
+        let (clock, quota) = (Arc::clone(&self.clock), self.quota);
+        move |conn| {
+            let (app, place, now) = (write.app, &write.place, clock.now());
+            let look = || -> Result<_, RepoError> {
+                Ok(write.decide(sqlite::find(conn, app, place)?.as_ref(), sqlite::usage_of(conn, app)?, quota, now))
+            };
+            let mut step = look()?;
+            if step.as_ref().is_err_and(KvRefusal::wants_room)
+                && sqlite::delete_expired(conn, app, now, SWEPT_TOGETHER)? > 0
+            {
+                step = look()?;
+            }
+            let step = match step {
+                Ok(step) => step,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            sqlite::apply(conn, app, place, &step.decision.effect, step.decision.delta)?;
+            if let Some(row) = &step.audit {
+                data_audit::insert_sqlite(conn, row)?;
+            }
+            Ok(Ok(step.made()))
+        }
+    }
+
+    /// The same in PostgreSQL. `committing` is called before what may be kept although nobody hears of it.
+    async fn in_postgres(&self, write: &Write, committing: impl FnOnce()) -> Result<Made, RepoError> {
+        let DataPlace::Postgres(data) = self.store.data() else {
+            unreachable!("the store is PostgreSQL, which whoever calls has looked at")
+        };
+        let (app, place, quota) = (write.app, &write.place, self.quota);
+        let mut tx = data.begin().await?;
+        let usage = postgres::lock(&mut tx, app).await?;
+        // Whoever waited for the lock decides by what is true now.
+        let now = self.clock.now();
+        let mut step = write.decide(postgres::find(&mut tx, app, place).await?.as_ref(), usage, quota, now);
+        if step.as_ref().is_err_and(KvRefusal::wants_room)
+            && postgres::delete_expired(&mut tx, app, now, SWEPT_TOGETHER).await? > 0
+        {
+            let usage = postgres::usage_of(&mut tx, app).await?;
+            step = write.decide(postgres::find(&mut tx, app, place).await?.as_ref(), usage, quota, now);
+        }
+        let step = match step {
+            Ok(step) => step,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        postgres::apply(&mut tx, app, place, &step.decision.effect, step.decision.delta).await?;
+        if let Some(row) = &step.audit {
+            data_audit::insert_postgres(&mut tx, row).await?;
+        }
+        committing();
+        tx.commit().await?;
+        Ok(Ok(step.made()))
+    }
+}

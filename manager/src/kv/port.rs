@@ -1,0 +1,99 @@
+//! The store as scripts reach it, on threads that may wait until their deadline.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use picloud_executor::port::{KvStore, PortCaller, PortError};
+use picloud_shared::kv::{KvPage, KvPlace, KvQuery, KvValue, KvWrite, KvWritten};
+use tokio::time::timeout_at;
+
+use super::{Kv, Made, Write, is_live};
+use crate::repo::RepoError;
+use crate::repo::kv::{postgres, sqlite};
+use crate::store::DataPlace;
+use crate::store::data_file::WriteFailed;
+
+impl Kv {
+    /// Waits for PostgreSQL until the deadline. `late` says what it means that it came.
+    fn wait<T>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = Result<T, RepoError>>,
+        late: impl FnOnce() -> PortError,
+    ) -> Result<T, PortError> {
+        match self.runtime.block_on(async { timeout_at(deadline.into(), work).await }) {
+            Ok(done) => done.map_err(failed),
+            Err(_) => Err(late()),
+        }
+    }
+}
+
+impl KvStore for Kv {
+    fn get(&self, caller: &PortCaller, place: &KvPlace) -> Result<Option<KvValue>, PortError> {
+        let now = self.clock.now();
+        let found = match self.store.data() {
+            DataPlace::File(file) => file.read(|conn| sqlite::find(conn, caller.app, place)).map_err(failed)?,
+            DataPlace::Postgres(data) => {
+                let find = async { postgres::find(&mut data.read().await?, caller.app, place).await };
+                self.wait(caller.deadline, find, || PortError::TooLate)?
+            }
+        };
+        Ok(found.filter(|entry| is_live(entry, now)).map(|entry| entry.value))
+    }
+
+    fn list(&self, caller: &PortCaller, query: &KvQuery) -> Result<KvPage, PortError> {
+        match self.store.data() {
+            DataPlace::File(file) => {
+                let now = self.clock.now();
+                file.read(|conn| sqlite::list(conn, caller.app, query, now)).map_err(failed)
+            }
+            DataPlace::Postgres(_) => self.wait(caller.deadline, self.list(caller.app, query), || PortError::TooLate),
+        }
+    }
+
+    fn write(&self, caller: &PortCaller, place: KvPlace, write: KvWrite) -> Result<KvWritten, PortError> {
+        let write = Write::plain(caller.app, place, write);
+        let made: Made = match self.store.data() {
+            DataPlace::File(file) => match file.write_until(caller.deadline, self.in_file(write)) {
+                Ok(made) => made,
+                Err(WriteFailed::NotMade(error)) => return Err(failed(error)),
+                Err(WriteFailed::Unknown(error)) => return Err(unknown(error)),
+                Err(WriteFailed::TooLate) => return Err(PortError::TooLate),
+                Err(WriteFailed::Unsettled) => return Err(PortError::Unsettled),
+            },
+            DataPlace::Postgres(_) => {
+                let committing = Cell::new(false);
+                let late = || if committing.get() { PortError::Unsettled } else { PortError::TooLate };
+                let work = async {
+                    let made = self.in_postgres(&write, || committing.set(true)).await;
+                    // A connection that broke amid the commit does not say what became of it.
+                    Ok(made.map_err(|error| if committing.get() { unknown(error) } else { failed(error) }))
+                };
+                self.wait(caller.deadline, work, late)??
+            }
+        };
+        let (written, _entry) =
+            made.map_err(|refusal| PortError::Refused { code: refusal.code(), message: refusal.to_string() })?;
+        Ok(written)
+    }
+}
+
+/// A failure that changed nothing. What the store says of it is for the operator.
+fn failed(error: RepoError) -> PortError {
+    tell(&error);
+    PortError::unavailable("the store cannot be reached or written; nothing was changed, try again")
+}
+
+fn unknown(error: RepoError) -> PortError {
+    tell(&error);
+    let message = "the store failed while the change was being kept; whether it was is not known".to_owned();
+    PortError::Refused { code: "unknown", message }
+}
+
+fn tell(error: &RepoError) {
+    let cause = error as &dyn std::error::Error;
+    match error {
+        RepoError::Unavailable(_) | RepoError::Contended(_) => tracing::warn!(error = cause, "kv: the store failed"),
+        _ => tracing::error!(error = cause, "kv: the store failed"),
+    }
+}

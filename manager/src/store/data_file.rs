@@ -1,0 +1,174 @@
+//! The SQLite file of the apps' data, which scripts wait for: connections of SQLite's own, without the hand-over to another
+//! thread that sqlx makes of each statement. Reads run on the thread that asks; writes on the one of the writer.
+
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub(crate) use rusqlite::Connection as DataConnection;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::repo::RepoError;
+use crate::store::conn::FUNCTION_TIMEOUT;
+use crate::store::write_health::WriteHealth;
+pub(crate) use writer::WriteFailed;
+use writer::{Job, Writer};
+
+/// Connections for reading that are kept open. There are as many as threads read at once, which are the workers of scripts.
+const KEPT_READERS: usize = 32;
+
+/// Statements that a connection keeps prepared: all that there are.
+const KEPT_STATEMENTS: usize = 64;
+
+/// How long SQLite waits for another process that writes the same file, such as a command beside a server.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The file. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct DataFile {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    readers: Mutex<Vec<Connection>>,
+    writer: Mutex<Option<Writer>>,
+    health: WriteHealth,
+}
+
+impl DataFile {
+    /// Opens the file, which has its schema, at its first use.
+    pub(super) fn new(path: &Path, health: WriteHealth) -> Self {
+        let inner = Inner { path: path.to_owned(), readers: Mutex::default(), writer: Mutex::default(), health };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Reads on this thread, for some microseconds.
+    ///
+    /// # Errors
+    /// Those of `read`, and [`RepoError::Unavailable`] for a file that cannot be opened.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, RepoError>) -> Result<T, RepoError> {
+        let kept = lock(&self.inner.readers).pop();
+        let conn = kept.map_or_else(|| self.open(Role::Reader), Ok)?;
+        let result = read(&conn);
+        let mut readers = lock(&self.inner.readers);
+        if !matches!(result, Err(RepoError::Unavailable(_))) && readers.len() < KEPT_READERS {
+            readers.push(conn);
+        }
+        result
+    }
+
+    /// Reads on a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// As [`DataFile::read`].
+    pub(crate) async fn read_aside<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, RepoError> + Send + 'static,
+    ) -> Result<T, RepoError> {
+        let file = self.clone();
+        let reading = tokio::task::spawn_blocking(move || file.read(read));
+        reading.await.unwrap_or_else(|error| Err(RepoError::Failed(error.into())))
+    }
+
+    /// Has the writer do this, and returns once it is kept; this thread waits until the deadline at most. What `write` does
+    /// commits as a whole, together with what others do at the time. It may be called again, after nothing of it was kept.
+    ///
+    /// # Errors
+    /// See [`WriteFailed`].
+    pub(crate) fn write_until<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        write: impl FnMut(&Connection) -> Result<T, RepoError> + Send + 'static,
+    ) -> Result<T, WriteFailed> {
+        let (told, answer) = std::sync::mpsc::sync_channel(1);
+        let (job, ticket) = writer::job(write, move |end| {
+            // Nobody waiting any more means that the deadline came.
+            let _ = told.send(end);
+        });
+        self.submit(job)?;
+        match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(end) => end,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) if ticket.withdraw() => Err(WriteFailed::TooLate),
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Err(WriteFailed::Unsettled),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(WriteFailed::broken()),
+        }
+    }
+
+    /// The same for a caller that must not hold its thread.
+    ///
+    /// # Errors
+    /// See [`WriteFailed`].
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnMut(&Connection) -> Result<T, RepoError> + Send + 'static,
+    ) -> Result<T, WriteFailed> {
+        let (told, answer) = oneshot::channel();
+        let (job, ticket) = writer::job(write, move |end| {
+            let _ = told.send(end);
+        });
+        self.submit(job)?;
+        match timeout(FUNCTION_TIMEOUT, answer).await {
+            Ok(Ok(end)) => end,
+            Ok(Err(_)) => Err(WriteFailed::broken()),
+            Err(_) if ticket.withdraw() => Err(WriteFailed::TooLate),
+            Err(_) => Err(WriteFailed::Unsettled),
+        }
+    }
+
+    /// Ends the writer, once what waits for it is done, and closes all connections.
+    pub(super) async fn close(&self) {
+        let writer = lock(&self.inner.writer).take();
+        if let Some(writer) = writer {
+            // A writer that panicked is as good as closed.
+            let _ = tokio::task::spawn_blocking(|| writer.end()).await;
+        }
+        lock(&self.inner.readers).clear();
+    }
+
+    fn submit(&self, job: Box<dyn Job>) -> Result<(), WriteFailed> {
+        let mut writer = lock(&self.inner.writer);
+        if writer.is_none() {
+            let conn = self.open(Role::Writer).inspect_err(|error| self.inner.health.note_failure(error));
+            let started = Writer::start(conn.map_err(WriteFailed::NotMade)?, self.inner.health.clone());
+            *writer = Some(started.map_err(|error| WriteFailed::NotMade(RepoError::Unavailable(error.into())))?);
+        }
+        match writer.as_ref() {
+            Some(started) => started.submit(job),
+            None => Err(WriteFailed::broken()),
+        }
+    }
+
+    fn open(&self, role: Role) -> Result<Connection, RepoError> {
+        // Readers, too, write to the file beside it that readers and writer share.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(&self.inner.path, flags)?;
+        conn.busy_timeout(BUSY)?;
+        conn.set_prepared_statement_cache_capacity(KEPT_STATEMENTS);
+        conn.execute_batch(match role {
+            // A read error of an SD card under mmap would be a SIGBUS. There may be many readers: each keeps little.
+            Role::Reader => "PRAGMA query_only = on; PRAGMA mmap_size = 0; PRAGMA cache_size = -512",
+            Role::Writer => {
+                "PRAGMA synchronous = full; PRAGMA foreign_keys = on; PRAGMA mmap_size = 0; \
+                 PRAGMA journal_size_limit = 16777216"
+            }
+        })?;
+        Ok(conn)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    Reader,
+    Writer,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is done under either lock leaves it whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
