@@ -6,7 +6,7 @@ mod preflight;
 mod record;
 mod store;
 
-pub use facts::{UnreadableCertificate, addresses_of, read_facts, topmost_issuer, validity_of};
+pub use facts::{UnreadableCertificate, addresses_of, broken_link, read_facts, topmost_issuer, validity_of};
 pub use preflight::{Check, Finding, Preflight, Verdict};
 pub use record::{
     Attempt, AttemptOutcome, CertificateFacts, CertificateRecord, CertificateSource, CertificateState, Challenge,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use picloud_shared::certificate::{
     Attempt, CertificateFacts, CertificateRecord, CertificateSource, CertificateState, Finding, Issued, Preflight,
-    PrivateKey, read_facts,
+    PrivateKey, broken_link, read_facts,
 };
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::id::CertificateId;
@@ -173,6 +173,11 @@ fn inspect(chain: &str, key: &PrivateKey) -> Result<CertificateFacts, ServiceErr
         return Err(bad_chain("it holds more than certificates; a private key belongs in key".to_owned()));
     }
     let facts = read_facts(chain, None).map_err(|error| bad_chain(error.to_string()))?;
+    if let Some(place) = broken_link(chain) {
+        return Err(bad_chain(format!(
+            "certificate {place} was not issued by the one behind it; the server's own comes first, and each is followed by its issuer's"
+        )));
+    }
     if facts.names.is_empty() {
         return Err(bad_chain("the certificate is for no name (a subject alternative name)".to_owned()));
     }
@@ -229,6 +234,40 @@ mod tests {
         assert_eq!(refused(&combined, &key), "chain: it holds more than certificates; a private key belongs in key");
         let (nameless, its_key) = made(&[]);
         assert!(refused(&nameless, &its_key).starts_with("chain: the certificate is for no name"));
+    }
+
+    #[test]
+    fn a_chain_is_in_order_and_whole_as_far_as_it_goes() {
+        use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+
+        let params = |name: &str| {
+            let mut params = CertificateParams::new(vec!["a.example.com".to_owned()]).unwrap();
+            params.distinguished_name = DistinguishedName::new();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params
+        };
+        let key = || KeyPair::generate().unwrap();
+        let (mut root, mut between, leaf) = (params("root"), params("between"), params("leaf"));
+        root.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        between.is_ca = root.is_ca.clone();
+        let (root_key, between_key, leaf_key) = (key(), key(), key());
+        let root_pem = root.self_signed(&root_key).unwrap().pem();
+        let root = Issuer::new(root, root_key);
+        let between_pem = between.signed_by(&between_key, &root).unwrap().pem();
+        let between = Issuer::new(between, between_key);
+        let leaf_pem = leaf.signed_by(&leaf_key, &between).unwrap().pem();
+        let leaf_key = PrivateKey::new(leaf_key.serialize_pem());
+        for good in [leaf_pem.clone(), format!("{leaf_pem}{between_pem}"), format!("{leaf_pem}{between_pem}{root_pem}")] {
+            assert!(inspect(&good, &leaf_key).is_ok());
+        }
+        for (bad, place) in [
+            (format!("{leaf_pem}{root_pem}"), 1),
+            (format!("{leaf_pem}{leaf_pem}{between_pem}"), 1),
+            (format!("{leaf_pem}{between_pem}{leaf_pem}"), 2),
+        ] {
+            let refusal = refused(&bad, &leaf_key);
+            assert!(refusal.starts_with(&format!("chain: certificate {place} was not issued by")), "{refusal}");
+        }
     }
 
     #[test]

@@ -67,6 +67,15 @@ pub fn topmost_issuer(chain: &str) -> Option<String> {
     Some(issuer(&parsed))
 }
 
+/// The place, from 1, of the first certificate in a chain that the one behind it did not issue, as far as their names tell
+/// (RFC 5280, 6.1); `None` where each did.
+pub fn broken_link(chain: &str) -> Option<usize> {
+    let certificates: Vec<Pem> = certificates(chain).map_while(Result::ok).collect();
+    let parsed: Vec<X509Certificate<'_>> = certificates.iter().map_while(|one| one.parse_x509().ok()).collect();
+    let is_broken = |pair: &[X509Certificate<'_>]| pair[0].issuer().as_raw() != pair[1].subject().as_raw();
+    parsed.windows(2).position(is_broken).map(|at| at + 1)
+}
+
 /// The certificates of a text; it may hold other things, such as a key.
 fn certificates(text: &str) -> impl Iterator<Item = Result<Pem, x509_parser::error::PEMError>> {
     let all = Pem::iter_from_buffer(text.as_bytes());
