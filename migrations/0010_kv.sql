@@ -8,13 +8,16 @@ CREATE TABLE kv_entries (
     key TEXT {{bytewise}} NOT NULL,
     -- Whether the value is the text of a JSON value, or bytes as they are.
     kind TEXT NOT NULL CHECK (kind IN ('json', 'blob')),
-    value {{bytes}} NOT NULL,
     -- From then on it is not to be seen, and is to be removed.
     expires_at {{int}},
     updated_at {{int}} NOT NULL,
+    -- The last, so that SQLite reads none of a long one to look at what stands beside it.
+    value {{bytes}} NOT NULL,
     CONSTRAINT kv_entries_app_id_collection_key_key PRIMARY KEY (app_id, collection, key)
 ) {{strict}};
+-- For the sweeper, which asks for the oldest of all, and for a write that makes room among its app's own.
 CREATE INDEX kv_entries_expires_at_app_id_idx ON kv_entries (expires_at, app_id) WHERE expires_at IS NOT NULL;
+CREATE INDEX kv_entries_app_id_expires_at_idx ON kv_entries (app_id, expires_at) WHERE expires_at IS NOT NULL;
 
 -- What an app's entries and those of a collection come to, kept up to date by each write. Whoever writes entries of an app
 -- has the row of the app before, so that writes of one app follow one another on PostgreSQL as well.

@@ -2,7 +2,7 @@
 //! those that there are.
 //!
 //! A port is called on a worker thread and may make it wait, until the deadline that it is given and no longer. It is called
-//! beside the memory of the run, which counts what it makes of the answer ([`crate::sdk`]).
+//! beside the memory of the run, which counts what it makes of the answer (`crate::sdk`).
 
 mod kv;
 

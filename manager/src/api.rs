@@ -8,6 +8,7 @@ mod audit;
 mod auth;
 mod certificate;
 mod credential;
+mod cursor;
 mod dashboard;
 mod deployment;
 mod domain;

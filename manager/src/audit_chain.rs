@@ -77,6 +77,14 @@ impl AuditChain {
         Self { key: key.derive(Purpose::AuditChain), fingerprint: key.fingerprint() }
     }
 
+    /// That the store still has the key of this chain.
+    ///
+    /// # Errors
+    /// [`RepoError::KeyReplaced`].
+    pub(crate) async fn require_key(&self, conn: &mut Conn) -> Result<(), RepoError> {
+        key_file::require(conn, &self.fingerprint).await
+    }
+
     fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_bytes()).expect("HMAC takes keys of any length");
         parts.iter().for_each(|part| mac.update(part));
@@ -104,7 +112,7 @@ impl AuditChain {
             Some(head) => {
                 if !self.has_sealed(&head) {
                     // By another key, which is the store's now; or by somebody else, whom a verification will tell of.
-                    key_file::require(conn, &self.fingerprint).await?;
+                    self.require_key(conn).await?;
                 }
                 (head.seq, head.seal)
             }

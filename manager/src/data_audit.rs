@@ -7,6 +7,7 @@
 use tracing::error;
 use uuid::Uuid;
 
+use crate::audit_chain::AuditChain;
 use crate::repo::RepoError;
 use crate::repo::audit::{self, AuditEntry};
 use crate::repo::data_audit::{self, Outbound};
@@ -29,46 +30,48 @@ impl AuditedStore {
     /// # Errors
     /// A store that does not answer, and then what waits goes on waiting.
     pub async fn carry_data_audit(&self) -> Result<(), RepoError> {
+        self.carry_sealed_by(&self.chain).await
+    }
+
+    /// The same of what another key has sealed.
+    pub(crate) async fn carry_sealed_by(&self, chain: &AuditChain) -> Result<(), RepoError> {
+        let mut after = Uuid::nil();
         loop {
-            let waiting = self.waiting().await?;
-            if waiting.is_empty() {
-                return Ok(());
+            let waiting = self.waiting(after).await?;
+            let Some(last) = waiting.last() else { return Ok(()) };
+            after = last.id;
+            // To who has the old key, what the new one has sealed would look like somebody else's.
+            self.chain.require_key(&mut self.store.read().await?).await?;
+            let genuine: Vec<_> = waiting.iter().filter_map(|row| genuine(row, chain)).collect();
+            // Who can write the file could have it put into the chain. It stays where it is, to be looked at, and holds up nothing.
+            if genuine.len() < waiting.len() {
+                let count = waiting.len() - genuine.len();
+                error!(count, "rows for the audit log are not as they were written, and stay out of it (data_audit)");
             }
-            let mut tx = self.store.begin().await?;
-            let mut entries = Vec::new();
-            let mut carried = Vec::new();
-            for row in &waiting {
-                let Some(entry) = self.genuine(row) else { continue };
-                carried.push(row.id);
-                if !audit::is_there(&mut tx, entry.id).await? {
-                    entries.push(entry);
-                }
-            }
-            self.chain.append(&mut tx, entries).await?;
-            tx.commit().await?;
-            let none = carried.is_empty();
-            self.forget(carried).await?;
-            // What is left is not ours, and would be found again for ever.
-            if none || waiting.len() < BATCH as usize {
-                return Ok(());
+            if !genuine.is_empty() {
+                self.carry(genuine).await?;
             }
         }
     }
 
-    /// What the row says, if it was written by this program: else whoever can write the file could have it put into the chain.
-    fn genuine(&self, row: &Outbound) -> Option<AuditEntry> {
-        let sealed = self.chain.is_outbound(&row.entry, &row.seal);
-        let entry = if sealed { serde_json::from_str(&row.entry).ok() } else { None };
-        if entry.is_none() {
-            error!(id = %row.id, "a row for the audit log is not as it was written, and stays out of it (data_audit)");
+    async fn carry(&self, rows: Vec<(Uuid, AuditEntry)>) -> Result<(), RepoError> {
+        let mut tx = self.store.begin().await?;
+        let (mut ids, mut entries) = (Vec::new(), Vec::new());
+        for (id, entry) in rows {
+            ids.push(id);
+            if !audit::is_there(&mut tx, entry.id).await? {
+                entries.push(entry);
+            }
         }
-        entry
+        self.chain.append(&mut tx, entries).await?;
+        tx.commit().await?;
+        self.forget(ids).await
     }
 
-    async fn waiting(&self) -> Result<Vec<Outbound>, RepoError> {
+    async fn waiting(&self, after: Uuid) -> Result<Vec<Outbound>, RepoError> {
         match self.store.data() {
-            DataPlace::File(file) => file.read_aside(|conn| data_audit::list_sqlite(conn, BATCH)).await,
-            DataPlace::Postgres(data) => data_audit::list_postgres(&mut data.read().await?, BATCH).await,
+            DataPlace::File(file) => file.read_aside(move |conn| data_audit::list_sqlite(conn, after, BATCH)).await,
+            DataPlace::Postgres(data) => data_audit::list_postgres(&mut data.read().await?, after, BATCH).await,
         }
     }
 
@@ -85,4 +88,11 @@ impl AuditedStore {
             }
         }
     }
+}
+
+/// What the row says, if it was written by who has the key of that chain.
+fn genuine(row: &Outbound, chain: &AuditChain) -> Option<(Uuid, AuditEntry)> {
+    let sealed = chain.is_outbound(&row.entry, &row.seal);
+    let entry = if sealed { serde_json::from_str(&row.entry).ok() } else { None };
+    entry.map(|entry| (row.id, entry))
 }

@@ -17,7 +17,7 @@ use crate::certificate_store::reseal;
 use crate::repo::RepoError;
 use crate::repo::audit::AuditObject;
 use crate::repo::config;
-use crate::secret::key_file::{self, KeyFileError, SecretKey};
+use crate::secret::key_file::{KeyFileError, SecretKey};
 use crate::service::change::{AuditedStore, Author, Change, Event};
 use crate::service::error::ServiceError;
 use crate::store::Store;
@@ -54,6 +54,9 @@ impl From<ServiceError> for RotationError {
 /// A new key that everything is sealed by, but for the store's last word. Dropped, it never was.
 pub struct Rotation {
     change: Option<Change>,
+    audited: AuditedStore,
+    /// By which what waits for its place in the audit log is sealed.
+    old_chain: AuditChain,
     key: SecretKey,
     path: PathBuf,
     resealed: Resealed,
@@ -87,13 +90,19 @@ impl Rotation {
         // What waits for its place in the chain is sealed by the key as well.
         AuditedStore::new(store.clone(), Arc::clone(&clock), &old).carry_data_audit().await?;
         let key = SecretKey::make_next(path)?;
-        let audited = AuditedStore::new(store.clone(), clock, &key);
-        let (kept, path) = (key.clone(), path.to_owned());
-        let mut rotation = Self { change: None, key: kept, path, resealed: Resealed::default(), may_be_taken: false };
-        let change = rotation.change.insert(audited.begin_as(Author::PLATFORM).await?);
+        let mut rotation = Self {
+            change: None,
+            audited: AuditedStore::new(store.clone(), clock, &key),
+            old_chain: AuditChain::new(&old),
+            key: key.clone(),
+            path: path.to_owned(),
+            resealed: Resealed::default(),
+            may_be_taken: false,
+        };
+        let change = rotation.change.insert(rotation.audited.begin_as(Author::PLATFORM).await?);
         // Another command like this may have been quicker.
-        key_file::require(change, &old.fingerprint()).await?;
-        AuditChain::new(&key).take_over(change, &AuditChain::new(&old)).await?;
+        rotation.old_chain.require_key(change).await?;
+        rotation.audited.chain.take_over(change, &rotation.old_chain).await?;
         rotation.resealed = reseal(change, &old, &key).await?;
         config::replace_key_fingerprint(change, &key.fingerprint()).await?;
         let event = Event::new("instance.rotate_key", AuditObject::Instance);
@@ -111,6 +120,14 @@ impl Rotation {
         self.may_be_taken = true;
         if let Some(change) = self.change.take() {
             change.commit().await?;
+        }
+        // What a node changed of the apps' data meanwhile. From now on none does that has the old key.
+        if let Err(error) = self.audited.carry_sealed_by(&self.old_chain).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                "what changed of the apps' data amid the replacing of the key stays out of the audit log"
+            );
         }
         let rotated = Rotated { fingerprint: self.key.fingerprint(), resealed: std::mem::take(&mut self.resealed) };
         Ok(TakenKey { key: self.key.clone(), path: self.path.clone(), rotated })

@@ -18,16 +18,16 @@ use picloud_shared::name::CollectionName;
 pub use decide::KvQuota;
 pub(crate) use decide::KvRefusal;
 use decide::{Decision, is_live};
-pub(crate) use sweep::purge_within;
 
 use crate::repo::RepoError;
 use crate::repo::data_audit::{self, Outbound};
 use crate::repo::kv::{KvCollection, KvEffect, postgres, sqlite};
 use crate::store::data_file::{DataConnection, WriteFailed};
-use crate::store::{DataPlace, Store};
+use crate::store::{DataPlace, PostgresData, Store};
 
-/// Expired entries that a write removes where it finds no room; the sweeper removes as many in one transaction.
-const SWEPT_TOGETHER: u32 = 500;
+/// How often a write makes room, which each time removes a piece of what has expired and keeps others from writing meanwhile. Where
+/// the quota is 100,000 keys, all of them go within so many.
+const MOST_ATTEMPTS: u32 = 256;
 
 /// The key-value store. Clones are the same.
 #[derive(Clone)]
@@ -58,6 +58,13 @@ pub(crate) type Audit = Box<dyn Fn(Option<&KvEntry>, Option<&KvEntry>) -> Outbou
 
 /// What a write came to, unless it was refused.
 pub(crate) type Made = Result<(KvWritten, Option<KvEntry>), KvRefusal>;
+
+/// What came of a write in one transaction.
+struct Attempt {
+    made: Made,
+    /// Whether it found no room, made some, and may find enough another time.
+    made_room: bool,
+}
 
 /// What is to be stored for a write, and what came of it.
 struct Step {
@@ -164,66 +171,105 @@ impl Kv {
     pub(crate) async fn write(&self, write: Write) -> Result<Made, RepoError> {
         match self.store.data() {
             DataPlace::File(file) => {
-                let made = file.write(self.in_file(write)).await;
-                made.map_err(WriteFailed::into_repo_error)
+                let write = Arc::new(write);
+                let mut attempts = Attempts::default();
+                loop {
+                    let attempt = file.write(self.in_file(&write)).await.map_err(WriteFailed::into_repo_error)?;
+                    if let Some(made) = attempts.end(attempt) {
+                        return Ok(made);
+                    }
+                }
             }
-            DataPlace::Postgres(_) => self.in_postgres(&write, || {}).await,
+            DataPlace::Postgres(data) => self.in_postgres(data, &write, || {}).await,
         }
     }
 
     /// The write as the writer of the file makes it.
-    fn in_file(&self, write: Write) -> impl FnMut(&DataConnection) -> Result<Made, RepoError> + Send + 'static {
-        let (clock, quota) = (Arc::clone(&self.clock), self.quota);
+    fn in_file(
+        &self,
+        write: &Arc<Write>,
+    ) -> impl FnMut(&DataConnection) -> Result<Attempt, RepoError> + Send + 'static {
+        let (write, clock, quota) = (Arc::clone(write), Arc::clone(&self.clock), self.quota);
         move |conn| {
             let (app, place, now) = (write.app, &write.place, clock.now());
             let look = || -> Result<_, RepoError> {
                 Ok(write.decide(sqlite::find(conn, app, place)?.as_ref(), sqlite::usage_of(conn, app)?, quota, now))
             };
             let mut step = look()?;
-            if step.as_ref().is_err_and(KvRefusal::wants_room)
-                && sqlite::delete_expired(conn, app, now, SWEPT_TOGETHER)? > 0
-            {
+            let makes_room = wants_room(&step) && sqlite::delete_expired(conn, app, now)? > 0;
+            if makes_room {
                 step = look()?;
             }
-            let step = match step {
-                Ok(step) => step,
-                Err(refusal) => return Ok(Err(refusal)),
-            };
-            sqlite::apply(conn, app, place, &step.decision.effect, step.decision.delta)?;
-            if let Some(row) = &step.audit {
-                data_audit::insert_sqlite(conn, row)?;
+            if let Ok(step) = &step {
+                sqlite::apply(conn, app, place, &step.decision.effect, step.decision.delta)?;
+                if let Some(row) = &step.audit {
+                    data_audit::insert_sqlite(conn, row)?;
+                }
             }
-            Ok(Ok(step.made()))
+            Ok(Attempt::of(step, makes_room))
         }
     }
 
     /// The same in PostgreSQL. `committing` is called before what may be kept although nobody hears of it.
-    async fn in_postgres(&self, write: &Write, committing: impl FnOnce()) -> Result<Made, RepoError> {
-        let DataPlace::Postgres(data) = self.store.data() else {
-            unreachable!("the store is PostgreSQL, which whoever calls has looked at")
-        };
+    async fn in_postgres(
+        &self,
+        data: PostgresData<'_>,
+        write: &Write,
+        committing: impl Fn(),
+    ) -> Result<Made, RepoError> {
         let (app, place, quota) = (write.app, &write.place, self.quota);
-        let mut tx = data.begin().await?;
-        let usage = postgres::lock(&mut tx, app).await?;
-        // Whoever waited for the lock decides by what is true now.
-        let now = self.clock.now();
-        let mut step = write.decide(postgres::find(&mut tx, app, place).await?.as_ref(), usage, quota, now);
-        if step.as_ref().is_err_and(KvRefusal::wants_room)
-            && postgres::delete_expired(&mut tx, app, now, SWEPT_TOGETHER).await? > 0
-        {
-            let usage = postgres::usage_of(&mut tx, app).await?;
-            step = write.decide(postgres::find(&mut tx, app, place).await?.as_ref(), usage, quota, now);
+        let mut attempts = Attempts::default();
+        loop {
+            let mut tx = data.begin().await?;
+            let usage = postgres::lock(&mut tx, app).await?;
+            // Whoever waited for the lock decides by what is true now.
+            let now = self.clock.now();
+            let mut step = write.decide(postgres::find(&mut tx, app, place).await?.as_ref(), usage, quota, now);
+            let makes_room = wants_room(&step) && postgres::delete_expired(&mut tx, app, now).await? > 0;
+            if makes_room {
+                let usage = postgres::usage_of(&mut tx, app).await?;
+                step = write.decide(postgres::find(&mut tx, app, place).await?.as_ref(), usage, quota, now);
+            }
+            match &step {
+                Ok(step) => {
+                    postgres::apply(&mut tx, app, place, &step.decision.effect, step.decision.delta).await?;
+                    if let Some(row) = &step.audit {
+                        data_audit::insert_postgres(&mut tx, row).await?;
+                    }
+                    committing();
+                    tx.commit().await?;
+                }
+                // The room is there for the next one.
+                Err(_) if makes_room => tx.commit().await?,
+                Err(_) => {}
+            }
+            if let Some(made) = attempts.end(Attempt::of(step, makes_room)) {
+                return Ok(made);
+            }
         }
-        let step = match step {
-            Ok(step) => step,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        postgres::apply(&mut tx, app, place, &step.decision.effect, step.decision.delta).await?;
-        if let Some(row) = &step.audit {
-            data_audit::insert_postgres(&mut tx, row).await?;
-        }
-        committing();
-        tx.commit().await?;
-        Ok(Ok(step.made()))
+    }
+}
+
+/// Whether it may be done once expired entries of the app are gone.
+fn wants_room(step: &Result<Step, KvRefusal>) -> bool {
+    step.as_ref().is_err_and(KvRefusal::wants_room)
+}
+
+impl Attempt {
+    fn of(step: Result<Step, KvRefusal>, makes_room: bool) -> Self {
+        let made_room = makes_room && wants_room(&step);
+        Self { made: step.map(Step::made), made_room }
+    }
+}
+
+/// Counts the attempts of a write.
+#[derive(Default)]
+struct Attempts(u32);
+
+impl Attempts {
+    /// What the write comes to, unless it is to be tried again.
+    fn end(&mut self, Attempt { made, made_room }: Attempt) -> Option<Made> {
+        self.0 += 1;
+        (!made_room || self.0 >= MOST_ATTEMPTS).then_some(made)
     }
 }

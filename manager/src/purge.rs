@@ -14,7 +14,7 @@ use tokio::time::interval;
 use tracing::{debug, warn};
 
 use crate::execution_writer::ExecutionWriter;
-use crate::kv::{self, Kv};
+use crate::kv::Kv;
 use crate::repo::RepoError;
 use crate::repo::deleted_apps::{self, DeletedApp};
 use crate::repo::executions::{counters, retention};
@@ -104,9 +104,10 @@ impl Purge {
     }
 }
 
-/// Deletes the log and the data of an app within the deletion's own transaction, where they are in the same database.
+/// Deletes the log of an app within the deletion's own transaction, where the log is in the same database. Its data goes in pieces:
+/// scripts may be writing it still, and the control data would wait for them.
 pub(crate) async fn purge_within(conn: &mut Conn, id: AppId) -> Result<(), RepoError> {
     retention::delete_of_app(conn, id).await?;
     counters::delete_of_app(conn, id, u32::MAX).await?;
-    kv::purge_within(conn, id).await
+    Ok(())
 }

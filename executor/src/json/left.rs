@@ -53,6 +53,11 @@ impl Left {
         take(&self.string, text.len(), "Length of string")
     }
 
+    /// Counts a blob before it is copied.
+    pub fn blob(&self, bytes: &[u8]) -> Result<(), TooLarge> {
+        take(&self.array, bytes.len(), "Size of array/BLOB")
+    }
+
     /// Counts an element of an array.
     pub fn element(&self) -> Result<(), TooLarge> {
         take(&self.array, 1, "Size of array/BLOB")

@@ -35,7 +35,15 @@ impl ReadError {
 /// # Errors
 /// Text that is not one JSON value or nests deeper than [`MAX_DEPTH`]; more than `limits` allow.
 pub fn read(text: &[u8], limits: SizeLimits) -> Result<Dynamic, ReadError> {
-    let reading = Reading { left: Left::new(limits), over: Cell::new(None) };
+    read_within(text, &Left::new(limits))
+}
+
+/// The same for a part of what a script gets, within what the others have left.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_within(text: &[u8], left: &Left) -> Result<Dynamic, ReadError> {
+    let reading = Reading { left, over: Cell::new(None) };
     let mut json = serde_json::Deserializer::from_slice(text);
     // It would stop one level before ours; each level goes through [`Value::within`].
     json.disable_recursion_limit();
@@ -46,13 +54,13 @@ pub fn read(text: &[u8], limits: SizeLimits) -> Result<Dynamic, ReadError> {
     })
 }
 
-struct Reading {
-    left: Left,
+struct Reading<'l> {
+    left: &'l Left,
     /// What was too large, since the parser passes on only texts.
     over: Cell<Option<TooLarge>>,
 }
 
-impl Reading {
+impl Reading<'_> {
     fn count<E: serde::de::Error>(&self, counted: Result<(), TooLarge>) -> Result<(), E> {
         counted.map_err(|what| {
             self.over.set(Some(what));
@@ -63,7 +71,7 @@ impl Reading {
 
 #[derive(Clone, Copy)]
 struct Value<'a> {
-    reading: &'a Reading,
+    reading: &'a Reading<'a>,
     /// Levels that are left.
     depth: usize,
 }
@@ -137,7 +145,7 @@ impl<'de> Visitor<'de> for Value<'_> {
 }
 
 /// A key, made as what the map wants: Rhai does not name its type of keys.
-struct Key<'a, K>(&'a Reading, PhantomData<K>);
+struct Key<'a, K>(&'a Reading<'a>, PhantomData<K>);
 
 impl<'de, K: for<'s> From<&'s str>> DeserializeSeed<'de> for Key<'_, K> {
     type Value = K;

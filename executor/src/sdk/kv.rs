@@ -11,9 +11,9 @@ use picloud_shared::kv::{
 use picloud_shared::name::CollectionName;
 use rhai::{Array, Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, Shared};
 
-use super::native::{self, Fallible, fits_array, fits_map, short};
+use super::native::{self, Fallible, short};
 use super::port::{self, refused};
-use crate::json::{self, SizeLimits, WriteError};
+use crate::json::{self, Left, SizeLimits, TooLarge, WriteError};
 use crate::limits::{charge_bytes, reserve_bytes};
 use crate::port::{KvStore, PortCaller, PortError, Ports};
 
@@ -91,7 +91,8 @@ struct Target<'c> {
 
 impl Target<'_> {
     fn get(&self, key: &str, default: Dynamic) -> Fallible<Dynamic> {
-        self.find(key, |found| found.as_ref().map_or(Ok(default), |value| self.read(value)))
+        let left = Left::new(SizeLimits::of(self.call.engine()));
+        self.find(key, |found| found.as_ref().map_or(Ok(default), |value| self.read(value, &left)))
     }
 
     fn has(&self, key: &str) -> Fallible<bool> {
@@ -145,20 +146,60 @@ impl Target<'_> {
         self.ask(list, |page| self.page(page))
     }
 
+    /// A page as the script gets it. It ends before what would be too much for the script, unless that would be so on a page of
+    /// its own, too: such a value is left out, since nothing would lead past it.
     fn page(&self, page: &KvPage) -> Fallible<Map> {
-        fits_array(self.call, page.entries.len())?;
-        fits_map(self.call, page.entries.len().saturating_mul(2))?;
-        let item = |entry: &KvEntry| -> Fallible<Dynamic> {
-            let mut item = Map::new();
-            item.insert("key".into(), entry.key.as_str().into());
-            item.insert("value".into(), self.read(&entry.value)?);
-            Ok(Dynamic::from_map(item))
-        };
-        let items: Array = page.entries.iter().map(item).collect::<Fallible<_>>()?;
+        let mut items = Array::new();
+        let mut cursor = page.next.as_ref();
+        let (mut left, mut last) = (self.left_for_items(), None);
+        for entry in &page.entries {
+            match self.item(entry, &left) {
+                Ok(item) => items.push(item),
+                Err(error) if !matches!(*error, EvalAltResult::ErrorDataTooLarge(..)) => return Err(error),
+                Err(_) if last.is_some() => {
+                    cursor = last;
+                    break;
+                }
+                Err(_) => {
+                    left = self.left_for_items();
+                    items.push(self.counted(entry, "too_large", Dynamic::TRUE, &left)?);
+                }
+            }
+            last = Some(&entry.key);
+        }
         let mut listed = Map::new();
         listed.insert("items".into(), Dynamic::from_array(items));
-        listed.insert("cursor".into(), page.next.as_ref().map_or(Dynamic::UNIT, |key| key.as_str().into()));
+        listed.insert("cursor".into(), cursor.map_or(Dynamic::UNIT, |key| key.as_str().into()));
         Ok(listed)
+    }
+
+    /// What the items of a page may be, beside the page's own two entries and a cursor.
+    fn left_for_items(&self) -> Left {
+        let SizeLimits { string, array, map } = SizeLimits::of(self.call.engine());
+        let limits = SizeLimits { string: string.saturating_sub(MAX_KEY_BYTES), array, map: map.saturating_sub(2) };
+        Left::new(limits)
+    }
+
+    fn item(&self, entry: &KvEntry, left: &Left) -> Fallible<Dynamic> {
+        let value = self.read(&entry.value, left)?;
+        self.counted(entry, "value", value, left)
+    }
+
+    /// An item of a list, which is an element of two entries; Rhai counts a blob within a map as one element more.
+    fn counted(&self, entry: &KvEntry, name: &str, value: Dynamic, left: &Left) -> Fallible<Dynamic> {
+        let key = entry.key.as_str();
+        let counted = || {
+            left.element()?;
+            left.element()?;
+            left.entry()?;
+            left.entry()?;
+            left.string(key)
+        };
+        counted().map_err(|what: TooLarge| what.thrown(self.call.call_position()))?;
+        let mut item = Map::new();
+        item.insert("key".into(), key.into());
+        item.insert(name.into(), value);
+        Ok(Dynamic::from_map(item))
     }
 
     fn limit(&self, value: &Dynamic) -> Fallible<u32> {
@@ -201,17 +242,17 @@ impl Target<'_> {
     }
 
     /// A stored value as the script gets it, counted as its own.
-    fn read(&self, value: &KvValue) -> Fallible<Dynamic> {
+    fn read(&self, value: &KvValue, left: &Left) -> Fallible<Dynamic> {
         match value.kind() {
             KvKind::Blob => {
-                fits_array(self.call, value.bytes().len())?;
+                left.blob(value.bytes()).map_err(|what| what.thrown(self.call.call_position()))?;
                 reserve_bytes(value.bytes().len())?;
                 charge_bytes(value.bytes().len() / 8)?;
                 Ok(Dynamic::from_blob(value.bytes().to_vec()))
             }
             KvKind::Json => {
                 charge_bytes(value.bytes().len())?;
-                let read = json::read(value.bytes(), SizeLimits::of(self.call.engine()));
+                let read = json::read_within(value.bytes(), left);
                 read.map_err(|error| error.thrown(self.call.call_position()))
             }
         }

@@ -13,6 +13,10 @@ use crate::port::{PortCaller, PortError, Ports};
 /// What a call costs beside its bytes: that many operations take some 5 us, as the quickest call of a port does.
 const CALL_OPERATIONS: u64 = 100;
 
+/// What is charged beside that for a call that is refused: it changed nothing, so that no disk made its script wait, and still took
+/// the time of those who write for all.
+const REFUSED_OPERATIONS: u64 = 1_000;
+
 thread_local! {
     static PORTS: RefCell<Option<Ports>> = const { RefCell::new(None) };
 }
@@ -55,7 +59,9 @@ pub fn call<A, T>(
         }
         Some(Err(error)) => {
             let thrown = match &error {
-                PortError::Refused { code, message } => refused(call, code, message),
+                PortError::Refused { code, message } => {
+                    charge(REFUSED_OPERATIONS).err().unwrap_or_else(|| refused(call, code, message))
+                }
                 PortError::TooLate => time_out(),
                 PortError::Unsettled => time_out_unsettled(),
             };

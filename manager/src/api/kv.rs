@@ -9,10 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::StatusCode;
 use picloud_shared::clock::Timestamp;
-use picloud_shared::kv::{
-    DEFAULT_PAGE, InvalidKey, KvEntry, KvKey, KvKind, KvPlace, KvQuery, KvValue, KvWrite, MAX_PAGE, MAX_TTL,
-    ValueTooLong,
-};
+use picloud_shared::kv::{KvEntry, KvKey, KvKind, KvPlace, KvQuery, KvValue, KvWrite, MAX_TTL, ValueTooLong};
 use picloud_shared::name::{CollectionName, InvalidCollectionName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,11 +17,11 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::ApiState;
 use crate::api::extract::{Body, Caller, Path, Query, app_ref, page_size, present};
 use crate::api::openapi::problems;
 use crate::api::precondition::{IfMatch, etag};
 use crate::api::problem::{ApiError, FieldError};
+use crate::api::{ApiState, cursor};
 use crate::service::kv::{Holdings, revision};
 
 pub(crate) fn operations() -> OpenApiRouter<ApiState> {
@@ -34,6 +31,10 @@ pub(crate) fn operations() -> OpenApiRouter<ApiState> {
         delete_kv_entry
     ))
 }
+
+/// The lists, as their cursors name them.
+const COLLECTIONS: &str = "kv";
+const ENTRIES: &str = "kv entries";
 
 /// A collection of an app, with what it holds.
 #[derive(Serialize, ToSchema)]
@@ -172,7 +173,7 @@ struct EntryQuery {
     #[serde(default)]
     #[param(required = false)]
     prefix: String,
-    /// Entries on the page: 100 if absent, 500 at most, and fewer where more would come to over 192 KiB.
+    /// Entries on the page: 50 if absent, 200 at most, and fewer where more would come to over 192 KiB.
     #[serde(default)]
     #[param(minimum = 1)]
     limit: Option<u32>,
@@ -183,17 +184,11 @@ struct EntryQuery {
 
 impl EntryQuery {
     fn of(self, collection: CollectionName) -> Result<KvQuery, ApiError> {
-        let invalid = |field: &str, detail: &str| ApiError::invalid(vec![FieldError::new(field, detail)]);
-        if self.limit == Some(0) {
-            return Err(invalid("limit", "a limit is 1 or more; above 500 it counts as 500"));
-        }
         if self.prefix.contains('\0') {
-            return Err(invalid("prefix", "no key has a NUL"));
+            return Err(ApiError::invalid(vec![FieldError::new("prefix", "no key has a NUL")]));
         }
-        let after = self.cursor.map(|cursor| cursor.parse()).transpose();
-        let after = after.map_err(|_: InvalidKey| invalid("cursor", "it is no cursor of a page before"))?;
-        let limit = self.limit.unwrap_or(DEFAULT_PAGE).min(MAX_PAGE);
-        Ok(KvQuery { collection, prefix: self.prefix, after, limit })
+        let after = cursor::read(ENTRIES, self.cursor)?;
+        Ok(KvQuery { collection, prefix: self.prefix, after, limit: page_size(self.limit)?.get() })
     }
 }
 
@@ -228,8 +223,7 @@ async fn list_kv_collections(
     Path(app): Path<String>,
     Query(CollectionQuery { limit, cursor }): Query<CollectionQuery>,
 ) -> Result<Json<KvCollectionList>, ApiError> {
-    let invalid = |error: InvalidCollectionName| ApiError::invalid(vec![FieldError::new("cursor", error)]);
-    let after = cursor.map(|cursor| cursor.parse()).transpose().map_err(invalid)?;
+    let after = cursor::read(COLLECTIONS, cursor)?;
     let held = state.services.kv.holdings(&actor, &app_ref(&app)?, page_size(limit)?, after).await?;
     let Holdings { usage, quota, collections } = held;
     let view = |collection: crate::repo::kv::KvCollection| {
@@ -238,7 +232,7 @@ async fn list_kv_collections(
     };
     Ok(Json(KvCollectionList {
         items: collections.items.into_iter().map(view).collect(),
-        next_cursor: collections.next.map(String::from),
+        next_cursor: collections.next.map(|name| cursor::write(COLLECTIONS, name.as_str())),
         keys: usage.keys,
         bytes: usage.bytes,
         max_keys: quota.keys,
@@ -263,7 +257,7 @@ async fn list_kv_entries(
 ) -> Result<Json<KvEntryList>, ApiError> {
     let page = state.services.kv.list(&actor, &app_ref(&app)?, &query.of(collection(&name)?)?).await?;
     let items = page.entries.iter().map(KvEntryView::try_from).collect::<Result<_, _>>()?;
-    Ok(Json(KvEntryList { items, next_cursor: page.next.map(String::from) }))
+    Ok(Json(KvEntryList { items, next_cursor: page.next.map(|key| cursor::write(ENTRIES, key.as_str())) }))
 }
 
 /// Get an entry.

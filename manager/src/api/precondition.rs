@@ -38,7 +38,7 @@ impl IntoParams for IfMatch {
     }
 }
 
-/// `*` matches whatever there is, and stands alone. Weak tags (`W/"..."`) never match strongly.
+/// `*` matches whatever there is, but not that there is nothing, and stands alone. Weak tags (`W/"..."`) never match strongly.
 fn parse(headers: &HeaderMap) -> Option<Precondition> {
     if !headers.contains_key(IF_MATCH) {
         return Some(Precondition::None);
@@ -47,7 +47,7 @@ fn parse(headers: &HeaderMap) -> Option<Precondition> {
     let lines = headers.get_all(IF_MATCH).iter().map(|value| value.to_str().ok()).collect::<Option<Vec<_>>>()?;
     let list = lines.join(",");
     if list.trim() == "*" {
-        return Some(Precondition::None);
+        return Some(Precondition::Present);
     }
     let (mut tags, mut tagged, mut rest) = (Vec::new(), false, list.as_str());
     loop {
@@ -100,8 +100,8 @@ mod tests {
             (&[" ,\"a\" ,, \"b\","], one_of(&["a", "b"])),
             (&["\"*\""], one_of(&["*"])),
             (&["\"\""], one_of(&[""])),
-            (&["*"], Some(Precondition::None)),
-            (&[" * "], Some(Precondition::None)),
+            (&["*"], Some(Precondition::Present)),
+            (&[" * "], Some(Precondition::Present)),
             (&["W/\"a\""], one_of(&[])),
             (&["W/\"a\", \"b\""], one_of(&["b"])),
             (&[], Some(Precondition::None)),

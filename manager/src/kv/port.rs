@@ -1,13 +1,14 @@
 //! The store as scripts reach it, on threads that may wait until their deadline.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Instant;
 
 use picloud_executor::port::{KvStore, PortCaller, PortError};
 use picloud_shared::kv::{KvPage, KvPlace, KvQuery, KvValue, KvWrite, KvWritten};
 use tokio::time::timeout_at;
 
-use super::{Kv, Made, Write, is_live};
+use super::{Attempts, Kv, Made, Write, is_live};
 use crate::repo::RepoError;
 use crate::repo::kv::{postgres, sqlite};
 use crate::store::DataPlace;
@@ -45,7 +46,9 @@ impl KvStore for Kv {
         match self.store.data() {
             DataPlace::File(file) => {
                 let now = self.clock.now();
-                file.read(|conn| sqlite::list(conn, caller.app, query, now)).map_err(failed)
+                let listed = file.read_until(caller.deadline, |conn| sqlite::list(conn, caller.app, query, now));
+                listed
+                    .map_err(|error| if Instant::now() < caller.deadline { failed(error) } else { PortError::TooLate })
             }
             DataPlace::Postgres(_) => self.wait(caller.deadline, self.list(caller.app, query), || PortError::TooLate),
         }
@@ -54,18 +57,21 @@ impl KvStore for Kv {
     fn write(&self, caller: &PortCaller, place: KvPlace, write: KvWrite) -> Result<KvWritten, PortError> {
         let write = Write::plain(caller.app, place, write);
         let made: Made = match self.store.data() {
-            DataPlace::File(file) => match file.write_until(caller.deadline, self.in_file(write)) {
-                Ok(made) => made,
-                Err(WriteFailed::NotMade(error)) => return Err(failed(error)),
-                Err(WriteFailed::Unknown(error)) => return Err(unknown(error)),
-                Err(WriteFailed::TooLate) => return Err(PortError::TooLate),
-                Err(WriteFailed::Unsettled) => return Err(PortError::Unsettled),
-            },
-            DataPlace::Postgres(_) => {
+            DataPlace::File(file) => {
+                let write = Arc::new(write);
+                let mut attempts = Attempts::default();
+                loop {
+                    let attempt = file.write_until(caller.deadline, self.in_file(&write)).map_err(not_written)?;
+                    if let Some(made) = attempts.end(attempt) {
+                        break made;
+                    }
+                }
+            }
+            DataPlace::Postgres(data) => {
                 let committing = Cell::new(false);
                 let late = || if committing.get() { PortError::Unsettled } else { PortError::TooLate };
                 let work = async {
-                    let made = self.in_postgres(&write, || committing.set(true)).await;
+                    let made = self.in_postgres(data, &write, || committing.set(true)).await;
                     // A connection that broke amid the commit does not say what became of it.
                     Ok(made.map_err(|error| if committing.get() { unknown(error) } else { failed(error) }))
                 };
@@ -75,6 +81,15 @@ impl KvStore for Kv {
         let (written, _entry) =
             made.map_err(|refusal| PortError::Refused { code: refusal.code(), message: refusal.to_string() })?;
         Ok(written)
+    }
+}
+
+fn not_written(failure: WriteFailed) -> PortError {
+    match failure {
+        WriteFailed::NotMade(error) => failed(error),
+        WriteFailed::Unknown(error) => unknown(error),
+        WriteFailed::TooLate => PortError::TooLate,
+        WriteFailed::Unsettled => PortError::Unsettled,
     }
 }
 

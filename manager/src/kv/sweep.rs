@@ -1,6 +1,6 @@
 //! Removing what nobody sees any more: entries that have expired, and all of apps that are gone.
 //!
-//! A transaction takes some hundred entries, so that writes of scripts wait for a few milliseconds at most. Several nodes may do
+//! A transaction takes some hundred entries, or a megabyte, so that writes of scripts wait for a few milliseconds at most. Several nodes may do
 //! it at once: on PostgreSQL whoever writes an app's entries has locked it before, and who comes second finds nothing.
 
 use std::time::Duration;
@@ -9,11 +9,11 @@ use picloud_shared::id::AppId;
 use tokio::time::interval;
 use tracing::{debug, warn};
 
-use super::{Kv, SWEPT_TOGETHER};
+use super::Kv;
 use crate::repo::RepoError;
 use crate::repo::kv::{postgres, sqlite};
+use crate::store::DataPlace;
 use crate::store::data_file::WriteFailed;
-use crate::store::{Conn, DataPlace};
 use crate::survive::survive;
 
 /// How often expired entries are looked for: so long they may count against the quota. Where there are none, it is one look at
@@ -48,13 +48,13 @@ impl Kv {
             let Some(app) = app else { return Ok(total) };
             total += match self.store.data() {
                 DataPlace::File(file) => {
-                    let swept = file.write(move |conn| sqlite::delete_expired(conn, app, now, SWEPT_TOGETHER)).await;
+                    let swept = file.write(move |conn| sqlite::delete_expired(conn, app, now)).await;
                     swept.map_err(WriteFailed::into_repo_error)?
                 }
                 DataPlace::Postgres(data) => {
                     let mut tx = data.begin().await?;
                     postgres::lock(&mut tx, app).await?;
-                    let swept = postgres::delete_expired(&mut tx, app, now, SWEPT_TOGETHER).await?;
+                    let swept = postgres::delete_expired(&mut tx, app, now).await?;
                     tx.commit().await?;
                     swept
                 }
@@ -67,13 +67,13 @@ impl Kv {
         loop {
             let more = match self.store.data() {
                 DataPlace::File(file) => {
-                    let purged = file.write(move |conn| sqlite::purge(conn, app, SWEPT_TOGETHER)).await;
+                    let purged = file.write(move |conn| sqlite::purge(conn, app)).await;
                     purged.map_err(WriteFailed::into_repo_error)?
                 }
                 DataPlace::Postgres(data) => {
                     let mut tx = data.begin().await?;
                     postgres::lock(&mut tx, app).await?;
-                    let more = postgres::purge(&mut tx, app, SWEPT_TOGETHER).await?;
+                    let more = postgres::purge(&mut tx, app).await?;
                     tx.commit().await?;
                     more
                 }
@@ -83,11 +83,4 @@ impl Kv {
             }
         }
     }
-}
-
-/// Removes all of an app within its deletion's own transaction, where that is in the same database.
-pub(crate) async fn purge_within(conn: &mut Conn, app: AppId) -> Result<(), RepoError> {
-    postgres::lock(conn, app).await?;
-    postgres::purge(conn, app, u32::MAX).await?;
-    Ok(())
 }

@@ -5,7 +5,6 @@ use uuid::Uuid;
 use crate::repo::RepoError;
 use crate::repo::statement::statements;
 use crate::store::Conn;
-use crate::store::conn::Driver;
 
 /// A row on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +19,7 @@ pub struct Outbound {
 
 statements! {
     INSERT = "INSERT INTO data_audit (id, entry, seal) VALUES ($1, $2, $3)";
-    LIST = "SELECT id, entry, seal FROM data_audit ORDER BY id LIMIT $1";
+    LIST = "SELECT id, entry, seal FROM data_audit WHERE id > $1 ORDER BY id LIMIT $2";
     DELETE = "DELETE FROM data_audit WHERE id = $1";
 }
 
@@ -31,13 +30,13 @@ pub(crate) fn insert_sqlite(conn: &rusqlite::Connection, row: &Outbound) -> Resu
     Ok(())
 }
 
-/// The first rows.
-pub(crate) fn list_sqlite(conn: &rusqlite::Connection, limit: u32) -> Result<Vec<Outbound>, RepoError> {
+/// The first rows after that one.
+pub(crate) fn list_sqlite(conn: &rusqlite::Connection, after: Uuid, limit: u32) -> Result<Vec<Outbound>, RepoError> {
     let mut statement = conn.prepare_cached(LIST.sqlite)?;
     let row = |row: &rusqlite::Row<'_>| {
         Ok(Outbound { id: Uuid::from_bytes(row.get(0)?), entry: row.get(1)?, seal: row.get(2)? })
     };
-    Ok(statement.query_map([limit], row)?.collect::<rusqlite::Result<_>>()?)
+    Ok(statement.query_map(rusqlite::params![after.as_bytes(), limit], row)?.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Removes rows.
@@ -49,12 +48,18 @@ pub(crate) fn delete_sqlite(conn: &rusqlite::Connection, ids: &[Uuid]) -> Result
     Ok(())
 }
 
+/// As `on_db!`, for what SQLite has a way of its own for.
 macro_rules! on_postgres {
     ($conn:expr, $db:ident => $body:expr) => {{
-        let conn: &mut Conn = $conn;
-        let result: Result<_, RepoError> = match conn.driver() {
-            Driver::Postgres($db) => async { $body }.await,
-            Driver::Sqlite(_) => unreachable!("the apps' data in SQLite is not reached through sqlx"),
+        let conn: &mut $crate::store::Conn = $conn;
+        let result = match conn.driver() {
+            $crate::store::conn::Driver::Postgres($db) => {
+                let time = $crate::store::conn::FUNCTION_TIMEOUT;
+                $crate::store::conn::within::<_, $crate::repo::RepoError>(time, async { $body }).await
+            }
+            $crate::store::conn::Driver::Sqlite(_) => {
+                unreachable!("the apps' data in SQLite is not reached through sqlx")
+            }
         };
         conn.settle(result)
     }};
@@ -70,9 +75,9 @@ pub(crate) async fn insert_postgres(conn: &mut Conn, row: &Outbound) -> Result<(
 }
 
 /// As [`list_sqlite`].
-pub(crate) async fn list_postgres(conn: &mut Conn, limit: u32) -> Result<Vec<Outbound>, RepoError> {
+pub(crate) async fn list_postgres(conn: &mut Conn, after: Uuid, limit: u32) -> Result<Vec<Outbound>, RepoError> {
     on_postgres!(conn, db => {
-        let rows = sqlx::query_as::<_, (Uuid, String, Vec<u8>)>(LIST.postgres).bind(i64::from(limit));
+        let rows = sqlx::query_as::<_, (Uuid, String, Vec<u8>)>(LIST.postgres).bind(after).bind(i64::from(limit));
         Ok(rows.fetch_all(db).await?.into_iter().map(|(id, entry, seal)| Outbound { id, entry, seal }).collect())
     })
 }

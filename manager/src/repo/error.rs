@@ -1,6 +1,7 @@
 //! How a repository fails, and which rule of the store a write broke.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 
 use sqlx::error::{DatabaseError, ErrorKind};
 use sqlx::postgres::PgDatabaseError;
@@ -108,6 +109,28 @@ fn constraint_name(sqlite_message: &str) -> String {
     name + "_key"
 }
 
+impl RepoError {
+    /// The error for each of those who failed by it together, with all that led to it.
+    pub(crate) fn shared(self) -> Box<dyn Fn() -> Self> {
+        fn caused(cause: Cause, error: impl Fn(Cause) -> RepoError + 'static) -> Box<dyn Fn() -> RepoError> {
+            let cause: Arc<dyn StdError + Send + Sync> = cause.into();
+            Box::new(move || error(Box::new(Arc::clone(&cause))))
+        }
+        match self {
+            Self::Unavailable(cause) => caused(cause, Self::Unavailable),
+            Self::Contended(cause) => caused(cause, Self::Contended),
+            Self::Failed(cause) => caused(cause, Self::Failed),
+            Self::Corrupt { column, source } => {
+                caused(source, move |source| Self::Corrupt { column: column.clone(), source })
+            }
+            Self::Conflict(constraint) => Box::new(move || Self::Conflict(constraint)),
+            Self::MissingReference => Box::new(|| Self::MissingReference),
+            Self::KeyReplaced => Box::new(|| Self::KeyReplaced),
+            Self::Unstorable(what) => Box::new(move || Self::Unstorable(what)),
+        }
+    }
+}
+
 impl From<sqlx::Error> for RepoError {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error;
@@ -188,6 +211,25 @@ fn sqlite_may_pass(code: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_that_is_shared_keeps_its_kind_and_its_cause() {
+        fn causes(error: &(dyn StdError + 'static)) -> Vec<String> {
+            std::iter::successors(Some(error), |error| StdError::source(*error)).map(ToString::to_string).collect()
+        }
+        for make in [
+            || RepoError::Unavailable(rusqlite::Error::InvalidQuery.into()),
+            || RepoError::Failed(rusqlite::Error::InvalidQuery.into()),
+            || RepoError::Corrupt { column: "key".to_owned(), source: "too long".into() },
+            || RepoError::KeyReplaced,
+        ] {
+            let (one, shared) = (make(), make().shared());
+            for again in [shared(), shared()] {
+                assert_eq!(std::mem::discriminant(&again), std::mem::discriminant(&one));
+                assert_eq!(causes(&again), causes(&one));
+            }
+        }
+    }
 
     #[test]
     fn sqlite_messages_become_the_names_of_postgres() {

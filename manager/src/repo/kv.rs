@@ -6,6 +6,8 @@
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
+use std::collections::BTreeMap;
+
 use picloud_shared::clock::Timestamp;
 use picloud_shared::id::AppId;
 use picloud_shared::kv::{KvEntry, KvKind, KvPage, KvQuery, KvUsage, KvValue, MAX_KEY_BYTES, PAGE_BYTES};
@@ -17,9 +19,22 @@ use crate::repo::statement::statements;
 
 macro_rules! columns {
     () => {
-        "key, kind, value, expires_at, updated_at"
+        "key, kind, expires_at, updated_at, value"
     };
 }
+
+/// What is removed of an entry.
+macro_rules! gone {
+    () => {
+        "collection, key, octet_length(key) + octet_length(value) AS bytes"
+    };
+}
+
+/// Entries that one transaction removes, of those that nobody sees any more: writes of scripts wait for it.
+pub(crate) const PIECE: u32 = 500;
+
+/// Bytes after which such a transaction takes no more of them.
+const PIECE_BYTES: i64 = 1024 * 1024;
 
 statements! {
     FIND = concat!("SELECT ", columns!(), " FROM kv_entries WHERE app_id = $1 AND collection = $2 AND key = $3");
@@ -27,6 +42,9 @@ statements! {
         ON CONFLICT (app_id, collection, key) DO UPDATE SET kind = excluded.kind, value = excluded.value, \
         expires_at = excluded.expires_at, updated_at = excluded.updated_at");
     DELETE = "DELETE FROM kv_entries WHERE app_id = $1 AND collection = $2 AND key = $3";
+    // A round trip costs more than the rest of it, which is all that it costs on SQLite.
+    DELETE_ALL_OF = "DELETE FROM kv_entries WHERE app_id = $1 AND collection = $2 AND key = $3",
+        "DELETE FROM kv_entries WHERE app_id = $1 AND (collection, key) IN (SELECT * FROM UNNEST($2::text[], $3::text[]))";
     // On PostgreSQL the page ends by its bytes before values are sent; SQLite's rows are not read before they are asked for.
     LIST = concat!("SELECT ", columns!(), " FROM kv_entries WHERE app_id = $1 AND collection = $2 \
         AND key >= $3 AND key < $4 AND (expires_at IS NULL OR expires_at > $5) ORDER BY key LIMIT $6"),
@@ -49,11 +67,8 @@ statements! {
     COLLECTIONS = "SELECT collection, keys, bytes FROM kv_collections WHERE app_id = $1 AND collection > $2 \
         ORDER BY collection LIMIT $3";
     FIND_EXPIRED = "SELECT app_id FROM kv_entries WHERE expires_at <= $1 ORDER BY expires_at LIMIT 1";
-    DELETE_EXPIRED = "DELETE FROM kv_entries WHERE app_id = $1 AND (collection, key) IN \
-        (SELECT collection, key FROM kv_entries WHERE app_id = $1 AND expires_at <= $2 ORDER BY expires_at LIMIT $3) \
-        RETURNING collection, octet_length(key) + octet_length(value) AS bytes";
-    PURGE_ENTRIES = "DELETE FROM kv_entries WHERE app_id = $1 AND (collection, key) IN \
-        (SELECT collection, key FROM kv_entries WHERE app_id = $1 LIMIT $2)";
+    EXPIRED = concat!("SELECT ", gone!(), " FROM kv_entries WHERE app_id = $1 AND expires_at <= $2 ORDER BY expires_at LIMIT $3");
+    OF_APP = concat!("SELECT ", gone!(), " FROM kv_entries WHERE app_id = $1 ORDER BY collection, key LIMIT $2");
     PURGE_COLLECTIONS = "DELETE FROM kv_collections WHERE app_id = $1";
     PURGE_APP = "DELETE FROM kv_apps WHERE app_id = $1";
 }
@@ -82,11 +97,25 @@ pub(crate) enum KvEffect {
     Remove,
 }
 
-/// Expired entries of a collection that are gone.
-#[derive(Debug)]
-struct Expired {
-    collection: CollectionName,
+/// Entries of an app that are to go in one transaction.
+#[derive(Debug, Default)]
+struct Piece {
+    /// The collection and the key of each.
+    places: Vec<(String, String)>,
     bytes: i64,
+    /// By how much what each collection holds changes.
+    deltas: BTreeMap<String, KvDelta>,
+}
+
+impl Piece {
+    /// Takes one more; whether there is room for others after it.
+    fn push(&mut self, collection: String, key: String, bytes: i64) -> bool {
+        let delta = self.deltas.entry(collection.clone()).or_default();
+        (delta.keys, delta.bytes) = (delta.keys - 1, delta.bytes - bytes);
+        self.places.push((collection, key));
+        self.bytes += bytes;
+        self.bytes < PIECE_BYTES
+    }
 }
 
 /// What is counted of an entry: its key and its value.
@@ -95,9 +124,9 @@ pub(crate) fn size(entry: &KvEntry) -> i64 {
 }
 
 /// The columns of an entry.
-type Row = (String, String, Vec<u8>, Option<i64>, i64);
+type Row = (String, String, Option<i64>, i64, Vec<u8>);
 
-fn entry((key, kind, value, expires_at, updated_at): Row) -> Result<KvEntry, RepoError> {
+fn entry((key, kind, expires_at, updated_at, value): Row) -> Result<KvEntry, RepoError> {
     let kind = match kind.as_str() {
         "json" => KvKind::Json,
         "blob" => KvKind::Blob,
@@ -128,16 +157,6 @@ fn kind(value: &KvValue) -> &'static str {
         KvKind::Json => "json",
         KvKind::Blob => "blob",
     }
-}
-
-/// By collection, what the expired entries that are gone came to.
-fn removed(expired: Vec<Expired>) -> Vec<(CollectionName, KvDelta)> {
-    let mut sums = std::collections::BTreeMap::<CollectionName, KvDelta>::new();
-    for Expired { collection, bytes } in expired {
-        let sum = sums.entry(collection).or_default();
-        (sum.keys, sum.bytes) = (sum.keys - 1, sum.bytes - bytes);
-    }
-    sums.into_iter().collect()
 }
 
 /// The keys that a query means: from the first text to before the second.
@@ -200,6 +219,17 @@ mod tests {
     fn query(prefix: &str, after: Option<&str>) -> KvQuery {
         let collection = "default".parse().unwrap();
         KvQuery { collection, prefix: prefix.to_owned(), after: after.map(|key| key.parse().unwrap()), limit: 1 }
+    }
+
+    #[test]
+    fn a_piece_ends_with_what_fills_it_and_knows_what_each_collection_loses() {
+        let mut piece = Piece::default();
+        assert!(piece.push("a".to_owned(), "1".to_owned(), PIECE_BYTES / 2));
+        assert!(piece.push("b".to_owned(), "1".to_owned(), 7));
+        assert!(!piece.push("a".to_owned(), "2".to_owned(), PIECE_BYTES / 2));
+        let lost = |name: &str| piece.deltas[name];
+        assert_eq!(lost("a"), KvDelta { keys: -2, bytes: -PIECE_BYTES });
+        assert_eq!((lost("b"), piece.places.len()), (KvDelta { keys: -1, bytes: -7 }, 3));
     }
 
     #[test]

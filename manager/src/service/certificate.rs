@@ -249,7 +249,7 @@ mod tests {
         let key = || KeyPair::generate().unwrap();
         let (mut root, mut between, leaf) = (params("root"), params("between"), params("leaf"));
         root.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        between.is_ca = root.is_ca.clone();
+        between.is_ca = root.is_ca;
         let (root_key, between_key, leaf_key) = (key(), key(), key());
         let root_pem = root.self_signed(&root_key).unwrap().pem();
         let root = Issuer::new(root, root_key);
@@ -257,7 +257,8 @@ mod tests {
         let between = Issuer::new(between, between_key);
         let leaf_pem = leaf.signed_by(&leaf_key, &between).unwrap().pem();
         let leaf_key = PrivateKey::new(leaf_key.serialize_pem());
-        for good in [leaf_pem.clone(), format!("{leaf_pem}{between_pem}"), format!("{leaf_pem}{between_pem}{root_pem}")] {
+        for good in [leaf_pem.clone(), format!("{leaf_pem}{between_pem}"), format!("{leaf_pem}{between_pem}{root_pem}")]
+        {
             assert!(inspect(&good, &leaf_key).is_ok());
         }
         for (bad, place) in [

@@ -97,6 +97,14 @@ pub(crate) async fn still_standing(
     Ok(standing.filter(|(user, _)| user.is_active))
 }
 
+/// The actor as it is now: since the call came the session may have ended or the key been revoked, and the user's role may be
+/// another.
+pub(crate) async fn as_of_now(conn: &mut Conn, actor: &Actor, now: Timestamp) -> Result<Actor, ServiceError> {
+    let standing = still_standing(conn, &actor.credential, now).await?;
+    let (user, credential) = standing.ok_or(ServiceError::Unauthenticated)?;
+    Ok(Actor { user, credential, ..actor.clone() })
+}
+
 /// What happened to an object, for the audit log.
 pub(crate) struct Event {
     pub action: &'static str,
@@ -242,15 +250,13 @@ impl Deref for Desk {
 }
 
 impl Desk {
-    /// Begins a change, with the actor as it is now: since the call came the session may have ended or the key been
-    /// revoked, and the user's role may be another.
+    /// Begins a change, with the actor as it is now.
     pub(crate) async fn begin(&self, actor: &Actor) -> Result<(Change, Actor), ServiceError> {
         let mut change = self.begin_as(actor.into()).await?;
         let at = change.at;
-        let standing = still_standing(&mut change, &actor.credential, at).await?;
-        let (user, credential) = standing.ok_or(ServiceError::Unauthenticated)?;
+        let actor = as_of_now(&mut change, actor, at).await?;
         change.deferral.clone_from(&actor.deferral);
-        Ok((change, Actor { user, credential, ..actor.clone() }))
+        Ok((change, actor))
     }
 
     /// Commits a change of a part of an app and returns once requests are answered by it; or lets it wait for the answer of

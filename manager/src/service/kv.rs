@@ -4,13 +4,14 @@ use picloud_shared::id::AppId;
 use picloud_shared::kv::{KvEntry, KvPage, KvPlace, KvQuery, KvUsage, KvWrite};
 use picloud_shared::name::CollectionName;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::kv::{Audit, Demand, Kv, KvQuota, KvRefusal, Write};
 use crate::repo::audit::AuditObject;
 use crate::repo::kv::KvCollection;
 use crate::service::authorize::{Actor, AppRef, Capability};
-use crate::service::change::{Author, Desk, Event};
+use crate::service::change::{Author, Desk, Event, as_of_now};
 use crate::service::error::ServiceError;
 use crate::service::page::{Page, PageSize};
 use crate::service::revision::{Precondition, Revision};
@@ -28,7 +29,9 @@ pub(crate) struct Holdings {
 }
 
 pub(crate) fn revision(entry: &KvEntry) -> Revision {
-    Revision::of(&(&entry.key, entry.value.kind(), entry.value.bytes(), entry.expires_at))
+    // As JSON its bytes would be so many numbers.
+    let value = Sha256::digest(entry.value.bytes());
+    Revision::of(&(&entry.key, entry.value.kind(), value.as_slice(), entry.expires_at))
 }
 
 /// What the audit log tells of an entry. Not its value, which is the app's.
@@ -80,16 +83,16 @@ impl KvService {
         write: KvWrite,
         precondition: &Precondition,
     ) -> Result<Option<KvEntry>, ServiceError> {
-        let app = self.access(actor, app, Capability::DataWrite).await?;
+        let (app, actor) = self.access_to_change(actor, app).await?;
         let must_be_there = write == KvWrite::Delete;
         let action = if must_be_there { "kv.delete" } else { "kv.set" };
         let precondition = precondition.clone();
         let demand: Demand = Box::new(move |entry| match entry {
-            Some(entry) => precondition.check(&revision(entry)).map_err(|_| KvRefusal::PreconditionFailed),
+            Some(entry) => precondition.check_by(|| revision(entry)).map_err(|_| KvRefusal::PreconditionFailed),
             None if must_be_there => Err(KvRefusal::NotFound),
-            None => precondition.check_unreadable().map_err(|_| KvRefusal::PreconditionFailed),
+            None => precondition.check_absent().map_err(|_| KvRefusal::PreconditionFailed),
         });
-        let audit = Some(self.audit(actor, app, &place.collection, action));
+        let audit = Some(self.audit(&actor, app, &place.collection, action));
         let made = self.kv.write(Write { app, place, write, demand: Some(demand), audit }).await?;
         let (_, entry) = made?;
         // It is kept beside the data; what fails now is done by housekeeping.
@@ -114,6 +117,17 @@ impl KvService {
         let access = actor.access(&mut self.desk.store.read().await?, app).await?;
         access.require(needed)?;
         Ok(access.app.id)
+    }
+
+    /// The same for a change, which is not in the control data's own unit of work: who makes it is looked at as they are now, and
+    /// the node must have the store's key, by which the audit log is told.
+    async fn access_to_change(&self, actor: &Actor, app: &AppRef) -> Result<(AppId, Actor), ServiceError> {
+        let mut conn = self.desk.store.read().await?;
+        let actor = as_of_now(&mut conn, actor, self.desk.clock.now()).await?;
+        let access = actor.access(&mut conn, app).await?;
+        access.require(Capability::DataWrite)?;
+        self.desk.chain.require_key(&mut conn).await?;
+        Ok((access.app.id, actor))
     }
 }
 

@@ -23,6 +23,11 @@ impl PageSize {
         }
     }
 
+    /// How many things.
+    pub(crate) fn get(self) -> u32 {
+        self.0
+    }
+
     /// One more than fits, to see whether there is a next page.
     pub(crate) fn plus_one(self) -> u32 {
         self.0 + 1

@@ -1,9 +1,12 @@
 //! The SQLite file of the apps' data, which scripts wait for: connections of SQLite's own, without the hand-over to another
 //! thread that sqlx makes of each statement. Reads run on the thread that asks; writes on the one of the writer.
 
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,13 +19,16 @@ use crate::repo::RepoError;
 use crate::store::conn::FUNCTION_TIMEOUT;
 use crate::store::write_health::WriteHealth;
 pub(crate) use writer::WriteFailed;
-use writer::{Job, Writer};
+use writer::{Job, Ticket, Writer};
 
 /// Connections for reading that are kept open. There are as many as threads read at once, which are the workers of scripts.
 const KEPT_READERS: usize = 32;
 
 /// Statements that a connection keeps prepared: all that there are.
 const KEPT_STATEMENTS: usize = 64;
+
+/// Instructions of SQLite's between two looks at the clock: some 100 us.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 /// How long SQLite waits for another process that writes the same file, such as a command beside a server.
 const BUSY: Duration = Duration::from_secs(5);
@@ -63,6 +69,23 @@ impl DataFile {
         result
     }
 
+    /// The same where there may be more to go through: what is not done by the deadline is given up.
+    ///
+    /// # Errors
+    /// As [`DataFile::read`], and [`RepoError::Unavailable`] after the deadline.
+    pub(crate) fn read_until<T>(
+        &self,
+        deadline: Instant,
+        read: impl FnOnce(&Connection) -> Result<T, RepoError>,
+    ) -> Result<T, RepoError> {
+        self.read(|conn| {
+            conn.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || Instant::now() >= deadline))?;
+            let result = read(conn);
+            conn.progress_handler(0, None::<fn() -> bool>)?;
+            result
+        })
+    }
+
     /// Reads on a thread that may wait for the disk.
     ///
     /// # Errors
@@ -86,18 +109,13 @@ impl DataFile {
         deadline: Instant,
         write: impl FnMut(&Connection) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, WriteFailed> {
-        let (told, answer) = std::sync::mpsc::sync_channel(1);
+        let (told, answer) = sync_channel(1);
         let (job, ticket) = writer::job(write, move |end| {
             // Nobody waiting any more means that the deadline came.
             let _ = told.send(end);
         });
         self.submit(job)?;
-        match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(end) => end,
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) if ticket.withdraw() => Err(WriteFailed::TooLate),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Err(WriteFailed::Unsettled),
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(WriteFailed::broken()),
-        }
+        await_until(deadline, &answer, &ticket)
     }
 
     /// The same for a caller that must not hold its thread.
@@ -108,16 +126,16 @@ impl DataFile {
         &self,
         write: impl FnMut(&Connection) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, WriteFailed> {
-        let (told, answer) = oneshot::channel();
+        let (told, mut answer) = oneshot::channel();
         let (job, ticket) = writer::job(write, move |end| {
             let _ = told.send(end);
         });
         self.submit(job)?;
-        match timeout(FUNCTION_TIMEOUT, answer).await {
+        match timeout(FUNCTION_TIMEOUT, &mut answer).await {
             Ok(Ok(end)) => end,
             Ok(Err(_)) => Err(WriteFailed::broken()),
             Err(_) if ticket.withdraw() => Err(WriteFailed::TooLate),
-            Err(_) => Err(WriteFailed::Unsettled),
+            Err(_) => answer.try_recv().unwrap_or(Err(WriteFailed::Unsettled)),
         }
     }
 
@@ -132,16 +150,23 @@ impl DataFile {
     }
 
     fn submit(&self, job: Box<dyn Job>) -> Result<(), WriteFailed> {
-        let mut writer = lock(&self.inner.writer);
-        if writer.is_none() {
-            let conn = self.open(Role::Writer).inspect_err(|error| self.inner.health.note_failure(error));
-            let started = Writer::start(conn.map_err(WriteFailed::NotMade)?, self.inner.health.clone());
-            *writer = Some(started.map_err(|error| WriteFailed::NotMade(RepoError::Unavailable(error.into())))?);
+        let mut place = lock(&self.inner.writer);
+        let writer = match place.take() {
+            Some(writer) => writer,
+            None => self.start_writer().map_err(WriteFailed::NotMade)?,
+        };
+        if !writer.submit(job) {
+            // The next one starts another.
+            return Err(WriteFailed::NotMade(RepoError::Failed("the writer of the data file ended".into())));
         }
-        match writer.as_ref() {
-            Some(started) => started.submit(job),
-            None => Err(WriteFailed::broken()),
-        }
+        *place = Some(writer);
+        Ok(())
+    }
+
+    fn start_writer(&self) -> Result<Writer, RepoError> {
+        let health = &self.inner.health;
+        let conn = self.open(Role::Writer).inspect_err(|error| health.note_failure(error))?;
+        Writer::start(conn, health.clone()).map_err(|error| RepoError::Unavailable(error.into()))
     }
 
     fn open(&self, role: Role) -> Result<Connection, RepoError> {
@@ -159,6 +184,21 @@ impl DataFile {
             }
         })?;
         Ok(conn)
+    }
+}
+
+/// What becomes of a job that was submitted, for who waits until the deadline.
+fn await_until<T>(
+    deadline: Instant,
+    answer: &Receiver<Result<T, WriteFailed>>,
+    ticket: &Ticket,
+) -> Result<T, WriteFailed> {
+    match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(end) => end,
+        Err(RecvTimeoutError::Timeout) if ticket.withdraw() => Err(WriteFailed::TooLate),
+        // Its end may have come with the deadline.
+        Err(RecvTimeoutError::Timeout) => answer.try_recv().unwrap_or(Err(WriteFailed::Unsettled)),
+        Err(RecvTimeoutError::Disconnected) => Err(WriteFailed::broken()),
     }
 }
 

@@ -85,6 +85,10 @@ async fn furnish(stage: &Stage, target: &Target) {
         owner.post(&format!("/scripts/{}/invoke", id(&target.script)), json!({})).await.is(200);
     }
     owner.post(&format!("/scripts/{}/invoke", id(&script)), json!({})).await.is(200);
+    for place in ["default/b", "other/a"] {
+        let entry = json!({ "value": 1 }).to_string();
+        owner.send_json("PUT", &format!("/apps/{}/kv/{place}", target.slug), entry).await.is(200);
+    }
     stage.world.owner().await;
 }
 

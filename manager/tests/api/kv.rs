@@ -37,14 +37,17 @@ async fn entries_are_set_read_listed_and_deleted(store: &Store) {
     assert_eq!(collections["items"], expected);
     assert_eq!((&collections["keys"], &collections["bytes"]), (&json!(3), &json!(49)));
     assert_eq!((&collections["max_keys"], &collections["max_bytes"]), (&json!(100_000), &json!(64 << 20)));
+    let cursor = |page: &Value| page["next_cursor"].as_str().unwrap().to_owned();
     let first = owner.get("/apps/shop/kv?limit=1").await.is(200);
-    assert_eq!((first["items"].as_array().unwrap().len(), &first["next_cursor"]), (1, &json!("default")));
-    let rest = owner.get("/apps/shop/kv?limit=1&cursor=default").await.is(200);
+    assert_eq!((first["items"].as_array().unwrap().len(), &first["items"][0]["name"]), (1, &json!("default")));
+    let rest = owner.get(&format!("/apps/shop/kv?limit=1&cursor={}", cursor(&first))).await.is(200);
     assert_eq!((&rest["items"][0]["name"], &rest["next_cursor"]), (&json!("users"), &Value::Null));
 
     let listed = owner.get("/apps/shop/kv/users?limit=1").await.is(200);
-    assert_eq!((&listed["items"][0]["key"], &listed["next_cursor"]), (&json!("ada/1"), &json!("ada/1")));
-    let listed = owner.get("/apps/shop/kv/users?cursor=ada%2F1").await.is(200);
+    assert_eq!((listed["items"].as_array().unwrap().len(), &listed["items"][0]["key"]), (1, &json!("ada/1")));
+    // A cursor leads on in its own list alone.
+    assert_eq!(owner.get(&format!("/apps/shop/kv?cursor={}", cursor(&listed))).await.invalid_fields(), ["cursor"]);
+    let listed = owner.get(&format!("/apps/shop/kv/users?cursor={}", cursor(&listed))).await.is(200);
     assert_eq!((&listed["items"][0]["blob"], &listed["items"].as_array().unwrap().len()), (&json!("AP8="), &1));
     assert_eq!(owner.get("/apps/shop/kv/users?prefix=ada").await.is(200)["items"].as_array().unwrap().len(), 1);
     assert_eq!(owner.get("/apps/shop/kv/nothing").await.is(200)["items"], json!([]));
@@ -62,8 +65,11 @@ async fn two_people_do_not_overwrite_each_other(store: &Store) {
     let path = "/apps/shop/kv/default/a";
     let missing = owner.if_match("\"0123\"");
     put(&missing, path, json!({ "value": 1 })).await.problem(412, "precondition_failed");
+    let whatever = owner.if_match("*");
+    put(&whatever, path, json!({ "value": 1 })).await.problem(412, "precondition_failed");
     let first = put(&owner, path, json!({ "value": 1 })).await.etag();
-    put(&owner.if_match(&first), path, json!({ "value": 2 })).await.is(200);
+    put(&owner.if_match(&first), path, json!({ "value": 0 })).await.is(200);
+    put(&whatever, path, json!({ "value": 2 })).await.is(200);
     put(&owner.if_match(&first), path, json!({ "value": 3 })).await.problem(412, "precondition_failed");
     owner.if_match(&first).delete(path).await.problem(412, "precondition_failed");
     let now = owner.get(path).await;
@@ -97,7 +103,8 @@ async fn what_cannot_be_set_is_refused_by_its_field(store: &Store) {
     assert_eq!(owner.get("/apps/shop/kv/default?limit=0").await.invalid_fields(), ["limit"]);
     assert_eq!(owner.get("/apps/shop/kv/default?cursor=").await.invalid_fields(), ["cursor"]);
     assert_eq!(owner.get("/apps/shop/kv/default?prefix=a%00").await.invalid_fields(), ["prefix"]);
-    assert_eq!(owner.get("/apps/shop/kv?cursor=X").await.invalid_fields(), ["cursor"]);
+    assert_eq!(owner.get("/apps/shop/kv/default?cursor=a").await.invalid_fields(), ["cursor"]);
+    assert_eq!(owner.get("/apps/shop/kv?cursor=default").await.invalid_fields(), ["cursor"]);
     assert_eq!(owner.get("/apps/shop/kv").await.is(200)["keys"], 0);
 }
 
@@ -147,7 +154,7 @@ async fn each_change_of_data_has_its_row_in_the_chain_and_scripts_have_none(stor
     AuditChain::new(&SECRET_KEY).verify(store, None).await.unwrap();
 }
 
-async fn a_row_that_somebody_put_beside_the_data_stays_out_of_the_chain(test: &TestStore) {
+async fn rows_that_somebody_put_beside_the_data_stay_out_of_the_chain_and_hold_up_nothing(test: &TestStore) {
     let world = World::start(&test.store).await;
     let owner = world.owner().await;
     owner.make_app("shop").await;
@@ -156,11 +163,13 @@ async fn a_row_that_somebody_put_beside_the_data_stays_out_of_the_chain(test: &T
     let entry = r#"{"id":"0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a","at":"2026-01-01T00:00:00.000Z","user_id":null,"username":"olive",
         "key_id":null,"action":"kv.set","object_kind":"kv_entry","object_id":null,"app_id":null,"remote_ip":null,"before":null,
         "after":null}"#;
-    let (id, seal) = match test.sqlite_dir() {
-        Some(_) => ("X'0190c6a27b1e7cc09f6e1f2e3d4c5b6a'", "zeroblob(32)"),
-        None => ("'0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a'", "decode(repeat('00', 32), 'hex')"),
-    };
-    test.tamper_with_data(&format!("INSERT INTO data_audit (id, entry, seal) VALUES ({id}, '{entry}', {seal})")).await;
+    // More than are carried together, and before all others.
+    let rows = (0..250).map(|row| match test.sqlite_dir() {
+        Some(_) => format!("(X'0190c6a27b1e7cc09f6e1f2e3d4c{row:04x}', '{entry}', zeroblob(32))"),
+        None => format!("('0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c{row:04x}', '{entry}', decode(repeat('00', 32), 'hex'))"),
+    });
+    let rows = rows.collect::<Vec<_>>().join(", ");
+    test.tamper_with_data(&format!("INSERT INTO data_audit (id, entry, seal) VALUES {rows}")).await;
     world.audited().carry_data_audit().await.unwrap();
     assert_eq!(owner.get("/audit").await.is(200), before);
     // What is genuine still comes through beside it.
@@ -168,6 +177,27 @@ async fn a_row_that_somebody_put_beside_the_data_stays_out_of_the_chain(test: &T
     let log = owner.get("/audit?object_kind=kv_entry").await.is(200);
     assert_eq!(log["items"].as_array().unwrap().len(), 2);
     AuditChain::new(&SECRET_KEY).verify(&test.store, None).await.unwrap();
+}
+
+#[test]
+fn where_the_data_cannot_be_written_each_change_is_503_and_each_question_is_answered() {
+    crate::run(async || {
+        let test = TestStore::sqlite().await;
+        let world = World::start(&test.store).await;
+        let owner = world.owner().await;
+        owner.make_app("shop").await;
+        let path = "/apps/shop/kv/default/a";
+        // Read by a connection that stays; the one that writes is still to be opened.
+        owner.get(path).await.problem(404, "not_found");
+        let dir = test.sqlite_dir().unwrap();
+        std::fs::rename(dir.join("data.db"), dir.join("gone.db")).unwrap();
+        put(&owner, path, json!({ "value": 1 })).await.problem(503, "store_unavailable");
+        owner.delete(path).await.problem(503, "store_unavailable");
+        assert_eq!(owner.get("/apps/shop/kv/default").await.is(200)["items"], json!([]));
+        assert!(!world.store.is_writable().await);
+        std::fs::rename(dir.join("gone.db"), dir.join("data.db")).unwrap();
+        put(&owner, path, json!({ "value": 1 })).await.is(200);
+    });
 }
 
 /// Whether the app keeps anything in its default collection, asked past the API, for which it is gone.
@@ -200,7 +230,7 @@ on_both! {
 }
 
 mod damaged {
-    use super::a_row_that_somebody_put_beside_the_data_stays_out_of_the_chain;
+    use super::rows_that_somebody_put_beside_the_data_stay_out_of_the_chain_and_hold_up_nothing;
 
-    on_both! { damaged: a_row_that_somebody_put_beside_the_data_stays_out_of_the_chain }
+    on_both! { damaged: rows_that_somebody_put_beside_the_data_stay_out_of_the_chain_and_hold_up_nothing }
 }

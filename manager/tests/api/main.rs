@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/test_store.rs"]
-#[allow(unused_imports, reason = "the macro of another form of tests")]
 mod test_store;
 
 use picloud_executor::THREAD_STACK_BYTES;

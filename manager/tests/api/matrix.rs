@@ -230,7 +230,7 @@ fn where_the_store_cannot_be_written_each_change_is_503_and_each_question_is_ans
         for (operation, _, needs) in TABLE {
             let is_change = stage.operations[*operation].0 != "GET" && !ASKING.contains(operation);
             // Without a link the store is not asked for more than whether there is one; a wrong password changes nothing.
-            // What apps keep is in a file of its own (`kv.rs`).
+            // What apps keep is in a file of its own, and has a test of its own (`kv.rs`).
             if ["set_up", "change_password", "set_kv_entry", "delete_kv_entry"].contains(operation) {
                 continue;
             }

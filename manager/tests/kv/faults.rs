@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use picloud_executor::port::{KvStore, PortCaller};
+use picloud_executor::port::{KvStore, PortCaller, PortError};
 use picloud_shared::execution::Outcome;
+use picloud_shared::id::AppId;
 use picloud_shared::kv::{KvPlace, KvQuery};
 use sqlx::{Connection, Executor, SqliteConnection};
 
@@ -69,12 +70,41 @@ fn a_write_that_another_process_holds_up_ends_at_the_deadline_and_reads_go_on() 
 }
 
 #[test]
-fn a_file_that_cannot_be_written_throws_unavailable_and_recovers() {
+fn a_file_that_cannot_be_opened_throws_unavailable_is_told_of_and_recovers() {
     let stage = Stage::sqlite();
-    let source = r#"try { kv::incr("n", 1) } catch (error) { error.code }"#;
+    let source = r#"try { kv::incr("n", 1) } catch (error) { return error.code; }"#;
+    let published = publish(&[("main", source)], endless(Duration::from_secs(20)));
+    let dir = stage.test.sqlite_dir().unwrap();
+    let writable = || stage.runtime.block_on(stage.test.store.is_writable());
+    std::fs::rename(dir.join("data.db"), dir.join("gone.db")).unwrap();
+    assert_eq!(crate::world::text(&stage.call(&published, "main")), "unavailable");
+    assert!(!writable());
+    std::fs::rename(dir.join("gone.db"), dir.join("data.db")).unwrap();
+    assert_eq!(crate::world::text(&stage.call(&published, "main")), "1");
+}
+
+#[test]
+fn a_list_that_goes_through_what_has_expired_ends_at_the_deadline() {
+    let stage = Stage::sqlite();
+    let caller = PortCaller { app: AppId::generate(crate::world::NOW), deadline: Instant::now() };
+    let id = caller.app.as_uuid().simple();
+    let expired = format!(
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000) \
+         INSERT INTO kv_entries SELECT X'{id}', 'default', 'k' || n, 'json', 1, 1, X'31' FROM n"
+    );
+    stage.runtime.block_on(stage.test.tamper_with_data(&expired));
+    let query = KvQuery { collection: "default".parse().unwrap(), prefix: String::new(), after: None, limit: 10 };
+    assert_eq!(stage.kv.list(&caller, &query).map(|page| page.entries), Err(PortError::TooLate));
+    let patient = PortCaller { deadline: Instant::now() + Duration::from_secs(60), ..caller };
+    assert_eq!(stage.kv.list(&patient, &query).map(|page| page.entries), Ok(Vec::new()));
+}
+
+#[test]
+fn a_statement_that_fails_throws_unavailable_and_changes_nothing() {
+    let stage = Stage::sqlite();
+    let source = r#"try { kv::incr("n", 1) } catch (error) { return error.code; }"#;
     let published = publish(&[("main", source)], endless(Duration::from_secs(20)));
     assert_eq!(crate::world::text(&stage.call(&published, "main")), "1");
-    // As a full disk does: each statement that writes fails.
     let full = "CREATE TRIGGER full BEFORE UPDATE ON kv_entries BEGIN SELECT RAISE(ABORT, 'full'); END";
     let path = stage.test.sqlite_dir().unwrap().join("data.db");
     stage.runtime.block_on(crate::test_store::tamper_with_file(&path, full));

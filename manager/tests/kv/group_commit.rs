@@ -81,10 +81,17 @@ fn many_writers_of_postgres_lose_nothing_and_hinder_nobody() {
 #[test]
 fn a_refused_write_leaves_the_others_of_its_transaction_where_the_quota_ends() {
     let stage = Stage::with(TestStore::sqlite(), KvQuota { keys: 100, bytes: 1 << 20 }, config());
-    let ends = all_at_once(&stage, AppId::generate(NOW));
-    let set = ends.iter().filter(|end| matches!(end, Ok(KvWritten::Set))).count();
-    let summed = ends.iter().any(|end| matches!(end, Ok(KvWritten::Sum(_))));
-    // Two of the keys are sums: one that is text nowhere, so that both may be there.
-    assert!((98..=100).contains(&set) && summed, "{set}");
-    assert!(ends.iter().any(|end| matches!(end, Err(PortError::Refused { code: "quota_exceeded", .. }))));
+    let app = AppId::generate(NOW);
+    let text = KvValue::of_json("x".into()).unwrap();
+    stage.kv.write(&caller(app), place("text"), KvWrite::Set { value: text, ttl: None }).unwrap();
+    // What is there already grows on where there is no room for more.
+    stage.kv.write(&caller(app), place("sum"), KvWrite::Increment(0)).unwrap();
+    let ends = all_at_once(&stage, app);
+    let count = |what: fn(&Result<KvWritten, PortError>) -> bool| ends.iter().filter(|end| what(end)).count();
+    assert_eq!(count(|end| matches!(end, Ok(KvWritten::Set))), 98);
+    assert_eq!(count(|end| matches!(end, Ok(KvWritten::Sum(_)))), WRITERS * WRITES / 5);
+    let refused = count(|end| matches!(end, Err(PortError::Refused { code: "quota_exceeded", .. })));
+    assert_eq!(refused, WRITERS * WRITES * 3 / 5 - 98);
+    let sum = stage.kv.get(&caller(app), &place("sum")).unwrap().and_then(|value| value.as_integer());
+    assert_eq!(sum, i64::try_from(WRITERS * WRITES / 5).ok());
 }

@@ -1,7 +1,11 @@
 //! What each call gives and throws: the contract of the SDK's module `kv`.
 
+use std::time::{Duration, Instant};
+
+use picloud_executor::port::{KvStore, PortCaller};
 use picloud_manager::kv::KvQuota;
 use picloud_shared::execution::Outcome;
+use picloud_shared::kv::{KvKind, KvPlace, KvValue, KvWrite};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, app, given, on_both};
@@ -87,6 +91,36 @@ on_both! {
         assert_eq!(stage.gives(source), json!([2, 2, 1, 1]));
     }
 
+    fn a_list_leads_past_what_is_too_large_for_the_script(stage: &Stage) {
+        let source = r#"
+            let found = [];
+            let cursor = ();
+            loop {
+                let page = kv::list(#{ cursor: cursor });
+                for item in page.items {
+                    let value = item.value;
+                    found.push([item.key, if type_of(value) == "array" { value.len() } else { value }, item.too_large]);
+                }
+                cursor = page.cursor;
+                if cursor == () { break; }
+            }
+            found
+        "#;
+        let shop = app(&[("main", source)]);
+        let caller = PortCaller { app: shop.0.app().id, deadline: Instant::now() + Duration::from_secs(60) };
+        // One more than an array and a blob may have, and twice as many as fit together.
+        let array = |count: usize| KvValue::of_json(json!(vec![0; count])).unwrap();
+        let blob = KvValue::new(KvKind::Blob, vec![0; 10_001]).unwrap();
+        for (key, value) in [("a", 1.into()), ("b", array(10_001)), ("c", blob), ("d", array(9_000)), ("e", array(9_000))] {
+            let place = KvPlace { collection: "default".parse().unwrap(), key: key.parse().unwrap() };
+            stage.kv.write(&caller, place, KvWrite::Set { value, ttl: None }).unwrap();
+        }
+        let listed = given(&stage.call(&shop, "main"), source);
+        assert_eq!(listed, json!([
+            ["a", 1, null], ["b", null, true], ["c", null, true], ["d", 9_000, null], ["e", 9_000, null],
+        ]));
+    }
+
     fn what_cannot_be_done_is_thrown_with_a_code_and_a_message(stage: &Stage) {
         for (call, code, message) in [
             (r#"kv::get("")"#, "invalid", "kv::get: a key is 1 to 512 bytes"),
@@ -157,7 +191,7 @@ on_both! {
 
 fn quota_is_kept(stage: &Stage) {
     let source = r#"
-        let thrown = |work| { try { work.call(); "kept" } catch (error) { error.code } };
+        let thrown = |work| { try { work.call(); "kept" } catch (error) { return error.code; } };
         let big = ""; big.pad(600, "x");
         [
             thrown.call(|| kv::set("a", 1)), thrown.call(|| kv::set("b", 1)), thrown.call(|| kv::set("c", 1)),
@@ -184,7 +218,7 @@ fn what_is_over_the_quota_is_refused_and_room_that_is_made_is_used() {
 #[test]
 fn where_there_is_no_store_a_call_throws_that_it_is_unavailable() {
     let world = World::new();
-    let source = r#"try { kv::get("a") } catch (error) { error.code }"#;
+    let source = r#"try { kv::get("a") } catch (error) { return error.code; }"#;
     let published = publish(&[("main", source)], limits());
     for _ in 0..3 {
         assert_eq!(crate::world::text(&world.run(published.call("main"))), "unavailable");

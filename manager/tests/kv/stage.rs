@@ -8,6 +8,7 @@ use picloud_executor::{Completion, ExecutorConfig};
 use picloud_manager::kv::{Kv, KvQuota};
 use picloud_shared::clock::{Clock, ManualClock};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use crate::test_store::TestStore;
 use crate::world::{NOW, Published, World, config, limits, publish, runtime, text};
@@ -61,12 +62,14 @@ impl Stage {
         let runtime = runtime();
         let test = runtime.block_on(opening);
         let clock = Arc::new(ManualClock::new(NOW));
-        let kv = {
-            let _entered = runtime.enter();
-            Kv::new(test.store.clone(), Arc::clone(&clock) as Arc<dyn Clock>, quota)
-        };
+        let kv = open(&runtime, &test, &clock, quota);
         let ports = Ports { kv: Some(Arc::new(kv.clone())) };
         Self { world: World::reaching(runtime, config, clock, ports), kv, test }
+    }
+
+    /// The same entries under another quota.
+    pub fn under(&self, quota: KvQuota) -> Kv {
+        open(&self.runtime, &self.test, &self.clock, quota)
     }
 
     /// Runs one script of an app of its own; what it gave.
@@ -78,6 +81,11 @@ impl Stage {
     pub fn call(&self, app: &Published, script: &str) -> Completion {
         self.world.run(app.call(script))
     }
+}
+
+fn open(runtime: &Runtime, test: &TestStore, clock: &Arc<ManualClock>, quota: KvQuota) -> Kv {
+    let _entered = runtime.enter();
+    Kv::new(test.store.clone(), Arc::clone(clock) as Arc<dyn Clock>, quota)
 }
 
 /// An app of scripts that run each other's data.

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use picloud_executor::port::{KvStore, PortCaller};
+use picloud_executor::port::{KvStore, PortCaller, PortError};
+use picloud_manager::kv::{Kv, KvQuota};
 use picloud_shared::id::AppId;
 use picloud_shared::kv::{KvPlace, KvWrite};
 use serde_json::json;
@@ -78,6 +79,31 @@ on_both! {
         assert_eq!(stage.runtime.block_on(stage.kv.sweep()).unwrap(), 1_100);
         the_account_is_right(stage);
         assert_eq!(read(stage, HELD), (0, 0));
+    }
+
+    fn what_has_expired_gives_way_to_what_needs_its_room_however_much_it_is(stage: &Stage) {
+        let caller = PortCaller { app: AppId::generate(crate::world::NOW), deadline: Instant::now() + Duration::from_secs(60) };
+        let write = |kv: &Kv, key: &str, ttl: Option<u64>| {
+            let place = KvPlace { collection: "default".parse().unwrap(), key: key.parse().unwrap() };
+            kv.write(&caller, place, KvWrite::Set { value: 1.into(), ttl: ttl.map(Duration::from_secs) })
+        };
+        let fill = || {
+            for number in 0..1_100 {
+                write(&stage.kv, &number.to_string(), Some(1)).unwrap();
+            }
+            stage.clock.advance(Duration::from_secs(1));
+        };
+        fill();
+        // Under a quota that was lowered since, all of it has to go for one.
+        let low = stage.under(KvQuota { keys: 2, bytes: 1 << 20 });
+        write(&low, "a", None).unwrap();
+        assert_eq!(read(stage, HELD).0, 1);
+        // What is refused in the end has made room as well.
+        write(&low, "b", None).unwrap();
+        fill();
+        assert!(matches!(write(&low, "c", None), Err(PortError::Refused { code: "quota_exceeded", .. })));
+        assert_eq!(read(stage, HELD).0, 2);
+        the_account_is_right(stage);
     }
 
     fn the_account_is_right_after_whatever_is_done(stage: &Stage) {

@@ -4,19 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hmac::{Hmac, KeyInit, Mac};
 use picloud_manager::AuditedStore;
 use picloud_manager::audit_chain::AuditChain;
 use picloud_manager::certificate_store::Certificates;
 use picloud_manager::key_rotation::{Rotated, Rotation, RotationError};
-use picloud_manager::repo::audit::{self, AuditFilter};
-use picloud_manager::secret::key_file::{KeyFileError, SecretKey};
+use picloud_manager::repo::audit::{self, AuditEntry, AuditFilter};
+use picloud_manager::secret::key_file::{KeyFileError, Purpose, SecretKey};
 use picloud_manager::users::{InstanceRole, create_user};
 use picloud_shared::certificate::{
     CertificateFacts, CertificateSource, CertificateStore, ChallengeKind, InternalAuthority, Issued, OrderProgress,
     PrivateKey,
 };
 use picloud_shared::clock::{Clock, ManualClock};
-use picloud_shared::id::{CertificateAttemptId, CertificateId};
+use picloud_shared::id::{AuditId, CertificateAttemptId, CertificateId};
+use sha2::Sha256;
 use sqlx::Row;
 
 use crate::rows::NOW;
@@ -108,6 +110,44 @@ impl Keyed {
         let audited = AuditedStore::new(self.test.store.clone(), clock(), key);
         let made = create_user(&audited, name.parse().unwrap(), InstanceRole::Member, None).await;
         made.map(drop).map_err(|error| format!("{:?}", anyhow_chain(&error)))
+    }
+
+    /// Leaves a row for the audit log beside the apps' data, as a node with that key does.
+    async fn put_outbound(&self, key: &SecretKey, action: &str) {
+        let entry = AuditEntry {
+            id: AuditId::generate(NOW),
+            at: NOW,
+            user_id: None,
+            username: None,
+            key_id: None,
+            action: action.to_owned(),
+            object_kind: "kv_entry".to_owned(),
+            object_id: None,
+            app_id: None,
+            remote_ip: None,
+            before: None,
+            after: None,
+        };
+        let text = serde_json::to_string(&entry).unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.derive(Purpose::AuditChain).as_bytes()).unwrap();
+        mac.update(b"outbound");
+        mac.update(text.as_bytes());
+        let seal: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = entry.id.as_uuid();
+        let (id, seal) = match self.test.sqlite_dir() {
+            Some(_) => (format!("X'{}'", id.simple()), format!("X'{seal}'")),
+            None => (format!("'{id}'"), format!("decode('{seal}', 'hex')")),
+        };
+        let insert = format!("INSERT INTO data_audit (id, entry, seal) VALUES ({id}, '{text}', {seal})");
+        self.test.tamper_with_data(&insert).await;
+    }
+
+    /// The actions in the audit log, which is whole by that key.
+    async fn audited_actions(&self, key: &SecretKey) -> Vec<String> {
+        AuditChain::new(key).verify(&self.test.store, None).await.unwrap();
+        let mut conn = self.test.store.read().await.unwrap();
+        let rows = audit::list(&mut conn, &AuditFilter::default(), 100, None).await.unwrap();
+        rows.into_iter().map(|row| row.unwrap().entry.action).collect()
     }
 
     async fn prepare(&self) -> Result<Rotation, RotationError> {
@@ -217,6 +257,24 @@ on_both! {
             &Some(serde_json::json!({ "fingerprint": new.fingerprint() })),
         ));
         assert_eq!(keyed.beside(), NOTHING, "no other key is left");
+    }
+
+    async fn what_waits_for_the_audit_log_as_the_key_is_replaced_gets_there(test: TestStore) {
+        let keyed = Keyed::new(test).await;
+        let old = keyed.open().await;
+        // A node changes the apps' data between the last look at what waits and the store's word.
+        let rotation = keyed.prepare().await.unwrap();
+        keyed.put_outbound(&old, "kv.set").await;
+        rotation.commit().await.unwrap().put_in_place().unwrap();
+        let new = keyed.open().await;
+        let found = keyed.audited_actions(&new).await;
+        assert!(found.contains(&"kv.set".to_owned()), "{found:?}");
+        // What the old key seals from then on is nobody's.
+        keyed.put_outbound(&old, "kv.delete").await;
+        AuditedStore::new(keyed.test.store.clone(), clock(), &new).carry_data_audit().await.unwrap();
+        assert!(!keyed.audited_actions(&new).await.contains(&"kv.delete".to_owned()));
+        let late = AuditedStore::new(keyed.test.store.clone(), clock(), &old).carry_data_audit().await;
+        assert!(late.unwrap_err().to_string().contains("the instance's secret key was replaced"));
     }
 
     async fn broken_off_before_the_store_takes_it_the_old_key_goes_on(test: TestStore) {

@@ -1,6 +1,6 @@
-//! The plans of the statements that read a long log: each goes by its index, in order, and sorts nothing.
+//! The plans of the statements that read a long log, or one app's data: each goes by its index, in order, and sorts nothing.
 
-use picloud_manager::repo::statement::log_statements;
+use picloud_manager::repo::statement::{data_statements, log_statements};
 use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection};
 
 use crate::test_store::TestStore;
@@ -72,5 +72,68 @@ async fn postgres_reads_pages_of_the_log_by_their_index() {
         let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(explain))).await.unwrap();
         let plan: String = rows.iter().map(|row| row.get::<String, _>(0) + "\n").collect();
         assert!(plan.contains(&index(name)) && !plan.contains("Sort"), "{name}: {plan}");
+    }
+}
+
+/// Many entries of some apps, of which a few have expired.
+const FILL_DATA: &str = "INSERT INTO kv_entries SELECT ('00000000-0000-0000-0001-' || lpad((n % 10)::text, 12, '0'))::uuid, 'default', \
+    n::text, 'json', CASE WHEN n % 7 = 0 THEN n END, 1, 'x'::bytea FROM generate_series(1, 50000) AS n; ANALYZE kv_entries";
+
+/// A statement that looks through an app's entries.
+struct Looking {
+    name: &'static str,
+    statement: picloud_manager::store::Dialects,
+    /// The types and values of its parameters.
+    types: &'static str,
+    values: &'static str,
+    /// The index that it should go by; none for that of the primary key.
+    index: Option<&'static str>,
+}
+
+fn looking() -> Vec<Looking> {
+    let of_app = Some("kv_entries_app_id_expires_at_idx");
+    let expected = [
+        ("EXPIRED", "uuid, bigint, bigint", "'00000000-0000-0000-0001-000000000007', 700, 500", of_app),
+        ("FIND_EXPIRED", "bigint", "700", Some("kv_entries_expires_at_app_id_idx")),
+        ("OF_APP", "uuid, bigint", "'00000000-0000-0000-0001-000000000007', 500", None),
+    ];
+    let find = |(name, types, values, index)| {
+        let (_, statement) = data_statements().find(|(known, _)| known.ends_with(&format!("kv::{name}"))).unwrap();
+        Looking { name, statement, types, values, index }
+    };
+    expected.into_iter().map(find).collect()
+}
+
+#[tokio::test]
+async fn sqlite_looks_through_an_apps_data_by_an_index() {
+    let test = TestStore::sqlite().await;
+    let path = test.sqlite_dir().unwrap().join("data.db");
+    let mut conn = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    for Looking { name, statement, index, .. } in looking() {
+        let explain = format!("EXPLAIN QUERY PLAN {}", statement.sqlite);
+        let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(explain))).await.unwrap();
+        let plan: String = rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect();
+        let index = index.unwrap_or("sqlite_autoindex_kv_entries_1");
+        assert!(plan.contains(&format!("INDEX {index} (")) && !plan.contains("TEMP B-TREE"), "{name}: {plan}");
+    }
+}
+
+#[tokio::test]
+async fn postgres_looks_through_an_apps_data_by_an_index() {
+    let test = TestStore::postgres().await;
+    let mut conn = test.pg_connection().await;
+    conn.execute(FILL_DATA).await.unwrap();
+    conn.execute("SET enable_sort = off; SET enable_bitmapscan = off; SET enable_seqscan = off").await.unwrap();
+    for Looking { name, statement, types, values, index } in looking() {
+        let prepared = format!("PREPARE {name} ({types}) AS {}", statement.postgres);
+        conn.execute(sqlx::raw_sql(AssertSqlSafe(prepared))).await.unwrap();
+        let rows =
+            conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN EXECUTE {name} ({values})")))).await.unwrap();
+        let plan: String = rows.iter().map(|row| row.get::<String, _>(0) + "\n").collect();
+        // Of two that bound app and time alike it takes the one that it thinks the cheaper.
+        let bounded =
+            name == "EXPIRED" && plan.contains("Index Cond: ((expires_at <=") && plan.contains("AND (app_id =");
+        let index = index.unwrap_or("kv_entries_app_id_collection_key_key");
+        assert!((bounded || plan.contains(index)) && !plan.contains("Sort"), "{name}: {plan}");
     }
 }

@@ -78,6 +78,10 @@ fn key_file(cloud: &TestCloud) -> PathBuf {
     cloud.home.dir().join("data/secret.key")
 }
 
+async fn set_entry(cloud: &TestCloud) -> (u16, Value) {
+    cloud.api(Method::PUT, "apps/default/kv/default/a", Some(json!({ "value": 1 }))).await
+}
+
 async fn new_app(cloud: &TestCloud, slug: &str) -> (u16, Value) {
     cloud.api(Method::POST, "apps", Some(json!({ "slug": slug, "name": slug }))).await
 }
@@ -108,6 +112,9 @@ on_both_databases! {
         cloud.shows(&client, "up.example.com").await.unwrap();
         let (status, refused) = new_app(&cloud, "early").await;
         assert_eq!((status, refused["code"].as_str()), (503, Some("key_replaced")), "{refused}");
+        let (status, refused) = set_entry(&cloud).await;
+        assert_eq!((status, refused["code"].as_str()), (503, Some("key_replaced")), "{refused}");
+        assert_eq!(cloud.api(Method::GET, "apps/default/kv/default/a", None).await.0, 404, "it is read on");
         let (ready, metric) = until_told(&cloud, "key_replaced").await;
         assert!(ready[1][0].as_str().unwrap().contains("give this node the new key file"), "{ready}");
         assert_eq!((ready[1].as_array().unwrap().len(), metric.as_str()), (1, "picloud_secret_key_replaced 1"));
@@ -120,6 +127,7 @@ on_both_databases! {
             assert_eq!(new_app(&cloud, "early").await.0, 503);
         }
         works_again(&mut cloud, &client, "late").await;
+        assert_eq!(set_entry(&cloud).await.0, 200);
         assert_eq!(told_of_another_key(&cloud), 1);
         assert_eq!(told(&cloud).await, all_is_well);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::{Client, Method};
 use serde_json::json;
 
-use crate::cloud::{TestCloud, on_both_databases};
+use crate::cloud::{Database, TestCloud, on_both_databases};
 
 /// Writes the key that its address names, and then counts it.
 const WRITER: &str = r#"
@@ -73,4 +73,25 @@ on_both_databases! {
         assert!(count >= acknowledged.len() as u64 && keys >= count, "{keys} {count} {}", acknowledged.len());
         assert_eq!(listed["items"], json!([{ "name": "default", "keys": keys + 1, "bytes": listed["bytes"] }]));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_disk_fails_amid_a_commit_nobody_is_told_that_it_was_kept_and_all_recovers() {
+    let cloud = TestCloud::start(Database::Sqlite).await;
+    let source = r#"
+        if ctx.request.path == "/read" { return `${kv::get("n")}`; }
+        try { `${kv::incr("n", 1)}` } catch (error) { return error.code; }
+    "#;
+    let script = cloud.publish(source).await;
+    cloud.route(&script, "exact", "/read", "GET").await;
+    assert_eq!(cloud.visit("shop.test", "/").await, (200, "1".to_owned()));
+    cloud.limit_files(Some(1));
+    assert_eq!(cloud.visit("shop.test", "/").await, (200, "unknown".to_owned()));
+    assert_eq!(cloud.visit("shop.test", "/read").await, (200, "1".to_owned()));
+    let entry = "apps/shop/kv/default/m";
+    let (status, refused) = cloud.api(Method::PUT, entry, Some(json!({ "value": 1 }))).await;
+    assert_eq!((status, &refused["code"]), (503, &json!("store_unavailable")), "{refused}");
+    cloud.limit_files(None);
+    assert_eq!(cloud.visit("shop.test", "/").await, (200, "2".to_owned()));
+    assert_eq!(cloud.api(Method::GET, entry, None).await.0, 404);
 }

@@ -2,13 +2,13 @@
 
 use futures_util::TryStreamExt;
 use picloud_shared::kv::{KvPlace, KvUsage};
-use sqlx::PgConnection;
+use sqlx::postgres::{PgArguments, PgConnection, Postgres};
+use sqlx::query::QueryAs;
 use uuid::Uuid;
 
 use super::*;
 use crate::repo::data_audit::on_postgres;
 use crate::store::Conn;
-use crate::store::conn::Driver;
 
 pub(crate) async fn find(conn: &mut Conn, app: AppId, place: &KvPlace) -> Result<Option<KvEntry>, RepoError> {
     on_postgres!(conn, db => {
@@ -22,14 +22,14 @@ pub(crate) async fn list(conn: &mut Conn, app: AppId, query: &KvQuery, now: Time
     let (from, to) = bounds(query);
     on_postgres!(conn, db => {
         let page_bytes = i64::try_from(PAGE_BYTES).unwrap_or(i64::MAX);
-        let rows = sqlx::query_as::<_, (String, String, Vec<u8>, Option<i64>, i64, i64)>(LIST.postgres).bind(app.as_uuid()).bind(query.collection.as_str());
-        let rows = rows.bind(from).bind(to).bind(now.as_millis()).bind(i64::from(query.limit) + 1).bind(page_bytes);
+        let rows = sqlx::query_as::<_, (String, String, Option<i64>, i64, Vec<u8>, i64)>(LIST.postgres).bind(app.as_uuid());
+        let rows = rows.bind(query.collection.as_str()).bind(from).bind(to).bind(now.as_millis()).bind(i64::from(query.limit) + 1).bind(page_bytes);
         let mut rows = rows.fetch(db);
         let mut gathering = Gathering::new(query);
         let mut found = 0;
-        while let Some((key, kind, value, expires_at, updated_at, total)) = rows.try_next().await? {
+        while let Some((key, kind, expires_at, updated_at, value, total)) = rows.try_next().await? {
             found = total;
-            if !gathering.push(entry((key, kind, value, expires_at, updated_at))?) {
+            if !gathering.push(entry((key, kind, expires_at, updated_at, value))?) {
                 break;
             }
         }
@@ -87,35 +87,29 @@ pub(crate) async fn apply(
             KvEffect::Nothing => return Ok(()),
             KvEffect::Put(KvEntry { key, value, expires_at, updated_at }) => {
                 let query = sqlx::query(PUT.postgres).bind(app.as_uuid()).bind(place.collection.as_str());
-                let query = query.bind(key.as_str()).bind(kind(value)).bind(value.bytes());
-                let query = query.bind(expires_at.map(Timestamp::as_millis)).bind(updated_at.as_millis());
-                query.execute(&mut *db).await?;
+                let query = query.bind(key.as_str()).bind(kind(value)).bind(expires_at.map(Timestamp::as_millis));
+                query.bind(updated_at.as_millis()).bind(value.bytes()).execute(&mut *db).await?;
             }
             KvEffect::Remove => {
                 let query = sqlx::query(DELETE.postgres).bind(app.as_uuid()).bind(place.collection.as_str());
                 query.bind(place.key.as_str()).execute(&mut *db).await?;
             }
         }
-        account(db, app, &place.collection, delta).await
+        account(db, app, place.collection.as_str(), delta).await
     })
 }
 
-async fn account(
-    db: &mut PgConnection,
-    app: AppId,
-    collection: &CollectionName,
-    delta: KvDelta,
-) -> Result<(), RepoError> {
+async fn account(db: &mut PgConnection, app: AppId, collection: &str, delta: KvDelta) -> Result<(), RepoError> {
     let KvDelta { keys, bytes } = delta;
     if delta == KvDelta::default() {
         return Ok(());
     }
-    let (id, name) = (app.as_uuid(), collection.as_str());
+    let id = app.as_uuid();
     sqlx::query(ADD_TO_APP.postgres).bind(id).bind(keys).bind(bytes).execute(&mut *db).await?;
-    let query = sqlx::query(ADD_TO_COLLECTION.postgres).bind(id).bind(name).bind(keys).bind(bytes);
+    let query = sqlx::query(ADD_TO_COLLECTION.postgres).bind(id).bind(collection).bind(keys).bind(bytes);
     query.execute(&mut *db).await?;
     if keys < 0 {
-        sqlx::query(DELETE_EMPTY.postgres).bind(id).bind(name).execute(&mut *db).await?;
+        sqlx::query(DELETE_EMPTY.postgres).bind(id).bind(collection).execute(&mut *db).await?;
     }
     Ok(())
 }
@@ -128,38 +122,45 @@ pub(crate) async fn find_expired(conn: &mut Conn, now: Timestamp) -> Result<Opti
     })
 }
 
-/// Removes expired entries of an app, which is locked, up to `limit`; how many.
-pub(crate) async fn delete_expired(
-    conn: &mut Conn,
-    app: AppId,
-    now: Timestamp,
-    limit: u32,
-) -> Result<usize, RepoError> {
+/// Removes expired entries of an app, which is locked, a piece of them; how many.
+pub(crate) async fn delete_expired(conn: &mut Conn, app: AppId, now: Timestamp) -> Result<usize, RepoError> {
     on_postgres!(conn, db => {
-        let query = sqlx::query_as::<_, (String, i32)>(DELETE_EXPIRED.postgres).bind(app.as_uuid());
-        let rows = query.bind(now.as_millis()).bind(i64::from(limit)).fetch_all(&mut *db).await?;
-        let expired = rows.into_iter().map(|(name, bytes)| {
-            Ok(Expired { collection: collection_name(&name)?, bytes: i64::from(bytes) })
-        });
-        let expired = expired.collect::<Result<Vec<_>, RepoError>>()?;
-        let count = expired.len();
-        for (collection, delta) in removed(expired) {
-            account(&mut *db, app, &collection, delta).await?;
-        }
-        Ok(count)
+        let find = sqlx::query_as(EXPIRED.postgres).bind(app.as_uuid()).bind(now.as_millis());
+        remove(db, app, find.bind(i64::from(PIECE))).await
     })
 }
 
-/// Removes all of an app, which is locked, up to `limit` entries at a time; whether there may be more.
-pub(crate) async fn purge(conn: &mut Conn, app: AppId, limit: u32) -> Result<bool, RepoError> {
+/// Removes a piece of all of an app, which is locked; whether there may be more.
+pub(crate) async fn purge(conn: &mut Conn, app: AppId) -> Result<bool, RepoError> {
     on_postgres!(conn, db => {
         let id = app.as_uuid();
-        let gone = sqlx::query(PURGE_ENTRIES.postgres).bind(id).bind(i64::from(limit)).execute(&mut *db).await?;
-        if gone.rows_affected() >= u64::from(limit) {
+        let find = sqlx::query_as(OF_APP.postgres).bind(id).bind(i64::from(PIECE));
+        if remove(&mut *db, app, find).await? > 0 {
             return Ok(true);
         }
         sqlx::query(PURGE_COLLECTIONS.postgres).bind(id).execute(&mut *db).await?;
         sqlx::query(PURGE_APP.postgres).bind(id).execute(&mut *db).await?;
         Ok(false)
     })
+}
+
+/// Removes the first that the query finds, as many as one piece may have; how many.
+async fn remove(
+    db: &mut PgConnection,
+    app: AppId,
+    find: QueryAs<'_, Postgres, (String, String, i32), PgArguments>,
+) -> Result<usize, RepoError> {
+    let mut piece = Piece::default();
+    for (collection, key, bytes) in find.fetch_all(&mut *db).await? {
+        if !piece.push(collection, key, i64::from(bytes)) {
+            break;
+        }
+    }
+    let (collections, keys): (Vec<_>, Vec<_>) = piece.places.into_iter().unzip();
+    let query = sqlx::query(DELETE_ALL_OF.postgres).bind(app.as_uuid()).bind(collections).bind(keys);
+    let gone = query.execute(&mut *db).await?.rows_affected();
+    for (collection, delta) in &piece.deltas {
+        account(&mut *db, app, collection, *delta).await?;
+    }
+    Ok(usize::try_from(gone).unwrap_or(usize::MAX))
 }

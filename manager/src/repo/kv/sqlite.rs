@@ -1,7 +1,7 @@
 //! The key-value store on a connection of SQLite's own.
 
 use picloud_shared::kv::{KvPlace, KvUsage};
-use rusqlite::{Connection, OptionalExtension, Row as SqliteRow, params};
+use rusqlite::{Connection, OptionalExtension, Row as SqliteRow, ToSql, params};
 
 use super::*;
 
@@ -68,28 +68,28 @@ pub(crate) fn apply(
                 collection,
                 key.as_str(),
                 kind(value),
-                value.bytes(),
                 expires_at,
-                updated_at.as_millis()
+                updated_at.as_millis(),
+                value.bytes()
             ])?;
         }
         KvEffect::Remove => {
             conn.prepare_cached(DELETE.sqlite)?.execute(params![id.as_bytes(), collection, place.key.as_str()])?;
         }
     }
-    account(conn, app, &place.collection, delta)
+    account(conn, app, place.collection.as_str(), delta)
 }
 
-fn account(conn: &Connection, app: AppId, collection: &CollectionName, delta: KvDelta) -> Result<(), RepoError> {
+fn account(conn: &Connection, app: AppId, collection: &str, delta: KvDelta) -> Result<(), RepoError> {
     let KvDelta { keys, bytes } = delta;
     if delta == KvDelta::default() {
         return Ok(());
     }
-    let (id, name) = (app.as_uuid(), collection.as_str());
+    let id = app.as_uuid();
     conn.prepare_cached(ADD_TO_APP.sqlite)?.execute(params![id.as_bytes(), keys, bytes])?;
-    conn.prepare_cached(ADD_TO_COLLECTION.sqlite)?.execute(params![id.as_bytes(), name, keys, bytes])?;
+    conn.prepare_cached(ADD_TO_COLLECTION.sqlite)?.execute(params![id.as_bytes(), collection, keys, bytes])?;
     if keys < 0 {
-        conn.prepare_cached(DELETE_EMPTY.sqlite)?.execute(params![id.as_bytes(), name])?;
+        conn.prepare_cached(DELETE_EMPTY.sqlite)?.execute(params![id.as_bytes(), collection])?;
     }
     Ok(())
 }
@@ -101,34 +101,43 @@ pub(crate) fn find_expired(conn: &Connection, now: Timestamp) -> Result<Option<A
     Ok(id.map(|id| AppId::from_uuid(uuid::Uuid::from_bytes(id))))
 }
 
-/// Removes expired entries of an app, up to `limit`; how many.
-pub(crate) fn delete_expired(conn: &Connection, app: AppId, now: Timestamp, limit: u32) -> Result<usize, RepoError> {
-    let mut expired = Vec::new();
-    {
-        let mut statement = conn.prepare_cached(DELETE_EXPIRED.sqlite)?;
-        let mut rows = statement.query(params![app.as_uuid().as_bytes(), now.as_millis(), limit])?;
-        while let Some(row) = rows.next()? {
-            let collection = collection_name(&row.get::<_, String>(0)?)?;
-            expired.push(Expired { collection, bytes: row.get(1)? });
-        }
-    }
-    let count = expired.len();
-    for (collection, delta) in removed(expired) {
-        account(conn, app, &collection, delta)?;
-    }
-    Ok(count)
+/// Removes expired entries of an app, a piece of them; how many.
+pub(crate) fn delete_expired(conn: &Connection, app: AppId, now: Timestamp) -> Result<usize, RepoError> {
+    remove(conn, app, EXPIRED.sqlite, params![app.as_uuid().as_bytes(), now.as_millis(), PIECE])
 }
 
-/// Removes all of an app, up to `limit` entries at a time; whether there may be more.
-pub(crate) fn purge(conn: &Connection, app: AppId, limit: u32) -> Result<bool, RepoError> {
+/// Removes a piece of all of an app; whether there may be more.
+pub(crate) fn purge(conn: &Connection, app: AppId) -> Result<bool, RepoError> {
     let id = app.as_uuid();
-    let gone = conn.prepare_cached(PURGE_ENTRIES.sqlite)?.execute(params![id.as_bytes(), limit])?;
-    if gone == limit as usize {
+    if remove(conn, app, OF_APP.sqlite, params![id.as_bytes(), PIECE])? > 0 {
         return Ok(true);
     }
     conn.execute(PURGE_COLLECTIONS.sqlite, [id.as_bytes()])?;
     conn.execute(PURGE_APP.sqlite, [id.as_bytes()])?;
     Ok(false)
+}
+
+/// Removes the first that the statement finds, as many as one piece may have; how many.
+fn remove(conn: &Connection, app: AppId, find: &str, of: &[&dyn ToSql]) -> Result<usize, RepoError> {
+    let mut piece = Piece::default();
+    {
+        let mut statement = conn.prepare_cached(find)?;
+        let mut rows = statement.query(of)?;
+        while let Some(row) = rows.next()? {
+            if !piece.push(row.get(0)?, row.get(1)?, row.get(2)?) {
+                break;
+            }
+        }
+    }
+    let id = app.as_uuid();
+    let mut delete = conn.prepare_cached(DELETE_ALL_OF.sqlite)?;
+    for (collection, key) in &piece.places {
+        delete.execute(params![id.as_bytes(), collection, key])?;
+    }
+    for (collection, delta) in &piece.deltas {
+        account(conn, app, collection, *delta)?;
+    }
+    Ok(piece.places.len())
 }
 
 fn columns(row: &SqliteRow<'_>) -> rusqlite::Result<Row> {

@@ -39,14 +39,19 @@ impl WriteFailed {
         Self::Unknown(RepoError::Failed("the writer of the data file ended".into()))
     }
 
-    /// The same for another write of the same transaction.
-    fn shared(&self) -> Self {
-        let again = |error: &RepoError| RepoError::Unavailable(error.to_string().into());
+    /// The same for each write of a transaction that failed.
+    fn shared(self) -> Box<dyn Fn() -> Self> {
         match self {
-            Self::NotMade(error) => Self::NotMade(again(error)),
-            Self::Unknown(error) => Self::Unknown(again(error)),
-            Self::TooLate => Self::TooLate,
-            Self::Unsettled => Self::Unsettled,
+            Self::NotMade(error) => {
+                let error = error.shared();
+                Box::new(move || Self::NotMade(error()))
+            }
+            Self::Unknown(error) => {
+                let error = error.shared();
+                Box::new(move || Self::Unknown(error()))
+            }
+            Self::TooLate => Box::new(|| Self::TooLate),
+            Self::Unsettled => Box::new(|| Self::Unsettled),
         }
     }
 
@@ -139,8 +144,9 @@ impl Writer {
         Ok(Self { jobs, thread })
     }
 
-    pub(super) fn submit(&self, job: Box<dyn Job>) -> Result<(), WriteFailed> {
-        self.jobs.send(job).map_err(|_| WriteFailed::broken())
+    /// Hands a job over; false where the thread has ended.
+    pub(super) fn submit(&self, job: Box<dyn Job>) -> bool {
+        self.jobs.send(job).is_ok()
     }
 
     /// Waits for what was submitted, and ends the thread.
@@ -154,12 +160,7 @@ impl Writer {
 fn write_all(conn: &Connection, waiting: &Receiver<Box<dyn Job>>, health: &WriteHealth) {
     while let Ok(first) = waiting.recv() {
         let jobs = std::iter::once(first).chain(waiting.try_iter().take(MOST_TOGETHER - 1));
-        let jobs: Vec<_> = jobs.filter(|job| job.begin()).collect();
-        // A job that panics takes those with it that are in its transaction; their callers hear that it broke.
-        if catch_unwind(AssertUnwindSafe(|| write_together(conn, jobs, health))).is_err() {
-            tracing::error!("a write of the data file panicked");
-            roll_back(conn);
-        }
+        write_together(conn, jobs.filter(|job| job.begin()).collect(), health);
     }
 }
 
@@ -167,38 +168,71 @@ fn write_together(conn: &Connection, mut jobs: Vec<Box<dyn Job>>, health: &Write
     if jobs.is_empty() {
         return;
     }
-    let end = transact(conn, || jobs.iter_mut().try_for_each(|job| job.apply(conn)));
-    if let Err(WriteFailed::NotMade(error) | WriteFailed::Unknown(error)) = &end {
-        health.note_failure(error);
-    }
+    let end = transact(conn, health, || jobs.iter_mut().try_for_each(|job| apply(&mut **job, conn)));
     match end {
         Ok(()) => jobs.into_iter().for_each(|job| job.settle(Ok(()))),
-        // Nothing is kept, and it may have been for one of them: so each has a transaction of its own.
-        Err(WriteFailed::NotMade(error)) if jobs.len() > 1 && !matches!(error, RepoError::Unavailable(_)) => {
-            for mut job in jobs {
-                let end = transact(conn, || job.apply(conn));
-                job.settle(end);
-            }
-        }
-        Err(failed) => jobs.into_iter().for_each(|job| job.settle(Err(failed.shared()))),
+        // Nothing is kept, and it may have been for one of them.
+        Err(failed) if jobs.len() > 1 && !is_of_all(&failed) => write_each(conn, jobs, health),
+        Err(failed) => fail(jobs, failed),
     }
 }
 
-/// Does it in a transaction, which it commits.
-fn transact(conn: &Connection, work: impl FnOnce() -> Result<(), RepoError>) -> Result<(), WriteFailed> {
-    let run = |sql| conn.prepare_cached(sql).and_then(|mut statement| statement.execute(()));
-    let begun = run("BEGIN IMMEDIATE").map_err(RepoError::from).and_then(|_| work());
-    if let Err(error) = begun {
-        roll_back(conn);
-        return Err(WriteFailed::NotMade(error));
+/// Writes each in a transaction of its own.
+fn write_each(conn: &Connection, jobs: Vec<Box<dyn Job>>, health: &WriteHealth) {
+    let mut jobs = jobs.into_iter();
+    while let Some(mut job) = jobs.next() {
+        match transact(conn, health, || apply(&mut *job, conn)) {
+            // It would be the same with the others, who would wait for that one after the other.
+            Err(failed @ WriteFailed::NotMade(_)) if is_of_all(&failed) => {
+                return fail(std::iter::once(job).chain(jobs).collect(), failed);
+            }
+            end => job.settle(end),
+        }
     }
-    let committed = run("COMMIT");
-    let Err(error) = committed else { return Ok(()) };
-    roll_back(conn);
-    // Any other is found before the last page is written, which makes it a commit.
-    let amid = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
-    let error = error.into();
-    Err(if amid { WriteFailed::Unknown(error) } else { WriteFailed::NotMade(error) })
+}
+
+/// Whether a transaction failed for what would fail any.
+fn is_of_all(failed: &WriteFailed) -> bool {
+    match failed {
+        WriteFailed::NotMade(error) => matches!(error, RepoError::Unavailable(_)),
+        _ => true,
+    }
+}
+
+fn fail(jobs: Vec<Box<dyn Job>>, failed: WriteFailed) {
+    let failed = failed.shared();
+    jobs.into_iter().for_each(|job| job.settle(Err(failed())));
+}
+
+/// Does a job. One that panics fails alone.
+fn apply(job: &mut dyn Job, conn: &Connection) -> Result<(), RepoError> {
+    let applied = catch_unwind(AssertUnwindSafe(|| job.apply(conn)));
+    applied.unwrap_or_else(|_| Err(RepoError::Failed("a write of the data file panicked".into())))
+}
+
+/// Does it in a transaction, which it commits.
+fn transact(
+    conn: &Connection,
+    health: &WriteHealth,
+    work: impl FnOnce() -> Result<(), RepoError>,
+) -> Result<(), WriteFailed> {
+    let run = |sql| conn.prepare_cached(sql).and_then(|mut statement| statement.execute(()));
+    let failed = |tell: fn(RepoError) -> WriteFailed, error: RepoError| {
+        roll_back(conn);
+        health.note_failure(&error);
+        Err(tell(error))
+    };
+    if let Err(error) = run("BEGIN IMMEDIATE").map_err(RepoError::from).and_then(|_| work()) {
+        return failed(WriteFailed::NotMade, error);
+    }
+    match run("COMMIT") {
+        Ok(_) => Ok(()),
+        // Any other is found before the last page is written, which makes it a commit.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {
+            failed(WriteFailed::Unknown, error.into())
+        }
+        Err(error) => failed(WriteFailed::NotMade, error.into()),
+    }
 }
 
 /// Ends the transaction if one is open still: some failures end it themselves.
