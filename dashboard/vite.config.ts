@@ -5,6 +5,10 @@ import { sdkMetadata } from './sdk-metadata.ts';
 
 const api = process.env.PICLOUD_API ?? 'http://127.0.0.1:8080';
 
+/** The editor, which pages load that show a source or a value. What is in the file that all pages share must not lead to it. */
+const EDITOR =
+  /\/node_modules\/(@codemirror|@lezer|@marijn|crelt|style-mod|w3c-keyname)\/|\/lib\/editor\/|\/Code(Editor|Diff)\.svelte|virtual:sdk/;
+
 /** The API takes a cookie only with the `Origin` of its own host, which the page of this development server does not have. */
 const proxied = { target: api, changeOrigin: true, headers: { origin: api } };
 
@@ -15,7 +19,9 @@ export default defineConfig({
     cssTarget: ['chrome123', 'firefox120', 'safari17.5'],
     // What pages share is one file: many small ones would take longer to ask for than to read.
     rolldownOptions: {
-      output: { codeSplitting: { groups: [{ name: 'shared', test: /./, minShareCount: 2 }] } },
+      output: {
+        codeSplitting: { groups: [{ name: 'shared', test: (id) => !EDITOR.test(id), minShareCount: 2 }] },
+      },
     },
     license: { fileName: 'licenses.md' },
   },

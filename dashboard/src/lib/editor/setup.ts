@@ -30,7 +30,7 @@ import {
 import { complete, hints } from './assist';
 import { rhai } from './rhai';
 import { theme } from './theme';
-import { typingOverSelection } from './typing';
+import { typingNothing, typingOverSelection } from './typing';
 
 /** A mistake in a source, by 1-based line and column where they are known. */
 export interface Mistake {
@@ -38,6 +38,19 @@ export interface Mistake {
   line?: number | null;
   column?: number | null;
 }
+
+/** What a source is written in, and what helps at reading and writing it. */
+export interface Language {
+  tokens: Extension;
+  reading?: Extension;
+  writing: Extension;
+}
+
+const RHAI: Language = {
+  tokens: [rhai(), indentUnit.of('    ')],
+  reading: hints,
+  writing: autocompletion({ override: [complete], icons: false }),
+};
 
 /** An editor's text, selection and history, as plain data. */
 export type Kept = Record<string, unknown>;
@@ -49,6 +62,8 @@ export interface EditorOptions {
   /** What an editor of this source remembered. */
   kept?: Kept;
   label: string;
+  /** Rhai, where nothing is said. */
+  language?: Language;
   readOnly: boolean;
   onchange?: (source: string) => void;
   onsave?: () => void;
@@ -74,12 +89,11 @@ function diagnostic(doc: Text, mistake: Mistake): Diagnostic {
   return { from, to: from + word, severity: 'error', message: mistake.message };
 }
 
-const shared = (label: string): Extension => [
+const shared = (label: string, { tokens }: Language): Extension => [
   lineNumbers(),
   highlightSpecialChars(),
   drawSelection(),
-  rhai(),
-  indentUnit.of('    '),
+  tokens,
   EditorView.lineWrapping,
   EditorView.contentAttributes.of({ 'aria-label': label }),
   theme,
@@ -87,7 +101,7 @@ const shared = (label: string): Extension => [
 
 /** Makes the editor within an element. */
 export function createEditor(host: HTMLElement, options: EditorOptions): EditorView {
-  const { onchange, onsave, onrun, check } = options;
+  const { onchange, onsave, onrun, check, language = RHAI } = options;
   const run = (action?: () => void) => () => {
     action?.();
     return action !== undefined;
@@ -103,7 +117,7 @@ export function createEditor(host: HTMLElement, options: EditorOptions): EditorV
     bracketMatching(),
     closeBrackets(),
     typingOverSelection,
-    autocompletion({ override: [complete], icons: false }),
+    language.writing,
     highlightActiveLine(),
     highlightActiveLineGutter(),
     highlightSelectionMatches(),
@@ -135,10 +149,15 @@ export function createEditor(host: HTMLElement, options: EditorOptions): EditorV
   const reading: Extension = [
     commands,
     EditorState.readOnly.of(true),
+    typingNothing,
     keymap.of([...defaultKeymap, ...searchKeymap]),
     search(),
   ];
-  const extensions = [shared(options.label), hints, options.readOnly ? reading : writing];
+  const extensions = [
+    shared(options.label, language),
+    language.reading ?? [],
+    options.readOnly ? reading : writing,
+  ];
   if (options.kept === undefined) return mount(host, EditorState.create({ doc: options.source, extensions }));
   const view = mount(host, EditorState.fromJSON(options.kept, { extensions }, KEPT));
   view.dispatch({ effects: EditorView.scrollIntoView(view.state.selection.main, { y: 'center' }) });
@@ -153,7 +172,7 @@ export function keep(view: EditorView): Kept {
 /** Shows what has become of one source in another, within an element. */
 export function createDiff(host: HTMLElement, before: string, after: string, label: string): EditorView {
   const extensions = [
-    shared(label),
+    shared(label, RHAI),
     EditorState.readOnly.of(true),
     EditorView.editable.of(false),
     // What scrolls must be reached by keys.

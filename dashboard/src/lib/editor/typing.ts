@@ -1,4 +1,4 @@
-/** What is typed over a selection. */
+/** What is typed over a selection, and where nothing may be typed. */
 import { EditorView } from '@codemirror/view';
 
 /**
@@ -28,6 +28,14 @@ export const typingOverSelection = EditorView.domEventHandlers({
       });
     const handlers = view.state.facet(EditorView.inputHandler);
     if (!handlers.some((handle) => handle(view, from, to, data, insert))) view.dispatch(insert());
+    event.preventDefault();
+    return true;
+  },
+});
+
+/** In an editor for reading: what was put into the document for the moment would break the same policy before it is taken out again. */
+export const typingNothing = EditorView.domEventHandlers({
+  beforeinput(event) {
     event.preventDefault();
     return true;
   },
