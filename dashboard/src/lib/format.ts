@@ -13,6 +13,7 @@ const clock = new Intl.DateTimeFormat(locale, { weekday: 'short', hour: '2-digit
 const time = new Intl.DateTimeFormat(locale, { timeStyle: 'medium' });
 const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' });
 const integer = new Intl.NumberFormat(locale);
+const share = new Intl.NumberFormat(locale, { style: 'percent' });
 const plurals = new Intl.PluralRules('en');
 
 /** From which distance on a time is told in which unit. */
@@ -55,6 +56,11 @@ export function duration(microseconds: number): string {
   if (microseconds < 1000) return unit(microseconds, 'µs', 0);
   if (microseconds < 1_000_000) return unit(microseconds / 1000, 'ms', 1);
   return unit(microseconds / 1_000_000, 's', 2);
+}
+
+/** "85%"; what is not the whole is not told as 100%. */
+export function percent(part: number): string {
+  return share.format(Math.floor(part * 100) / 100);
 }
 
 export function number(value: number): string {

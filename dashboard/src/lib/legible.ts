@@ -8,8 +8,19 @@ export function legible(text: string): string {
   return text.replace(TURNS, '');
 }
 
-/** A value set out as JSON, where what is unseen is told by its number. */
-export function setOut(value: unknown): string {
+/** JSON, or a part of it, in which what is unseen is told by its number. */
+export function escaped(json: string): string {
   const asEscape = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
-  return JSON.stringify(value, null, 2).replace(TURNS, asEscape);
+  return json.replace(TURNS, asEscape);
+}
+
+/** A value set out as JSON. */
+export function setOut(value: unknown): string {
+  return escaped(JSON.stringify(value, null, 2));
+}
+
+/** A key, of which every character counts: as a string of JSON where one of them would not be seen. */
+export function exactly(key: string): string {
+  const isPlain = key.search(/^\s|\s$|\p{Cc}/u) < 0 && key.search(TURNS) < 0;
+  return isPlain ? key : escaped(JSON.stringify(key));
 }

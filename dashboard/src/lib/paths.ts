@@ -8,7 +8,14 @@ export const setup = `${base}/setup`;
 
 export const apps = `${base}/apps`;
 export const app = (slug: string, tab?: AppTab) => `${apps}/${slug}${tab ? `/${tab}` : ''}`;
-export type AppTab = 'routes' | 'domains' | 'logs' | 'members' | 'settings';
+export type AppTab = 'routes' | 'domains' | 'data' | 'logs' | 'members' | 'settings';
+
+/** A collection of what an app keeps, or the part of it whose keys begin so. */
+export const data = (slug: string, collection: string, prefix = '') =>
+  `${app(slug, 'data')}?${new URLSearchParams({ collection, ...(prefix === '' ? {} : { prefix }) })}`;
+/** An entry of a collection, or without a key a new one. A key may hold what no path of an address can. */
+export const entry = (slug: string, collection: string, key?: string) =>
+  `${app(slug, 'data')}/entry?${new URLSearchParams({ collection, ...(key === undefined ? {} : { key }) })}`;
 
 export const script = (id: string, tab?: ScriptTab) => `${base}/scripts/${id}${tab ? `/${tab}` : ''}`;
 export type ScriptTab = 'routing' | 'settings' | 'executions';
@@ -20,6 +27,11 @@ export const certificates = `${instance}/certificates`;
 export const certificate = (id: string) => `${certificates}/${id}`;
 export const instanceSettings = `${instance}/settings`;
 export const audit = `${instance}/audit`;
+
+/** The one of some tabs that a page is of: its own, or that which it lies within. */
+export function within<T extends { href: string }>(tabs: T[], pathname: string): T | undefined {
+  return tabs.findLast(({ href }) => pathname === href || pathname.startsWith(`${href}/`));
+}
 
 /** Where to go after signing in: a page of the dashboard, whatever the address says. */
 export function after(next: string | null): string {

@@ -9,9 +9,11 @@ export type Capability =
   | 'AppRead'
   | 'ScriptRead'
   | 'LogRead'
+  | 'DataRead'
   | 'ScriptInvoke'
   | 'ScriptWrite'
   | 'RouteWrite'
+  | 'DataWrite'
   | 'AppManageDomains'
   | 'AppManageMembers'
   | 'AppManageSettings'
@@ -31,9 +33,11 @@ export const CAPABILITIES: Record<Capability, string> = {
   AppRead: 'see this app',
   ScriptRead: 'read the scripts of this app',
   LogRead: 'read the executions of this app',
+  DataRead: 'see the data of this app',
   ScriptInvoke: 'test the scripts of this app',
   ScriptWrite: 'change the scripts of this app',
   RouteWrite: 'change the routes of this app',
+  DataWrite: 'change the data of this app',
   AppManageDomains: 'manage the domains of this app',
   AppManageMembers: 'manage the members of this app',
   AppManageSettings: 'change the settings of this app',
@@ -56,8 +60,8 @@ export const INSTANCE_ROLES: { role: InstanceRole; what: string }[] = [
 ];
 
 export const APP_ROLES: { role: AppRole; what: string }[] = [
-  { role: 'viewer', what: 'Reads scripts, routes and logs.' },
-  { role: 'editor', what: 'Also writes and tests scripts, and binds routes.' },
+  { role: 'viewer', what: 'Reads scripts, routes, logs and data.' },
+  { role: 'editor', what: 'Also writes and tests scripts, binds routes, and changes data.' },
   { role: 'app_admin', what: 'Also manages domains, members and settings, and may delete the app.' },
 ];
 

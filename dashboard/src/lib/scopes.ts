@@ -9,6 +9,8 @@ export const SCOPES: { scope: Scope; what: string }[] = [
   { scope: 'scripts:write', what: 'write scripts and routes' },
   { scope: 'scripts:execute', what: 'test scripts, run restricted ones' },
   { scope: 'logs:read', what: 'read executions' },
+  { scope: 'data:read', what: 'read what apps keep' },
+  { scope: 'data:write', what: 'change what apps keep' },
   { scope: 'members:write', what: 'manage members' },
   { scope: 'users:write', what: 'see and change users' },
   { scope: 'instance:read', what: 'see settings, certificates, statistics and the audit log' },

@@ -55,7 +55,12 @@ test('on every page each stop of Tab is seen, the first of which leads to the co
   await api.route(script, '/greet');
   await api.call('POST', `scripts/${script}/invoke`, { path: '/greet' });
   await api.call('POST', 'api-keys', { name: 'deploy', scopes: ['apps:read'] });
-  const tabs = ['', '/routes', '/domains', '/logs', '/members', '/settings'].map((tab) => `/apps/shop${tab}`);
+  await api.keep('shop', 'default', 'ada', { visits: 1 });
+  const names = ['', '/routes', '/domains', '/data', '/logs', '/members', '/settings'];
+  const entries = ['?collection=default&key=ada', '?collection=default'].map(
+    (query) => `/data/entry${query}`,
+  );
+  const tabs = [...names, ...entries].map((tab) => `/apps/shop${tab}`);
   const parts = ['', '/routing', '/settings', '/executions'].map((tab) => `/scripts/${script}${tab}`);
   const others = ['/apps', '/users', '/profile', '/instance', '/instance/certificates'];
   const rest = ['/instance/settings', '/instance/audit'];

@@ -55,6 +55,41 @@ const VIEWS: View[] = [
     path: () => '/apps/empty/domains',
     prepare: (page) => page.getByLabel('Claim a domain').fill('www.shop.example.com'),
   },
+  { name: 'app-data', path: () => '/apps/shop/data' },
+  { name: 'app-data-none', path: () => '/apps/shop/data?collection=default&prefix=zebra' },
+  { name: 'app-data-empty', path: () => '/apps/empty/data' },
+  { name: 'app-data-entry', path: () => '/apps/shop/data/entry?collection=default&key=greeting' },
+  { name: 'app-data-blob', path: () => '/apps/shop/data/entry?collection=default&key=logo.png' },
+  {
+    name: 'app-data-new',
+    path: () => '/apps/shop/data/entry?collection=default',
+    prepare: async (page) => {
+      await page.getByLabel('Key').fill('greeting');
+      await page.getByLabel('Expires').selectOption('limited');
+      await page.getByRole('button', { name: 'Create entry' }).click();
+      await expect(page.getByText('There is an entry of that key already.')).toBeVisible();
+    },
+  },
+  {
+    name: 'app-data-conflict',
+    path: () => '/apps/shop/data/entry?collection=sessions&key=ada',
+    prepare: async (page) => {
+      await page.getByLabel('Expires').selectOption('forever');
+      const { origin } = new URL(page.url());
+      const headers = { origin };
+      await page.request.put(`${origin}/api/v1/admin/apps/shop/kv/sessions/ada`, {
+        headers,
+        data: { value: { since: Date.now() }, ttl: 5400 },
+      });
+      await page.getByRole('button', { name: 'Save entry' }).click();
+      await expect(page.getByRole('button', { name: 'Save mine over theirs' })).toBeVisible();
+    },
+  },
+  {
+    name: 'app-data-delete',
+    path: () => '/apps/shop/data/entry?collection=default&key=greeting',
+    prepare: press('Delete…'),
+  },
   { name: 'app-logs', path: () => '/apps/shop/logs', prepare: press(/^POST/), isLive: true },
   {
     name: 'app-logs-table',

@@ -52,6 +52,11 @@ export class Api {
     return (await this.call('POST', `scripts/${script}/routes`, route)).id;
   }
 
+  /** Keeps a value by kv, for ever or so many seconds. */
+  async keep(app: string, collection: string, key: string, value: unknown, ttl?: number): Promise<void> {
+    await this.call('PUT', `apps/${app}/kv/${collection}/${encodeURIComponent(key)}`, { value, ttl });
+  }
+
   async user(username: string, instance_role = 'member'): Promise<User> {
     const password = `the words of ${username}`;
     const { id } = await this.call('POST', 'admins', { username, instance_role, password });

@@ -13,6 +13,8 @@ interface Fixtures {
   enter: (user?: { username: string; password: string }) => Promise<void>;
   /** Whether the cloud has a first owner; a test of the first run says no. */
   hasOwner: boolean;
+  /** What its settings are beside that. */
+  environment: Record<string, string>;
 }
 
 /** The browser's own line for an answer that is an error; what it means is the page's to tell. */
@@ -65,8 +67,9 @@ function watch(page: Page, cloud: Cloud, complaints: string[]): void {
 
 export const test = base.extend<Fixtures>({
   hasOwner: [true, { option: true }],
-  cloud: async ({ hasOwner }, use) => {
-    const cloud = await Cloud.start({ owner: hasOwner });
+  environment: [{}, { option: true }],
+  cloud: async ({ hasOwner, environment }, use) => {
+    const cloud = await Cloud.start({ owner: hasOwner, environment });
     await use(cloud);
     await cloud.end();
   },

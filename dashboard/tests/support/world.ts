@@ -93,6 +93,8 @@ export async function furnish(cloud: Cloud, api: Api, authority: Authority): Pro
     expires_at: new Date(Date.now() + 90 * 86_400_000).toISOString(),
   });
 
+  await keep(api, app);
+
   await authority.lead('www.shop.example.com');
   await api.call('POST', `apps/${app}/domains`, { pattern: 'www.shop.example.com' });
   const elsewhere = selfSigned('DNS:elsewhere.example.com', 'DNS:*.elsewhere.example.com');
@@ -114,6 +116,26 @@ async function invite(api: Api, app: string): Promise<void> {
   const idle = await api.user('idle');
   await api.call('POST', `apps/${app}/members`, { user_id: idle.id, role: 'viewer' });
   await api.call('PATCH', `admins/${idle.id}`, { is_active: false });
+}
+
+/** Data of every kind, for ever and for a time. */
+async function keep(api: Api, app: string): Promise<void> {
+  await api.keep(app, 'default', 'visits', 1234);
+  await api.keep(app, 'default', 'greeting', {
+    text: 'hello',
+    to: ['ada', 'grace'],
+    polite: true,
+    from: null,
+  });
+  const long =
+    'customers/0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a/orders/2026/11/the-one-that-was-never-paid-for';
+  await api.keep(app, 'default', long, {
+    lines: Array.from({ length: 40 }, (_, line) => ({ line, item: 'tea' })),
+  });
+  const picture = Buffer.from(Array.from({ length: 1500 }, (_, byte) => byte % 256)).toString('base64');
+  await api.call('PUT', `apps/${app}/kv/default/logo.png`, { blob: picture });
+  await api.keep(app, 'sessions', 'ada', { since: '2026-11-30' }, 5400);
+  await api.keep(app, 'carts-of-customers-who-have-not-signed-in-yet', 'a', ['book']);
 }
 
 /** The certificate of a name, once it has come to a state. */
