@@ -47,6 +47,15 @@ export class KvDraft {
     this.#begun = this.written;
   }
 
+  /** What was sent is kept as this; what was changed since stays, and is unsaved. */
+  saved(read: ReadEntry, sent: Written): void {
+    const changed = Object.entries(this.written).filter(
+      ([name, value]) => value !== sent[name as keyof Written],
+    );
+    this.adopt(read);
+    Object.assign(this, Object.fromEntries(changed));
+  }
+
   discard(): void {
     this.adopt(this.read);
   }
