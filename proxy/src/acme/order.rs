@@ -32,6 +32,12 @@ fn identifier(name: &DomainPattern) -> Identifier {
     Identifier::Dns(name.shape_key())
 }
 
+/// Whether the authority has given it up. It may say why before it says so.
+fn has_failed(order: &mut Order) -> bool {
+    let state = order.state();
+    state.status == OrderStatus::Invalid || state.error.is_some()
+}
+
 impl Work {
     /// Gets a certificate by the order under way, or by a new one.
     pub(super) async fn obtain(&mut self, session: &Session, authority: &Authority) -> Result<Issued, Failure> {
@@ -42,7 +48,7 @@ impl Work {
                 self.check(chain, authority)
             }
             Err(Failure::Unkept(error)) => Err(error.into()),
-            Err(_) if order.state().status == OrderStatus::Invalid => Err(self.why_invalid(&mut order, session).await),
+            Err(_) if has_failed(&mut order) => Err(self.why_invalid(&mut order, session).await),
             Err(failure) => Err(failure),
         }
     }
@@ -80,9 +86,9 @@ impl Work {
         let failed = |error| Failure::of(error, &session.wire);
         if let Some(url) = self.progress().url.clone() {
             return match patiently!(session.account.order(url.clone())) {
-                Ok(mut order) => match order.state().status {
-                    OrderStatus::Invalid => Err(self.why_invalid(&mut order, session).await),
-                    _ => Ok(order),
+                Ok(mut order) => match has_failed(&mut order) {
+                    true => Err(self.why_invalid(&mut order, session).await),
+                    false => Ok(order),
                 },
                 // Expired, or lost there.
                 Err(error @ Error::Api(_)) => Err(match failed(error) {

@@ -108,14 +108,14 @@ settings! {
     executor_queue_capacity: usize = "PICLOUD_EXECUTOR_QUEUE_CAPACITY";
     /// Bytes of compiled scripts that are kept
     executor_program_cache_bytes: usize = "PICLOUD_EXECUTOR_PROGRAM_CACHE_BYTES";
-    /// Keys that one app may keep by kv
-    kv_max_keys: u64 = "PICLOUD_KV_MAX_KEYS";
-    /// Bytes that one app may keep by kv
-    kv_max_bytes: u64 = "PICLOUD_KV_MAX_BYTES";
     /// Bytes of memory that one execution may take at once
     executor_memory_bytes: usize = "PICLOUD_EXECUTOR_MEMORY_BYTES";
     /// Bytes of one script's answer
     max_response_bytes: usize = "PICLOUD_MAX_RESPONSE_BYTES";
+    /// Keys that one app may keep by kv
+    kv_max_keys: u64 = "PICLOUD_KV_MAX_KEYS";
+    /// Bytes that one app may keep by kv
+    kv_max_bytes: u64 = "PICLOUD_KV_MAX_BYTES";
     /// Successful executions recorded for each second; more are sampled
     log_successes_per_second: u32 = "PICLOUD_LOG_SUCCESSES_PER_SECOND";
     /// Successful executions recorded at once after a quiet time

@@ -38,6 +38,8 @@ pub enum Fate {
     HeldAfter,
     /// Pebble answers it, and where an order is done it is told to be at work on it, to be asked for after so many seconds.
     StillIssuing(u64),
+    /// Pebble answers it, and an order that failed is told to be pending still, with what went wrong.
+    StillPending,
 }
 
 type Rule = Box<dyn Fn(&str) -> Fate + Send + Sync>;
@@ -215,6 +217,12 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> std::io::Resul
         told.insert("status".to_owned(), "processing".into());
         body = Value::Object(told).to_string().into();
         answer = answer.header("retry-after", seconds);
+    }
+    if let (Fate::StillPending, Ok(Value::Object(mut told))) = (fate, serde_json::from_slice(&body))
+        && told.contains_key("error")
+    {
+        told.insert("status".to_owned(), "pending".into());
+        body = Value::Object(told).to_string().into();
     }
     if let (true, Ok(Value::Object(mut told))) = (is_done && window.is_some(), serde_json::from_slice(&body)) {
         if path == "/dir" {
