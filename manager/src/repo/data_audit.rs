@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::repo::RepoError;
 use crate::repo::statement::statements;
 use crate::store::Conn;
+use crate::store::conn::on_postgres;
 
 /// A row on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,24 +48,6 @@ pub(crate) fn delete_sqlite(conn: &rusqlite::Connection, ids: &[Uuid]) -> Result
     }
     Ok(())
 }
-
-/// As `on_db!`, for what SQLite has a way of its own for.
-macro_rules! on_postgres {
-    ($conn:expr, $db:ident => $body:expr) => {{
-        let conn: &mut $crate::store::Conn = $conn;
-        let result = match conn.driver() {
-            $crate::store::conn::Driver::Postgres($db) => {
-                let time = $crate::store::conn::FUNCTION_TIMEOUT;
-                $crate::store::conn::within::<_, $crate::repo::RepoError>(time, async { $body }).await
-            }
-            $crate::store::conn::Driver::Sqlite(_) => {
-                unreachable!("the apps' data in SQLite is not reached through sqlx")
-            }
-        };
-        conn.settle(result)
-    }};
-}
-pub(in crate::repo) use on_postgres;
 
 /// As [`insert_sqlite`].
 pub(crate) async fn insert_postgres(conn: &mut Conn, row: &Outbound) -> Result<(), RepoError> {

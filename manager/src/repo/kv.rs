@@ -31,7 +31,7 @@ macro_rules! gone {
 }
 
 /// Entries that one transaction removes, of those that nobody sees any more: writes of scripts wait for it.
-pub(crate) const PIECE: u32 = 500;
+const PIECE: u32 = 500;
 
 /// Bytes after which such a transaction takes no more of them.
 const PIECE_BYTES: i64 = 1024 * 1024;

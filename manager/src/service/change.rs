@@ -46,9 +46,7 @@ impl Author {
     pub(crate) fn setting_up(remote_ip: IpAddr) -> Self {
         Self { user: None, key: None, remote_ip: Some(remote_ip) }
     }
-}
 
-impl Author {
     /// The row that the audit log gets of an event.
     pub(crate) fn entry(&self, event: Event, at: Timestamp) -> AuditEntry {
         let Event { action, object, app, before, after } = event;

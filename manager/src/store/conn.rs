@@ -69,6 +69,18 @@ macro_rules! on_db {
 }
 pub(crate) use on_db;
 
+/// As `on_db!`, for the apps' data, for which SQLite has a way of its own.
+macro_rules! on_postgres {
+    ($conn:expr, $db:ident => $body:expr) => {
+        $crate::store::conn::on_db!(
+            $conn,
+            Sqlite(_conn) => unreachable!("the apps' data in SQLite is not reached through sqlx"),
+            Postgres($db) => $body
+        )
+    };
+}
+pub(crate) use on_postgres;
+
 /// Stops waiting for a silent database.
 pub(crate) async fn within<T, E: Into<RepoError>>(
     time: Duration,

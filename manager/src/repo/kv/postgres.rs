@@ -7,8 +7,8 @@ use sqlx::query::QueryAs;
 use uuid::Uuid;
 
 use super::*;
-use crate::repo::data_audit::on_postgres;
 use crate::store::Conn;
+use crate::store::conn::on_postgres;
 
 pub(crate) async fn find(conn: &mut Conn, app: AppId, place: &KvPlace) -> Result<Option<KvEntry>, RepoError> {
     on_postgres!(conn, db => {
