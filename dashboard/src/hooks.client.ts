@@ -2,8 +2,14 @@ import type { HandleClientError } from '@sveltejs/kit';
 import { ApiProblem, asProblem } from '$lib/api/problem';
 
 /** Errors of code and styles that did not arrive, which are no defects of what is here. */
-const notArrived = new WeakSet<Error>();
+const notArrived = new WeakSet<object>();
 addEventListener('vite:preloadError', (event) => notArrived.add(event.payload));
+
+/** What was fetched ahead of its need is no loss: the page that needs it fetches it again, and tells where that fails. */
+addEventListener('unhandledrejection', (event) => {
+  if (typeof event.reason === 'object' && event.reason !== null && notArrived.has(event.reason))
+    event.preventDefault();
+});
 
 /** What a page that could not be loaded tells. */
 export const handleError: HandleClientError = ({ error, status }) => {

@@ -70,6 +70,49 @@ test('a server that is gone is told of, and what was typed is saved when it is b
   expect((await api.call<{ version: number }>('GET', `scripts/${script}`)).version).toBe(2);
 });
 
+test('code that is fetched ahead and does not come is told of where it is needed alone', async ({
+  page,
+  context,
+  api,
+  enter,
+  open,
+}) => {
+  await api.app('shop');
+  await enter();
+  // What the page takes by itself: as one does that fetches nothing ahead, since it sees nothing come into view.
+  const plain = await context.newPage();
+  await plain.addInitScript(() => {
+    window.IntersectionObserver = class {
+      observe() {}
+      unobserve() {}
+      disconnect() {}
+    } as unknown as typeof IntersectionObserver;
+  });
+  const needed = new Set<string>();
+  plain.on('request', (request) => needed.add(request.url()));
+  await open('/apps/shop/logs');
+  await plain.goto(page.url());
+  await expect(plain.getByText('No executions yet')).toBeVisible();
+  await plain.close();
+
+  const withheld = new Set<string>();
+  const code = '**/_app/immutable/**';
+  await page.route(code, async (route) => {
+    const url = route.request().url();
+    if (needed.has(url)) return route.continue();
+    withheld.add(url);
+    await route.abort('connectionrefused');
+  });
+  await page.reload();
+  await expect(page.getByText('No executions yet')).toBeVisible();
+  await expect.poll(() => [...withheld].filter((url) => url.includes('.css')).length).toBeGreaterThan(0);
+  await page.getByRole('link', { name: 'Members' }).click();
+  await expect(page.getByRole('heading', { name: 'PiCloud does not answer' })).toBeVisible();
+  await page.unroute(code);
+  await page.reload();
+  await expect(page.getByLabel('Add a member')).toBeVisible();
+});
+
 test('a session that ends under a question is taken up below it', async ({ page, api, enter, open }) => {
   await api.route(await api.script(await api.app('shop'), 'first', '1'), '/one');
   await enter();
