@@ -92,14 +92,15 @@ impl Program {
         if self.modules.is_empty() {
             return self.engine.eval_ast_with_scope(scope, &self.ast);
         }
-        struct Reset;
-        impl Drop for Reset {
+        /// A program that is invoked by another leaves that one its modules.
+        struct Restore(Option<Importing>);
+        impl Drop for Restore {
             fn drop(&mut self) {
-                IMPORTING.take();
+                IMPORTING.set(self.0.take());
             }
         }
-        IMPORTING.set(Some(Importing { program: Arc::clone(self), made: HashMap::new() }));
-        let _reset = Reset;
+        let importing = Importing { program: Arc::clone(self), made: HashMap::new() };
+        let _restore = Restore(IMPORTING.replace(Some(importing)));
         self.engine.eval_ast_with_scope(scope, &self.ast)
     }
 }
@@ -110,9 +111,7 @@ fn weight(modules: usize, bytes: usize) -> usize {
 
 impl Sources for PublishedApp {
     fn find(&self, name: &ScriptName) -> Option<(ScriptKind, &ScriptSource)> {
-        // Only what fails for want of a module looks further.
-        let other = || self.scripts().find(|script| script.row.name == *name);
-        self.module(name.as_str()).or_else(other).map(|script| (script.row.kind, &script.row.source))
+        self.named(name.as_str()).map(|script| (script.row.kind, &script.row.source))
     }
 }
 

@@ -20,6 +20,7 @@ use crate::json::SizeLimits;
 use crate::limits::charge_bytes;
 pub use part::Lending;
 use part::Part;
+pub use text::ContentType;
 
 /// The names of the parts that are lent.
 pub const PARTS: [&str; 8] = ["params", "host_params", "query", "headers", "cookies", "body", "text", "bytes"];

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use picloud_shared::clock::{Clock, Timestamp};
-use picloud_shared::execution::{ExecutionRecord, ExecutionSink, Outcome, RecordedResponse};
+use picloud_shared::execution::{ExecutionSink, Outcome};
 use picloud_shared::id::AppId;
 use picloud_shared::name::ScriptName;
 use picloud_shared::script::{Limits, ScriptKind, ScriptSource};
@@ -26,6 +26,7 @@ use crate::panics;
 use crate::pool::{LEAST_STACK_BYTES, Length, Pool, PoolLoad, PoolSize, Refused};
 use crate::port::Ports;
 use crate::programs::{COMPILERS, COMPILING, Programs};
+use crate::record::{self, Ending};
 use crate::residue::Residues;
 use crate::room::Room;
 use crate::run::{Ended, Surroundings, Tier};
@@ -91,11 +92,8 @@ pub struct Load {
 
 struct Inner {
     engines: Arc<Engines>,
-    programs: Arc<Programs>,
-    compilers: Pool,
     workers: Pool,
     surroundings: Arc<Surroundings>,
-    sink: Arc<dyn ExecutionSink>,
     /// Holds a token for each run; closed once the executor drains.
     running: TaskTracker,
 }
@@ -136,9 +134,6 @@ impl Executor {
         let engines = Arc::new(Engines::new(max_response_bytes));
         let room = total_memory_bytes.saturating_sub(inline_threads.saturating_mul(INLINE_MEMORY));
         let inner = Inner {
-            programs: Arc::new(Programs::new(program_cache_bytes, Arc::clone(&engines))),
-            engines,
-            compilers: Pool::start("picloud-compile", COMPILERS)?,
             workers: Pool::start("picloud-script", workers)?,
             surroundings: Arc::new(Surroundings {
                 clock,
@@ -148,9 +143,12 @@ impl Executor {
                 residues: Residues::new(memory_bytes),
                 lock_waits: LockWaits::default(),
                 ports,
+                programs: Arc::new(Programs::new(program_cache_bytes, Arc::clone(&engines))),
+                compilers: Pool::start("picloud-compile", COMPILERS)?,
+                sink,
                 inline: inline_threads > 0,
             }),
-            sink,
+            engines,
             running: TaskTracker::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -172,7 +170,7 @@ impl Executor {
     ) -> Result<CheckedSource, CheckError> {
         let (done, checked) = oneshot::channel();
         let engines = Arc::clone(&self.inner.engines);
-        let submitted = self.inner.compilers.submit(app, Length::Long, COMPILING, move || {
+        let submitted = self.inner.surroundings.compilers.submit(app, Length::Long, COMPILING, move || {
             // Nobody waiting any more means that the client left.
             let _ = done.send(compiled::check(&engines.get(&limits), &name, kind, &source, &others));
         });
@@ -185,7 +183,7 @@ impl Executor {
     /// Compiles what these apps' endpoints run once they stand in the place of `current`, before requests come for it. What is
     /// not compiled within 300 ms is left to the first request.
     pub async fn prepare(&self, apps: &[Arc<PublishedApp>], current: &Snapshot) {
-        let Inner { programs, compilers, .. } = &*self.inner;
+        let Surroundings { programs, compilers, .. } = &*self.inner.surroundings;
         let compile = async {
             for app in apps {
                 let before = current.app(app.app().id);
@@ -222,7 +220,7 @@ impl Executor {
         if inner.running.is_closed() {
             return inner.finish(&admitted, Ended::before_start(Failed::rejected(SHUTTING_DOWN)));
         }
-        let program = inner.programs.get(&admitted.invocation.script).and_then(Result::ok);
+        let program = inner.surroundings.programs.get(&admitted.invocation.script).and_then(Result::ok);
         let tried = program.as_ref().filter(|program| inner.starts_inline(program, &admitted));
         if let Some(ended) = tried.and_then(|program| inner.inline(program, &admitted, admitted.instant)) {
             return inner.finish(&admitted, ended);
@@ -299,7 +297,8 @@ impl Inner {
     /// Runs what is not compiled yet. The script's time begins when it is: it is not the script that compiling keeps waiting.
     async fn once_compiled(&self, admitted: &Admitted) -> Ended {
         let Invocation { app, script, .. } = &*admitted.invocation;
-        let compiled = self.programs.get_or_compile(app, script, &self.compilers);
+        let Surroundings { programs, compilers, .. } = &*self.surroundings;
+        let compiled = programs.get_or_compile(app, script, compilers);
         let program = match timeout(COMPILING, compiled).await {
             Ok(Ok(program)) => program,
             Ok(Err(failed)) => return Ended::before_start(Failed::clone(&failed)),
@@ -357,36 +356,15 @@ impl Inner {
             Ok(response) => (Outcome::Success, Some(response), None),
             Err(Failed { outcome, failure }) => (outcome, None, Some(failure)),
         };
-        let Invocation { execution_id, app, script, request, origin } = &*admitted.invocation;
-        let completion =
-            Completion { execution_id: *execution_id, outcome, response, failure, logs, duration, peak_memory };
+        let execution_id = admitted.invocation.execution_id;
+        let completion = Completion { execution_id, outcome, response, failure, logs, duration, peak_memory };
         if admitted.recorded.swap(true, Ordering::Relaxed) {
             return completion;
         }
         let Completion { response, failure, logs, .. } = &completion;
-        let policy = app.record_policy();
-        self.sink.record(ExecutionRecord {
-            id: *execution_id,
-            app_id: app.app().id,
-            script_id: script.row.id,
-            script_version: script.row.version,
-            origin: *origin,
-            started_at: admitted.at,
-            duration,
-            outcome,
-            status: response.as_ref().map_or(outcome.failure_status(), |response| response.status),
-            policy: Arc::clone(policy),
-            request: Arc::clone(&request.head),
-            request_body: policy.recorded_body(&request.body),
-            request_body_len: request.body.len(),
-            response: response.as_ref().map(|response| RecordedResponse {
-                headers: response.headers.clone(),
-                body: policy.recorded_body(&response.body),
-                body_len: response.body.len(),
-            }),
-            failure: failure.clone(),
-            logs: logs.clone(),
-        });
+        let response = response.as_ref().map(|response| (response, response.headers.clone()));
+        let ending = Ending { started_at: admitted.at, duration, outcome, response, failure: failure.as_ref(), logs };
+        self.surroundings.sink.record(record::of(&admitted.invocation, ending));
         completion
     }
 }

@@ -201,12 +201,23 @@ impl Located {
     }
 }
 
+/// The message of what `invoke` throws for a script that failed. As JSON within JSON nothing of the innermost would be left after some.
+fn told_by_invoke(value: &Dynamic) -> Option<Dynamic> {
+    let error = value.as_map_ref().ok()?;
+    let text = |name: &str| error.get(name).filter(|value| value.is_string());
+    let message = text("message").filter(|_| text("code").is_some() && text("execution_id").is_some())?;
+    (error.len() == 3).then(|| message.clone())
+}
+
 /// The text of a thrown value: a string as it is, anything else as JSON where that is possible.
 fn thrown(value: &Dynamic) -> String {
     if value.is_unit() {
         return "the script threw ()".to_owned();
     }
-    let text = json::to_text(value, MAX_MESSAGE_BYTES);
+    let text = match told_by_invoke(value) {
+        Some(message) => json::to_text(&message, MAX_MESSAGE_BYTES),
+        None => json::to_text(value, MAX_MESSAGE_BYTES),
+    };
     if text.is_empty() { "the script threw an empty string".to_owned() } else { text }
 }
 

@@ -7,7 +7,7 @@ mod read;
 mod write;
 
 pub use left::{Left, SizeLimits, TooLarge};
-pub use read::{read, read_within};
+pub use read::{ReadError, read, read_within};
 pub use write::{WriteError, to_text, to_value, write};
 
 /// How deep a value may nest to be read or written. Both recurse on the script's stack.

@@ -1,11 +1,13 @@
 //! The meter of a run: operations, the clock, memory, and the sticky reason for which a run must stop.
 //!
 //! It knows nothing of programs, requests or responses. There is one meter a thread, because Rhai's progress callback has no
-//! argument that could carry one, and a thread runs one script at a time.
+//! argument that could carry one, and a thread runs one script at a time, with those that it invokes within it.
 
 mod allowance;
+mod nested;
 
 pub use allowance::{Allowance, INLINE_MEMORY, INLINE_OPERATIONS, INLINE_TIME};
+pub use nested::{Nested, go_on, note_sharing, stopped};
 
 use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
@@ -67,6 +69,8 @@ struct Meter {
     share: RefCell<Option<Share>>,
     /// Whether the run called a port.
     called_port: Cell<bool>,
+    /// Whether a program ran within the run whose values can hold themselves.
+    shares: Cell<bool>,
 }
 
 thread_local! {
@@ -80,6 +84,7 @@ thread_local! {
             account: Cell::new(None),
             share: RefCell::new(None),
             called_port: Cell::new(false),
+            shares: Cell::new(false),
         }
     };
 }
@@ -109,6 +114,7 @@ impl Metered {
             meter.account.set(Some(account));
             meter.share.replace(share);
             meter.called_port.set(false);
+            meter.shares.set(false);
         });
         Self { account, _epoch: epoch }
     }
@@ -126,6 +132,11 @@ impl Metered {
     /// Whether it called a port, or was about to.
     pub fn called_port(&self) -> bool {
         METER.with(|meter| meter.called_port.get())
+    }
+
+    /// Whether a program ran within the run whose values can hold themselves.
+    pub fn shares(&self) -> bool {
+        METER.with(|meter| meter.shares.get())
     }
 
     /// The memory of the run.

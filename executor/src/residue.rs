@@ -114,15 +114,21 @@ pub fn of_run(
 
 /// A copy that shares no memory with the original, as a clone would.
 fn copied_whole(response: &ScriptResponse) -> ScriptResponse {
-    let mut headers = HeaderMap::with_capacity(response.headers.len());
-    for (name, value) in &response.headers {
+    let headers = copied_headers(&response.headers);
+    ScriptResponse { status: response.status, headers, body: Bytes::copy_from_slice(&response.body) }
+}
+
+/// The same for headers.
+pub fn copied_headers(original: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(original.len());
+    for (name, value) in original {
         let name = HeaderName::from_bytes(name.as_str().as_bytes());
         let value = HeaderValue::from_bytes(value.as_bytes());
         if let (Ok(name), Ok(value)) = (name, value) {
             headers.append(name, value);
         }
     }
-    ScriptResponse { status: response.status, headers, body: Bytes::copy_from_slice(&response.body) }
+    headers
 }
 
 #[cfg(test)]

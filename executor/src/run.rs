@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use picloud_shared::clock::Clock;
-use picloud_shared::execution::LogLine;
+use picloud_shared::execution::{ExecutionSink, LogLine};
 use picloud_shared::id::AppId;
 use rhai::{Dynamic, Scope};
 
@@ -15,10 +15,13 @@ use crate::compiled::{Program, Spent};
 use crate::context::Context;
 use crate::failure::{self, Failed};
 use crate::invocation::{Invocation, ScriptResponse};
-use crate::limits::{Allowance, Metered, Stop};
+use crate::limits::{Allowance, Metered, Stop, stopped};
 use crate::lock_waits::LockWaits;
+use crate::nested;
 use crate::panics;
+use crate::pool::Pool;
 use crate::port::Ports;
+use crate::programs::Programs;
 use crate::residue::{self, Residues};
 use crate::response;
 use crate::room::Room;
@@ -69,6 +72,12 @@ pub struct Surroundings {
     pub lock_waits: LockWaits,
     /// What scripts may reach outside themselves.
     pub ports: Ports,
+    /// What runs.
+    pub programs: Arc<Programs>,
+    /// Who compiles it.
+    pub compilers: Pool,
+    /// Who takes the records.
+    pub sink: Arc<dyn ExecutionSink>,
     /// Whether there is an inline tier.
     pub inline: bool,
 }
@@ -82,7 +91,7 @@ impl Surroundings {
     /// Runs a program on this thread until its end, or gives nothing when it is too long for the inline tier; then nothing
     /// that it did is left, and it can be run again. `begun` is now.
     pub fn attempt(
-        &self,
+        self: &Arc<Self>,
         tier: Tier,
         program: &Arc<Program>,
         invocation: &Arc<Invocation>,
@@ -106,19 +115,21 @@ impl Surroundings {
         let meter = Metered::start(allowance, share);
         let run = || match tier {
             // It ends before it calls one.
-            Tier::Inline => self.guarded(&meter, program, invocation),
-            Tier::Worker => sdk::reaching(&self.ports, || self.guarded(&meter, program, invocation)),
+            Tier::Inline => self.guarded(program, invocation),
+            Tier::Worker => {
+                sdk::reaching(&self.ports, || nested::within(self, invocation, || self.guarded(program, invocation)))
+            }
         };
         let (mut result, mut logs) = sdk::logging(&self.clock, run);
         let (stop, operations, called_port, at) = (meter.stop(), meter.used(), meter.called_port(), Instant::now());
         let (account, peak_memory) = (meter.account(), meter.account().peak());
-        let elapsed = at - begun;
+        let (elapsed, shares) = (at - begun, program.shares || meter.shares());
         drop(meter);
         // The meter sees no time that passes after the last operation begins.
         if tier == Tier::Worker && at >= deadline && result.is_ok() {
             result = Err(Failed::timeout());
         }
-        if program.shares {
+        if shares {
             let left;
             (result, logs, left) = residue::of_run(account, result, logs);
             self.residues.add(app, left);
@@ -137,15 +148,11 @@ impl Surroundings {
         None
     }
 
-    fn guarded(
-        &self,
-        meter: &Metered,
-        program: &Arc<Program>,
-        invocation: &Arc<Invocation>,
-    ) -> Result<ScriptResponse, Failed> {
-        let run = AssertUnwindSafe(|| self.evaluate(meter, program, invocation));
+    /// Evaluates a program by this thread's meter, whatever becomes of it.
+    pub fn guarded(&self, program: &Arc<Program>, invocation: &Arc<Invocation>) -> Result<ScriptResponse, Failed> {
+        let run = AssertUnwindSafe(|| self.evaluate(program, invocation));
         catch_unwind(run).unwrap_or_else(|panic| {
-            if let Some(stop) = meter.stop() {
+            if let Some(stop) = stopped() {
                 return Err(failure::of_stop(stop, None));
             }
             panics::report(invocation.script.row.id, &*panic);
@@ -153,17 +160,12 @@ impl Surroundings {
         })
     }
 
-    fn evaluate(
-        &self,
-        meter: &Metered,
-        program: &Arc<Program>,
-        invocation: &Arc<Invocation>,
-    ) -> Result<ScriptResponse, Failed> {
+    fn evaluate(&self, program: &Arc<Program>, invocation: &Arc<Invocation>) -> Result<ScriptResponse, Failed> {
         let mut scope = Scope::new();
         let (ctx, _loan) = Context::lend(invocation, program.lending);
         scope.push_constant_dynamic("ctx", Dynamic::from(ctx));
         let value = program.evaluate(&mut scope);
-        let result = match (meter.stop(), value) {
+        let result = match (stopped(), value) {
             (None, Ok(value)) => response::answer(&value, self.max_response_bytes),
             (None, Err(error)) => match failure::exited(&error) {
                 Some(value) => response::answer(value, self.max_response_bytes),
@@ -172,6 +174,6 @@ impl Surroundings {
             (Some(stop), value) => return Err(failure::of_stop(stop, value.err().map(|error| *error))),
         };
         // Writing the answer is work of the script's, and may have been too much.
-        meter.stop().map_or(result, |stop| Err(failure::of_stop(stop, None)))
+        stopped().map_or(result, |stop| Err(failure::of_stop(stop, None)))
     }
 }

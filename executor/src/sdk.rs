@@ -8,6 +8,7 @@ mod hash;
 mod hex;
 mod hmac;
 mod html;
+mod invoke;
 mod json;
 mod kv;
 mod log;
@@ -37,6 +38,7 @@ pub fn register(module: &mut Module, max_response_bytes: usize) {
     respond::register(module, max_response_bytes);
     log::register(module);
     kv::register(module);
+    invoke::register(module);
 }
 
 /// Registers the named modules, callbacks and type names, which belong to each engine.

@@ -102,6 +102,8 @@ pub enum Origin {
     ById,
     /// The test panel.
     Test,
+    /// Another script of the app, by `invoke`.
+    Invoke,
 }
 
 /// How much a log line matters.

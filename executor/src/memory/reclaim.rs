@@ -4,6 +4,7 @@
 //! It knows threads and pages and nothing of scripts.
 #![allow(unsafe_code)] // The system is asked to forget pages; each block below says why nothing is in them.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,6 +83,19 @@ pub struct ThreadStack {
     _here: PhantomData<*const ()>,
 }
 
+thread_local! {
+    /// The beginning of this thread's stack and its bytes.
+    static STACK: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
+}
+
+/// How many bytes of this thread's stack are not in use, and how many there are; nothing on a thread that was not spawned here.
+#[inline(never)]
+pub fn stack_left() -> Option<(usize, usize)> {
+    let here = 0_u8;
+    let here = hint::black_box(&raw const here).addr();
+    STACK.get().map(|(top, bytes)| (bytes.saturating_sub(top.saturating_sub(here)), bytes))
+}
+
 /// Starts a thread with a stack of so many bytes, of which only what is touched becomes real, and which is nicer than its starter by
 /// so much.
 ///
@@ -97,6 +111,7 @@ pub fn spawn(
         give_way(nice);
         let first = 0_u8;
         let top = (&raw const first).addr();
+        STACK.set(Some((top, stack_bytes)));
         work(&ThreadStack { top, bytes: stack_bytes, _here: PhantomData });
         hint::black_box(first);
     };
@@ -163,6 +178,27 @@ mod tests {
         let block = hint::black_box([7_u8; 4 * 1024]);
         let below = if bytes > block.len() { dig(bytes - block.len()) } else { 0 };
         below + u64::from(block[0]) + u64::from(block[block.len() - 1])
+    }
+
+    #[test]
+    fn what_is_left_of_a_stack_is_known_on_threads_that_were_spawned_here() {
+        #[inline(never)]
+        fn below(depth: usize) -> Option<(usize, usize)> {
+            let block = hint::black_box([7_u8; 64 * 1024]);
+            let left = if depth > 1 { below(depth - 1) } else { stack_left() };
+            hint::black_box(block);
+            left
+        }
+        assert_eq!(stack_left(), None);
+        let (done, result) = mpsc::channel();
+        let work = move |_: &ThreadStack| done.send((stack_left(), below(64))).unwrap();
+        let mib = 1024 * 1024;
+        spawn("test".to_owned(), 64 * mib, 0, work).unwrap();
+        let (first, deep) = result.recv().unwrap();
+        let ((first, all), (deep, _)) = (first.unwrap(), deep.unwrap());
+        assert_eq!(all, 64 * mib);
+        assert!(first > 63 * mib && first < all, "{first}");
+        assert!(first - deep >= 4 * mib && deep > 32 * mib, "{deep}");
     }
 
     #[test]

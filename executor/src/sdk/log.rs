@@ -21,19 +21,19 @@ thread_local! {
     static CURRENT: RefCell<Option<LogBuffer>> = const { RefCell::new(None) };
 }
 
-/// Has what `run` logs on this thread collected into a buffer, and gives its lines.
+/// Has what `run` logs on this thread collected into a buffer, and gives its lines. Within a run it is a run of its own, whose caller
+/// logs on afterwards.
 pub fn logging<T>(clock: &Arc<dyn Clock>, run: impl FnOnce() -> T) -> (T, Vec<LogLine>) {
-    struct Reset;
-    impl Drop for Reset {
+    struct Restore(Option<LogBuffer>);
+    impl Drop for Restore {
         fn drop(&mut self) {
-            CURRENT.take();
+            CURRENT.set(self.0.take());
         }
     }
-    CURRENT.set(Some(LogBuffer::new(Arc::clone(clock))));
-    let reset = Reset;
+    let restore = Restore(CURRENT.replace(Some(LogBuffer::new(Arc::clone(clock)))));
     let result = run();
     let lines = CURRENT.take().map_or_else(Vec::new, LogBuffer::finish);
-    drop(reset);
+    drop(restore);
     (result, lines)
 }
 

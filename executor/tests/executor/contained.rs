@@ -149,4 +149,4 @@ macro_rules! topics {
     };
 }
 
-topics! { arrays blobs calls endings functions loops maps parsing shared strings }
+topics! { arrays blobs calls endings functions invoke loops maps parsing shared strings }

@@ -8,6 +8,7 @@ mod contained;
 mod documented;
 mod golden;
 mod hostile;
+mod invoke;
 mod records;
 mod standard;
 mod tiers;

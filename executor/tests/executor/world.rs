@@ -159,6 +159,17 @@ pub fn publish(scripts: &[(&str, &str)], limits: Limits) -> Published {
 
 /// The same, with the limits of each.
 pub fn publish_each(scripts: &[(&str, &str, Limits)]) -> Published {
+    let kind = |place| if place == 0 { ScriptKind::Endpoint } else { ScriptKind::Module };
+    publish_kinds(scripts, kind)
+}
+
+/// Publishes an app of endpoints, but for modules, whose names begin with `module`.
+pub fn publish_endpoints(scripts: &[(&str, &str, Limits)]) -> Published {
+    let is_module = |place: usize| scripts[place].0.starts_with("module");
+    publish_kinds(scripts, |place| if is_module(place) { ScriptKind::Module } else { ScriptKind::Endpoint })
+}
+
+fn publish_kinds(scripts: &[(&str, &str, Limits)], kind: impl Fn(usize) -> ScriptKind) -> Published {
     let names: Vec<ScriptName> = scripts.iter().map(|(name, ..)| name.parse().unwrap()).collect();
     let rows = scripts
         .iter()
@@ -166,7 +177,7 @@ pub fn publish_each(scripts: &[(&str, &str, Limits)]) -> Published {
         .map(|(place, (_, source, limits))| ScriptRow {
             id: ScriptId::generate(NOW),
             name: names[place].clone(),
-            kind: if place == 0 { ScriptKind::Endpoint } else { ScriptKind::Module },
+            kind: kind(place),
             version: 3,
             source: source.parse::<ScriptSource>().unwrap(),
             imports: names.iter().filter(|name| source.contains(&format!("\"{name}\""))).cloned().collect(),

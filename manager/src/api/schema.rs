@@ -99,7 +99,8 @@ pub(crate) struct DomainHolder {
     pub pattern: String,
 }
 
-/// What started an execution: `{"kind": "route", "route_id": ...}`, `{"kind": "by_id"}` or `{"kind": "test"}`.
+/// What started an execution: `{"kind": "route", "route_id": ...}`, `{"kind": "by_id"}`, `{"kind": "test"}`, or
+/// `{"kind": "invoke"}` by another script of the app.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[serde(tag = "kind", content = "route_id")]
@@ -109,6 +110,7 @@ pub(crate) enum ExecutionOrigin {
     Route(uuid::Uuid),
     ById,
     Test,
+    Invoke,
 }
 
 /// A request as it was recorded, without credentials and what the app leaves out.
@@ -232,6 +234,7 @@ mod tests {
             (ExecutionOrigin::Route(id), execution::Origin::Route(picloud_shared::id::RouteId::from_uuid(id))),
             (ExecutionOrigin::ById, execution::Origin::ById),
             (ExecutionOrigin::Test, execution::Origin::Test),
+            (ExecutionOrigin::Invoke, execution::Origin::Invoke),
         ] {
             assert_eq!(serde_json::to_value(documented).unwrap(), serde_json::to_value(origin).unwrap());
         }

@@ -80,6 +80,7 @@ impl<'r, R: StoreRow> FromRow<'r, R> for Execution {
             ("route", Some(id)) => Origin::Route(id),
             ("by_id", None) => Origin::ById,
             ("test", None) => Origin::Test,
+            ("invoke", None) => Origin::Invoke,
             _ => return Err(sqlx::Error::ColumnDecode { index: "origin".to_owned(), source: word.into() }),
         };
         Ok(Self {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{Stage, app, given, on_both};
 use crate::test_store::TestStore;
-use crate::world::{World, config, limits, publish};
+use crate::world::{World, config, limits, publish, publish_endpoints};
 
 on_both! {
     fn each_call_gives_what_it_says(stage: &Stage) {
@@ -34,6 +34,14 @@ on_both! {
         ] {
             assert_eq!(stage.gives(source), expected, "{source}");
         }
+    }
+
+    fn what_is_invoked_keeps_what_the_app_keeps(stage: &Stage) {
+        let app = publish_endpoints(&[
+            ("main", "kv::set(\"a\", 1); [invoke(\"add\", 2).body, kv::get(\"a\")]", limits()),
+            ("add", "kv::incr(\"a\", ctx.request.body)", limits()),
+        ]);
+        assert_eq!(given(&stage.call(&app, "main"), "main"), json!([3, 3]));
     }
 
     fn collections_are_apart_and_default_is_that_of_the_functions(stage: &Stage) {

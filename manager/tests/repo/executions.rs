@@ -76,7 +76,7 @@ on_both! {
         let (app_id, script_id) = (AppId::generate(NOW), ScriptId::generate(NOW));
         let failure = ExecutionFailure { message: "no ünïcode".to_owned(), line: Some(1), column: None, limit: None };
         let line = LogLine { time: NOW, level: LogLevel::Warn, message: "m".to_owned(), data: Some(json!({ "a": [1, null] })) };
-        for origin in [Origin::Route(RouteId::generate(NOW)), Origin::ById, Origin::Test] {
+        for origin in [Origin::Route(RouteId::generate(NOW)), Origin::ById, Origin::Test, Origin::Invoke] {
             let written = NewExecution {
                 origin,
                 sample_weight: 7,

@@ -1,13 +1,14 @@
 //! One app, arranged for the data plane from its committed rows. Knows nothing of other apps.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::app::{App, HstsMaxAge};
 use crate::domain_pattern::DomainPattern;
 use crate::execution::RecordPolicy;
 use crate::id::{RouteId, ScriptId};
-use crate::name::ScriptName;
 use crate::route::Route;
 use crate::routing::{RouteTable, Spread};
 use crate::script::ScriptKind;
@@ -23,7 +24,7 @@ pub struct PublishedApp {
     routes: Arc<RouteTable>,
     astray: Arc<[Arc<Route>]>,
     scripts: HashMap<ScriptId, Arc<PublishedScript>>,
-    modules: HashMap<ScriptName, Arc<PublishedScript>>,
+    names: HashSet<Named>,
 }
 
 /// What became of a thing.
@@ -66,7 +67,7 @@ impl PublishedApp {
             routes: Arc::default(),
             astray: Arc::default(),
             scripts: HashMap::new(),
-            modules: HashMap::new(),
+            names: HashSet::new(),
         };
         let scripts = scripts.into_iter().map(|row| (row.id, Now::Is(row))).collect();
         let routes = routes.into_iter().map(|route| (route.id, Now::Is(route))).collect();
@@ -76,8 +77,8 @@ impl PublishedApp {
     /// The app after a change. The second value lists the routes that are left out as [`PublishedApp::new`] says and were
     /// not before.
     pub fn with(&self, changes: AppChanges) -> (Self, Vec<Arc<Route>>) {
-        let (scripts, modules) = match changes.scripts.is_empty() {
-            true => (self.scripts.clone(), self.modules.clone()),
+        let (scripts, names) = match changes.scripts.is_empty() {
+            true => (self.scripts.clone(), self.names.clone()),
             false => arrange_scripts(self.scripts.clone(), &changes.scripts),
         };
         let mut next = Self {
@@ -88,7 +89,7 @@ impl PublishedApp {
             routes: Arc::clone(&self.routes),
             astray: Arc::clone(&self.astray),
             scripts,
-            modules,
+            names,
         };
         let other_targets = changes.scripts.iter().any(|(id, _)| self.is_endpoint(*id) != next.is_endpoint(*id));
         if other_targets || !changes.routes.is_empty() {
@@ -171,16 +172,44 @@ impl PublishedApp {
         self.scripts.values()
     }
 
+    /// The script of that name.
+    pub fn named(&self, name: &str) -> Option<&Arc<PublishedScript>> {
+        self.names.get(name).map(|Named(script)| script)
+    }
+
     /// The module of that name.
     pub fn module(&self, name: &str) -> Option<&Arc<PublishedScript>> {
-        self.modules.get(name)
+        self.named(name).filter(|script| script.row.kind == ScriptKind::Module)
     }
 }
 
-type ById = HashMap<ScriptId, Arc<PublishedScript>>;
-type ByName = HashMap<ScriptName, Arc<PublishedScript>>;
+/// A script that is found by its name, without a copy of that.
+#[derive(Debug, Clone)]
+struct Named(Arc<PublishedScript>);
 
-fn arrange_scripts(mut scripts: ById, changes: &[(ScriptId, Now<ScriptRow>)]) -> (ById, ByName) {
+impl Borrow<str> for Named {
+    fn borrow(&self) -> &str {
+        self.0.row.name.as_str()
+    }
+}
+
+impl Hash for Named {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrow::<str>::borrow(self).hash(state);
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.row.name == other.0.row.name
+    }
+}
+
+impl Eq for Named {}
+
+type ById = HashMap<ScriptId, Arc<PublishedScript>>;
+
+fn arrange_scripts(mut scripts: ById, changes: &[(ScriptId, Now<ScriptRow>)]) -> (ById, HashSet<Named>) {
     for (id, now) in changes {
         match now {
             Now::Is(row) => scripts.insert(*id, Arc::new(PublishedScript::unsaved(row.clone()))),
@@ -188,9 +217,8 @@ fn arrange_scripts(mut scripts: ById, changes: &[(ScriptId, Now<ScriptRow>)]) ->
         };
     }
     name_programs(scripts.values_mut());
-    let modules = scripts.values().filter(|script| script.row.kind == ScriptKind::Module);
-    let modules = modules.map(|script| (script.row.name.clone(), Arc::clone(script))).collect();
-    (scripts, modules)
+    let names = scripts.values().map(|script| Named(Arc::clone(script))).collect();
+    (scripts, names)
 }
 
 #[cfg(test)]
@@ -241,6 +269,8 @@ mod tests {
         assert_eq!(astray.iter().map(|route| &**route).collect::<Vec<_>>(), [&to_module, &to_nowhere]);
         assert_eq!(served(&app), [1]);
         assert!(app.module("cart").is_some() && app.module("shop").is_none() && app.module("gone").is_none());
+        let named = |name: &str| app.named(name).map(|script| script.row.id);
+        assert_eq!([named("shop"), named("cart"), named("gone")], [Some(script_id(1)), Some(script_id(2)), None]);
         assert_eq!(app.scripts().count(), 6);
     }
 
@@ -304,6 +334,6 @@ mod tests {
         assert_eq!((served(&whole), whole.claims()), (served(&app), app.claims()));
         let programs = |app: &PublishedApp| app.scripts().map(|s| (s.row.id, s.program)).collect::<HashMap<_, _>>();
         assert_eq!(programs(&whole), programs(&app));
-        assert_eq!(app.modules.len(), whole.modules.len());
+        assert_eq!(app.names.len(), whole.names.len());
     }
 }

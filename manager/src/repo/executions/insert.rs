@@ -102,6 +102,7 @@ fn origin_columns(origin: Origin) -> (&'static str, Option<Uuid>) {
         Origin::Route(id) => ("route", Some(id.as_uuid())),
         Origin::ById => ("by_id", None),
         Origin::Test => ("test", None),
+        Origin::Invoke => ("invoke", None),
     }
 }
 

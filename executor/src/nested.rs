@@ -1,0 +1,242 @@
+//! A run within a run: a script invokes another endpoint of its app, which runs at once, on the same thread and by the same meter.
+//!
+//! It knows runs and records. What a script gives to it and gets of it is `crate::sdk`'s.
+
+use std::cell::RefCell;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method};
+use picloud_shared::execution::{LogLine, Origin, Outcome};
+use picloud_shared::id::ExecutionId;
+use picloud_shared::request::{RequestHead, ScriptRequest};
+use picloud_shared::script::ScriptKind;
+use picloud_shared::snapshot::PublishedScript;
+
+use crate::compiled::Program;
+use crate::failure::Failed;
+use crate::invocation::{Invocation, ScriptResponse};
+use crate::limits::{Nested, deadline, note_sharing};
+use crate::memory::beside;
+use crate::memory::reclaim::stack_left;
+use crate::record::{self, Ending};
+use crate::residue::copied_headers;
+use crate::run::Surroundings;
+use crate::sdk;
+
+/// How many runs there may be within the one that a request started.
+pub const MAX_DEPTH: usize = 8;
+
+/// The part of a thread's stack that those may use which invoke. Each begins its own count of call levels, and what the last of them
+/// holds is dropped on what is left, which takes more than half of the stack at worst (`crate::executor`).
+const STACK_SHARE: usize = 4;
+
+/// Why a script was not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotRun {
+    /// The app has none of that name.
+    Missing,
+    /// It is a module.
+    Module,
+    /// Too many runs are within one another.
+    TooDeep,
+    /// They nest too deep, each by itself.
+    StackUsed,
+    /// No run that could invoke is on this thread.
+    Nowhere,
+}
+
+/// A nested run that came to its end.
+pub struct Ended {
+    /// The id of its record.
+    pub execution_id: ExecutionId,
+    /// What it answered, or why it did not.
+    pub result: Result<ScriptResponse, Failed>,
+}
+
+/// The innermost run on this thread.
+#[derive(Clone)]
+struct Innermost {
+    surroundings: Arc<Surroundings>,
+    invocation: Arc<Invocation>,
+    depth: usize,
+}
+
+thread_local! {
+    static INNERMOST: RefCell<Option<Innermost>> = const { RefCell::new(None) };
+}
+
+/// Has the script that `run` runs on this thread be the one which invokes, at the next depth.
+pub fn within<T>(surroundings: &Arc<Surroundings>, invocation: &Arc<Invocation>, run: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Innermost>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            INNERMOST.set(self.0.take());
+        }
+    }
+    let depth = INNERMOST.with_borrow(|outer| outer.as_ref().map_or(0, |outer| outer.depth + 1));
+    let innermost = Innermost { surroundings: Arc::clone(surroundings), invocation: Arc::clone(invocation), depth };
+    let _restore = Restore(INNERMOST.replace(Some(innermost)));
+    run()
+}
+
+/// Runs the endpoint of that name of the app whose script runs on this thread, and hands its record over. The run is on a worker.
+///
+/// # Errors
+/// It was not run, and there is no record.
+pub fn invoke(name: &str, body: Bytes) -> Result<Ended, NotRun> {
+    let Innermost { surroundings, invocation: caller, depth } =
+        INNERMOST.with_borrow(Clone::clone).ok_or(NotRun::Nowhere)?;
+    let script = caller.app.named(name).ok_or(NotRun::Missing)?;
+    if script.row.kind != ScriptKind::Endpoint {
+        return Err(NotRun::Module);
+    }
+    if depth >= MAX_DEPTH {
+        return Err(NotRun::TooDeep);
+    }
+    if stack_left().is_none_or(|(left, all)| left < all - all / STACK_SHARE) {
+        return Err(NotRun::StackUsed);
+    }
+    Ok(surroundings.run_nested(&caller, script, body))
+}
+
+impl Surroundings {
+    fn run_nested(self: &Arc<Self>, caller: &Invocation, script: &Arc<PublishedScript>, body: Bytes) -> Ended {
+        let (started_at, begun) = (self.clock.now(), Instant::now());
+        let execution_id = ExecutionId::generate(started_at);
+        // The record takes it to another thread, which may be the one that frees it.
+        let head = beside(|| Arc::new(head(&caller.request.head)));
+        let invocation = Arc::new(Invocation {
+            execution_id,
+            app: Arc::clone(&caller.app),
+            script: Arc::clone(script),
+            request: ScriptRequest {
+                head: Arc::clone(&head),
+                params: Vec::new(),
+                host_params: Vec::new(),
+                rest: None,
+                body,
+            },
+            origin: Origin::Invoke,
+        });
+        let (result, logs) = match self.compiled(&invocation) {
+            Ok(program) => {
+                let ended = self.evaluate_nested(&program, &invocation);
+                // What else held it may have let go of it, and its memory is not the run's.
+                beside(|| drop(program));
+                ended
+            }
+            Err(failed) => (Err(failed), Vec::new()),
+        };
+        let duration = begun.elapsed();
+        beside(|| {
+            let (outcome, response, failure) = match &result {
+                Ok(response) => (Outcome::Success, Some((response, copied_headers(&response.headers))), None),
+                Err(Failed { outcome, failure }) => (*outcome, None, Some(failure)),
+            };
+            let ending = Ending { started_at, duration, outcome, response, failure, logs: &logs };
+            self.sink.record(record::of(&invocation, ending));
+        });
+        drop(invocation);
+        beside(|| drop(head));
+        Ended { execution_id, result }
+    }
+
+    /// The program of a script; compiled by the threads that do it, for which this one waits until the run's deadline.
+    fn compiled(&self, Invocation { app, script, .. }: &Invocation) -> Result<Arc<Program>, Failed> {
+        let compiled = self.programs.get(script).or_else(|| {
+            let until = deadline()?;
+            beside(|| wait_until(until, self.programs.get_or_compile(app, script, &self.compilers)))
+        });
+        match compiled {
+            Some(Ok(program)) => Ok(program),
+            Some(Err(failed)) => Err(Failed::clone(&failed)),
+            None => Err(Failed::rejected("the script was not compiled before the deadline")),
+        }
+    }
+
+    /// Runs a program within the run on this thread.
+    fn evaluate_nested(
+        self: &Arc<Self>,
+        program: &Arc<Program>,
+        invocation: &Arc<Invocation>,
+    ) -> (Result<ScriptResponse, Failed>, Vec<LogLine>) {
+        let limits = &invocation.script.row.limits;
+        if program.shares {
+            // What it leaves is found when the outermost run ends.
+            note_sharing();
+            if let Err(failed) = self.residues.admit(invocation.app.app().id) {
+                return (Err(failed), Vec::new());
+            }
+        }
+        let Ok(nested) = Nested::begin(limits.max_operations, limits.timeout) else {
+            // Its caller's limits are reached, which the caller is told next.
+            return (Err(Failed::rejected("the run that invoked it has to end")), Vec::new());
+        };
+        let run = || within(self, invocation, || self.guarded(program, invocation));
+        let (result, logs) = sdk::logging(&self.clock, run);
+        // The meter sees no time that passes after the last operation begins.
+        let late = result.is_ok() && Instant::now() >= nested.deadline();
+        (if late { Err(Failed::timeout()) } else { result }, logs)
+    }
+}
+
+/// The request that a script is invoked by: no client sent it, and what its caller's client sent is not in it, but for where to.
+fn head(caller: &RequestHead) -> RequestHead {
+    let RequestHead { scheme, host, port, remote_ip, .. } = caller;
+    RequestHead {
+        method: Method::POST,
+        scheme: *scheme,
+        host: host.clone(),
+        port: *port,
+        path: "/".into(),
+        query: None,
+        headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
+        remote_ip: *remote_ip,
+    }
+}
+
+/// Waits on this thread for a future that other threads bring to its end; nothing when the moment came first.
+fn wait_until<T>(moment: Instant, future: impl Future<Output = T>) -> Option<T> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(done);
+        }
+        let left = moment.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        thread::park_timeout(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_others_bring_to_its_end_is_waited_for_until_the_moment_comes() {
+        let soon = || Instant::now() + Duration::from_millis(20);
+        let (done, told) = tokio::sync::oneshot::channel();
+        let other = thread::spawn(move || done.send(7));
+        assert_eq!(wait_until(Instant::now() + Duration::from_secs(60), told), Some(Ok(7)));
+        assert_eq!(other.join().unwrap(), Ok(()));
+        assert_eq!(wait_until(soon(), std::future::pending::<()>()), None);
+        assert_eq!(wait_until(Instant::now(), std::future::ready(1)), Some(1));
+    }
+}
