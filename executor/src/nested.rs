@@ -2,8 +2,9 @@
 //!
 //! It knows runs and records. What a script gives to it and gets of it is `crate::sdk`'s.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -19,11 +20,12 @@ use picloud_shared::script::ScriptKind;
 use picloud_shared::snapshot::PublishedScript;
 
 use crate::compiled::Program;
-use crate::failure::Failed;
+use crate::failure::{self, Failed};
 use crate::invocation::{Invocation, ScriptResponse};
-use crate::limits::{Nested, deadline, note_sharing};
+use crate::limits::{Nested, Stop, charge, deadline, note_sharing, stopped};
 use crate::memory::beside;
 use crate::memory::reclaim::stack_left;
+use crate::programs::COMPILING;
 use crate::record::{self, Ending};
 use crate::residue::copied_headers;
 use crate::run::Surroundings;
@@ -31,6 +33,13 @@ use crate::sdk;
 
 /// How many runs there may be within the one that a request started.
 pub const MAX_DEPTH: usize = 8;
+
+/// How many runs there may be in all within the one that a request started, since each leaves a record, which others' records have to
+/// make room for.
+pub const MAX_RUNS: usize = 256;
+
+/// What the caller is charged for compiling, beside one operation for each byte of the source.
+const COMPILE_OPERATIONS: u64 = 20_000;
 
 /// The part of a thread's stack that those may use which invoke. Each begins its own count of call levels, and what the last of them
 /// holds is dropped on what is left, which takes more than half of the stack at worst (`crate::executor`).
@@ -45,6 +54,8 @@ pub enum NotRun {
     Module,
     /// Too many runs are within one another.
     TooDeep,
+    /// The run that a request started has invoked too often, with those within it.
+    TooMany,
     /// They nest too deep, each by itself.
     StackUsed,
     /// No run that could invoke is on this thread.
@@ -65,6 +76,8 @@ struct Innermost {
     surroundings: Arc<Surroundings>,
     invocation: Arc<Invocation>,
     depth: usize,
+    /// How many runs there were within the one that a request started.
+    runs: Rc<Cell<usize>>,
 }
 
 thread_local! {
@@ -79,8 +92,11 @@ pub fn within<T>(surroundings: &Arc<Surroundings>, invocation: &Arc<Invocation>,
             INNERMOST.set(self.0.take());
         }
     }
-    let depth = INNERMOST.with_borrow(|outer| outer.as_ref().map_or(0, |outer| outer.depth + 1));
-    let innermost = Innermost { surroundings: Arc::clone(surroundings), invocation: Arc::clone(invocation), depth };
+    let (depth, runs) = INNERMOST.with_borrow(|outer| {
+        outer.as_ref().map_or_else(Default::default, |outer| (outer.depth + 1, Rc::clone(&outer.runs)))
+    });
+    let innermost =
+        Innermost { surroundings: Arc::clone(surroundings), invocation: Arc::clone(invocation), depth, runs };
     let _restore = Restore(INNERMOST.replace(Some(innermost)));
     run()
 }
@@ -90,7 +106,7 @@ pub fn within<T>(surroundings: &Arc<Surroundings>, invocation: &Arc<Invocation>,
 /// # Errors
 /// It was not run, and there is no record.
 pub fn invoke(name: &str, body: Bytes) -> Result<Ended, NotRun> {
-    let Innermost { surroundings, invocation: caller, depth } =
+    let Innermost { surroundings, invocation: caller, depth, runs } =
         INNERMOST.with_borrow(Clone::clone).ok_or(NotRun::Nowhere)?;
     let script = caller.app.named(name).ok_or(NotRun::Missing)?;
     if script.row.kind != ScriptKind::Endpoint {
@@ -102,6 +118,10 @@ pub fn invoke(name: &str, body: Bytes) -> Result<Ended, NotRun> {
     if stack_left().is_none_or(|(left, all)| left < all - all / STACK_SHARE) {
         return Err(NotRun::StackUsed);
     }
+    if runs.get() >= MAX_RUNS {
+        return Err(NotRun::TooMany);
+    }
+    runs.set(runs.get() + 1);
     Ok(surroundings.run_nested(&caller, script, body))
 }
 
@@ -122,7 +142,8 @@ impl Surroundings {
                 rest: None,
                 body,
             },
-            origin: Origin::Invoke,
+            // What a test invokes is a part of the test.
+            origin: if caller.origin == Origin::Test { Origin::Test } else { Origin::Invoke },
         });
         let (result, logs) = match self.compiled(&invocation) {
             Ok(program) => {
@@ -147,16 +168,19 @@ impl Surroundings {
         Ended { execution_id, result }
     }
 
-    /// The program of a script; compiled by the threads that do it, for which this one waits until the run's deadline.
+    /// The program of a script; compiled by the threads that do it, which the caller pays for, and waits for within its deadline.
     fn compiled(&self, Invocation { app, script, .. }: &Invocation) -> Result<Arc<Program>, Failed> {
-        let compiled = self.programs.get(script).or_else(|| {
-            let until = deadline()?;
-            beside(|| wait_until(until, self.programs.get_or_compile(app, script, &self.compilers)))
-        });
-        match compiled {
-            Some(Ok(program)) => Ok(program),
-            Some(Err(failed)) => Err(Failed::clone(&failed)),
-            None => Err(Failed::rejected("the script was not compiled before the deadline")),
+        if let Some(compiled) = self.programs.get(script) {
+            return compiled.map_err(copied);
+        }
+        let source_bytes = u64::try_from(script.row.source.as_str().len()).unwrap_or(u64::MAX);
+        charge(COMPILE_OPERATIONS.saturating_add(source_bytes)).map_err(|_| callers_stop())?;
+        let now = Instant::now();
+        let until = deadline().map_or(now, |deadline| deadline.min(now + COMPILING));
+        match beside(|| wait_until(until, self.programs.get_or_compile(app, script, &self.compilers))) {
+            Some(compiled) => compiled.map_err(copied),
+            None if deadline().is_some_and(|deadline| Instant::now() >= deadline) => Err(Failed::timeout()),
+            None => Err(Failed::rejected("the script is not compiled yet; try again")),
         }
     }
 
@@ -175,8 +199,7 @@ impl Surroundings {
             }
         }
         let Ok(nested) = Nested::begin(limits.max_operations, limits.timeout) else {
-            // Its caller's limits are reached, which the caller is told next.
-            return (Err(Failed::rejected("the run that invoked it has to end")), Vec::new());
+            return (Err(callers_stop()), Vec::new());
         };
         let run = || within(self, invocation, || self.guarded(program, invocation));
         let (result, logs) = sdk::logging(&self.clock, run);
@@ -184,6 +207,18 @@ impl Surroundings {
         let late = result.is_ok() && Instant::now() >= nested.deadline();
         (if late { Err(Failed::timeout()) } else { result }, logs)
     }
+}
+
+/// A failure of the run's own, of one that others hold as well and may let go of.
+fn copied(failed: Arc<Failed>) -> Failed {
+    let copy = Failed::clone(&failed);
+    beside(|| drop(failed));
+    copy
+}
+
+/// Why a script was not begun whose caller has to end.
+fn callers_stop() -> Failed {
+    failure::of_stop(stopped().unwrap_or(Stop::Timeout), None)
 }
 
 /// The request that a script is invoked by: no client sent it, and what its caller's client sent is not in it, but for where to.

@@ -12,7 +12,7 @@ use crate::failure::Failed;
 use crate::invocation::ScriptResponse;
 use crate::json::{self, Left, ReadError, SizeLimits, TooLarge, WriteError};
 use crate::limits::{before_port, charge, charge_bytes, charge_copied, go_on, reserve_bytes};
-use crate::nested::{self, Ended, MAX_DEPTH, NotRun};
+use crate::nested::{self, Ended, MAX_DEPTH, MAX_RUNS, NotRun};
 
 /// What a call costs beside what the script itself does: a context, a record and its way to the log, some 10 us.
 const CALL_OPERATIONS: u64 = 500;
@@ -71,6 +71,9 @@ impl NotRun {
                     "invoke: {name:?} would be more than {MAX_DEPTH} scripts deep; do they invoke each other in a circle?"
                 ),
             ),
+            Self::TooMany => {
+                ("too_many", format!("invoke: a request and all that it invokes may invoke {MAX_RUNS} times"))
+            }
             Self::StackUsed => {
                 ("too_deep", "invoke: the scripts that invoke each other have nested too many calls".to_owned())
             }
@@ -92,11 +95,11 @@ fn told(script: &str, failure: &ExecutionFailure) -> String {
 
 /// A response as the caller gets it, which it can return as its own.
 fn answer(call: &NativeCallContext, response: &ScriptResponse) -> Fallible<Map> {
-    let left = Left::new(SizeLimits::of(call.engine()));
+    let left = || Left::new(SizeLimits::of(call.engine()));
     let too_large = |what: TooLarge| what.thrown(call.call_position());
     let mut answer = Map::new();
     answer.insert("status".into(), i64::from(response.status.as_u16()).into());
-    answer.insert("headers".into(), headers(&response.headers, &left).map_err(too_large)?);
+    answer.insert("headers".into(), headers(&response.headers, &left()).map_err(too_large)?);
     answer.insert("body".into(), body(call, response, &left)?);
     Ok(answer)
 }
@@ -122,7 +125,7 @@ fn headers(headers: &HeaderMap, left: &Left) -> Result<Dynamic, TooLarge> {
 
 /// The body by its content type, as a request's: JSON is a value, text a string, anything else a blob, none `()`. What is not what it
 /// claims to be is the next of these.
-fn body(call: &NativeCallContext, response: &ScriptResponse, left: &Left) -> Fallible<Dynamic> {
+fn body(call: &NativeCallContext, response: &ScriptResponse, left: &dyn Fn() -> Left) -> Fallible<Dynamic> {
     let too_large = |what: TooLarge| what.thrown(call.call_position());
     let body = &response.body;
     if body.is_empty() {
@@ -132,7 +135,7 @@ fn body(call: &NativeCallContext, response: &ScriptResponse, left: &Left) -> Fal
     let kind = ContentType::parse(header.unwrap_or_default());
     if kind.is_json() {
         charge_bytes(body.len())?;
-        match json::read_within(body, left) {
+        match json::read_within(body, &left()) {
             Err(ReadError::Invalid(_)) => {}
             read => return read.map_err(|error| error.thrown(call.call_position())),
         }
@@ -141,11 +144,11 @@ fn body(call: &NativeCallContext, response: &ScriptResponse, left: &Left) -> Fal
         charge_copied(body.len())?;
         reserve_bytes(kind.decoded_len(body))?;
         if let Ok(text) = kind.decode(body) {
-            left.string(&text).map_err(too_large)?;
+            left().string(&text).map_err(too_large)?;
             return Ok(text.as_ref().into());
         }
     }
-    left.blob(body).map_err(too_large)?;
+    left().blob(body).map_err(too_large)?;
     charge_copied(body.len())?;
     reserve_bytes(body.len())?;
     Ok(Dynamic::from_blob(body.to_vec()))

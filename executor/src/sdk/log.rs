@@ -15,14 +15,16 @@ pub struct LogBuffer {
     lines: Vec<LogLine>,
     bytes: usize,
     dropped: u64,
+    /// Lines and bytes of the runs that this one is within, and of those within it: what a request leaves in the log has one bound.
+    others: (usize, usize),
 }
 
 thread_local! {
     static CURRENT: RefCell<Option<LogBuffer>> = const { RefCell::new(None) };
 }
 
-/// Has what `run` logs on this thread collected into a buffer, and gives its lines. Within a run it is a run of its own, whose caller
-/// logs on afterwards.
+/// Has what `run` logs on this thread collected into a buffer, and gives its lines. Within a run it is a run of its own, which
+/// has what its caller left of the bounds, and whose caller logs on afterwards.
 pub fn logging<T>(clock: &Arc<dyn Clock>, run: impl FnOnce() -> T) -> (T, Vec<LogLine>) {
     struct Restore(Option<LogBuffer>);
     impl Drop for Restore {
@@ -30,22 +32,33 @@ pub fn logging<T>(clock: &Arc<dyn Clock>, run: impl FnOnce() -> T) -> (T, Vec<Lo
             CURRENT.set(self.0.take());
         }
     }
-    let restore = Restore(CURRENT.replace(Some(LogBuffer::new(Arc::clone(clock)))));
+    let used = CURRENT.with_borrow(|outer| outer.as_ref().map_or((0, 0), LogBuffer::used));
+    let mut restore = Restore(CURRENT.replace(Some(LogBuffer::new(Arc::clone(clock), used))));
     let result = run();
-    let lines = CURRENT.take().map_or_else(Vec::new, LogBuffer::finish);
+    let buffer = CURRENT.take();
+    if let (Some(outer), Some(buffer)) = (&mut restore.0, &buffer) {
+        let (lines, bytes) = buffer.used();
+        outer.others = (lines - outer.lines.len(), bytes - outer.bytes);
+    }
     drop(restore);
-    (result, lines)
+    (result, buffer.map_or_else(Vec::new, LogBuffer::finish))
 }
 
 impl LogBuffer {
-    fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, lines: Vec::new(), bytes: 0, dropped: 0 }
+    fn new(clock: Arc<dyn Clock>, others: (usize, usize)) -> Self {
+        Self { clock, lines: Vec::new(), bytes: 0, dropped: 0, others }
+    }
+
+    /// Lines and bytes of this run and of the others.
+    fn used(&self) -> (usize, usize) {
+        (self.others.0 + self.lines.len(), self.others.1 + self.bytes)
     }
 
     /// The bytes that another line may have; none when it would be dropped anyway.
     fn room(&self) -> Option<usize> {
-        let room = MAX_LOG_BYTES.saturating_sub(self.bytes);
-        (self.lines.len() < MAX_LOG_LINES && room > 0).then_some(room)
+        let (lines, bytes) = self.used();
+        let room = MAX_LOG_BYTES.saturating_sub(bytes);
+        (lines < MAX_LOG_LINES && room > 0).then_some(room)
     }
 
     fn push(&mut self, level: LogLevel, message: &Dynamic, data: Option<Map>) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use picloud_executor::Executor;
 use picloud_executor::port::Ports;
+use picloud_executor::{Executor, Invocation};
 use picloud_shared::execution::{ExecutionRecord, ExecutionSink, Origin, Outcome};
 use picloud_shared::script::Limits;
 use serde_json::json;
@@ -70,6 +70,30 @@ fn a_failure_is_recorded_where_it_happened_and_thrown_to_the_caller_who_may_catc
         assert!(caught["message"].as_str().unwrap().contains(says), "{caught}");
         assert!(within.failure.is_some() && main.failure.is_none());
     }
+}
+
+#[test]
+fn what_a_test_invokes_is_a_part_of_the_test() {
+    let world = World::new();
+    let app = app(&[("main", "invoke(\"callee\")"), ("callee", "1")]);
+    world.run(Invocation { origin: Origin::Test, ..app.call("main") });
+    assert_eq!(world.records().iter().map(|record| record.origin).collect::<Vec<_>>(), [Origin::Test; 2]);
+}
+
+#[test]
+fn all_runs_of_a_request_have_the_log_of_one_and_so_many_records() {
+    let world = World::new();
+    let callee = "let s = \"\"; s.pad(10000, \"x\"); log::info(s); 1";
+    let main = "let refused = 0; for i in 0..300 { try { invoke(\"callee\"); } catch (e) { if e.code == \"too_many\" { refused += 1; } } } log::info(\"m\"); refused";
+    let app = app(&[("main", main), ("callee", callee)]);
+    assert_eq!(json_of(&world.run(app.call("main"))), json!(300 - 256));
+    let records = world.records();
+    assert_eq!(records.len(), 257);
+    let bytes: usize = records.iter().flat_map(|record| &record.logs).map(|line| line.message.len()).sum();
+    // Beside them each says of a line that it was dropped.
+    assert!(records.iter().filter(|record| record.logs.iter().any(|line| line.message.len() == 10_000)).count() == 6);
+    assert!(bytes < 64 * 1024 + 257 * 100, "{bytes}");
+    assert_eq!(records.last().unwrap().logs[0].message, "m", "what is left is the caller's");
 }
 
 #[test]
