@@ -350,20 +350,22 @@ impl Inner {
 
     /// Hands the record over, once, and tells the caller.
     fn finish(&self, admitted: &Admitted, ended: Ended) -> Completion {
-        let Ended { result, logs, at, peak_memory } = ended;
+        let Ended { result, logs, at, peak_memory, secrets } = ended;
         let duration = at - admitted.instant;
         let (outcome, response, failure) = match result {
             Ok(response) => (Outcome::Success, Some(response), None),
             Err(Failed { outcome, failure }) => (outcome, None, Some(failure)),
         };
         let execution_id = admitted.invocation.execution_id;
-        let completion = Completion { execution_id, outcome, response, failure, logs, duration, peak_memory };
+        let completion = Completion { execution_id, outcome, response, failure, logs, duration, peak_memory, secrets };
         if admitted.recorded.swap(true, Ordering::Relaxed) {
             return completion;
         }
-        let Completion { response, failure, logs, .. } = &completion;
+        let Completion { response, failure, logs, secrets, .. } = &completion;
         let response = response.as_ref().map(|response| (response, response.headers.clone()));
-        let ending = Ending { started_at: admitted.at, duration, outcome, response, failure: failure.as_ref(), logs };
+        let failure = failure.as_ref();
+        let ending =
+            Ending { started_at: admitted.at, duration, outcome, response, failure, logs, secrets: secrets.clone() };
         self.surroundings.sink.record(record::of(&admitted.invocation, ending));
         completion
     }

@@ -4,16 +4,13 @@
 
 use std::fmt::{self, Write};
 
-use picloud_shared::execution::{ExecutionFailure, Outcome};
+use picloud_shared::execution::{ExecutionFailure, MAX_FAILURE_BYTES, Outcome};
 use rhai::{Dynamic, EvalAltResult, ParseError, ParseErrorType, Position};
 
 use crate::json;
 use crate::limits::Stop;
 use crate::response::body;
 use crate::room::Full;
-
-/// Bytes of a failure's message; a longer one is cut.
-const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 
 /// What the author of a closure is told that works on what calls it.
 const IN_USE: &str = "a closure uses a variable while a method of that variable calls it, as in `a.map(|x| a.len())`; put what the \
@@ -215,18 +212,18 @@ fn thrown(value: &Dynamic) -> String {
         return "the script threw ()".to_owned();
     }
     let text = match told_by_invoke(value) {
-        Some(message) => json::to_text(&message, MAX_MESSAGE_BYTES),
-        None => json::to_text(value, MAX_MESSAGE_BYTES),
+        Some(message) => json::to_text(&message, MAX_FAILURE_BYTES),
+        None => json::to_text(value, MAX_FAILURE_BYTES),
     };
     if text.is_empty() { "the script threw an empty string".to_owned() } else { text }
 }
 
-/// The text of anything, cut at [`MAX_MESSAGE_BYTES`].
+/// The text of anything, cut at [`MAX_FAILURE_BYTES`].
 pub fn bounded(text: &impl fmt::Display) -> String {
     struct Cut(String);
     impl Write for Cut {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            let left = MAX_MESSAGE_BYTES - self.0.len();
+            let left = MAX_FAILURE_BYTES - self.0.len();
             let end = text.floor_char_boundary(left.min(text.len()));
             self.0.push_str(&text[..end]);
             if end == text.len() { Ok(()) } else { Err(fmt::Error) }
@@ -245,9 +242,9 @@ mod tests {
     #[test]
     fn texts_are_cut_at_a_character() {
         assert_eq!(bounded(&"short"), "short");
-        let long = "ä".repeat(MAX_MESSAGE_BYTES);
-        assert_eq!(bounded(&long).len(), MAX_MESSAGE_BYTES);
+        let long = "ä".repeat(MAX_FAILURE_BYTES);
+        assert_eq!(bounded(&long).len(), MAX_FAILURE_BYTES);
         let odd = format!("a{long}");
-        assert_eq!(bounded(&odd).len(), MAX_MESSAGE_BYTES - 1);
+        assert_eq!(bounded(&odd).len(), MAX_FAILURE_BYTES - 1);
     }
 }

@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use picloud_shared::execution::{ExecutionFailure, LogLine, Origin, Outcome};
 use picloud_shared::id::ExecutionId;
 use picloud_shared::request::ScriptRequest;
+use picloud_shared::secret::GivenSecrets;
 use picloud_shared::snapshot::{PublishedApp, PublishedScript};
 
 /// One run to be done.
@@ -53,4 +54,6 @@ pub struct Completion {
     pub duration: Duration,
     /// The most memory that the script held at once, in bytes; 0 if it did not begin.
     pub peak_memory: usize,
+    /// The secrets that it was given. They may stand in `failure` and `logs`, which are shown to nobody before they are taken out.
+    pub secrets: GivenSecrets,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::{ExecutionFailure, ExecutionRecord, LogLine, Outcome, RecordedResponse};
+use picloud_shared::secret::GivenSecrets;
 
 use crate::invocation::{Invocation, ScriptResponse};
 
@@ -23,12 +24,14 @@ pub struct Ending<'e> {
     pub failure: Option<&'e ExecutionFailure>,
     /// What it logged.
     pub logs: &'e [LogLine],
+    /// The secrets that may stand in any of it.
+    pub secrets: GivenSecrets,
 }
 
 /// The record of a run that ended so.
 pub fn of(invocation: &Invocation, ending: Ending<'_>) -> ExecutionRecord {
     let Invocation { execution_id, app, script, request, origin } = invocation;
-    let Ending { started_at, duration, outcome, response, failure, logs } = ending;
+    let Ending { started_at, duration, outcome, response, failure, logs, secrets } = ending;
     let policy = app.record_policy();
     ExecutionRecord {
         id: *execution_id,
@@ -51,5 +54,6 @@ pub fn of(invocation: &Invocation, ending: Ending<'_>) -> ExecutionRecord {
         }),
         failure: failure.cloned(),
         logs: logs.to_vec(),
+        secrets,
     }
 }

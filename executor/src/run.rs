@@ -9,6 +9,7 @@ use std::time::Instant;
 use picloud_shared::clock::Clock;
 use picloud_shared::execution::{ExecutionSink, LogLine};
 use picloud_shared::id::AppId;
+use picloud_shared::secret::GivenSecrets;
 use rhai::{Dynamic, Scope};
 
 use crate::compiled::{Program, Spent};
@@ -47,12 +48,15 @@ pub struct Ended {
     pub at: Instant,
     /// The most memory that it held at once, in bytes.
     pub peak_memory: usize,
+    /// The secrets that it was given.
+    pub secrets: GivenSecrets,
 }
 
 impl Ended {
     /// A run that ended before its script began.
     pub fn before_start(failed: Failed) -> Self {
-        Self { result: Err(failed), logs: Vec::new(), at: Instant::now(), peak_memory: 0 }
+        let (logs, secrets) = (Vec::new(), GivenSecrets::default());
+        Self { result: Err(failed), logs, at: Instant::now(), peak_memory: 0, secrets }
     }
 }
 
@@ -120,7 +124,7 @@ impl Surroundings {
                 sdk::reaching(&self.ports, || nested::within(self, invocation, || self.guarded(program, invocation)))
             }
         };
-        let (mut result, mut logs) = sdk::logging(&self.clock, run);
+        let ((mut result, secrets), mut logs) = sdk::logging(&self.clock, || sdk::reading(&invocation.app, run));
         let (stop, operations, called_port, at) = (meter.stop(), meter.used(), meter.called_port(), Instant::now());
         let (account, peak_memory) = (meter.account(), meter.account().peak());
         let (elapsed, shares) = (at - begun, program.shares || meter.shares());
@@ -142,7 +146,7 @@ impl Surroundings {
             Some(Stop::CallsPort) => program.history.moved_to_port(),
             _ => {
                 program.history.ended(tier == Tier::Inline, Spent { operations, elapsed, called_port });
-                return Some(Ended { result, logs, at, peak_memory });
+                return Some(Ended { result, logs, at, peak_memory, secrets });
             }
         }
         None

@@ -4,6 +4,7 @@ mod base64;
 mod bounded;
 mod cookie;
 mod crypto;
+mod env;
 mod hash;
 mod hex;
 mod hmac;
@@ -18,6 +19,8 @@ mod port;
 mod random;
 mod regex;
 mod respond;
+mod secrets;
+mod settings;
 mod template;
 mod time;
 mod url;
@@ -27,6 +30,7 @@ pub use kv::Collection;
 pub use log::logging;
 pub use port::reaching;
 pub use respond::Response;
+pub use settings::{given, reading};
 
 use rhai::{Engine, Module};
 
@@ -53,6 +57,8 @@ pub fn register_into(engine: &mut Engine) {
         .register_static_module("log", log::module())
         .register_static_module("json", json::module())
         .register_static_module("kv", kv::module())
+        .register_static_module("env", env::module())
+        .register_static_module("secrets", secrets::module())
         .register_static_module("base64", base64::module())
         .register_static_module("hex", hex::module())
         .register_static_module("url", url::module())

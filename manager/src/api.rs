@@ -12,6 +12,7 @@ mod cursor;
 mod dashboard;
 mod deployment;
 mod domain;
+mod env;
 mod execution;
 mod extract;
 mod idempotency;
@@ -30,6 +31,7 @@ mod schema;
 mod script;
 mod script_body;
 mod script_version;
+mod secret;
 mod settings;
 mod stats;
 mod user;
@@ -78,6 +80,8 @@ fn operations() -> OpenApiRouter<ApiState> {
         .merge(script_version::operations())
         .merge(invoke::operations())
         .merge(kv::operations())
+        .merge(env::operations())
+        .merge(secret::operations())
         .merge(route::operations())
         .merge(route_check::operations())
         .merge(execution::operations())

@@ -4,7 +4,6 @@
 mod reseal;
 mod sealed;
 
-pub use reseal::Resealed;
 pub(crate) use reseal::reseal;
 
 use std::sync::Arc;

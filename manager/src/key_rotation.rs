@@ -11,13 +11,14 @@ use std::sync::Arc;
 use picloud_shared::clock::Clock;
 use serde_json::json;
 
+use crate::app_secrets;
 use crate::audit_chain::{AuditChain, AuditViolation};
-pub use crate::certificate_store::Resealed;
 use crate::certificate_store::reseal;
 use crate::repo::RepoError;
 use crate::repo::audit::AuditObject;
 use crate::repo::config;
 use crate::secret::key_file::{KeyFileError, SecretKey};
+pub use crate::secret::reseal::Resealed;
 use crate::service::change::{AuditedStore, Author, Change, Event};
 use crate::service::error::ServiceError;
 use crate::store::Store;
@@ -103,7 +104,8 @@ impl Rotation {
         // Another command like this may have been quicker.
         rotation.old_chain.require_key(change).await?;
         rotation.audited.chain.take_over(change, &rotation.old_chain).await?;
-        rotation.resealed = reseal(change, &old, &key).await?;
+        let certificates = reseal(change, &old, &key).await?;
+        rotation.resealed = certificates.and(app_secrets::reseal(change, &old, &key).await?);
         config::replace_key_fingerprint(change, &key.fingerprint()).await?;
         let event = Event::new("instance.rotate_key", AuditObject::Instance);
         let event = event.before(json!({ "fingerprint": old.fingerprint() }));

@@ -4,6 +4,7 @@
 //! It must not know the proxy, and it reaches scripts only through the executor's face.
 
 mod api;
+mod app_secrets;
 pub mod audit_chain;
 pub mod certificate_store;
 mod dashboard_files;

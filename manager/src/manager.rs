@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::api::{self, ApiState};
+use crate::app_secrets::AppSecrets;
 use crate::certificate_store::Certificates;
 use crate::execution_writer::ExecutionWriter;
 use crate::housekeeping::Housekeeping;
@@ -39,6 +40,7 @@ use crate::service::change::{AuditedStore, Desk};
 use crate::service::credential::Proof;
 use crate::service::deployment::DeploymentService;
 use crate::service::domain::DomainService;
+use crate::service::env::EnvService;
 use crate::service::error::ServiceError;
 use crate::service::execution::ExecutionService;
 use crate::service::idempotency::IdempotencyService;
@@ -52,6 +54,7 @@ use crate::service::route::RouteService;
 use crate::service::route_url::{InvalidBaseUrl, UrlStyle};
 use crate::service::script::{ScriptService, find_meta};
 use crate::service::script_check::Checker;
+use crate::service::secret::SecretService;
 use crate::service::settings::SettingsService;
 use crate::service::setup::prepare_first_owner;
 use crate::service::stats::StatsService;
@@ -170,11 +173,13 @@ impl Manager {
             info!(link, "there is no user yet: whoever opens the link becomes the owner");
         }
         seed(&audited).await?;
+        let secrets = AppSecrets::new(&secret_key);
         let (publisher, publishing) = Publisher::start(
             store.clone(),
             Arc::clone(&snapshot),
             Arc::clone(&executor),
             config.limits,
+            secrets.clone(),
             config.publish_timing,
         )
         .await?;
@@ -224,6 +229,8 @@ impl Manager {
             settings: SettingsService::new(desk.clone(), config.limits),
             stats: StatsService::new(audited.clone(), execution_log.clone()),
             kv: KvService::new(desk.clone(), kv),
+            env: EnvService::new(desk.clone()),
+            secrets: SecretService::new(desk, secrets),
             invoke: InvokeService::new(store.clone(), clock, snapshot, executor, checker),
         };
         let state = ApiState {

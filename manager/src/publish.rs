@@ -11,14 +11,15 @@ use picloud_executor::Executor;
 use picloud_shared::id::AppId;
 use picloud_shared::route::Route;
 use picloud_shared::script::LimitPolicy;
-use picloud_shared::snapshot::{PublishedApp, Snapshot, SnapshotCell};
+use picloud_shared::snapshot::{PublishedApp, PublishedSecrets, Snapshot, SnapshotCell};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
+use crate::app_secrets::AppSecrets;
 use crate::repo::config::{AppChange, Position};
-use crate::repo::snapshot::{AppRows, Loaded, RowProblem, load_all, load_app, load_parts};
+use crate::repo::snapshot::{AppRows, Loaded, LoadedParts, RowProblem, load_all, load_app, load_parts};
 use crate::repo::{RepoError, config};
 use crate::store::{Conn, Store};
 use crate::survive::{survive, survive_now};
@@ -89,6 +90,7 @@ impl Publisher {
         snapshot: Arc<SnapshotCell>,
         executor: Arc<Executor>,
         limits: LimitPolicy,
+        secrets: AppSecrets,
         timing: PublishTiming,
     ) -> Result<(Self, [JoinHandle<()>; 2]), RepoError> {
         let wishes = Arc::new(Wishes::default());
@@ -98,6 +100,7 @@ impl Publisher {
             snapshot,
             executor,
             limits,
+            secrets,
             grant,
             wishes: Arc::clone(&wishes),
             published: Position::default(),
@@ -146,6 +149,7 @@ struct PublishingTask {
     snapshot: Arc<SnapshotCell>,
     executor: Arc<Executor>,
     limits: LimitPolicy,
+    secrets: AppSecrets,
     grant: watch::Sender<u64>,
     wishes: Arc<Wishes>,
     /// What the snapshot holds.
@@ -204,10 +208,12 @@ impl PublishingTask {
         change: AppChange,
     ) -> Result<Option<Arc<PublishedApp>>, RepoError> {
         let (AppChange::Parts(parts), Some(app)) = (change, current.app(id)) else {
-            return Ok(arrange(load_app(read, &self.limits, id).await?, publishable).pop());
+            let loaded = load_app(read, &self.limits, id).await?;
+            return Ok(arrange(loaded, |rows| self.publishable(rows, current)).pop());
         };
-        let (changes, problems) = load_parts(read, &self.limits, id, &parts).await?;
+        let LoadedParts { mut changes, secrets, problems } = load_parts(read, &self.limits, id, &parts).await?;
         tell(&problems);
+        changes.secrets = secrets.map(|rows| self.secrets.publish(id, rows, Some(app.secrets())));
         Ok(arrange_app(id, || told(app.with(changes))))
     }
 
@@ -217,9 +223,17 @@ impl PublishingTask {
         let position = config::position(&mut read).await?;
         let loaded = load_all(&mut read, &self.limits).await?;
         drop(read);
-        let changes = arrange(loaded, publishable).into_iter().map(|app| (app.app().id, Some(app)));
+        let current = self.snapshot.load_full();
+        let apps = arrange(loaded, |rows| self.publishable(rows, &current));
+        let changes = apps.into_iter().map(|app| (app.app().id, Some(app)));
         self.swap(position, Snapshot::default().with_apps(position.version, changes));
         Ok(())
+    }
+
+    fn publishable(&self, mut rows: AppRows, current: &Snapshot) -> PublishedApp {
+        let (id, sealed) = (rows.app.id, std::mem::take(&mut rows.secrets));
+        let secrets = self.secrets.publish(id, sealed, current.app(id).map(|app| app.secrets()));
+        publishable(rows, secrets)
     }
 
     fn swap(&mut self, position: Position, next: Snapshot) {
@@ -272,8 +286,10 @@ fn arrange_app(id: AppId, publish: impl FnOnce() -> PublishedApp) -> Option<Arc<
     published.map(Arc::new)
 }
 
-fn publishable(AppRows { app, record_policy, hsts, claims, scripts, routes }: AppRows) -> PublishedApp {
-    told(PublishedApp::new(app, claims, scripts, routes)).with_record_policy(record_policy).with_hsts(hsts)
+fn publishable(rows: AppRows, secrets: PublishedSecrets) -> PublishedApp {
+    let AppRows { app, record_policy, hsts, claims, scripts, routes, env, secrets: _ } = rows;
+    let published = told(PublishedApp::new(app, claims, scripts, routes));
+    published.with_record_policy(record_policy).with_hsts(hsts).with_settings(env.into_iter().collect(), secrets)
 }
 
 fn tell(problems: &[RowProblem]) {
@@ -308,6 +324,8 @@ mod tests {
             claims: Vec::new(),
             scripts: Vec::new(),
             routes: Vec::new(),
+            env: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 
@@ -316,7 +334,7 @@ mod tests {
         let loaded = Loaded { apps: vec![rows("a"), rows("bad"), rows("c")], problems: Vec::new() };
         let arranged = arrange(loaded, |rows| {
             assert_ne!(rows.app.slug.as_str(), "bad", "on purpose");
-            publishable(rows)
+            publishable(rows, PublishedSecrets::default())
         });
         assert_eq!(arranged.iter().map(|app| app.app().slug.as_str()).collect::<Vec<_>>(), ["a", "c"]);
     }

@@ -5,6 +5,7 @@
 
 pub mod api_key;
 pub mod key_file;
+pub mod reseal;
 pub mod seal;
 
 use std::str::FromStr;

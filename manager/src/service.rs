@@ -12,6 +12,7 @@ pub(crate) mod change;
 pub(crate) mod credential;
 pub(crate) mod deployment;
 pub(crate) mod domain;
+pub(crate) mod env;
 pub(crate) mod error;
 pub(crate) mod execution;
 pub(crate) mod idempotency;
@@ -29,6 +30,7 @@ pub(crate) mod route_url;
 pub(crate) mod script;
 pub(crate) mod script_check;
 pub(crate) mod script_version;
+pub(crate) mod secret;
 pub(crate) mod settings;
 pub(crate) mod setup;
 pub(crate) mod stats;
@@ -42,6 +44,7 @@ use auth::AuthService;
 use certificate::CertificateService;
 use deployment::DeploymentService;
 use domain::DomainService;
+use env::EnvService;
 use execution::ExecutionService;
 use idempotency::IdempotencyService;
 use invoke::InvokeService;
@@ -49,6 +52,7 @@ use kv::KvService;
 use member::MemberService;
 use route::RouteService;
 use script::ScriptService;
+use secret::SecretService;
 use settings::SettingsService;
 use stats::StatsService;
 use tail::TailService;
@@ -72,6 +76,8 @@ pub(crate) struct Services {
     pub settings: SettingsService,
     pub invoke: InvokeService,
     pub kv: KvService,
+    pub env: EnvService,
+    pub secrets: SecretService,
     pub audit: AuditService,
     pub idempotency: IdempotencyService,
 }

@@ -54,7 +54,7 @@ async fn rotate_key(config: &Config, store: &Store) -> anyhow::Result<()> {
     let rotation = Rotation::prepare(store, Arc::new(SystemClock), path).await?;
     let rotated = rotation.commit().await?.put_in_place()?;
     println!("the secret key in {} is a new one, {}", path.display(), rotated.fingerprint);
-    println!("{} keys and accounts are sealed by it, and the whole audit log", rotated.resealed.count);
+    println!("{} keys, accounts and secrets are sealed by it, and the whole audit log", rotated.resealed.count);
     for unopenable in &rotated.resealed.unopenable {
         println!("note: {unopenable} does not open, and did not by the old key: it stays as it is");
     }

@@ -1,6 +1,7 @@
 //! The record of one run of a script, and the trait of whoever keeps such records.
 
 mod record_policy;
+mod redactor;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,11 +15,15 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::{AppId, ExecutionId, RouteId, ScriptId};
 use crate::request::RequestHead;
+use crate::secret::GivenSecrets;
 
 pub use record_policy::{InvalidRedactedHeaders, RecordPolicy, RedactedHeaders};
+pub use redactor::Redactor;
 
 /// Bytes of each body that a record keeps.
 pub const RECORDED_BODY_BYTES: usize = 4 * 1024;
+/// Bytes of a failure's message, but for the module that it names; a longer one is cut.
+pub const MAX_FAILURE_BYTES: usize = 4 * 1024;
 /// Log lines that one execution may write.
 pub const MAX_LOG_LINES: usize = 256;
 /// Bytes of log messages and data that one execution may write.
@@ -161,8 +166,8 @@ pub struct RecordedResponse {
     pub body_len: usize,
 }
 
-/// One run of a script, whatever started it. Its headers are not redacted yet: the sink does that by the record's policy, off
-/// the request's path.
+/// One run of a script, whatever started it. Nothing of it is redacted yet, neither headers nor secrets: the sink does that by the
+/// record's policy and by what the run was given, off the request's path.
 #[derive(Debug, Clone)]
 pub struct ExecutionRecord {
     /// The execution's id, which the caller saw in `x-execution-id`.
@@ -197,6 +202,8 @@ pub struct ExecutionRecord {
     pub failure: Option<ExecutionFailure>,
     /// What it logged.
     pub logs: Vec<LogLine>,
+    /// The secrets that it was given, of which nothing may be kept.
+    pub secrets: GivenSecrets,
 }
 
 /// Whoever keeps execution records.

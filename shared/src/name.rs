@@ -112,6 +112,18 @@ name! {
 }
 
 name! {
+    /// The name of a setting or of a secret of an app, as those of environments are.
+    SettingName, InvalidSettingName,
+    "a name is 1 to 64 of A-Z, a-z, 0-9, _, . and -, and begins with a letter or _",
+    |text| {
+        let mut bytes = text.bytes();
+        let first = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+        let rest = bytes.all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        (first && rest && text.len() <= 64).then(|| text.to_owned())
+    }
+}
+
+name! {
     /// A user's name, folded to lower case.
     Username, InvalidUsername,
     "a username is 2 to 64 of a-z, 0-9, ., _ and -",
@@ -172,6 +184,16 @@ mod tests {
         }
         for bad in ["", "_a", "-a", "A", "a/b", "a b", &"x".repeat(64)] {
             assert!(bad.parse::<ScriptName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_settings_begin_with_a_letter_or_an_underscore_and_keep_their_case() {
+        for good in ["a", "_", "STRIPE_KEY", "smtp.host-2", &"x".repeat(64)] {
+            assert_eq!(good.parse::<SettingName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "1a", "-a", ".", "..", "a b", "a/b", "a\0", "é", &"x".repeat(65)] {
+            assert!(bad.parse::<SettingName>().is_err(), "{bad}");
         }
     }
 

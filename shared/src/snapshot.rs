@@ -4,6 +4,7 @@
 
 mod published_app;
 mod published_script;
+mod published_secrets;
 
 use std::sync::Arc;
 
@@ -14,8 +15,9 @@ use crate::domain_pattern::{DomainPattern, Host};
 use crate::id::{AppId, ScriptId};
 use crate::request::Params;
 
-pub use published_app::{AppChanges, Now, PublishedApp};
+pub use published_app::{AppChanges, EnvByName, Now, PublishedApp};
 pub use published_script::{ProgramKey, PublishedScript, ScriptRow};
+pub use published_secrets::{PublishedSecret, PublishedSecrets};
 
 /// A claim as the host table holds it.
 #[derive(Debug, Clone)]

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::world::{World, limits, publish, text};
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -100,4 +102,32 @@ fn what_the_page_says_to_hold_its_rules_exists() {
     let forgotten: Vec<_> =
         list(&golden).into_iter().map(topic).filter(|topic| topic != "docs" && !named(topic)).collect();
     assert_eq!(forgotten, Vec::<String>::new());
+}
+
+/// Each example of a page of a service, with what it gives.
+fn examples(page: &str) -> Vec<(String, Value)> {
+    let page = fs::read_to_string(root().join("docs/services").join(page)).unwrap();
+    let blocks = page.split("```rhai\n").skip(1).map(|block| block.split_once("```\n").unwrap());
+    let example = |(source, after): (&str, &str)| {
+        let line = after.trim_start().lines().next().unwrap();
+        let stated = line.strip_prefix("Gives `").and_then(|line| line.strip_suffix("`.")).expect(line);
+        (source.to_owned(), serde_json::from_str(stated).unwrap())
+    };
+    blocks.map(example).collect()
+}
+
+#[test]
+fn every_example_of_the_pages_of_settings_and_secrets_gives_what_stands_below_it() {
+    let named = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let env = [("MODE", "live"), ("ITEMS_PER_PAGE", "20")].map(named).into();
+    let secrets = [("PAYMENT_KEY".to_owned(), Some("a key".to_owned())), ("LOST".to_owned(), None)].into();
+    let examples = [examples("env.md"), examples("secrets.md")].concat();
+    assert!(examples.len() >= 5, "the examples are gone");
+    let world = World::new();
+    for (source, expected) in examples {
+        let published = publish(&[("main", &source)], limits()).with_settings(&env, &secrets);
+        let completion = world.run(published.call("main"));
+        let given = serde_json::from_str(text(&completion)).unwrap_or_else(|_| Value::from(text(&completion)));
+        assert_eq!(given, expected, "{source}");
+    }
 }

@@ -27,6 +27,12 @@ struct Case {
     modules: BTreeMap<String, String>,
     #[serde(default)]
     sandbox: Sandbox,
+    /// Settings of the app by name.
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    /// Its secrets by name; null for one that cannot be read.
+    #[serde(default)]
+    secrets: BTreeMap<String, Option<String>>,
     timeout_ms: Option<u64>,
     expect: Expected,
 }
@@ -199,7 +205,7 @@ fn run(world: &World, script: &Path) -> Vec<String> {
     let limits = limits(&case.sandbox, case.timeout_ms);
     let mut scripts = vec![("main", source.as_str())];
     scripts.extend(case.modules.iter().map(|(name, source)| (name.as_str(), source.as_str())));
-    let published: Published = publish(&scripts, limits);
+    let published: Published = publish(&scripts, limits).with_settings(&case.env, &case.secrets);
     let request = case.request.request();
     // Once just compiled, once from the cache: both must be the same.
     for _ in 0..2 {

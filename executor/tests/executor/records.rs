@@ -1,5 +1,6 @@
 //! Exactly one record for each run, whatever comes of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -132,4 +133,53 @@ fn a_sink_that_panics_is_handed_no_second_record() {
     assert_eq!(completion.outcome, Outcome::Error);
     assert_eq!(completion.failure.unwrap().message, "the run broke and was ended");
     assert_eq!(sink.0.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_record_names_the_secrets_that_its_run_was_given_and_no_others() {
+    // With no share of the workers, what does not run inline is rejected.
+    let world = World::with(ExecutorConfig { app_concurrency: 0, ..config() });
+    let secrets: BTreeMap<_, _> = ["A", "B", "C"].map(|name| (name.to_owned(), Some(format!("value {name}")))).into();
+    for (source, expected) in [
+        ("1", &[][..]),
+        ("secrets::get(\"NONE\"); env::get(\"A\")", &[]),
+        ("secrets::get(\"B\"); secrets::get(\"A\", ()); secrets::get(\"B\")", &["B", "A"]),
+        ("throw secrets::get(\"C\")", &["C"]),
+    ] {
+        let published = publish(&[("main", source)], limits()).with_settings(&BTreeMap::new(), &secrets);
+        let completion = world.run(published.call("main"));
+        assert_ne!(completion.outcome, Outcome::Rejected, "{source}");
+        let record = world.records().pop().unwrap();
+        let given: Vec<(&str, &str)> = record.secrets.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        let values: Vec<String> = expected.iter().map(|name| format!("value {name}")).collect();
+        assert_eq!(given, expected.iter().copied().zip(values.iter().map(String::as_str)).collect::<Vec<_>>());
+        assert_eq!(completion.secrets.iter().len(), expected.len());
+        let shown = format!("{:?} {:?}", record.secrets, completion.secrets);
+        assert!(!shown.contains("value"), "{shown}");
+    }
+}
+
+#[test]
+fn a_run_that_moved_to_a_worker_was_given_what_it_asked_for_there() {
+    let world = World::new();
+    let secrets = [("A".to_owned(), Some("value".to_owned()))].into();
+    let source = "let s = secrets::get(\"A\"); let n = 0; for i in 0..20000 { n += 1; } s";
+    let published = publish(&[("main", source)], limits()).with_settings(&BTreeMap::new(), &secrets);
+    for _ in 0..3 {
+        assert_eq!(text(&world.run(published.call("main"))), "value");
+    }
+    assert!(world.records().iter().all(|record| record.secrets.iter().len() == 1));
+}
+
+#[test]
+fn what_a_run_was_given_does_not_count_as_left_behind() {
+    let world = World::new();
+    let secrets: BTreeMap<_, _> = (0..200).map(|n| (format!("N{n}"), Some("x".repeat(8 * 1024)))).collect();
+    // A closure that captures, so that what is left is counted.
+    let source = "let n = 0; let more = || n += 1; for i in 0..200 { secrets::get(`N${i}`); } more.call(); n";
+    let published = publish(&[("main", source)], limits()).with_settings(&BTreeMap::new(), &secrets);
+    for _ in 0..5 {
+        assert_eq!(text(&world.run(published.call("main"))), "1");
+    }
+    assert_eq!(world.executor.load().lost_bytes, 0);
 }

@@ -1,5 +1,6 @@
 //! An executor with its runtime and its records, and short ways to publish scripts and call them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use picloud_shared::id::{AppId, ExecutionId, ScriptId};
 use picloud_shared::name::ScriptName;
 use picloud_shared::request::{RequestHead, Scheme, ScriptRequest};
 use picloud_shared::script::{ExecuteAccess, LimitPolicy, Limits, ScriptKind, ScriptSource};
-use picloud_shared::snapshot::{PublishedApp, PublishedScript, ScriptRow};
+use picloud_shared::secret::SecretValue;
+use picloud_shared::snapshot::{PublishedApp, PublishedScript, PublishedSecret, ScriptRow};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -191,6 +193,18 @@ fn publish_kinds(scripts: &[(&str, &str, Limits)], kind: impl Fn(usize) -> Scrip
 }
 
 impl Published {
+    /// The same app with these settings and secrets; no value is that of a secret that cannot be read.
+    pub fn with_settings(self, env: &BTreeMap<String, String>, secrets: &BTreeMap<String, Option<String>>) -> Self {
+        let app = Arc::into_inner(self.0).expect("nobody has the app yet");
+        let env = env.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        let secret = |value: &Option<String>| PublishedSecret {
+            revision: 1,
+            value: value.clone().map(|value| Arc::new(SecretValue::try_from(value).ok().unwrap())),
+        };
+        let secrets = secrets.iter().map(|(name, value)| (name.parse().unwrap(), secret(value))).collect();
+        Self(Arc::new(app.with_settings(env, secrets)))
+    }
+
     pub fn script(&self, name: &str) -> Arc<PublishedScript> {
         Arc::clone(self.0.scripts().find(|script| script.row.name.as_str() == name).unwrap())
     }

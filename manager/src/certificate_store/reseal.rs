@@ -7,44 +7,16 @@ use super::sealed::{ACCOUNT, INTERMEDIATE_KEY, KEY, ORDER, ROOT_KEY, app_text};
 use crate::repo::RepoError;
 use crate::repo::certificates::{accounts, sealed};
 use crate::secret::key_file::{Purpose, SecretKey};
-use crate::secret::seal::{Place, Sealer};
+use crate::secret::reseal::{Resealed, Resealer};
+use crate::secret::seal::Place;
 use crate::store::Conn;
 
 /// Certificates that are sealed anew in one go.
 const BATCH: u32 = 200;
 
-/// What became of all that was sealed.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Resealed {
-    /// How many are sealed by the new key.
-    pub count: u64,
-    /// Which did not open by the old key either, and stay as they are.
-    pub unopenable: Vec<String>,
-}
-
-/// Seals by one key what another has sealed.
-struct Resealer {
-    old: Sealer,
-    new: Sealer,
-    done: Resealed,
-}
-
-impl Resealer {
-    fn reseal(&mut self, place: Place<'_>, sealed: &mut Vec<u8>) {
-        match self.old.open(place, sealed) {
-            Ok(text) => {
-                *sealed = self.new.seal(place, &text);
-                self.done.count += 1;
-            }
-            Err(_) => self.done.unopenable.push(format!("{} {}", place.table, place.name)),
-        }
-    }
-}
-
 /// Seals all by the new key, within a unit of work.
 pub(crate) async fn reseal(conn: &mut Conn, old: &SecretKey, new: &SecretKey) -> Result<Resealed, RepoError> {
-    let sealer = |key: &SecretKey| Sealer::new(&key.derive(Purpose::CertificateKeys));
-    let mut resealer = Resealer { old: sealer(old), new: sealer(new), done: Resealed::default() };
+    let mut resealer = Resealer::new(old, new, Purpose::CertificateKeys);
     let mut last = CertificateId::from_uuid(Uuid::nil());
     loop {
         let certificates = sealed::list(conn, last, BATCH).await?;
@@ -71,5 +43,5 @@ pub(crate) async fn reseal(conn: &mut Conn, old: &SecretKey, new: &SecretKey) ->
         let ended = authority.intermediate_not_after;
         accounts::save_internal_authority(conn, &authority, Some(ended)).await?;
     }
-    Ok(resealer.done)
+    Ok(resealer.done())
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use picloud_shared::clock::Clock;
 use picloud_shared::execution::{ExecutionRecord, ExecutionSink, RecordedResponse};
+use picloud_shared::name::SettingName;
+use picloud_shared::secret::SecretValue;
 use tokio::sync::{Notify, mpsc};
 
 use crate::execution_writer::ledger::Ledger;
@@ -139,6 +141,7 @@ fn bytes_of(record: &ExecutionRecord) -> usize {
         + record.response.as_ref().map_or(0, response)
         + record.failure.as_ref().map_or(0, |failure| failure.message.len())
         + logs
+        + record.secrets.iter().len() * size_of::<(SettingName, Arc<SecretValue>)>()
 }
 
 fn bytes_of_json(value: &serde_json::Value) -> usize {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderMap;
-use picloud_shared::execution::{ExecutionRecord, LogLine, RecordPolicy};
+use picloud_shared::execution::{ExecutionRecord, LogLine, RecordPolicy, Redactor};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -16,10 +16,13 @@ use crate::repo::executions::insert::NewExecution;
 /// serde_json reads 127 levels; the list of lines and the line itself are two of them.
 const MAX_DATA_DEPTH: usize = 125;
 
+/// Bytes that are gone through at most to take the secrets out of one record, at a gigabyte a second and more.
+const MOST_WORK: usize = 64 * 1024 * 1024;
+
 #[derive(Serialize)]
 struct Request<'r> {
     method: &'r str,
-    url: String,
+    url: Cow<'r, str>,
     remote_ip: IpAddr,
     headers: Headers<'r>,
     #[serde(flatten)]
@@ -38,27 +41,33 @@ struct Response<'r> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Body<'r> {
-    Text { body: &'r str },
+    Text { body: Cow<'r, str> },
     Bytes { body_base64: String },
 }
 
-struct Headers<'r>(&'r HeaderMap, &'r RecordPolicy);
+struct Headers<'r>(&'r HeaderMap, &'r RecordPolicy, &'r Redactor<'r>);
 
-/// The row for a record.
-pub(super) fn row(record: &ExecutionRecord, sample_weight: u64) -> NewExecution {
+/// The row for a record of about so many bytes. Looking for secrets may take a while, where the record has any.
+pub(super) fn row(record: &ExecutionRecord, sample_weight: u64, bytes: usize) -> NewExecution {
+    let redactor = &Redactor::new(&record.secrets, bytes, MOST_WORK);
     let head = &record.request;
+    let url = head.url();
     let request = Request {
         method: head.method.as_str(),
-        url: head.url(),
+        url: redactor.text(&url),
         remote_ip: head.remote_ip,
-        headers: Headers(&head.headers, &record.policy),
-        body: Body::of(&record.request_body, record.request_body_len),
+        headers: Headers(&head.headers, &record.policy, redactor),
+        body: Body::of(&record.request_body, record.request_body_len, redactor),
         body_len: record.request_body_len,
     };
     let response = record.response.as_ref().map(|response| Response {
-        headers: Headers(&response.headers, &record.policy),
-        body: Body::of(&response.body, response.body_len),
+        headers: Headers(&response.headers, &record.policy, redactor),
+        body: Body::of(&response.body, response.body_len, redactor),
         body_len: response.body_len,
+    });
+    let failure = record.failure.clone().map(|mut failure| {
+        redactor.failure(&mut failure);
+        failure
     });
     NewExecution {
         id: record.id,
@@ -73,9 +82,18 @@ pub(super) fn row(record: &ExecutionRecord, sample_weight: u64) -> NewExecution 
         sample_weight,
         request: json(&request),
         response: response.as_ref().map(json),
-        error: record.failure.as_ref().map(json),
-        logs: json(&record.logs.iter().map(readable).collect::<Vec<_>>()),
+        error: failure.as_ref().map(json),
+        logs: json(&record.logs.iter().map(|line| redacted(line, redactor)).collect::<Vec<_>>()),
     }
+}
+
+/// The line without secrets, as it can be read again.
+fn redacted<'r>(line: &'r LogLine, redactor: &Redactor<'_>) -> Cow<'r, LogLine> {
+    let mut line = readable(line);
+    if !redactor.is_idle() {
+        redactor.line(line.to_mut());
+    }
+    line
 }
 
 /// The line, without data that could be written but not read again.
@@ -129,16 +147,21 @@ fn without_nul(json: String) -> String {
 }
 
 impl<'r> Body<'r> {
-    /// The kept beginning of a body of `len` bytes.
-    fn of(kept: &'r [u8], len: usize) -> Self {
-        match std::str::from_utf8(kept) {
-            Ok(body) => Self::Text { body },
+    /// The kept beginning of a body of `len` bytes, without secrets.
+    fn of(kept: &'r [u8], len: usize, redactor: &Redactor<'_>) -> Self {
+        let is_cut = len > kept.len();
+        let kept = redactor.bytes(kept, is_cut);
+        let text_len = match std::str::from_utf8(&kept) {
+            Ok(text) => text.len(),
             // The cut may have gone through a character.
-            Err(error) if error.error_len().is_none() && len > kept.len() => {
-                Self::of(&kept[..error.valid_up_to()], len)
-            }
-            Err(_) => Self::Bytes { body_base64: STANDARD.encode(kept) },
-        }
+            Err(error) if error.error_len().is_none() && is_cut => error.valid_up_to(),
+            Err(_) => return Self::Bytes { body_base64: STANDARD.encode(kept) },
+        };
+        let body = match kept {
+            Cow::Borrowed(kept) => String::from_utf8_lossy(&kept[..text_len]),
+            Cow::Owned(kept) => Cow::Owned(String::from_utf8_lossy(&kept[..text_len]).into_owned()),
+        };
+        Self::Text { body }
     }
 }
 
@@ -146,9 +169,9 @@ impl Serialize for Headers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for name in self.0.keys().filter(|name| self.1.keeps_header(name)) {
-            let values: Vec<Cow<'_, str>> =
-                self.0.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-            map.serialize_entry(name.as_str(), &values)?;
+            let values = self.0.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+            let values: Vec<String> = values.map(|value| self.2.text(&value).into_owned()).collect();
+            map.serialize_entry(&self.2.text(name.as_str()), &values)?;
         }
         map.end()
     }
@@ -157,6 +180,7 @@ impl Serialize for Headers<'_> {
 #[cfg(test)]
 mod tests {
     use http::HeaderName;
+    use picloud_shared::secret::GivenSecrets;
     use serde_json::json;
 
     use super::*;
@@ -186,7 +210,9 @@ mod tests {
 
     #[test]
     fn a_body_is_text_where_it_can_be() {
-        let body = |kept: &[u8], len| serde_json::to_value(Body::of(kept, len)).unwrap();
+        let nothing = GivenSecrets::default();
+        let redactor = Redactor::new(&nothing, 0, 0);
+        let body = |kept: &[u8], len| serde_json::to_value(Body::of(kept, len, &redactor)).unwrap();
         assert_eq!(body(b"", 0), json!({ "body": "" }));
         assert_eq!(body("é".as_bytes(), 2), json!({ "body": "é" }));
         assert_eq!(body(b"a\xc3", 9), json!({ "body": "a" }), "the cut went through a character");
@@ -203,6 +229,8 @@ mod tests {
         map.append("x-a", "1".parse().unwrap());
         map.append("x-a", "2".parse().unwrap());
         let policy = RecordPolicy::new([HeaderName::from_static("x-token")], true);
-        assert_eq!(serde_json::to_value(Headers(&map, &policy)).unwrap(), json!({ "x-a": ["1", "2"] }));
+        let nothing = GivenSecrets::default();
+        let headers = Headers(&map, &policy, &Redactor::new(&nothing, 0, 0)).serialize(serde_json::value::Serializer);
+        assert_eq!(headers.unwrap(), json!({ "x-a": ["1", "2"] }));
     }
 }

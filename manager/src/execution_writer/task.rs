@@ -131,9 +131,10 @@ impl Writer {
             self.buffer.release(&waiting);
             bytes += waiting.bytes;
             taken += 1;
-            match survive_now("rendering an execution record", || render::row(&waiting.record, waiting.weight)) {
+            let weight = waiting.weight;
+            match render(waiting).await {
                 Some(row) => rows.push(row),
-                None => self.buffer.count_dropped(waiting.weight),
+                None => self.buffer.count_dropped(weight),
             }
             if taken % ROWS_PER_TURN == 0 {
                 tokio::task::yield_now().await;
@@ -235,6 +236,13 @@ impl Writer {
             );
         }
     }
+}
+
+/// The row for a record; nothing where rendering it panicked. Taking secrets out of one is no work for a thread that serves.
+async fn render(Waiting { record, weight, bytes }: Waiting) -> Option<NewExecution> {
+    let is_quick = record.secrets.is_empty();
+    let render = move || survive_now("rendering an execution record", || render::row(&record, weight, bytes));
+    if is_quick { render() } else { tokio::task::spawn_blocking(render).await.ok().flatten() }
 }
 
 /// What ended the wait.

@@ -41,6 +41,10 @@ pub enum AuditObject {
     Certificate(CertificateId),
     /// An entry of the key-value store of the row's app.
     KvEntry,
+    /// A setting of the row's app.
+    Env,
+    /// A secret of the row's app.
+    Secret,
 }
 
 /// One row of the audit log, as it was written.
@@ -131,13 +135,15 @@ impl AuditObject {
             Self::Route(_) => "route",
             Self::Certificate(_) => "certificate",
             Self::KvEntry => "kv_entry",
+            Self::Env => "env",
+            Self::Secret => "secret",
         }
     }
 
     /// The id, but for the instance and what has none.
     pub fn uuid(&self) -> Option<Uuid> {
         Some(match self {
-            Self::Instance | Self::KvEntry => return None,
+            Self::Instance | Self::KvEntry | Self::Env | Self::Secret => return None,
             Self::User(id) | Self::Member(id) => id.as_uuid(),
             Self::Session(id) => id.as_uuid(),
             Self::ApiKey(id) => id.as_uuid(),

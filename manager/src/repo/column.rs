@@ -9,12 +9,13 @@ use picloud_shared::certificate::{
 };
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::env::EnvValue;
 use picloud_shared::execution::{ExecutionFailure, LogLine, Outcome, RedactedHeaders};
 use picloud_shared::id::{
     ApiKeyId, AppId, AuditId, CertificateAttemptId, CertificateId, DomainId, ExecutionId, LeaseId, NodeId, RouteId,
     ScriptId, SessionId, UserId,
 };
-use picloud_shared::name::{AppName, AppSlug, Email, KeyName, ScriptName, Username};
+use picloud_shared::name::{AppName, AppSlug, Email, KeyName, ScriptName, SettingName, Username};
 use picloud_shared::path_pattern::ParamShape;
 use picloud_shared::route::RouteMethod;
 use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
@@ -106,6 +107,21 @@ impl<'r, R: StoreRow, T: FromRow<'r, R>> FromRow<'r, R> for Lenient<T> {
     }
 }
 
+/// A row of a list that goes by names, with the name as it is stored, by which the list goes on.
+pub struct Named<T> {
+    /// The name.
+    pub name: String,
+    /// The row.
+    pub row: Listed<T>,
+}
+
+impl<'r, R: StoreRow, T: FromRow<'r, R>> FromRow<'r, R> for Named<T> {
+    fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+        let Lenient(read) = Lenient::from_row(row)?;
+        Ok(Self { name: row.read("name")?, row: read })
+    }
+}
+
 /// A list as it was read.
 pub(super) fn listed<T>(rows: Vec<Lenient<T>>) -> Vec<Listed<T>> {
     rows.into_iter().map(|Lenient(row)| row).collect()
@@ -180,6 +196,7 @@ stored_as_text!(
     ChallengeKind,
     DomainPattern,
     Email,
+    EnvValue,
     ExecuteAccess,
     InstanceRole,
     IpAddr,
@@ -190,6 +207,7 @@ stored_as_text!(
     ScriptKind,
     ScriptName,
     ScriptSource,
+    SettingName,
     Username
 );
 

@@ -44,6 +44,10 @@ pub enum Part {
     Route(RouteId),
     /// One of its claims.
     Domain(DomainId),
+    /// Its settings.
+    Env,
+    /// Its secrets.
+    Secrets,
 }
 
 /// What changed of an app.
@@ -64,6 +68,10 @@ pub struct ChangedParts {
     pub routes: BTreeSet<RouteId>,
     /// Whether any of the claims changed.
     pub claims: bool,
+    /// Whether any of the settings changed.
+    pub env: bool,
+    /// Whether any of the secrets changed.
+    pub secrets: bool,
 }
 
 /// Parts of one app that are read one by one; of more the whole app is.
@@ -89,6 +97,8 @@ impl Part {
             Self::Script(id) => ("script", id.as_uuid()),
             Self::Route(id) => ("route", id.as_uuid()),
             Self::Domain(id) => ("domain", id.as_uuid()),
+            Self::Env => ("env", app.as_uuid()),
+            Self::Secrets => ("secrets", app.as_uuid()),
         }
     }
 
@@ -99,6 +109,8 @@ impl Part {
             "script" => Self::Script(ScriptId::from_uuid(change.id)),
             "route" => Self::Route(RouteId::from_uuid(change.id)),
             "domain" => Self::Domain(DomainId::from_uuid(change.id)),
+            "env" => Self::Env,
+            "secrets" => Self::Secrets,
             _ => return None,
         };
         Some((change.app_id?, part))
@@ -113,6 +125,8 @@ impl AppChange {
         match part {
             Part::App => *self = Self::Whole,
             Part::Domain(_) => parts.claims = true,
+            Part::Env => parts.env = true,
+            Part::Secrets => parts.secrets = true,
             Part::Script(id) => drop(parts.scripts.insert(id)),
             Part::Route(id) => drop(parts.routes.insert(id)),
         }

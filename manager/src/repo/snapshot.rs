@@ -6,9 +6,10 @@ use std::fmt;
 use futures_util::TryStreamExt;
 use picloud_shared::app::{App, HstsMaxAge};
 use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::env::EnvValue;
 use picloud_shared::execution::{RecordPolicy, RedactedHeaders};
 use picloud_shared::id::{AppId, ScriptId};
-use picloud_shared::name::{AppSlug, ScriptName};
+use picloud_shared::name::{AppSlug, ScriptName, SettingName};
 use picloud_shared::route::Route;
 use picloud_shared::script::{ExecuteAccess, LimitPolicy, Sandbox, ScriptKind, ScriptSource};
 use picloud_shared::snapshot::{AppChanges, Now, ScriptRow};
@@ -21,6 +22,7 @@ use crate::repo::RepoError;
 use crate::repo::column::{StoreRow, from_row};
 use crate::repo::config::ChangedParts;
 use crate::repo::routes::StoredRoute;
+use crate::repo::secrets::SealedSecret;
 use crate::repo::statement::statements;
 use crate::store::conn::{FUNCTION_TIMEOUT, LOAD_TIMEOUT, on_db};
 use crate::store::{Conn, Dialects};
@@ -40,6 +42,21 @@ pub struct AppRows {
     pub scripts: Vec<ScriptRow>,
     /// Its routes.
     pub routes: Vec<Route>,
+    /// Its settings.
+    pub env: Vec<(SettingName, EnvValue)>,
+    /// Its secrets, sealed.
+    pub secrets: Vec<SealedSecret>,
+}
+
+/// The parts of an app that changed.
+#[derive(Debug, Default)]
+pub struct LoadedParts {
+    /// Those that are published as they are; secrets are not among them.
+    pub changes: AppChanges,
+    /// All secrets as they are now, where one changed, sealed.
+    pub secrets: Option<Vec<SealedSecret>>,
+    /// What is missing.
+    pub problems: Vec<RowProblem>,
 }
 
 /// A row that cannot be published.
@@ -47,9 +64,9 @@ pub struct AppRows {
 pub struct RowProblem {
     /// The app that the row belongs to.
     pub app_id: AppId,
-    /// `app`, `domain`, `script` or `route`.
+    /// `app`, `domain`, `script`, `route`, `env` or `secret`.
     pub kind: &'static str,
-    /// The row's id.
+    /// The row's id; its app's where it has none of its own.
     pub id: Uuid,
     /// What is wrong with it.
     pub detail: String,
@@ -102,6 +119,13 @@ struct Claim {
 
 from_row!(Claim { pattern });
 
+struct Setting {
+    name: SettingName,
+    value: EnvValue,
+}
+
+from_row!(Setting { name, value });
+
 macro_rules! scripts {
     ($rest:literal) => {
         concat!(
@@ -129,6 +153,10 @@ statements! {
     SCRIPTS = scripts!("ORDER BY id");
     ROUTES_OF_APP = routes!("WHERE app_id = $1 ORDER BY id");
     ROUTES = routes!("ORDER BY id");
+    ENV_OF_APP = "SELECT app_id, app_id AS id, name, value FROM app_env WHERE app_id = $1";
+    ENV = "SELECT app_id, app_id AS id, name, value FROM app_env";
+    SECRETS_OF_APP = "SELECT app_id, app_id AS id, name, revision, sealed FROM app_secrets WHERE app_id = $1";
+    SECRETS = "SELECT app_id, app_id AS id, name, revision, sealed FROM app_secrets";
     SCRIPT = scripts!("WHERE app_id = $1 AND id = $2");
     ROUTE = routes!("WHERE app_id = $1 AND id = $2");
 }
@@ -147,7 +175,8 @@ enum Of {
 /// # Errors
 /// [`RepoError::Unavailable`].
 pub async fn load_app(conn: &mut Conn, limits: &LimitPolicy, id: AppId) -> Result<Loaded, RepoError> {
-    load(conn, limits, Of::App(id), [APP, DOMAINS_OF_APP, SCRIPTS_OF_APP, ROUTES_OF_APP]).await
+    load(conn, limits, Of::App(id), [APP, DOMAINS_OF_APP, SCRIPTS_OF_APP, ROUTES_OF_APP, ENV_OF_APP, SECRETS_OF_APP])
+        .await
 }
 
 /// Loads all apps. Call it within [`crate::store::Store::begin_read`].
@@ -155,7 +184,7 @@ pub async fn load_app(conn: &mut Conn, limits: &LimitPolicy, id: AppId) -> Resul
 /// # Errors
 /// [`RepoError::Unavailable`].
 pub async fn load_all(conn: &mut Conn, limits: &LimitPolicy) -> Result<Loaded, RepoError> {
-    load(conn, limits, Of::All, [APPS, DOMAINS, SCRIPTS, ROUTES]).await
+    load(conn, limits, Of::All, [APPS, DOMAINS, SCRIPTS, ROUTES, ENV, SECRETS]).await
 }
 
 /// Loads the parts of one app that changed. Call it within [`crate::store::Store::begin_read`].
@@ -167,8 +196,8 @@ pub async fn load_parts(
     limits: &LimitPolicy,
     app: AppId,
     parts: &ChangedParts,
-) -> Result<(AppChanges, Vec<RowProblem>), RepoError> {
-    let (mut changes, mut problems) = (AppChanges::default(), Vec::new());
+) -> Result<LoadedParts, RepoError> {
+    let LoadedParts { mut changes, mut secrets, mut problems } = LoadedParts::default();
     if parts.claims {
         let claims: Vec<(AppId, Claim)> = rows(conn, DOMAINS_OF_APP, Of::App(app), "domain", &mut problems).await?;
         changes.claims = Some(claims.into_iter().map(|(_, claim)| claim.pattern).collect());
@@ -186,7 +215,15 @@ pub async fn load_parts(
         let found = found.into_iter().next().map(|(_, stored)| stored.route);
         changes.routes.push((*id, now(found, problems.len() > known_problems)));
     }
-    Ok((changes, problems))
+    if parts.env {
+        let env: Vec<(AppId, Setting)> = rows(conn, ENV_OF_APP, Of::App(app), "env", &mut problems).await?;
+        changes.env = Some(env.into_iter().map(|(_, setting)| (setting.name, setting.value)).collect());
+    }
+    if parts.secrets {
+        let found = rows(conn, SECRETS_OF_APP, Of::App(app), "secret", &mut problems).await?;
+        secrets = Some(found.into_iter().map(|(_, secret)| secret).collect());
+    }
+    Ok(LoadedParts { changes, secrets, problems })
 }
 
 fn now<T>(found: Option<T>, has_problem: bool) -> Now<T> {
@@ -201,13 +238,16 @@ async fn load(
     conn: &mut Conn,
     limits: &LimitPolicy,
     of: Of,
-    [apps, domains, scripts, routes]: [Dialects; 4],
+    [apps, domains, scripts, routes, env, secrets]: [Dialects; 6],
 ) -> Result<Loaded, RepoError> {
     let mut problems = Vec::new();
     let apps: Vec<(AppId, AppColumns)> = rows(conn, apps, of, "app", &mut problems).await?;
     let mut claims = by_app(rows(conn, domains, of, "domain", &mut problems).await?, |claim: Claim| claim.pattern);
     let scripts: Vec<(AppId, ScriptColumns)> = rows(conn, scripts, of, "script", &mut problems).await?;
     let mut routes = by_app(rows(conn, routes, of, "route", &mut problems).await?, |stored: StoredRoute| stored.route);
+    let env: Vec<(AppId, Setting)> = rows(conn, env, of, "env", &mut problems).await?;
+    let mut env = by_app(env, |setting| (setting.name, setting.value));
+    let mut secrets = by_app(rows(conn, secrets, of, "secret", &mut problems).await?, |secret: SealedSecret| secret);
     let mut scripts = by_app(within_limits(scripts, limits, &mut problems), |script| script);
     let apps =
         apps.into_iter().map(|(_, AppColumns { id, slug, redacted_headers, record_bodies, hsts_max_age_s })| AppRows {
@@ -217,6 +257,8 @@ async fn load(
             claims: claims.remove(&id).unwrap_or_default(),
             scripts: scripts.remove(&id).unwrap_or_default(),
             routes: routes.remove(&id).unwrap_or_default(),
+            env: env.remove(&id).unwrap_or_default(),
+            secrets: secrets.remove(&id).unwrap_or_default(),
         });
     Ok(Loaded { apps: apps.collect(), problems })
 }

@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use crate::repo::Listed;
+use crate::repo::{Listed, Named};
 
 /// Things on a page where the caller does not say.
 const DEFAULT_LIMIT: u32 = 50;
@@ -66,6 +66,14 @@ impl<T, C> Page<T, C> {
             Err(unreadable) => unreadable.id,
         });
         Self { items: readable(kind, page.items), next: page.next.map(cursor) }
+    }
+}
+
+impl<T> Page<T, String> {
+    /// The same for rows by name.
+    pub(crate) fn of_named(kind: &'static str, rows: Vec<Named<T>>, size: PageSize) -> Self {
+        let page = Page::cut(rows, size, |last| last.name.clone());
+        Self { items: readable(kind, page.items.into_iter().map(|named| named.row).collect()), next: page.next }
     }
 }
 

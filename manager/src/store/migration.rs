@@ -33,6 +33,7 @@ pub const HISTORY: &[Step] = &[
     Step { version: 8, name: "kept answers", text: include_str!("../../../migrations/0008_kept_answers.sql") },
     Step { version: 9, name: "config stamp", text: include_str!("../../../migrations/0009_config_stamp.sql") },
     Step { version: 10, name: "kv", text: include_str!("../../../migrations/0010_kv.sql") },
+    Step { version: 11, name: "env and secrets", text: include_str!("../../../migrations/0011_env_and_secrets.sql") },
 ];
 
 /// The number of the newest step: the fifth versioned surface.

@@ -89,6 +89,10 @@ async fn furnish(stage: &Stage, target: &Target) {
         let entry = json!({ "value": 1 }).to_string();
         owner.send_json("PUT", &format!("/apps/{}/kv/{place}", target.slug), entry).await.is(200);
     }
+    for place in ["env/b", "secrets/b"] {
+        let value = json!({ "value": "some text" }).to_string();
+        owner.send_json("PUT", &format!("/apps/{}/{place}", target.slug), value).await.is(200);
+    }
     stage.world.owner().await;
 }
 

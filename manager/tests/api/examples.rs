@@ -205,6 +205,18 @@ impl Story {
         self.call("GET /apps/shop/kv/carts/ada", NOTHING, 200).await;
         self.call("DELETE /apps/shop/kv/carts/ada", NOTHING, 204).await;
         self.call("DELETE /apps/shop/kv/carts/ada", NOTHING, 404).await;
+        self.call("PUT /apps/shop/env/currency", json!({ "value": "EUR" }), 200).await;
+        self.call("PUT /apps/shop/env/1st", json!({ "value": "EUR" }), 422).await;
+        self.call("GET /apps/shop/env", NOTHING, 200).await;
+        self.call("GET /apps/shop/env/currency", NOTHING, 200).await;
+        self.call("DELETE /apps/shop/env/currency", NOTHING, 204).await;
+        self.call("DELETE /apps/shop/env/currency", NOTHING, 404).await;
+        self.call("PUT /apps/shop/secrets/PAYMENT_KEY", json!({ "value": "a key of the payment service" }), 200).await;
+        self.call("PUT /apps/shop/secrets/PAYMENT_KEY", json!({ "value": "abc" }), 422).await;
+        self.call("GET /apps/shop/secrets", NOTHING, 200).await;
+        self.call("GET /apps/shop/secrets/PAYMENT_KEY", NOTHING, 200).await;
+        self.call("DELETE /apps/shop/secrets/PAYMENT_KEY", NOTHING, 204).await;
+        self.call("DELETE /apps/shop/secrets/PAYMENT_KEY", NOTHING, 404).await;
     }
 
     async fn it_as_a_whole(&mut self) {

@@ -110,6 +110,10 @@ impl Stage {
         let certificate = owner.post("/certificates", uploadable(&slug)).await.is(201);
         let entry = json!({ "value": 1 }).to_string();
         owner.send_json("PUT", &format!("/apps/{slug}/kv/default/a"), entry).await.is(200);
+        for place in ["env/a", "secrets/a"] {
+            let value = json!({ "value": "some text" }).to_string();
+            owner.send_json("PUT", &format!("/apps/{slug}/{place}"), value).await.is(200);
+        }
         Target { slug, app, script, route, domain, user, certificate }
     }
 
@@ -146,6 +150,7 @@ impl Stage {
             .replace("{user}", id(&target.user))
             .replace("{collection}", "default")
             .replace("{entry}", "a")
+            .replace("{name}", "a")
             .replace("{version}", "1");
         let query = match operation {
             "list_scripts" => format!("?app={}", target.slug),
@@ -190,6 +195,7 @@ impl Stage {
             "update_route" => json!({ "method": "POST" }),
             "check_route" => json!({ "app_id": app_id, "route": pattern }),
             "set_kv_entry" => json!({ "value": 2 }),
+            "set_env" | "set_secret" => json!({ "value": "another text" }),
             "match_request" => json!({ "url": format!("http://{}.localhost/", target.slug), "method": "GET" }),
             _ => json!({}),
         }

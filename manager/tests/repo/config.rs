@@ -74,12 +74,14 @@ on_both! {
             (b, Part::Route(route)),
             (a, Part::Domain(domain)),
             (a, Part::Script(script)),
+            (a, Part::Env),
+            (a, Part::Secrets),
             (b, Part::App),
             (b, Part::Script(script)),
         ] {
             config::bump(&mut tx, app, part).await.unwrap();
         }
-        let parts = ChangedParts { scripts: [script].into(), routes: [].into(), claims: true };
+        let parts = ChangedParts { scripts: [script].into(), claims: true, env: true, secrets: true, ..ChangedParts::default() };
         let expected = BTreeMap::from([(a, AppChange::Parts(parts)), (b, AppChange::Whole)]);
         assert_eq!(config::changes_since(&mut tx, START).await.unwrap(), Some(expected));
         let before = config::position(&mut tx).await.unwrap();

@@ -10,7 +10,9 @@ use picloud_manager::audit_chain::AuditChain;
 use picloud_manager::certificate_store::Certificates;
 use picloud_manager::key_rotation::{Rotated, Rotation, RotationError};
 use picloud_manager::repo::audit::{self, AuditEntry, AuditFilter};
+use picloud_manager::repo::secrets::{self, SecretMeta};
 use picloud_manager::secret::key_file::{KeyFileError, Purpose, SecretKey};
+use picloud_manager::secret::seal::{Place, Sealer};
 use picloud_manager::users::{InstanceRole, create_user};
 use picloud_shared::certificate::{
     CertificateFacts, CertificateSource, CertificateStore, ChallengeKind, InternalAuthority, Issued, OrderProgress,
@@ -21,7 +23,7 @@ use picloud_shared::id::{AuditId, CertificateAttemptId, CertificateId};
 use sha2::Sha256;
 use sqlx::Row;
 
-use crate::rows::NOW;
+use crate::rows::{NOW, add_app};
 use crate::test_store::{TestStore, on_both};
 
 const NOTHING: [PathBuf; 0] = [];
@@ -31,6 +33,14 @@ struct Keyed {
     test: TestStore,
     dir: tempfile::TempDir,
     path: PathBuf,
+}
+
+fn app_sealer(key: &SecretKey) -> Sealer {
+    Sealer::new(&key.derive(Purpose::AppSecrets))
+}
+
+fn secret_place(app: &str) -> Place<'_> {
+    Place { table: "app_secrets.sealed", app, name: "KEY" }
 }
 
 fn clock() -> Arc<dyn Clock> {
@@ -91,7 +101,28 @@ impl Keyed {
             intermediate_not_after: NOW,
         };
         store.save_internal_authority(&authority, None).await.unwrap();
+        keyed.add_secret().await;
         keyed
+    }
+
+    /// A secret of an app.
+    async fn add_secret(&self) {
+        let (app, key) = (add_app(&self.test.store, "shop").await.id, self.open().await);
+        let sealed = app_sealer(&key).seal(secret_place(&app.to_string()), b"a secret of an app");
+        let (created_at, updated_at) = (NOW, NOW);
+        let secret = SecretMeta { name: "KEY".parse().unwrap(), revision: 7, created_at, updated_at };
+        let mut tx = self.test.store.begin().await.unwrap();
+        secrets::set(&mut tx, app, &secret, &sealed).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// The app's secret, if it opens by the key, and its revision.
+    async fn secret(&self, key: &SecretKey) -> (Option<Vec<u8>>, i64) {
+        let mut conn = self.test.store.read().await.unwrap();
+        let row = secrets::list_sealed(&mut conn, None, 10).await.unwrap().remove(0);
+        let name = "KEY".parse().unwrap();
+        let revision = secrets::find(&mut conn, row.app_id, &name).await.unwrap().unwrap().revision;
+        (app_sealer(key).open(secret_place(&row.app_id.to_string()), &row.sealed).ok(), revision)
     }
 
     async fn open(&self) -> SecretKey {
@@ -171,6 +202,11 @@ impl Keyed {
         let authority = store.internal_authority().await.unwrap().unwrap();
         assert_eq!(authority.root_key.reveal(), "the key of the root");
         assert_eq!(authority.intermediate_key.reveal(), "the key of the intermediate");
+        assert_eq!(
+            self.secret(key).await,
+            (Some(b"a secret of an app".to_vec()), 7),
+            "for who has it open it is the same"
+        );
         AuditChain::new(key).verify(&self.test.store, None).await.unwrap();
     }
 
@@ -181,6 +217,7 @@ impl Keyed {
         assert!(store.served(id).await.is_err());
         assert!(store.account("https://ca.test/dir").await.is_err());
         assert!(store.internal_authority().await.is_err());
+        assert_eq!(self.secret(key).await.0, None);
         assert!(AuditChain::new(key).verify(&self.test.store, None).await.is_err());
         let replaced = "the instance's secret key was replaced: give this node the new key file";
         for refused in [
@@ -200,9 +237,10 @@ fn anyhow_chain(error: &dyn std::error::Error) -> Vec<String> {
 }
 
 /// Every column of something sealed, as the database tells them. One that is not here is not sealed anew: see
-/// `certificate_store/reseal.rs`.
-const SEALED: [&str; 5] = [
+/// `certificate_store/reseal.rs` and `app_secrets.rs`.
+const SEALED: [&str; 6] = [
     "acme_accounts.account_sealed",
+    "app_secrets.sealed",
     "certificates.key_sealed",
     "certificates.order_sealed",
     "internal_authority.intermediate_key_sealed",
@@ -241,7 +279,7 @@ on_both! {
         let old = keyed.open().await;
         keyed.opens_by(&old).await;
         let rotated = keyed.rotate().await;
-        assert_eq!((rotated.resealed.count, &rotated.resealed.unopenable[..]), (5, &[][..]));
+        assert_eq!((rotated.resealed.count, &rotated.resealed.unopenable[..]), (6, &[][..]));
         let new = keyed.open().await;
         assert_eq!(new.fingerprint(), rotated.fingerprint);
         keyed.opens_by(&new).await;
@@ -351,8 +389,12 @@ on_both! {
     async fn what_does_not_open_keeps_nothing_else_from_being_sealed_anew(test: TestStore) {
         let keyed = Keyed::new(test).await;
         keyed.test.tamper("UPDATE acme_accounts SET directory = 'https://moved.test/dir'").await;
+        keyed.test.tamper("UPDATE app_secrets SET name = 'moved'").await;
         let rotated = keyed.rotate().await;
-        assert_eq!(rotated.resealed.unopenable, ["acme_accounts.account https://moved.test/dir"]);
+        let mut conn = keyed.test.store.read().await.unwrap();
+        let app = secrets::list_sealed(&mut conn, None, 10).await.unwrap().remove(0).app_id;
+        let moved = format!("app_secrets.sealed {app} moved");
+        assert_eq!(rotated.resealed.unopenable, ["acme_accounts.account https://moved.test/dir", &moved]);
         assert_eq!(rotated.resealed.count, 4);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use picloud_manager::repo::config::ChangedParts;
-use picloud_manager::repo::snapshot::{self, AppRows};
+use picloud_manager::repo::snapshot::{self, AppRows, LoadedParts};
 use picloud_manager::repo::{domains, routes, scripts};
 use picloud_shared::execution::RecordPolicy;
 use picloud_shared::id::{AppId, ScriptId};
@@ -65,10 +65,13 @@ on_both! {
             scripts: [all.scripts[0].id, all.scripts[1].id, nobody, foreign.scripts[0].id].into(),
             routes: [all.routes[0].id, foreign.routes[0].id].into(),
             claims: true,
+            ..ChangedParts::default()
         };
         let mut tx = test.store.begin_read().await.unwrap();
         let limits = LimitPolicy::default();
-        let (changes, problems) = snapshot::load_parts(&mut tx, &limits, ids[0], &parts).await.unwrap();
+        let loaded = snapshot::load_parts(&mut tx, &limits, ids[0], &parts).await.unwrap();
+        let LoadedParts { changes, secrets, problems } = loaded;
+        assert!(changes.env.is_none() && secrets.is_none());
         assert_eq!(changes.claims, Some(all.claims.clone()));
         let of = |id| &changes.scripts.iter().find(|(script, _)| *script == id).unwrap().1;
         assert!(matches!(of(all.scripts[0].id), Now::Unfit));

@@ -17,6 +17,7 @@ use picloud_shared::execution::{
 };
 use picloud_shared::id::{AppId, ExecutionId, ScriptId};
 use picloud_shared::request::{RequestHead, Scheme};
+use picloud_shared::secret::GivenSecrets;
 use serde_json::json;
 
 use crate::own_cluster::OwnCluster;
@@ -60,6 +61,7 @@ impl Log {
             response: None,
             failure: None,
             logs: vec![],
+            secrets: GivenSecrets::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{RETRY_AFTER, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use picloud_executor::{Completion, Invocation};
-use picloud_shared::execution::{Origin, Outcome};
+use picloud_shared::execution::{MAX_FAILURE_BYTES, Origin, Outcome, Redactor};
 use picloud_shared::id::{ExecutionId, RouteId};
 use picloud_shared::request::{Params, RequestHead, Scheme, ScriptRequest};
 use picloud_shared::routing::{Dispatch, RouteVerdict, dispatch};
@@ -134,6 +134,9 @@ impl Gateway {
     }
 }
 
+/// Bytes that are gone through at most to take the secrets out of why a script failed, on a thread that serves: about a millisecond.
+const MOST_WORK: usize = 1024 * 1024;
+
 /// Who reads why a script failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Audience {
@@ -164,7 +167,10 @@ fn failed(completion: Completion, audience: Audience) -> Answer {
     };
     let failure = completion.failure.filter(|_| audience == Audience::Invokers);
     let (message, line, column, limit) = match failure {
-        Some(failure) => (Some(failure.message), failure.line, failure.column, failure.limit),
+        Some(mut failure) => {
+            Redactor::new(&completion.secrets, MAX_FAILURE_BYTES, MOST_WORK).failure(&mut failure);
+            (Some(failure.message), failure.line, failure.column, failure.limit)
+        }
         None => (None, None, None, None),
     };
     let execution_id = Some(completion.execution_id.to_string());
@@ -187,4 +193,39 @@ fn no_route() -> Answer {
 fn method_not_allowed(allow: &str) -> Answer {
     let allow = HeaderValue::from_str(allow).unwrap_or(HeaderValue::from_static(""));
     Answer::method_not_allowed(allow)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use picloud_shared::clock::Timestamp;
+    use picloud_shared::execution::ExecutionFailure;
+    use picloud_shared::secret::{GivenSecrets, SecretValue};
+
+    use super::*;
+
+    #[test]
+    fn why_a_script_failed_is_told_without_the_secrets_that_it_was_given() {
+        let mut secrets = GivenSecrets::default();
+        let secret = SecretValue::try_from("hunter2".to_owned()).ok().map(Arc::new).unwrap();
+        secrets.note(&"KEY".parse().unwrap(), &secret);
+        let message = "refused: hunter2".to_owned();
+        let completion = Completion {
+            execution_id: ExecutionId::generate(Timestamp::from_millis(0)),
+            outcome: Outcome::Error,
+            response: None,
+            failure: Some(ExecutionFailure { message, line: Some(1), column: None, limit: None }),
+            logs: Vec::new(),
+            duration: Duration::ZERO,
+            peak_memory: 0,
+            secrets,
+        };
+        let body = |audience| {
+            let answer = to_answer(completion.clone(), audience);
+            String::from_utf8(answer.body.to_vec()).unwrap()
+        };
+        assert!(body(Audience::Invokers).contains("refused: [secret KEY]"), "{}", body(Audience::Invokers));
+        assert!(!body(Audience::Public).contains("refused"));
+    }
 }

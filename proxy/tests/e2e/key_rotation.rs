@@ -105,7 +105,7 @@ on_both_databases! {
         let all_is_well = (json!(["reachable", []]), "picloud_secret_key_replaced 0".to_owned());
         assert_eq!(told(&cloud).await, all_is_well);
         let (good, said) = cloud.home.run(&["admin", "rotate-key"], "");
-        assert!(good && said.contains("1 keys and accounts are sealed by it"), "{said}");
+        assert!(good && said.contains("1 keys, accounts and secrets are sealed by it"), "{said}");
         assert_ne!(std::fs::read(key_file(&cloud)).unwrap(), before);
 
         // What is served is served on, and nothing is changed by the old key.

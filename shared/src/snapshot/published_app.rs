@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use crate::app::{App, HstsMaxAge};
 use crate::domain_pattern::DomainPattern;
+use crate::env::EnvValue;
 use crate::execution::RecordPolicy;
 use crate::id::{RouteId, ScriptId};
+use crate::name::SettingName;
 use crate::route::Route;
 use crate::routing::{RouteTable, Spread};
 use crate::script::ScriptKind;
 use crate::snapshot::published_script::{PublishedScript, ScriptRow, name_programs};
+use crate::snapshot::published_secrets::PublishedSecrets;
 
 /// An app as it is published. A change of a part of it makes a new app that shares the other parts with the old.
 #[derive(Debug)]
@@ -25,7 +28,12 @@ pub struct PublishedApp {
     astray: Arc<[Arc<Route>]>,
     scripts: HashMap<ScriptId, Arc<PublishedScript>>,
     names: HashSet<Named>,
+    env: Arc<EnvByName>,
+    secrets: PublishedSecrets,
 }
+
+/// An app's settings by name.
+pub type EnvByName = HashMap<SettingName, EnvValue>;
 
 /// What became of a thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +55,10 @@ pub struct AppChanges {
     pub scripts: Vec<(ScriptId, Now<ScriptRow>)>,
     /// Routes that changed.
     pub routes: Vec<(RouteId, Now<Route>)>,
+    /// All settings as they are now, where one changed.
+    pub env: Option<EnvByName>,
+    /// All secrets as they are now, where one changed.
+    pub secrets: Option<PublishedSecrets>,
 }
 
 impl PublishedApp {
@@ -68,10 +80,12 @@ impl PublishedApp {
             astray: Arc::default(),
             scripts: HashMap::new(),
             names: HashSet::new(),
+            env: Arc::default(),
+            secrets: PublishedSecrets::default(),
         };
         let scripts = scripts.into_iter().map(|row| (row.id, Now::Is(row))).collect();
         let routes = routes.into_iter().map(|route| (route.id, Now::Is(route))).collect();
-        empty.with(AppChanges { claims: None, scripts, routes })
+        empty.with(AppChanges { scripts, routes, ..AppChanges::default() })
     }
 
     /// The app after a change. The second value lists the routes that are left out as [`PublishedApp::new`] says and were
@@ -90,6 +104,8 @@ impl PublishedApp {
             astray: Arc::clone(&self.astray),
             scripts,
             names,
+            env: changes.env.map_or_else(|| Arc::clone(&self.env), Arc::new),
+            secrets: changes.secrets.unwrap_or_else(|| self.secrets.clone()),
         };
         let other_targets = changes.scripts.iter().any(|(id, _)| self.is_endpoint(*id) != next.is_endpoint(*id));
         if other_targets || !changes.routes.is_empty() {
@@ -135,6 +151,21 @@ impl PublishedApp {
     /// The same app, whose hosts browsers are told to ask by HTTPS alone for so long.
     pub fn with_hsts(self, max_age: Option<HstsMaxAge>) -> Self {
         Self { hsts: max_age.map(|max_age| max_age.to_header().into()), ..self }
+    }
+
+    /// The same app, whose scripts read these settings and secrets.
+    pub fn with_settings(self, env: EnvByName, secrets: PublishedSecrets) -> Self {
+        Self { env: Arc::new(env), secrets, ..self }
+    }
+
+    /// One of its settings.
+    pub fn env(&self, name: &str) -> Option<&EnvValue> {
+        self.env.get(name)
+    }
+
+    /// Its secrets.
+    pub fn secrets(&self) -> &PublishedSecrets {
+        &self.secrets
     }
 
     /// What browsers are told of HTTPS (RFC 6797), if anything.
@@ -299,9 +330,25 @@ mod tests {
             |number| Arc::ptr_eq(before.script(script_id(number)).unwrap(), after.script(script_id(number)).unwrap());
         assert_eq!([1, 2, 3, 4, 5, 6].map(same), [false, false, false, true, true, true], "what reaches it is another");
         assert!(Arc::ptr_eq(&before.routes, &after.routes) && Arc::ptr_eq(&before.claims, &after.claims));
+        assert!(Arc::ptr_eq(&before.env, &after.env));
         let [shop_before, shop_after] = [&before, &after].map(|app| app.script(script_id(1)).unwrap());
         assert!(std::ptr::eq(shop_before.row.source.as_str(), shop_after.row.source.as_str()));
         assert_eq!(after.module("money").unwrap().row.version, 2);
+    }
+
+    #[test]
+    fn a_change_of_settings_leaves_all_else_as_it_is() {
+        let (before, _) = PublishedApp::new(app(), Vec::new(), rows(), vec![route(1, 1, "/1")]);
+        let env = |value: &str| EnvByName::from([("MODE".parse().unwrap(), value.parse().unwrap())]);
+        let before = before.with_settings(env("test"), PublishedSecrets::default());
+        let (after, _) = before.with(AppChanges { env: Some(env("live")), ..AppChanges::default() });
+        let mode = |app: &PublishedApp| app.env("MODE").unwrap().as_str().to_owned();
+        assert_eq!((mode(&before), mode(&after)), ("test".to_owned(), "live".to_owned()));
+        assert!(after.env("mode").is_none());
+        assert!(Arc::ptr_eq(&before.routes, &after.routes));
+        assert!(Arc::ptr_eq(before.script(script_id(1)).unwrap(), after.script(script_id(1)).unwrap()));
+        let (after, _) = after.with(script_change(endpoint(7, "new", &[])));
+        assert_eq!(mode(&after), "live");
     }
 
     #[test]

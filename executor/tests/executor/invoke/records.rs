@@ -1,5 +1,6 @@
 //! Exactly one record for each run, also for those within another.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -94,6 +95,19 @@ fn all_runs_of_a_request_have_the_log_of_one_and_so_many_records() {
     assert!(records.iter().filter(|record| record.logs.iter().any(|line| line.message.len() == 10_000)).count() == 6);
     assert!(bytes < 64 * 1024 + 257 * 100, "{bytes}");
     assert_eq!(records.last().unwrap().logs[0].message, "m", "what is left is the caller's");
+}
+
+#[test]
+fn a_secret_that_one_of_them_was_given_is_named_in_the_records_of_all_that_could_tell_it() {
+    let world = World::new();
+    let secrets: BTreeMap<_, _> = ["A", "B", "C"].map(|name| (name.to_owned(), Some(format!("value {name}")))).into();
+    let app = app(&[
+        ("main", "let a = secrets::get(\"A\"); let b = invoke(\"callee\", a).body; secrets::get(\"C\"); b"),
+        ("callee", "secrets::get(\"B\")"),
+    ]);
+    world.run(app.with_settings(&BTreeMap::new(), &secrets).call("main"));
+    let given = |record: &ExecutionRecord| record.secrets.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+    assert_eq!(world.records().iter().map(given).collect::<Vec<_>>(), [vec!["A", "B"], vec!["A", "B", "C"]]);
 }
 
 #[test]
