@@ -5,6 +5,7 @@ mod app_folder;
 mod apps;
 mod certs;
 mod deploy;
+mod env;
 mod keys;
 mod logs;
 mod output;
@@ -34,6 +35,12 @@ pub async fn run(command: RemoteCommand, key: Option<String>) -> anyhow::Result<
         }
         RemoteCommand::Logs(At { target, command }) => {
             logs::run(command, &Api::with_key(&target, key)?, Output::of(&target)).await
+        }
+        RemoteCommand::Env(At { target, command }) => {
+            env::run(command, &Api::with_key(&target, key)?, Output::of(&target)).await
+        }
+        RemoteCommand::Secrets(At { target, command }) => {
+            env::run_secrets(command, &Api::with_key(&target, key)?, Output::of(&target)).await
         }
         RemoteCommand::Certs(At { target, command }) => {
             certs::run(command.command, &Api::with_key(&target, key)?, Output::of(&target)).await

@@ -1,5 +1,7 @@
 //! The commands that work on a running PiCloud, near or far, through its API.
 
+pub mod env;
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
@@ -48,6 +50,10 @@ pub enum RemoteCommand {
     Import(At<Import>),
     /// Show what an app's scripts did
     Logs(At<Logs>),
+    /// List, set and delete an app's settings, which its scripts read
+    Env(At<env::Env>),
+    /// List, set and delete an app's secrets, which its scripts alone are told
+    Secrets(At<env::Secrets>),
     /// List, renew and explain certificates
     Certs(At<Certs>),
     /// List, create and revoke your API keys; asks for your password

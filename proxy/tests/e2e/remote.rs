@@ -26,7 +26,7 @@ impl Remote {
             key: String::new(),
             dir: tempfile::tempdir().unwrap(),
         };
-        let scopes = "apps:read,apps:write,scripts:read,scripts:write,scripts:execute,logs:read";
+        let scopes = "apps:read,apps:write,scripts:read,scripts:write,scripts:execute,logs:read,data:read,data:write";
         let (good, key) = remote.with_password(&["keys", "create", "laptop", "--scope", scopes], OWNER.1);
         assert!(good && key.starts_with("pck_"), "{key}");
         key.trim().clone_into(&mut remote.key);
@@ -294,6 +294,36 @@ on_both_databases! {
         assert_eq!(scripts[0]["name"], "hello");
         let said = remote.must(&["logs", "shop", "--script", "hello"]);
         assert!(said.contains("201 success") && said.contains("info by POST") && said.contains("error"), "{said}");
+    }
+
+    async fn settings_and_secrets_are_set_and_a_secret_is_told_to_the_script_alone(database: Database) {
+        let cloud = TestCloud::start(database).await;
+        let remote = Remote::of(&cloud);
+        remote.must(&["apps", "create", "shop"]);
+        let none = remote.says(&["secrets", "list", "--app", "shop"]);
+        assert_eq!(none, (String::new(), "picloud: there are no secrets yet\n".to_owned()));
+        assert!(remote.refused(&["env", "list"]).contains("--app"));
+        remote.must(&["env", "set", "MODE", "-v", "--app", "shop"]);
+        let (good, said) = remote.run(&["env", "--app", "shop", "set", "MOTD", "--value-stdin"], "two\nlines\n");
+        assert!(good && said == "set MOTD of the app shop\n", "{said}");
+        let listed: Value = serde_json::from_str(&remote.must(&["env", "list", "--app", "shop", "--json"])).unwrap();
+        assert_eq!((&listed[0]["value"], &listed[1]["value"]), (&Value::from("-v"), &Value::from("two\nlines")));
+        let set = ["secrets", "set", "KEY", "--app", "shop"];
+        assert!(remote.refused(&set).contains("--value-stdin"), "what is piped in unasked is not read");
+        let (good, said) = remote.run(&[&set[..], &["--value-stdin"]].concat(), "hunter2\n");
+        assert!(good && !said.contains("hunter2"), "{said}");
+        let (good, said) = remote.run(&[&set[..], &["--value-stdin"]].concat(), "abc");
+        assert!(!good && said.contains("4 to 8192 bytes"), "{said}");
+        fs::write(remote.path("page.rhai"), "log::info(secrets::get(\"KEY\")); secrets::get(\"KEY\") + env::get(\"MODE\")").unwrap();
+        remote.must(&["scripts", "push", "shop", "page.rhai"]);
+        let said = remote.must(&["scripts", "invoke", "shop", "page"]);
+        assert!(said.ends_with("hunter2-v\n") && said.contains("info [secret KEY]"), "{said}");
+        assert!(!remote.must(&["logs", "shop"]).contains("hunter2"));
+        let said = remote.must(&["secrets", "list", "--app", "shop"]);
+        assert!(said.contains("KEY") && !said.contains("hunter2"), "{said}");
+        remote.must(&["secrets", "delete", "KEY", "--app", "shop"]);
+        remote.must(&["env", "delete", "MODE", "--app", "shop"]);
+        assert!(remote.refused(&["secrets", "delete", "KEY", "--app", "shop"]).contains("not_found"));
     }
 
     async fn logs_are_followed_as_they_come(database: Database) {
