@@ -14,6 +14,7 @@ const time = new Intl.DateTimeFormat(locale, { timeStyle: 'medium' });
 const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' });
 const integer = new Intl.NumberFormat(locale);
 const share = new Intl.NumberFormat(locale, { style: 'percent' });
+const conjunction = new Intl.ListFormat('en');
 const plurals = new Intl.PluralRules('en');
 
 /** From which distance on a time is told in which unit. */
@@ -70,6 +71,11 @@ export function number(value: number): string {
 /** "1 script", "12 scripts". */
 export function count(value: number, one: string, many = `${one}s`): string {
   return `${integer.format(value)} ${plurals.select(value) === 'one' ? one : many}`;
+}
+
+/** "a, b, and c". */
+export function list(words: string[]): string {
+  return conjunction.format(words);
 }
 
 const SIZES = ['KiB', 'MiB', 'GiB', 'TiB'];

@@ -1,6 +1,6 @@
 /** An entry that is open, or a new one: as it was read, and as it is to be. */
 import type { ReadEntry, WantedEntry } from '$lib/api/kv';
-import { ApiProblem } from '$lib/api/problem';
+import { invalid } from '$lib/api/problem';
 import { isJson, setOutJson } from '$lib/json-text';
 
 export type KvKind = 'json' | 'blob';
@@ -106,11 +106,6 @@ export class KvDraft {
     const now = read.server_ms + Date.now() - read.at_ms;
     return Math.max(1, Math.ceil((Date.parse(read.entry.expires_at) - now) / 1000));
   }
-}
-
-/** A problem with one field, as the API tells it. */
-export function invalid(field: string, detail: string): ApiProblem {
-  return new ApiProblem(0, { code: 'invalid', detail, errors: [{ field, detail }] });
 }
 
 /** What is wrong with the place of a new entry; the API would only say that there is none such. */

@@ -10,6 +10,10 @@ export const apps = `${base}/apps`;
 export const app = (slug: string, tab?: AppTab) => `${apps}/${slug}${tab ? `/${tab}` : ''}`;
 export type AppTab = 'routes' | 'domains' | 'data' | 'logs' | 'members' | 'settings';
 
+/** A part of the app's settings that is a page of its own. */
+export const appSettings = (slug: string, part: 'environment' | 'secrets') =>
+  `${app(slug, 'settings')}/${part}`;
+
 /** A collection of what an app keeps, or the part of it whose keys begin so. */
 export const data = (slug: string, collection: string, prefix = '') =>
   `${app(slug, 'data')}?${new URLSearchParams({ collection, ...(prefix === '' ? {} : { prefix }) })}`;

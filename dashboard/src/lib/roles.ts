@@ -16,6 +16,7 @@ export type Capability =
   | 'DataWrite'
   | 'AppManageDomains'
   | 'AppManageMembers'
+  | 'AppManageSecrets'
   | 'AppManageSettings'
   | 'AppDelete';
 
@@ -40,6 +41,7 @@ export const CAPABILITIES: Record<Capability, string> = {
   DataWrite: 'change the data of this app',
   AppManageDomains: 'manage the domains of this app',
   AppManageMembers: 'manage the members of this app',
+  AppManageSecrets: 'change the secrets of this app',
   AppManageSettings: 'change the settings of this app',
   AppDelete: 'delete this app',
 };
@@ -62,7 +64,7 @@ export const INSTANCE_ROLES: { role: InstanceRole; what: string }[] = [
 export const APP_ROLES: { role: AppRole; what: string }[] = [
   { role: 'viewer', what: 'Reads scripts, routes, logs and data.' },
   { role: 'editor', what: 'Also writes and tests scripts, binds routes, and changes data.' },
-  { role: 'app_admin', what: 'Also manages domains, members and settings, and may delete the app.' },
+  { role: 'app_admin', what: 'Also manages domains, members, secrets and settings, and may delete the app.' },
 ];
 
 /** From the weakest, for comparing. */

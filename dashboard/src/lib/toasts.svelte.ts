@@ -13,20 +13,22 @@ const SHOWN_MS = 5000;
 const OFFERED_MS = 20_000;
 
 class Toasts {
-  items = $state<Toast[]>([]);
+  items = $state.raw<Toast[]>([]);
+  /** The same. What is torn down reads states as they were, and by those it would take away what has been shown since. */
+  #items: Toast[] = [];
   #last = 0;
 
   /** Shows it for a while; what is given back takes it away sooner. */
   show(text: string, undo?: () => void): () => void {
     const id = ++this.#last;
-    this.items.push({ id, text, undo });
+    this.items = this.#items = [...this.#items, { id, text, undo }];
     const dismiss = () => this.dismiss(id);
     setTimeout(dismiss, undo ? OFFERED_MS : SHOWN_MS);
     return dismiss;
   }
 
   dismiss(id: number): void {
-    this.items = this.items.filter((toast) => toast.id !== id);
+    this.items = this.#items = this.#items.filter((toast) => toast.id !== id);
   }
 }
 

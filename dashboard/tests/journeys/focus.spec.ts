@@ -56,11 +56,14 @@ test('on every page each stop of Tab is seen, the first of which leads to the co
   await api.call('POST', `scripts/${script}/invoke`, { path: '/greet' });
   await api.call('POST', 'api-keys', { name: 'deploy', scopes: ['apps:read'] });
   await api.keep('shop', 'default', 'ada', { visits: 1 });
+  await api.setting('shop', 'GREETING', 'Hello');
+  await api.call('PUT', 'apps/shop/secrets/KEY', { value: 'nobody sees this' });
   const names = ['', '/routes', '/domains', '/data', '/logs', '/members', '/settings'];
+  const settings = ['/settings/environment', '/settings/secrets'];
   const entries = ['?collection=default&key=ada', '?collection=default'].map(
     (query) => `/data/entry${query}`,
   );
-  const tabs = [...names, ...entries].map((tab) => `/apps/shop${tab}`);
+  const tabs = [...names, ...settings, ...entries].map((tab) => `/apps/shop${tab}`);
   const parts = ['', '/routing', '/settings', '/executions'].map((tab) => `/scripts/${script}${tab}`);
   const others = ['/apps', '/users', '/profile', '/instance', '/instance/certificates'];
   const rest = ['/instance/settings', '/instance/audit'];

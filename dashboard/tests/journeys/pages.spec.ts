@@ -101,6 +101,60 @@ const VIEWS: View[] = [
   { name: 'app-members', path: () => '/apps/shop/members', prepare: press('Actions for grace') },
   { name: 'app-settings', path: () => '/apps/shop/settings' },
   {
+    name: 'app-environment',
+    path: () => '/apps/shop/settings/environment',
+    prepare: async (page) => {
+      await page.getByRole('button', { name: 'OPENING_HOURS', exact: true }).click();
+      await page.getByLabel('Value of OPENING_HOURS').fill('Mo-Fr 09:00-18:00');
+    },
+  },
+  { name: 'app-environment-empty', path: () => '/apps/empty/settings/environment' },
+  {
+    name: 'app-environment-new',
+    path: () => '/apps/shop/settings/environment',
+    prepare: async (page) => {
+      await page.getByRole('button', { name: 'New setting' }).click();
+      await page.getByLabel('Name').fill('GREETING');
+      await page.getByRole('button', { name: 'Create setting' }).click();
+      await expect(page.getByText('There is a setting of that name already.')).toBeVisible();
+    },
+  },
+  {
+    name: 'app-environment-conflict',
+    path: () => '/apps/shop/settings/environment',
+    prepare: async (page) => {
+      await page.getByRole('button', { name: 'GREETING', exact: true }).click();
+      await page.getByLabel('Value of GREETING').fill('Good evening');
+      const { origin } = new URL(page.url());
+      await page.request.put(`${origin}/api/v1/admin/apps/shop/env/GREETING`, {
+        headers: { origin },
+        data: { value: `Good day, it is ${Date.now()}` },
+      });
+      await page.getByRole('button', { name: 'Save setting' }).click();
+      await expect(page.getByRole('button', { name: 'Save mine over theirs' })).toBeVisible();
+    },
+  },
+  { name: 'app-secrets', path: () => '/apps/shop/settings/secrets' },
+  { name: 'app-secrets-empty', path: () => '/apps/empty/settings/secrets' },
+  {
+    name: 'app-secrets-new',
+    path: () => '/apps/shop/settings/secrets',
+    prepare: async (page) => {
+      await page.getByRole('button', { name: 'New secret' }).click();
+      await page.getByLabel('Name').fill('TOKEN');
+      await page.getByLabel('Value', { exact: true }).fill('a token\n');
+    },
+  },
+  {
+    name: 'app-secrets-delete',
+    path: () => '/apps/shop/settings/secrets',
+    prepare: async (page) => {
+      await page.getByRole('button', { name: 'Actions for PAYMENT_KEY' }).click();
+      await page.getByRole('menuitem', { name: 'Delete…' }).click();
+      await expect(page.getByRole('alertdialog')).toBeVisible();
+    },
+  },
+  {
     name: 'app-deploy',
     path: () => '/apps/shop/settings',
     prepare: async (page, { exported }) => {

@@ -19,11 +19,11 @@ test('each role sees exactly what it may', async ({ page, api, enter, open }) =>
   const places = async () =>
     page.getByRole('navigation', { name: 'Main' }).getByRole('link').allTextContents();
   const table = {
-    viewer: { tabs: 5, places: ['Apps'], newScript: false, save: false, test: false, newRoute: false },
-    editor: { tabs: 5, places: ['Apps'], newScript: true, save: true, test: true, newRoute: true },
+    viewer: { tabs: 6, places: ['Apps'], newScript: false, save: false, test: false, newRoute: false },
+    editor: { tabs: 6, places: ['Apps'], newScript: true, save: true, test: true, newRoute: true },
     app_admin: { tabs: 7, places: ['Apps'], newScript: true, save: true, test: true, newRoute: true },
     admin: {
-      tabs: 5,
+      tabs: 6,
       places: ['Apps', 'Users', 'Instance'],
       newScript: true,
       save: true,
@@ -69,7 +69,6 @@ test('pages that a role does not reach say so, and offer nothing', async ({ page
   await api.call('POST', 'apps/shop/members', { user_id: vera.id, role: 'viewer' });
   await enter(vera);
   const table = {
-    '/apps/shop/settings': 'change the settings of this app',
     '/apps/shop/members': 'manage the members of this app',
     [`/scripts/${script}/settings`]: 'change the scripts of this app',
     '/instance': 'see the state of this instance',

@@ -57,6 +57,17 @@ export class Api {
     await this.call('PUT', `apps/${app}/kv/${collection}/${encodeURIComponent(key)}`, { value, ttl });
   }
 
+  async setting(app: string, name: string, value: string): Promise<void> {
+    await this.call('PUT', `apps/${app}/env/${name}`, { value });
+  }
+
+  /** What all settings of an app are. */
+  async settings(app: string): Promise<Record<string, string>> {
+    type List = { items: { name: string; value: string }[] };
+    const { items } = await this.call<List>('GET', `apps/${app}/env?limit=200`);
+    return Object.fromEntries(items.map(({ name, value }) => [name, value]));
+  }
+
   async user(username: string, instance_role = 'member'): Promise<User> {
     const password = `the words of ${username}`;
     const { id } = await this.call('POST', 'admins', { username, instance_role, password });

@@ -94,6 +94,7 @@ export async function furnish(cloud: Cloud, api: Api, authority: Authority): Pro
   });
 
   await keep(api, app);
+  await configure(api, app);
 
   await authority.lead('www.shop.example.com');
   await api.call('POST', `apps/${app}/domains`, { pattern: 'www.shop.example.com' });
@@ -136,6 +137,17 @@ async function keep(api: Api, app: string): Promise<void> {
   await api.call('PUT', `apps/${app}/kv/default/logo.png`, { blob: picture });
   await api.keep(app, 'sessions', 'ada', { since: '2026-11-30' }, 5400);
   await api.keep(app, 'carts-of-customers-who-have-not-signed-in-yet', 'a', ['book']);
+}
+
+/** Settings of every length, and secrets. */
+async function configure(api: Api, app: string): Promise<void> {
+  await api.setting(app, 'GREETING', 'Good day');
+  await api.setting(app, 'EMPTY', '');
+  await api.setting(app, 'OPENING_HOURS', 'Mo-Fr 09:00-18:00\nSa 09:00-13:00\nSu closed');
+  const long = 'https://payments.example.com/v2/accounts/0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a/charges';
+  await api.setting(app, 'payments.endpoint-of-the-provider-that-is-asked-first', `${long}?mode=test`);
+  for (const name of ['PAYMENT_KEY', 'SMTP_PASSWORD', 'the-signing-key-of-webhooks.2026-11'])
+    await api.call('PUT', `apps/${app}/secrets/${name}`, { value: 'nobody sees this' });
 }
 
 /** The certificate of a name, once it has come to a state. */

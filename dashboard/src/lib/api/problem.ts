@@ -45,6 +45,11 @@ export class ApiProblem extends Error {
   }
 }
 
+/** A problem with one field, as the API tells it. */
+export function invalid(field: string, detail: string): ApiProblem {
+  return new ApiProblem(0, { code: 'invalid', detail, errors: [{ field, detail }] });
+}
+
 /** What a role does not include, in words: the API's own text names the capability. */
 function refusal({ code, capability }: Partial<Problem>): string | undefined {
   if (code !== 'forbidden') return undefined;
