@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use picloud_executor::port::Ports;
 use picloud_executor::{Executor, Invocation};
@@ -11,7 +12,7 @@ use picloud_shared::script::Limits;
 use serde_json::json;
 
 use super::{app, app_within, json_of};
-use crate::world::{World, config, limits, publish_endpoints};
+use crate::world::{World, config, endless, limits, publish_endpoints};
 
 #[test]
 fn each_run_hands_over_a_record_of_its_own_with_its_own_log() {
@@ -49,8 +50,7 @@ fn each_run_hands_over_a_record_of_its_own_with_its_own_log() {
 #[test]
 fn a_failure_is_recorded_where_it_happened_and_thrown_to_the_caller_who_may_catch_it() {
     let few = Limits { max_operations: 2_000, ..limits() };
-    let short = Limits { timeout: std::time::Duration::from_millis(30), ..limits() };
-    let endless = Limits { max_operations: u64::MAX, ..short };
+    let short = endless(Duration::from_millis(30));
     for (callee, own, outcome, says) in [
         ("let a = 1;\nthrow \"no stock\"", limits(), Outcome::Error, "failed: no stock (line 2, column 1)"),
         ("nothing()", limits(), Outcome::Error, "Function not found: nothing"),
@@ -58,11 +58,13 @@ fn a_failure_is_recorded_where_it_happened_and_thrown_to_the_caller_who_may_catc
         ("loop { }", few, Outcome::BudgetExceeded, "the script reached its limit max_operations"),
         ("let s = \"x\"; loop { s += s; }", limits(), Outcome::BudgetExceeded, "max_string_size"),
         ("fn f() { f() } f()", limits(), Outcome::BudgetExceeded, "max_call_levels"),
-        ("loop { }", endless, Outcome::Timeout, "the script ran longer than its timeout"),
+        ("loop { }", short, Outcome::Timeout, "the script ran longer than its timeout"),
     ] {
         let world = World::new();
         let main = "try { invoke(\"callee\") } catch (e) { return e; }";
-        let app = publish_endpoints(&[("main", main, limits()), ("callee", callee, own)]);
+        // What the callee uses is its caller's as well.
+        let plenty = endless(Duration::from_secs(60));
+        let app = publish_endpoints(&[("main", main, plenty), ("callee", callee, own)]);
         let caught = json_of(&world.run(app.call("main")));
         let [within, main] = <[ExecutionRecord; 2]>::try_from(world.records()).unwrap();
         assert_eq!((within.outcome, main.outcome), (outcome, Outcome::Success), "{callee}");
