@@ -5,33 +5,26 @@
 //! script makes of it otherwise is not found. Texts of scripts are cut here and there, in bodies at a known place and in messages
 //! anywhere, so that the beginning of a secret goes as well.
 
+mod written;
+
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::{Range, RangeInclusive};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use memchr::memmem;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::execution::{ExecutionFailure, LogLine, MAX_FAILURE_BYTES, MAX_LOG_BYTES};
 use crate::name::SettingName;
 use crate::secret::GivenSecrets;
+use written::{FORMS, written};
 
 /// Bytes of a secret's beginning that are taken out wherever they stand: what is cut amid a message leaves fewer of them. Fewer
 /// would be found in much that has nothing to do with the secret.
 const TELLING_BYTES: usize = 16;
-/// As many ways as there are to write a secret (`written`).
-const FORMS: usize = 9;
 /// What stands in the place of a text that is too much to be searched.
 const WITHHELD: &str = "[withheld: the run was given too many secrets to be looked for]";
-
-/// As `url::encode` writes it.
-const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// As `url::build_query` writes it, but for blanks.
-const IN_FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
 
 /// Takes the secrets of one run out of its texts.
 pub struct Redactor<'s> {
@@ -236,39 +229,6 @@ fn replace(text: &mut String, redact: impl FnOnce(&str) -> Cow<'_, str>) {
     if redacted != text.as_str() {
         *text = redacted.into_owned();
     }
-}
-
-/// A secret in all ways that it is looked for.
-fn written(secret: &str) -> [Zeroizing<Vec<u8>>; FORMS] {
-    let json = serde_json::to_string(secret).expect("JSON can hold every text");
-    let json = Zeroizing::new(json);
-    let json = &json[1..json.len() - 1];
-    let twice = serde_json::to_string(json).expect("JSON can hold every text");
-    let twice = Zeroizing::new(twice);
-    let in_form = utf8_percent_encode(secret, IN_FORM).to_string().replace("%20", "+");
-    let forms = [
-        secret.to_owned(),
-        json.to_owned(),
-        twice[1..twice.len() - 1].to_owned(),
-        utf8_percent_encode(secret, IN_URL).to_string(),
-        in_form,
-        html(secret),
-        STANDARD.encode(secret),
-        URL_SAFE_NO_PAD.encode(secret),
-        hex(secret),
-    ];
-    forms.map(|form| Zeroizing::new(form.into_bytes()))
-}
-
-fn html(text: &str) -> String {
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    escaped.replace('"', "&quot;").replace('\'', "&#39;")
-}
-
-fn hex(text: &str) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    text.bytes().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]
