@@ -5,7 +5,7 @@
 
 mod body;
 mod part;
-mod text;
+pub mod text;
 
 use std::sync::{Arc, Weak};
 

@@ -4,8 +4,10 @@
 //! A port is called on a worker thread and may make it wait, until the deadline that it is given and no longer. It is called
 //! beside the memory of the run, which counts what it makes of the answer (`crate::sdk`).
 
+mod http;
 mod kv;
 
+pub use http::{HttpAnswer, HttpClient, HttpRequest, MAX_HTTP_BODY_BYTES};
 pub use kv::KvStore;
 
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use picloud_shared::id::AppId;
 pub struct Ports {
     /// The key-value store.
     pub kv: Option<Arc<dyn KvStore>>,
+    /// Outgoing HTTP.
+    pub http: Option<Arc<dyn HttpClient>>,
 }
 
 /// Who calls a port.

@@ -10,6 +10,7 @@ mod hex;
 mod hmac;
 mod html;
 mod invoke;
+mod http;
 mod json;
 mod kv;
 mod log;
@@ -26,6 +27,7 @@ mod time;
 mod url;
 mod uuid;
 
+pub use self::http::HttpResponse;
 pub use kv::Collection;
 pub use log::logging;
 pub use port::reaching;
@@ -41,6 +43,7 @@ pub fn register(module: &mut Module, max_response_bytes: usize) {
     bounded::register(module);
     respond::register(module, max_response_bytes);
     log::register(module);
+    http::register(module);
     kv::register(module);
     invoke::register(module);
 }
@@ -54,8 +57,10 @@ pub fn register_into(engine: &mut Engine) {
         .register_type_with_name::<ScriptInfo>("Script")
         .register_type_with_name::<Response>("Response")
         .register_type_with_name::<Collection>("Collection")
+        .register_type_with_name::<HttpResponse>("HttpResponse")
         .register_static_module("log", log::module())
         .register_static_module("json", json::module())
+        .register_static_module("http", http::module())
         .register_static_module("kv", kv::module())
         .register_static_module("env", env::module())
         .register_static_module("secrets", secrets::module())

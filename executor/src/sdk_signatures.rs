@@ -9,7 +9,7 @@ use rhai::{Array, Blob, Dynamic, FnPtr, ImmutableString, Map};
 
 use crate::context::{AppInfo, Context, Request, ScriptInfo};
 use crate::engine::Engines;
-use crate::sdk::{Collection, Response};
+use crate::sdk::{Collection, HttpResponse, Response};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk_signatures.txt");
 
@@ -25,6 +25,7 @@ fn type_name(of: TypeId) -> Option<&'static str> {
         Dynamic => "any", rhai::Instant => "timestamp", std::ops::Range<i64> => "range",
         std::ops::RangeInclusive<i64> => "range=", Context => "Context", Request => "Request", AppInfo => "App",
         ScriptInfo => "Script", Response => "Response", Collection => "Collection",
+        HttpResponse => "HttpResponse",
     ];
     known.into_iter().find(|(id, _)| *id == of).map(|(_, name)| name)
 }
