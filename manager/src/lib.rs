@@ -12,6 +12,7 @@ mod data_audit;
 pub mod execution_writer;
 mod hex;
 mod housekeeping;
+pub mod http_client;
 pub mod key_rotation;
 pub mod kv;
 mod manager;

@@ -14,6 +14,7 @@ use picloud_executor::Executor;
 use picloud_executor::port::Ports;
 use picloud_manager::certificate_store::Certificates as CertificateStore;
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
+use picloud_manager::http_client::{OutgoingHttp, SystemDns};
 use picloud_manager::kv::Kv;
 use picloud_manager::secret::key_file::SecretKey;
 use picloud_manager::store::Store;
@@ -105,7 +106,8 @@ impl Node {
         let metrics = Arc::new(Metrics::default());
         let sink = metrics.counting(execution_log.sink());
         let kv = Kv::new(store.clone(), Arc::clone(&clock), config.kv_quota);
-        let ports = Ports { kv: Some(Arc::new(kv.clone())) };
+        let http = OutgoingHttp::new(config.script_http_allow.clone(), Arc::new(SystemDns::new()), Vec::new());
+        let ports = Ports { kv: Some(Arc::new(kv.clone())), http: Some(Arc::new(http)) };
         let executor = Executor::start(config.executor.clone(), Arc::clone(&clock), sink, ports)
             .context("cannot start the executor's threads")?;
         let (executor, snapshot) = (Arc::new(executor), Arc::new(SnapshotCell::default()));

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use picloud_executor::ExecutorConfig;
+use picloud_manager::http_client::HttpAllow;
 use picloud_manager::kv::KvQuota;
 use picloud_manager::store::{DatabaseConfig, DatabaseUrl};
 use picloud_proxy::io::IoLimits;
@@ -80,6 +81,8 @@ pub struct Config {
     pub executor: ExecutorConfig,
     /// How much one app may keep by kv.
     pub kv_quota: KvQuota,
+    /// What scripts may reach by http beside public addresses.
+    pub script_http_allow: HttpAllow,
     /// Limits of scripts.
     pub limits: LimitPolicy,
     /// What is kept of executions, where it was set.
@@ -217,6 +220,7 @@ impl Config {
                 keys: within("kv_max_keys", settings.kv_max_keys, KvQuota::default().keys, 1..=1_000_000_000)?,
                 bytes: within("kv_max_bytes", settings.kv_max_bytes, KvQuota::default().bytes, 1024..=1 << 50)?,
             },
+            script_http_allow: settings.script_http_allow.map_or_else(HttpAllow::default, |allowed| allowed.0),
             limits: settings.limits.policy()?,
             execution_log: ExecutionLogSettings {
                 successes_per_second: settings.log_successes_per_second,

@@ -4,6 +4,7 @@
 //! This crate owns no I/O: it opens no file, socket or database, and it knows neither Rhai nor axum nor
 //! Pingora. Everything here is a value, a parser of a value, or a pure function of values.
 
+pub mod address;
 pub mod admin_hosts;
 pub mod app;
 pub mod at_most;

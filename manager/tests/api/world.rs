@@ -103,7 +103,7 @@ impl World {
             inline_threads: 2,
         };
         let kv = Kv::new(store.clone(), Arc::clone(&shared_clock), KvQuota::default());
-        let ports = Ports { kv: Some(Arc::new(kv.clone())) };
+        let ports = Ports { kv: Some(Arc::new(kv.clone())), ..Ports::default() };
         let executor = Arc::new(Executor::start(sizes, Arc::clone(&shared_clock), log.sink(), ports).unwrap());
         let snapshot = Arc::new(SnapshotCell::default());
         let parts = Parts {

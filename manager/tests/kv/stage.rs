@@ -63,7 +63,7 @@ impl Stage {
         let test = runtime.block_on(opening);
         let clock = Arc::new(ManualClock::new(NOW));
         let kv = open(&runtime, &test, &clock, quota);
-        let ports = Ports { kv: Some(Arc::new(kv.clone())) };
+        let ports = Ports { kv: Some(Arc::new(kv.clone())), ..Ports::default() };
         Self { world: World::reaching(runtime, config, clock, ports), kv, test }
     }
 

@@ -3,17 +3,17 @@
 //! What would surely fail fails here, and costs no order. What cannot be told from here is told as doubtful: many routers do not
 //! lead a machine back to itself by its public address.
 
-mod neighbours;
 mod reach;
 
+use std::fs;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use picloud_shared::address::{Links, is_public};
 use picloud_shared::certificate::{CertificateSource, ChallengeKind, Check, Finding, Preflight, Verdict};
 use picloud_shared::domain_pattern::DomainPattern;
 
-use self::neighbours::Links;
 use super::agent::{Agent, Shared};
 use super::authority::Authority;
 use super::dns::Unanswered;
@@ -71,7 +71,7 @@ pub(super) async fn look(shared: &Shared, name: &DomainPattern) -> Vec<Finding> 
             return findings;
         }
     };
-    let links = Links::read();
+    let links = Links::gather(|file| fs::read_to_string(file).unwrap_or_default());
     findings.insert(0, resolved(shared, base, &addresses, &links));
     let is_asked = |address: &IpAddr| has_own_authority(shared) || standing(address, &links) == Standing::Public;
     let asked: Vec<IpAddr> = addresses.into_iter().filter(is_asked).collect();
@@ -160,43 +160,6 @@ fn resolved(shared: &Shared, name: &str, addresses: &[IpAddr], links: &Links) ->
     finding(Check::Resolution, Verdict::Passed, format!("{name} leads to {list}."))
 }
 
-/// Whether anybody can reach an address (RFC 6890). Of IPv6 it is what is given out, but for what is meant for documents and for
-/// tunnels of old.
-pub(super) fn is_public(address: &IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(four) => {
-            let [a, b, c, _] = four.octets();
-            let this_network = a == 0;
-            let shared_by_carriers = a == 100 && (64..128).contains(&b);
-            let protocols_own = (a, b, c) == (192, 0, 0);
-            let benchmarks = a == 198 && (18..20).contains(&b);
-            // Multicast, what is reserved, and broadcast.
-            let beyond = a >= 224;
-            !(four.is_private()
-                || four.is_loopback()
-                || four.is_link_local()
-                || four.is_documentation()
-                || this_network
-                || shared_by_carriers
-                || protocols_own
-                || benchmarks
-                || beyond)
-        }
-        IpAddr::V6(six) => {
-            let [first, second, .., high, low] = six.segments();
-            if six.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
-                // What a network that speaks IPv6 alone makes of an address of IPv4 (RFC 6052).
-                let [[a, b], [c, d]] = [high.to_be_bytes(), low.to_be_bytes()];
-                return is_public(&IpAddr::from([a, b, c, d]));
-            }
-            let given_out = first & 0xe000 == 0x2000;
-            let documents = (first, second) == (0x2001, 0xdb8) || (first, second & 0xf000) == (0x3fff, 0);
-            let tunnels = (first, second) == (0x2001, 0) || first == 0x2002;
-            given_out && !documents && !tunnels
-        }
-    }
-}
-
 /// Whether the name's owner lets one of the authorities sign (RFC 8659).
 async fn caa(shared: &Shared, name: &str, is_wildcard: bool) -> Finding {
     let records = match shared.dns.caa(name).await {
@@ -266,43 +229,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_public_where_everybody_can_reach_it() {
-        for public in ["93.184.216.34", "2606:2800:220:1::1", "2001:470::1", "64:ff9b::5db8:d822", "100.128.0.1"] {
-            assert!(is_public(&public.parse().unwrap()), "{public}");
-        }
-        for not in [
-            "10.0.0.1",
-            "192.168.1.2",
-            "172.16.0.1",
-            "127.0.0.1",
-            "169.254.1.1",
-            "100.64.0.1",
-            "0.0.0.0",
-            "0.1.2.3",
-            "192.0.0.8",
-            "198.18.0.1",
-            "203.0.113.1",
-            "224.0.0.1",
-            "240.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "::10.0.0.1",
-            "fd00::1",
-            "fe80::1",
-            "ff02::1",
-            "::ffff:10.0.0.1",
-            "64:ff9b::10.0.0.1",
-            "64:ff9b:1::5db8:d822",
-            "2001:db8::1",
-            "2002:a00:1::1",
-            "3fff::1",
-        ] {
-            assert!(!is_public(&not.parse().unwrap()), "{not}");
-        }
-    }
-
-    #[test]
     fn an_address_of_a_link_of_this_machine_is_a_neighbours_and_loopback_is_none() {
         let none = Links::default();
         for (address, expected) in [
@@ -314,7 +240,7 @@ mod tests {
         ] {
             assert_eq!(standing(&address.parse().unwrap(), &none), expected, "{address}");
         }
-        let links = Links::parse(
+        let links = Links::of_ipv6(
             "26062800022000010000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 \
              00000100 00000001 00000000 00000001 eth0\n",
         );

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use picloud_manager::http_client::{HttpAllow, InvalidHttpAllow};
 use picloud_proxy::http::ProxyHeader;
 use picloud_proxy::trusted_proxies::TrustedNet;
 use picloud_shared::script::{LimitPolicy, Limits};
@@ -116,6 +117,8 @@ settings! {
     kv_max_keys: u64 = "PICLOUD_KV_MAX_KEYS";
     /// Bytes that one app may keep by kv
     kv_max_bytes: u64 = "PICLOUD_KV_MAX_BYTES";
+    /// What scripts may reach by http beside public addresses: networks, addresses, host:port, separated by commas
+    script_http_allow: HttpAllowed = "PICLOUD_SCRIPT_HTTP_ALLOW";
     /// Successful executions recorded for each second; more are sampled
     log_successes_per_second: u32 = "PICLOUD_LOG_SUCCESSES_PER_SECOND";
     /// Successful executions recorded at once after a quiet time
@@ -255,6 +258,10 @@ pub struct Names(pub Vec<String>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Networks(pub Vec<TrustedNet>);
 
+/// What scripts may reach, written likewise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpAllowed(pub HttpAllow);
+
 /// How the program logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -304,6 +311,14 @@ impl FromStr for Networks {
     }
 }
 
+impl FromStr for HttpAllowed {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        text.parse().map(Self).map_err(|error: InvalidHttpAllow| InvalidValue(error.to_string()))
+    }
+}
+
 impl FromStr for LogFormat {
     type Err = InvalidValue;
 
@@ -338,4 +353,4 @@ macro_rules! deserialize_from_text {
     )+};
 }
 
-deserialize_from_text!(Addresses, Names, Networks, LogFormat);
+deserialize_from_text!(Addresses, Names, Networks, HttpAllowed, LogFormat);

@@ -54,6 +54,7 @@ impl fmt::Display for Config {
         writeln!(f, "max_response_bytes = {}", self.executor.max_response_bytes)?;
         writeln!(f, "kv_max_keys = {}", self.kv_quota.keys)?;
         writeln!(f, "kv_max_bytes = {}", self.kv_quota.bytes)?;
+        writeln!(f, "script_http_allow = {:?}", self.script_http_allow.to_string())?;
         self.execution_log.fmt(f)?;
         self.log.fmt(f)?;
         for files in &self.certificates {
