@@ -142,9 +142,7 @@ impl HttpClient for OutgoingHttp {
         // A time beyond what the clock counts is that of the run.
         let own = Instant::now().checked_add(request.timeout).unwrap_or(deadline);
         let changing = Cell::new(false);
-        let call = async {
-            timeout_at(own.min(deadline), self.call(caller, request, entered, &changing)).await
-        };
+        let call = async { timeout_at(own.min(deadline), self.call(caller, request, entered, &changing)).await };
         match self.runtime.block_on(call) {
             Ok(done) => done.map_err(refused),
             Err(_) if own < deadline => {

@@ -20,7 +20,9 @@ enum Entry {
 
 /// An entry that is none of these.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no network such as 192.168.1.0/24, no address such as 10.0.0.7, and no host with a port such as nas.lan:8080")]
+#[error(
+    "{0} is no network such as 192.168.1.0/24, no address such as 10.0.0.7, and no host with a port such as nas.lan:8080"
+)]
 pub struct InvalidHttpAllow(String);
 
 impl HttpAllow {
@@ -92,7 +94,8 @@ mod tests {
 
     #[test]
     fn what_names_everything_or_nothing_is_refused() {
-        for text in ["0.0.0.0/0", "::/0", "nas.lan", "nas.lan:", "nas.lan:x", "a b:80", "u@nas.lan:80", "nas.lan/x:80"] {
+        for text in ["0.0.0.0/0", "::/0", "nas.lan", "nas.lan:", "nas.lan:x", "a b:80", "u@nas.lan:80", "nas.lan/x:80"]
+        {
             assert!(text.parse::<HttpAllow>().is_err(), "{text}");
         }
     }

@@ -1,7 +1,9 @@
 //! Redirects, as the Fetch standard follows them (HTTP-redirect fetch), and stricter with what a script would not tell others.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, LOCATION, USER_AGENT};
+use http::header::{
+    ACCEPT, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, LOCATION, USER_AGENT,
+};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use url::Url;
 
@@ -73,7 +75,8 @@ mod tests {
     use super::*;
 
     fn hop(method: Method, url: &str) -> Hop {
-        let headers = [("authorization", "a"), ("cookie", "b"), ("x-api-key", "c"), ("content-type", "d"), ("accept", "e")];
+        let headers =
+            [("authorization", "a"), ("cookie", "b"), ("x-api-key", "c"), ("content-type", "d"), ("accept", "e")];
         let headers = headers.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
         Hop { method, url: url.parse().unwrap(), headers: headers.into_iter().collect(), body: Some("x".into()) }
     }
@@ -128,6 +131,10 @@ mod tests {
             assert_eq!(refused.code, code, "{to}");
         }
         assert!(next(&hop(Method::GET, "https://a.test/"), &answer(304, "/")).unwrap().is_none());
-        assert!(next(&hop(Method::GET, "https://a.test/"), &Response::builder().status(302).body(()).unwrap()).unwrap().is_none());
+        assert!(
+            next(&hop(Method::GET, "https://a.test/"), &Response::builder().status(302).body(()).unwrap())
+                .unwrap()
+                .is_none()
+        );
     }
 }

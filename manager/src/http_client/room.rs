@@ -102,7 +102,8 @@ mod tests {
     fn no_app_takes_all_and_what_is_given_back_is_all_that_was_taken() {
         let room = Arc::new(Room::default());
         let [a, b] = [1, 2].map(|millis| AppId::generate(Timestamp::from_millis(millis)));
-        let mut calls: Vec<Entered> = (0..MOST_OF_APP.calls).map(|_| room.enter(a).unwrap_or_else(|_| panic!())).collect();
+        let mut calls: Vec<Entered> =
+            (0..MOST_OF_APP.calls).map(|_| room.enter(a).unwrap_or_else(|_| panic!())).collect();
         assert!(room.enter(a).is_err_and(|refused| refused.code == "busy"));
         assert!(calls[0].grow_to(MOST_OF_APP.bytes).is_ok());
         assert!(calls[1].grow_to(1).is_err());

@@ -161,8 +161,7 @@ impl<'c, 'n> Outline<'c, 'n> {
     /// Sets a header to a string, or to several by an array of strings.
     fn header(&mut self, name: &str, value: &Dynamic) -> Fallible<()> {
         let wrong = |what: &str| refused(self.call, "invalid_header", what);
-        let parsed: HeaderName =
-            name.parse().map_err(|_| wrong(&format!("{:?} is not a header's name", cut(name))))?;
+        let parsed: HeaderName = name.parse().map_err(|_| wrong(&format!("{:?} is not a header's name", cut(name))))?;
         if OF_CONNECTION.contains(&parsed.as_str()) {
             return Err(wrong(&format!("the header {parsed} is set by what sends the request, not by a script")));
         }

@@ -78,7 +78,8 @@ impl HttpResponse {
     }
 
     fn decoded(&self, call: &NativeCallContext) -> Fallible<std::borrow::Cow<'_, str>> {
-        let undecodable = |_| refused(call, "protocol", "the answer's bytes are not text of its charset; read its blob");
+        let undecodable =
+            |_| refused(call, "protocol", "the answer's bytes are not text of its charset; read its blob");
         self.0.kind.decode(&self.0.body).map_err(undecodable)
     }
 
