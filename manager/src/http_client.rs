@@ -90,6 +90,7 @@ impl OutgoingHttp {
         };
         for _ in 0..=MOST_REDIRECTS {
             let (answer, mut connection, key) = self.exchange(caller, &hop, changing).await?;
+            connection::check_head(&answer)?;
             if let Some(next) = follow::next(&hop, &answer)? {
                 if Body::is_end_stream(answer.body()) && connection.is_reusable().await {
                     self.pool.put(key, connection);

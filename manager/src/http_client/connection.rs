@@ -52,13 +52,22 @@ impl Lost {
 /// What an answer that is none comes to.
 pub(super) fn broken(error: &hyper::Error) -> Failure {
     if error.is_parse_too_large() {
-        let most = format!("the answer's head has more than {MOST_HEAD_BYTES} bytes or {MOST_HEADERS} headers");
-        return failure("too_large", most);
+        return head_too_large();
     }
     if error.is_incomplete_message() {
         return failure("closed", "the server closed the connection amid its answer");
     }
     failure("protocol", format!("the answer is no HTTP: {error}"))
+}
+
+fn head_too_large() -> Failure {
+    failure("too_large", format!("the answer's head has more than {MOST_HEAD_BYTES} bytes or {MOST_HEADERS} headers"))
+}
+
+/// Refuses a head that is too long: what is read at once may go beyond what the connection refuses by itself.
+pub(super) fn check_head<B>(answer: &Response<B>) -> Result<(), Failure> {
+    let bytes = answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    if bytes.sum::<usize>() > MOST_HEAD_BYTES { Err(head_too_large()) } else { Ok(()) }
 }
 
 impl Connection {
