@@ -427,6 +427,7 @@ mod tests {
             log_successes_per_second = 15
             log_success_burst = 16
             log_max_age_days = 17
+            script_http_allow = "192.168.7.0/24, nas.lan:8080"
             log_max_bytes = 18000000
             access_log = true
             log_filter = "debug"

@@ -28,7 +28,7 @@ fn a_name_has_a_connection_of_its_own_wherever_it_leads() {
         stage.dns.set(name, &[&["127.0.0.1"]]);
     }
     let source = format!(
-        "http::get(\"http://a.test:{port}/\"); http::get(\"http://b.test:{port}/\"); http::get(\"http://A.test.:{port}/\");"
+        "http::get(\"http://a.test:{port}/\"); http::get(\"http://b.test:{port}/\"); http::get(\"http://A.test.:{port}/\").text"
     );
     stage.gives(&source);
     assert_eq!(connections(&server), [0, 1, 0]);

@@ -8,7 +8,7 @@ use picloud_shared::domain_pattern::{DomainPattern, Host};
 use rcgen::{CidrSubnet, GeneralSubtree, NameConstraints};
 
 use super::names::source_of;
-use super::preflight::is_public;
+use picloud_shared::address::is_public;
 
 /// Names under these (RFC 6761, 6762, 8375), and those in use in homes.
 const NAMES: [&str; 7] = ["home.arpa", "internal", "lan", "local", "localdomain", "localhost", "test"];
