@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use bytes::Bytes;
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use picloud_executor::port::{HttpAnswer, MAX_HTTP_BODY_BYTES};
@@ -27,24 +27,33 @@ pub(super) async fn read(
     let (mut head, mut body) = answer.into_parts();
     let before = entered.bytes();
     let kept = Kept { bytes: Vec::new(), before, entered: Some(entered), failed: None };
-    let coding = head.headers.get(CONTENT_ENCODING).filter(|_| method != Method::HEAD);
+    // A part of a body that was coded as a whole cannot be decoded, and of several codings the last would come first.
+    let mut codings = head.headers.get_all(CONTENT_ENCODING).iter();
+    let coding = match (codings.next(), codings.next()) {
+        (Some(one), None) if method != Method::HEAD && head.status != StatusCode::PARTIAL_CONTENT => Some(one),
+        _ => None,
+    };
     let mut sink = match coding.map(|coding| coding.as_bytes().to_ascii_lowercase()).as_deref() {
         Some(b"gzip" | b"x-gzip") => Sink::Gzip(Box::new(MultiGzDecoder::new(kept))),
         Some(b"deflate") => Sink::Deflate(Box::new(ZlibDecoder::new(kept))),
         _ => Sink::Plain(kept),
     };
     let is_coded = !matches!(sink, Sink::Plain(_));
-    if !is_coded && body.size_hint().lower() > MAX_HTTP_BODY_BYTES as u64 && method != Method::HEAD {
+    if body.size_hint().lower() > MAX_HTTP_BODY_BYTES as u64 && method != Method::HEAD {
         return Err(too_large());
     }
-    let mut is_empty = true;
+    // Beside what is made of a coded body, since of a long one nothing may be made.
+    let mut came = 0;
     while let Some(frame) = connection.drive(body.frame()).await {
         let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
-        is_empty &= data.is_empty();
+        came += data.len();
+        if came > MAX_HTTP_BODY_BYTES {
+            return Err(too_large());
+        }
         sink.take(&data)?;
     }
     // A coded body of no bytes at all is what some servers send where there is none.
-    let kept = if is_empty { sink.into_kept() } else { sink.finish()? };
+    let kept = if came == 0 { sink.into_kept() } else { sink.finish()? };
     if is_coded {
         head.headers.remove(CONTENT_ENCODING);
         head.headers.remove(CONTENT_LENGTH);

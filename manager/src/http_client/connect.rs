@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
@@ -33,11 +34,13 @@ impl Connector {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         roots.add_parsable_certificates(more_roots);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("ring speaks the versions that rustls takes for safe")
             .with_root_certificates(roots)
             .with_no_client_auth();
+        // By a session that is taken up again a server could tell two apps to be of one node, and its certificate would not be looked at.
+        config.resumption = Resumption::disabled();
         Self { guard, resolver, tls: TlsConnector::from(Arc::new(config)) }
     }
 
@@ -96,7 +99,11 @@ async fn reach(addresses: &[IpAddr], port: u16) -> Result<TcpStream, Failure> {
             Ok(stream) => {
                 // Without it a small request waits for the answer to the one before; where it cannot be set it only does so.
                 let _ = stream.set_nodelay(true);
-                return Ok(stream);
+                // What is dropped is reset: nothing of a call goes out once it ended, and the kernel keeps nothing of it.
+                return match stream.set_zero_linger() {
+                    Ok(()) => Ok(stream),
+                    Err(error) => Err(failure("connect", format!("the connection cannot be used: {}", error.kind()))),
+                };
             }
             Err(error) => last = error.kind().to_string(),
         }

@@ -64,8 +64,11 @@ fn head_too_large() -> Failure {
     failure("too_large", format!("the answer's head has more than {MOST_HEAD_BYTES} bytes or {MOST_HEADERS} headers"))
 }
 
-/// Refuses a head that is too long: what is read at once may go beyond what the connection refuses by itself.
+/// Refuses a head that is no answer's, or is too long: what is read at once may go beyond what the connection refuses by itself.
 pub(super) fn check_head<B>(answer: &Response<B>) -> Result<(), Failure> {
+    if answer.status().is_informational() {
+        return Err(failure("protocol", "the server changed to another protocol, which was not asked for"));
+    }
     let bytes = answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
     if bytes.sum::<usize>() > MOST_HEAD_BYTES { Err(head_too_large()) } else { Ok(()) }
 }

@@ -1,6 +1,7 @@
 //! Which addresses scripts may reach: what is public, but for what is this machine's or its network's, and what the operator lists.
 
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use picloud_shared::address::{Links, is_public};
@@ -24,19 +25,29 @@ impl Guard {
     /// get past this.
     pub(super) fn permits(&self, name: &str, port: u16, addresses: &[IpAddr]) -> bool {
         // Addresses come and go, and those of now count.
-        let links = Links::gather(|file| fs::read_to_string(file).unwrap_or_default());
-        addresses.iter().all(|address| self.permits_one(name, port, *address, &links))
+        let links = told(|file| fs::read_to_string(file));
+        addresses.iter().all(|address| self.permits_one(name, port, *address, links.as_ref()))
     }
 
-    fn permits_one(&self, name: &str, port: u16, address: IpAddr, links: &Links) -> bool {
+    /// Where this machine's own addresses cannot be told, all that is not listed may be one of them.
+    fn permits_one(&self, name: &str, port: u16, address: IpAddr, links: Option<&Links>) -> bool {
         let canonical = address.to_canonical();
         let is_nobodys =
             canonical.is_unspecified() || canonical.is_multicast() || canonical == IpAddr::V4(Ipv4Addr::BROADCAST);
         if is_nobodys {
             return false;
         }
-        self.allow.lists(name, port, address) || (is_open(&address) && !links.touch(&address))
+        self.allow.lists(name, port, address)
+            || (is_open(&address) && links.is_some_and(|links| !links.touch(&address)))
     }
+}
+
+/// This machine's links, if the kernel tells of them: of each machine it tells that it has `127.0.0.1`.
+fn told(read: impl Fn(&str) -> io::Result<String>) -> Option<Links> {
+    let links = Links::gather(read).inspect_err(|error| {
+        tracing::warn!(error = error as &dyn std::error::Error, "http: this machine's own addresses cannot be told");
+    });
+    links.ok().filter(|links| links.touch(&IpAddr::V4(Ipv4Addr::LOCALHOST)))
 }
 
 /// Whether an address is public as it stands: none that stands for another.
@@ -59,7 +70,18 @@ mod tests {
     use super::*;
 
     fn permits(guard: &Guard, address: &str) -> bool {
-        guard.permits_one("host.test", 80, address.parse().unwrap(), &Links::default())
+        guard.permits_one("host.test", 80, address.parse().unwrap(), Some(&Links::default()))
+    }
+
+    #[test]
+    fn where_the_machines_own_addresses_cannot_be_told_what_is_listed_alone_is_open() {
+        assert!(told(|_| Err(io::ErrorKind::PermissionDenied.into())).is_none());
+        assert!(told(|_| Ok(String::new())).is_none(), "not even 127.0.0.1");
+        assert!(told(|file| fs::read_to_string(file)).is_some());
+        let guard = Guard::new("203.0.113.0/24".parse().unwrap());
+        for (address, is_open) in [("1.1.1.1", false), ("203.0.113.1", true)] {
+            assert_eq!(guard.permits_one("host.test", 80, address.parse().unwrap(), None), is_open, "{address}");
+        }
     }
 
     #[test]
@@ -153,7 +175,9 @@ mod tests {
     #[test]
     fn an_operators_list_opens_what_it_names_and_no_more() {
         let guard = Guard::new("10.0.0.0/8,127.0.0.1:8080,host.test:80,0.0.0.0/1,ff00::/8".parse().unwrap());
-        let by = |name, port, address: &str| guard.permits_one(name, port, address.parse().unwrap(), &Links::default());
+        let by = |name, port, address: &str| {
+            guard.permits_one(name, port, address.parse().unwrap(), Some(&Links::default()))
+        };
         assert!(by("a.test", 1, "10.1.2.3") && by("a.test", 8080, "127.0.0.1") && by("host.test", 80, "fd00::1"));
         assert!(!by("a.test", 80, "192.168.0.1") && !by("a.test", 81, "fd00::1") && !by("host.test", 81, "fd00::1"));
         assert!(!by("a.test", 80, "0.0.0.0") && !by("a.test", 80, "ff02::1") && !by("host.test", 80, "::"));

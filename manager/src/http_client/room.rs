@@ -8,7 +8,7 @@ use picloud_shared::id::AppId;
 use super::{Failure, failure};
 
 const MOST: Taken = Taken { calls: 64, bytes: 32 * 1024 * 1024 };
-const MOST_OF_APP: Taken = Taken { calls: 16, bytes: 16 * 1024 * 1024 };
+const MOST_OF_APP: Taken = Taken { calls: 16, bytes: 8 * 1024 * 1024 };
 
 /// What all calls share.
 #[derive(Default)]

@@ -30,10 +30,14 @@ fn a_body_ends_at_four_mebibytes_however_it_comes() {
         encoder.write_all(&vec![0; len]).unwrap();
         answer("200 OK", "content-encoding: gzip\r\n", &encoder.finish().unwrap())
     };
+    // A head of gzip, and blocks of which nothing is made.
+    let mut nothing = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+    nothing.extend([0, 0, 0, 0xff, 0xff].repeat(MOST / 5 + 1));
     for (fits, beyond) in [
         (answer("200 OK", "", &vec![b'x'; MOST]), answer("200 OK", "", &vec![b'x'; MOST + 1])),
         (chunked(MOST), chunked(MOST + 1)),
         (gzip(MOST), gzip(100 * MOST)),
+        (gzip(MOST), answer("200 OK", "content-encoding: gzip\r\n", &nothing)),
     ] {
         let server = Server::giving(fits);
         let stage = Stage::allowing(server.address.to_string());
@@ -54,7 +58,11 @@ fn a_head_is_bounded_in_bytes_and_headers() {
         let stage = Stage::allowing(server.address.to_string());
         assert_eq!(stage.throws(&call(&server)), "too_large");
     }
-    for garbage in ["no http\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n"] {
+    for garbage in [
+        "no http\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+    ] {
         let server = Server::giving(garbage);
         let stage = Stage::allowing(server.address.to_string());
         assert_eq!(stage.throws(&call(&server)), "protocol");

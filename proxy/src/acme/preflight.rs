@@ -71,7 +71,7 @@ pub(super) async fn look(shared: &Shared, name: &DomainPattern) -> Vec<Finding> 
             return findings;
         }
     };
-    let links = Links::gather(|file| fs::read_to_string(file).unwrap_or_default());
+    let links = Links::gather(|file| Ok(fs::read_to_string(file).unwrap_or_default())).unwrap_or_default();
     findings.insert(0, resolved(shared, base, &addresses, &links));
     let is_asked = |address: &IpAddr| has_own_authority(shared) || standing(address, &links) == Standing::Public;
     let asked: Vec<IpAddr> = addresses.into_iter().filter(is_asked).collect();

@@ -1,6 +1,7 @@
 //! This machine's own addresses and the links that it is on, by the tables that the kernel has. Those of IPv6 are given out as all
 //! public ones are, and what answers there is no less this network's own; so may be those of IPv4 in a data centre.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where Linux tells its routes of IPv6, those of IPv4, and its own addresses of IPv4.
@@ -27,12 +28,19 @@ pub struct Links {
 }
 
 impl Links {
-    /// Those of now. `read` gives the text of a file, an empty one where the system has no such file.
-    pub fn gather(read: impl Fn(&str) -> String) -> Self {
-        let mut links = Self::of_ipv6(&read(ROUTES_6));
-        links.add_routes_4(&read(ROUTES_4));
-        links.add_own_4(&read(OWN_4));
-        links
+    /// Those of now. `read` gives the text of a file. A system without IPv6 has no routes of it.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn gather(read: impl Fn(&str) -> io::Result<String>) -> io::Result<Self> {
+        let routes_6 = match read(ROUTES_6) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            routes => routes?,
+        };
+        let mut links = Self::of_ipv6(&routes_6);
+        links.add_routes_4(&read(ROUTES_4)?);
+        links.add_own_4(&read(OWN_4)?);
+        Ok(links)
     }
 
     /// Those of a table of routes of IPv6.
@@ -146,10 +154,12 @@ nonsense
             ppp0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n";
         let trie = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 8.8.4.4\n        /32 host LOCAL\n     |-- 9.9.9.0\n        /24 link UNICAST\n";
         let links = Links::gather(|file| match file {
-            ROUTES_4 => routes.to_owned(),
-            OWN_4 => trie.to_owned(),
-            _ => String::new(),
+            ROUTES_4 => Ok(routes.to_owned()),
+            OWN_4 => Ok(trie.to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
         });
+        let links = links.unwrap();
+        assert!(Links::gather(|_| Err(io::ErrorKind::NotFound.into())).is_err());
         for (address, expected) in [
             ("203.108.91.7", true),
             ("::ffff:203.108.91.7", true),
