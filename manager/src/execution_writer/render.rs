@@ -17,7 +17,7 @@ use crate::repo::executions::insert::NewExecution;
 const MAX_DATA_DEPTH: usize = 125;
 
 /// Bytes that are gone through at most to take the secrets out of one record, at a gigabyte a second and more.
-const MOST_WORK: usize = 64 * 1024 * 1024;
+const MOST_WORK: usize = 16 * 1024 * 1024;
 
 #[derive(Serialize)]
 struct Request<'r> {
@@ -45,7 +45,36 @@ enum Body<'r> {
     Bytes { body_base64: String },
 }
 
-struct Headers<'r>(&'r HeaderMap, &'r RecordPolicy, &'r Redactor<'r>);
+struct Headers<'r>(&'r HeaderMap, &'r RecordPolicy, Texts<'r>);
+
+/// Whose texts secrets are taken out of.
+#[derive(Clone, Copy)]
+enum Texts<'r> {
+    Callers(&'r Redactor<'r>),
+    Scripts(&'r Redactor<'r>),
+}
+
+impl Texts<'_> {
+    fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self {
+            Self::Callers(redactor) => redactor.callers_text(text),
+            Self::Scripts(redactor) => redactor.text(text),
+        }
+    }
+
+    fn bytes<'t>(&self, bytes: &'t [u8], is_cut: bool) -> Cow<'t, [u8]> {
+        match self {
+            Self::Callers(redactor) => redactor.callers_bytes(bytes, is_cut),
+            Self::Scripts(redactor) => redactor.bytes(bytes, is_cut),
+        }
+    }
+
+    fn is_overwhelmed(&self) -> bool {
+        match self {
+            Self::Callers(redactor) | Self::Scripts(redactor) => redactor.is_overwhelmed(),
+        }
+    }
+}
 
 /// The row for a record of about so many bytes. Looking for secrets may take a while, where the record has any.
 pub(super) fn row(record: &ExecutionRecord, sample_weight: u64, bytes: usize) -> NewExecution {
@@ -54,15 +83,15 @@ pub(super) fn row(record: &ExecutionRecord, sample_weight: u64, bytes: usize) ->
     let url = head.url();
     let request = Request {
         method: head.method.as_str(),
-        url: redactor.text(&url),
+        url: redactor.callers_text(&url),
         remote_ip: head.remote_ip,
-        headers: Headers(&head.headers, &record.policy, redactor),
-        body: Body::of(&record.request_body, record.request_body_len, redactor),
+        headers: Headers(&head.headers, &record.policy, Texts::Callers(redactor)),
+        body: Body::of(&record.request_body, record.request_body_len, Texts::Callers(redactor)),
         body_len: record.request_body_len,
     };
     let response = record.response.as_ref().map(|response| Response {
-        headers: Headers(&response.headers, &record.policy, redactor),
-        body: Body::of(&response.body, response.body_len, redactor),
+        headers: Headers(&response.headers, &record.policy, Texts::Scripts(redactor)),
+        body: Body::of(&response.body, response.body_len, Texts::Scripts(redactor)),
         body_len: response.body_len,
     });
     let failure = record.failure.clone().map(|mut failure| {
@@ -148,9 +177,9 @@ fn without_nul(json: String) -> String {
 
 impl<'r> Body<'r> {
     /// The kept beginning of a body of `len` bytes, without secrets.
-    fn of(kept: &'r [u8], len: usize, redactor: &Redactor<'_>) -> Self {
+    fn of(kept: &'r [u8], len: usize, texts: Texts<'_>) -> Self {
         let is_cut = len > kept.len();
-        let kept = redactor.bytes(kept, is_cut);
+        let kept = texts.bytes(kept, is_cut);
         let text_len = match std::str::from_utf8(&kept) {
             Ok(text) => text.len(),
             // The cut may have gone through a character.
@@ -168,7 +197,9 @@ impl<'r> Body<'r> {
 impl Serialize for Headers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for name in self.0.keys().filter(|name| self.1.keeps_header(name)) {
+        // All of their names would be the same.
+        let names = self.0.keys().filter(|name| self.1.keeps_header(name) && !self.2.is_overwhelmed());
+        for name in names {
             let values = self.0.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
             let values: Vec<String> = values.map(|value| self.2.text(&value).into_owned()).collect();
             map.serialize_entry(&self.2.text(name.as_str()), &values)?;
@@ -212,7 +243,7 @@ mod tests {
     fn a_body_is_text_where_it_can_be() {
         let nothing = GivenSecrets::default();
         let redactor = Redactor::new(&nothing, 0, 0);
-        let body = |kept: &[u8], len| serde_json::to_value(Body::of(kept, len, &redactor)).unwrap();
+        let body = |kept: &[u8], len| serde_json::to_value(Body::of(kept, len, Texts::Scripts(&redactor))).unwrap();
         assert_eq!(body(b"", 0), json!({ "body": "" }));
         assert_eq!(body("é".as_bytes(), 2), json!({ "body": "é" }));
         assert_eq!(body(b"a\xc3", 9), json!({ "body": "a" }), "the cut went through a character");
@@ -230,7 +261,8 @@ mod tests {
         map.append("x-a", "2".parse().unwrap());
         let policy = RecordPolicy::new([HeaderName::from_static("x-token")], true);
         let nothing = GivenSecrets::default();
-        let headers = Headers(&map, &policy, &Redactor::new(&nothing, 0, 0)).serialize(serde_json::value::Serializer);
+        let headers = Headers(&map, &policy, Texts::Callers(&Redactor::new(&nothing, 0, 0)))
+            .serialize(serde_json::value::Serializer);
         assert_eq!(headers.unwrap(), json!({ "x-a": ["1", "2"] }));
     }
 }

@@ -93,7 +93,11 @@ fn typed() -> anyhow::Result<String> {
     if !io::stdin().is_terminal() {
         bail!("there is no terminal to ask for the value at: pipe it in, with --value-stdin");
     }
-    rpassword::prompt_password("Value: ").context("cannot read the value")
+    let value = rpassword::prompt_password("Value, in one line: ").context("cannot read the value")?;
+    if value.starts_with("-----BEGIN") {
+        bail!("that is the first line of several: nothing was set; pipe the whole in, with --value-stdin");
+    }
+    Ok(value)
 }
 
 #[cfg(test)]
