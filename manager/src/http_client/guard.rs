@@ -77,7 +77,8 @@ mod tests {
     fn where_the_machines_own_addresses_cannot_be_told_what_is_listed_alone_is_open() {
         assert!(told(|_| Err(io::ErrorKind::PermissionDenied.into())).is_none());
         assert!(told(|_| Ok(String::new())).is_none(), "not even 127.0.0.1");
-        assert!(told(|file| fs::read_to_string(file)).is_some());
+        let trie = "|-- 127.0.0.1\n/32 host LOCAL\n";
+        assert!(told(|file| Ok(if file.ends_with("fib_trie") { trie.to_owned() } else { String::new() })).is_some());
         let guard = Guard::new("203.0.113.0/24".parse().unwrap());
         for (address, is_open) in [("1.1.1.1", false), ("203.0.113.1", true)] {
             assert_eq!(guard.permits_one("host.test", 80, address.parse().unwrap(), None), is_open, "{address}");
