@@ -157,6 +157,8 @@ test('who signs out of a session that has ended is out', async ({ page, api, ent
   await enter();
   await open('/apps');
   await expect(page.getByRole('heading', { name: 'Apps' })).toBeVisible();
+  // A call of the page's own that comes later would tell of the end.
+  await page.waitForLoadState('networkidle');
   await endSessions(api);
   await page.getByRole('button', { name: 'Your menu, ada' }).click();
   await page.getByRole('menuitem', { name: 'Sign out' }).click();

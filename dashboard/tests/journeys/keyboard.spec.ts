@@ -77,6 +77,7 @@ test('from signing in to a tested endpoint with its route', async ({ page, cloud
 
   await tabTo(page, 'button', 'Actions for ANY /hello');
   await page.keyboard.press('Enter');
+  await expect(page.getByRole('menuitem').first()).toBeFocused();
   await page.keyboard.press('ArrowDown');
   await page.keyboard.press('Enter');
   await expect(page.getByRole('alertdialog').getByRole('button', { name: 'Cancel' })).toBeFocused();
@@ -85,6 +86,7 @@ test('from signing in to a tested endpoint with its route', async ({ page, cloud
 
   await tabTo(page, 'button', `Your menu, ${OWNER.username}`);
   await page.keyboard.press('Enter');
+  await expect(page.getByRole('menuitem').first()).toBeFocused();
   await page.keyboard.press('End');
   await page.keyboard.press('Enter');
   await expect(page.getByRole('heading', { name: 'Sign in' })).toBeVisible();
