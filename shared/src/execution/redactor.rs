@@ -165,8 +165,10 @@ impl<'s> Redactor<'s> {
     }
 
     fn string<'t>(&self, text: &'t str, by: By) -> Cow<'t, str> {
+        if self.is_overwhelmed {
+            return Cow::Borrowed(WITHHELD);
+        }
         match self.cut_bytes(text.as_bytes(), false, by) {
-            Cow::Borrowed(WITHHELD_BYTES) if self.is_overwhelmed => Cow::Borrowed(WITHHELD),
             Cow::Borrowed(_) => Cow::Borrowed(text),
             Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
         }
@@ -174,7 +176,7 @@ impl<'s> Redactor<'s> {
 
     fn cut_bytes<'t>(&self, bytes: &'t [u8], is_cut: bool, by: By) -> Cow<'t, [u8]> {
         if self.is_overwhelmed {
-            return Cow::Borrowed(WITHHELD_BYTES);
+            return Cow::Borrowed(WITHHELD.as_bytes());
         }
         if self.is_idle() {
             return Cow::Borrowed(bytes);
@@ -250,8 +252,6 @@ impl<'s> Redactor<'s> {
         kept
     }
 }
-
-const WITHHELD_BYTES: &[u8] = WITHHELD.as_bytes();
 
 impl Form<'_> {
     fn looked_for(&self, by: By) -> &[u8] {
