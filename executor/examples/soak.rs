@@ -86,7 +86,14 @@ fn call(app: &Arc<PublishedApp>) -> Invocation {
         body: Bytes::new(),
     };
     let script = Arc::clone(app.scripts().next().expect("the app has one script"));
-    Invocation { execution_id: ExecutionId::generate(NOW), app: Arc::clone(app), script, request, origin: Origin::ById }
+    Invocation {
+        execution_id: ExecutionId::generate(NOW),
+        app: Arc::clone(app),
+        script,
+        input: request.into(),
+        origin: Origin::ById,
+        timeout: None,
+    }
 }
 
 fn corpus() -> Vec<String> {

@@ -1,4 +1,4 @@
-//! `ctx`: what a script sees of the request, its app and itself, each part made when it is first read and kept for the
+//! `ctx`: what a script sees of the request or the events, its app and itself, each part made when it is first read and kept for the
 //! run. What a run reads is read-only, so that it reads the same each time.
 //!
 //! It knows the invocation and Rhai's values; routing, limits and the response are others' business.
@@ -11,19 +11,21 @@ use std::sync::{Arc, Weak};
 
 use http::HeaderMap;
 use http::header::COOKIE;
-use picloud_shared::request::{Params, RequestHead};
+use picloud_shared::event::Event;
+use picloud_shared::request::{Params, RequestHead, ScriptRequest};
 use picloud_shared::version;
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, Position};
 
-use crate::invocation::Invocation;
-use crate::json::SizeLimits;
+use crate::invocation::{Input, Invocation};
+use crate::json::{self, SizeLimits};
 use crate::limits::charge_bytes;
 pub use part::Lending;
 use part::Part;
 pub use text::ContentType;
 
 /// The names of the parts that are lent.
-pub const PARTS: [&str; 8] = ["params", "host_params", "query", "headers", "cookies", "body", "text", "bytes"];
+pub const PARTS: [&str; 9] =
+    ["params", "host_params", "query", "headers", "cookies", "body", "text", "bytes", "payload"];
 
 type Fallible<T> = Result<T, Box<EvalAltResult>>;
 
@@ -34,6 +36,10 @@ pub struct Context(Arc<Exchange>);
 /// `ctx.request`.
 #[derive(Debug, Clone)]
 pub struct Request(Arc<Exchange>);
+
+/// `ctx.event`, or another event of its batch, by its place there.
+#[derive(Debug, Clone)]
+pub struct EventInfo(Arc<Exchange>, usize);
 
 /// `ctx.app`.
 #[derive(Debug, Clone)]
@@ -57,6 +63,8 @@ struct Exchange {
     body: Part,
     text: Part,
     bytes: Part,
+    /// That of each event.
+    payloads: Box<[Part]>,
 }
 
 impl Context {
@@ -73,6 +81,10 @@ impl Context {
             body: Part::default(),
             text: Part::default(),
             bytes: Part::default(),
+            payloads: match &invocation.input {
+                Input::Request(_) => Box::default(),
+                Input::Events(events) => events.iter().map(|_| Part::default()).collect(),
+            },
         });
         (Self(Arc::clone(&exchange)), Loan(exchange))
     }
@@ -83,8 +95,9 @@ pub struct Loan(Arc<Exchange>);
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        let Exchange { params, host_params, query, headers, cookies, body, text, bytes, .. } = &*self.0;
+        let Exchange { params, host_params, query, headers, cookies, body, text, bytes, payloads, .. } = &*self.0;
         [params, host_params, query, headers, cookies, body, text, bytes].into_iter().for_each(Part::end);
+        payloads.iter().for_each(Part::end);
     }
 }
 
@@ -94,7 +107,31 @@ impl Exchange {
     }
 
     fn head(&self) -> Arc<RequestHead> {
-        Arc::clone(&self.invocation().request.head)
+        Arc::clone(&self.invocation().request().head)
+    }
+}
+
+impl Invocation {
+    /// The request, for who has `ctx.request`.
+    fn request(&self) -> &ScriptRequest {
+        match &self.input {
+            Input::Request(request) => request,
+            Input::Events(_) => unreachable!("a run that is given events has no request"),
+        }
+    }
+
+    /// The events: those of a request are none.
+    fn events(&self) -> &[Event] {
+        match &self.input {
+            Input::Request(_) => &[],
+            Input::Events(events) => events,
+        }
+    }
+}
+
+impl EventInfo {
+    fn read<T>(&self, read: impl FnOnce(&Event) -> T) -> T {
+        read(&self.0.invocation().events()[self.1])
     }
 }
 
@@ -114,8 +151,44 @@ pub fn register(module: &mut Module) {
     get!("execution_id", |ctx: &mut Context| ctx.0.invocation().execution_id.to_string());
     get!("app", |ctx: &mut Context| AppInfo(Arc::clone(&ctx.0)));
     get!("script", |ctx: &mut Context| ScriptInfo(Arc::clone(&ctx.0)));
-    get!("request", |ctx: &mut Context| Request(Arc::clone(&ctx.0)));
-    get!("event", |_ctx: &mut Context| ());
+    get!("request", |ctx: &mut Context| match &ctx.0.invocation().input {
+        Input::Request(_) => Dynamic::from(Request(Arc::clone(&ctx.0))),
+        Input::Events(_) => Dynamic::UNIT,
+    });
+    get!("event", |ctx: &mut Context| match ctx.0.payloads.is_empty() {
+        true => Dynamic::UNIT,
+        false => Dynamic::from(EventInfo(Arc::clone(&ctx.0), 0)),
+    });
+
+    get!("source", |event: &mut EventInfo| event.read(|event| string(event.source.as_str())));
+    get!("op", |event: &mut EventInfo| event.read(|event| string(event.op.as_str())));
+    get!("id", |event: &mut EventInfo| event.read(|event| event.id.to_string()));
+    get!("attempt", |event: &mut EventInfo| event.read(|event| i64::from(event.attempt)));
+    get!("created_at", |event: &mut EventInfo| event.read(|event| event.created_at.to_string()));
+    get!("batch", |event: &mut EventInfo| {
+        let EventInfo(exchange, _) = event;
+        let each = (0..exchange.payloads.len()).map(|place| Dynamic::from(EventInfo(Arc::clone(exchange), place)));
+        Dynamic::from_array(each.collect())
+    });
+    FuncRegistration::new_getter("payload").set_into_module(
+        module,
+        |call: NativeCallContext, event: &mut EventInfo| {
+            let EventInfo(exchange, place) = &*event;
+            exchange.payloads[*place].get(exchange.lending, || {
+                let payload = event.read(|event| event.payload.clone());
+                charge_bytes(payload.as_str().len())?;
+                let read = json::read(payload.as_str().as_bytes(), SizeLimits::of(call.engine()));
+                read.map_err(|error| error.thrown(Position::NONE))
+            })
+        },
+    );
+    FuncRegistration::new_setter("payload").set_into_module(
+        module,
+        |event: &mut EventInfo, value: Dynamic| match event.0.payloads[event.1].put_back(value) {
+            true => Ok(()),
+            false => Err(thrown("ctx.event.payload cannot be changed; change a copy of it")),
+        },
+    );
 
     get!("slug", |app: &mut AppInfo| string(app.0.invocation().app.app().slug.as_str()));
     get!("id", |script: &mut ScriptInfo| script.0.invocation().script.row.id.to_string());
@@ -128,7 +201,7 @@ pub fn register(module: &mut Module) {
     get!("scheme", |request: &mut Request| string(request.0.head().scheme.as_str()));
     get!("url", |request: &mut Request| request.0.head().url());
     get!("remote_ip", |request: &mut Request| request.0.head().remote_ip.to_string());
-    get!("rest", |request: &mut Request| match &request.0.invocation().request.rest {
+    get!("rest", |request: &mut Request| match &request.0.invocation().request().rest {
         Some(rest) => Dynamic::from(string(rest)),
         None => Dynamic::UNIT,
     });
@@ -140,7 +213,7 @@ pub fn register(module: &mut Module) {
                 module,
                 |$call: NativeCallContext, request: &mut Request| {
                     let invocation = request.0.invocation();
-                    let $request = &invocation.request;
+                    let $request = invocation.request();
                     request.0.$part.get(request.0.lending, || $make)
                 },
             );
@@ -169,10 +242,10 @@ pub fn register(module: &mut Module) {
     part!(cookies, |_call, request| Ok(cookies(&request.head.headers)));
     part!(body, |call, request| body::parsed(request, &call));
     get!("text", |call, request: &mut Request| {
-        request.0.text.get(request.0.lending, || body::text(&request.0.invocation().request, &call))
+        request.0.text.get(request.0.lending, || body::text(request.0.invocation().request(), &call))
     });
     get!("bytes", |call, request: &mut Request| {
-        request.0.bytes.get(request.0.lending, || body::bytes(&request.0.invocation().request, &call))
+        request.0.bytes.get(request.0.lending, || body::bytes(request.0.invocation().request(), &call))
     });
 }
 

@@ -290,7 +290,7 @@ impl Inner {
     }
 
     fn inline(&self, program: &Arc<Program>, admitted: &Admitted, begun: Instant) -> Option<Ended> {
-        let deadline = begun + admitted.invocation.script.row.limits.timeout;
+        let deadline = begun + admitted.invocation.timeout();
         self.surroundings.attempt(Tier::Inline, program, &admitted.invocation, begun, deadline)
     }
 
@@ -314,7 +314,7 @@ impl Inner {
 
     /// Runs a program on a worker; `untried` says that it was not just too long for the calling thread.
     async fn on_worker(&self, program: Arc<Program>, admitted: &Admitted, begun: Instant, untried: bool) -> Ended {
-        let timeout = admitted.invocation.script.row.limits.timeout;
+        let timeout = admitted.invocation.timeout();
         let deadline = begun + timeout;
         let (done, mut ended) = oneshot::channel();
         let (surroundings, running, wanted) =

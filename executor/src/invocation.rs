@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use picloud_shared::execution::{ExecutionFailure, LogLine, Origin, Outcome};
+use picloud_shared::event::Event;
+use picloud_shared::execution::{ExecutionFailure, LogLine, Origin, Outcome, RecordPolicy, RecordedInput};
 use picloud_shared::id::ExecutionId;
 use picloud_shared::request::ScriptRequest;
 use picloud_shared::secret::GivenSecrets;
@@ -20,10 +21,55 @@ pub struct Invocation {
     pub app: Arc<PublishedApp>,
     /// The script to run.
     pub script: Arc<PublishedScript>,
-    /// The request to be answered.
-    pub request: ScriptRequest,
+    /// What it is given.
+    pub input: Input,
     /// What started it.
     pub origin: Origin,
+    /// How long it may take, where that is less than the script's own timeout.
+    pub timeout: Option<Duration>,
+}
+
+/// What a run is given.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A request to be answered.
+    Request(ScriptRequest),
+    /// Events to be handled: one at least.
+    Events(Arc<[Event]>),
+}
+
+impl From<ScriptRequest> for Input {
+    fn from(request: ScriptRequest) -> Self {
+        Self::Request(request)
+    }
+}
+
+impl Invocation {
+    /// How long it may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        let own = self.script.row.limits.timeout;
+        self.timeout.map_or(own, |timeout| timeout.min(own))
+    }
+
+    /// How many events stand between those that it makes and what was not caused by one.
+    pub(crate) fn event_depth(&self) -> u32 {
+        match &self.input {
+            Input::Request(_) => 0,
+            Input::Events(events) => events.iter().map(|event| event.depth).max().unwrap_or(0).saturating_add(1),
+        }
+    }
+
+    /// What its record tells of what it is given.
+    pub(crate) fn recorded_input(&self, policy: &RecordPolicy) -> RecordedInput {
+        match &self.input {
+            Input::Request(ScriptRequest { head, body, .. }) => RecordedInput::Request {
+                head: Arc::clone(head),
+                body: policy.recorded_body(body),
+                body_len: body.len(),
+            },
+            Input::Events(events) => RecordedInput::Events(policy.recorded_events(events)),
+        }
+    }
 }
 
 /// What a script answered.

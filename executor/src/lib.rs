@@ -31,5 +31,5 @@ mod sdk_signatures;
 
 pub use compiled::{CheckError, CheckedSource, ModuleSources, SourceError};
 pub use executor::{Executor, ExecutorConfig, Load, THREAD_STACK_BYTES};
-pub use invocation::{Completion, Invocation, ScriptResponse};
+pub use invocation::{Completion, Input, Invocation, ScriptResponse};
 pub use memory::reclaim::give_memory_back;

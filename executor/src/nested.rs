@@ -3,6 +3,7 @@
 //! It knows runs and records. What a script gives to it and gets of it is `crate::sdk`'s.
 
 use std::cell::{Cell, RefCell};
+use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,14 +15,14 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
 use picloud_shared::execution::{LogLine, Origin, Outcome};
-use picloud_shared::id::ExecutionId;
-use picloud_shared::request::{RequestHead, ScriptRequest};
+use picloud_shared::id::{ExecutionId, ScriptId};
+use picloud_shared::request::{RequestHead, Scheme, ScriptRequest};
 use picloud_shared::script::ScriptKind;
 use picloud_shared::snapshot::PublishedScript;
 
 use crate::compiled::Program;
 use crate::failure::{self, Failed};
-use crate::invocation::{Invocation, ScriptResponse};
+use crate::invocation::{Input, Invocation, ScriptResponse};
 use crate::limits::{Nested, Stop, charge, deadline, note_sharing, stopped};
 use crate::memory::beside;
 use crate::memory::reclaim::stack_left;
@@ -108,10 +109,7 @@ pub fn within<T>(surroundings: &Arc<Surroundings>, invocation: &Arc<Invocation>,
 pub fn invoke(name: &str, body: Bytes) -> Result<Ended, NotRun> {
     let Innermost { surroundings, invocation: caller, depth, runs } =
         INNERMOST.with_borrow(Clone::clone).ok_or(NotRun::Nowhere)?;
-    let script = caller.app.named(name).ok_or(NotRun::Missing)?;
-    if script.row.kind != ScriptKind::Endpoint {
-        return Err(NotRun::Module);
-    }
+    let script = endpoint_of(&caller, name)?;
     if depth >= MAX_DEPTH {
         return Err(NotRun::TooDeep);
     }
@@ -125,23 +123,38 @@ pub fn invoke(name: &str, body: Bytes) -> Result<Ended, NotRun> {
     Ok(surroundings.run_nested(&caller, script, body))
 }
 
+/// The endpoint of that name of the app whose script runs on this thread.
+///
+/// # Errors
+/// [`NotRun::Missing`], [`NotRun::Module`] or [`NotRun::Nowhere`].
+pub fn endpoint(name: &str) -> Result<ScriptId, NotRun> {
+    let Innermost { invocation, .. } = INNERMOST.with_borrow(Clone::clone).ok_or(NotRun::Nowhere)?;
+    endpoint_of(&invocation, name).map(|script| script.row.id)
+}
+
+fn endpoint_of<'i>(invocation: &'i Invocation, name: &str) -> Result<&'i Arc<PublishedScript>, NotRun> {
+    let script = invocation.app.named(name).ok_or(NotRun::Missing)?;
+    if script.row.kind == ScriptKind::Endpoint { Ok(script) } else { Err(NotRun::Module) }
+}
+
 impl Surroundings {
     fn run_nested(self: &Arc<Self>, caller: &Invocation, script: &Arc<PublishedScript>, body: Bytes) -> Ended {
         let (started_at, begun) = (self.clock.now(), Instant::now());
         let execution_id = ExecutionId::generate(started_at);
         // The record takes it to another thread, which may be the one that frees it.
-        let head = beside(|| Arc::new(head(&caller.request.head)));
+        let head = beside(|| Arc::new(head(caller)));
         let invocation = Arc::new(Invocation {
             execution_id,
             app: Arc::clone(&caller.app),
             script: Arc::clone(script),
-            request: ScriptRequest {
+            input: Input::Request(ScriptRequest {
                 head: Arc::clone(&head),
                 params: Vec::new(),
                 host_params: Vec::new(),
                 rest: None,
                 body,
-            },
+            }),
+            timeout: None,
             // What a test invokes is a part of the test.
             origin: if caller.origin == Origin::Test { Origin::Test } else { Origin::Invoke },
         });
@@ -222,18 +235,22 @@ fn callers_stop() -> Failed {
     failure::of_stop(stopped().unwrap_or(Stop::Timeout), None)
 }
 
-/// The request that a script is invoked by: no client sent it, and what its caller's client sent is not in it, but for where to.
-fn head(caller: &RequestHead) -> RequestHead {
-    let RequestHead { scheme, host, port, remote_ip, .. } = caller;
+/// The request that a script is invoked by: no client sent it, and what its caller's client sent is not in it, but for where to. A
+/// caller that handles events had none, and the app's slug stands for the host.
+fn head(caller: &Invocation) -> RequestHead {
+    let (scheme, host, port, remote_ip) = match &caller.input {
+        Input::Request(ScriptRequest { head, .. }) => (head.scheme, head.host.clone(), head.port, head.remote_ip),
+        Input::Events(_) => (Scheme::Https, caller.app.app().slug.as_str().into(), None, Ipv4Addr::UNSPECIFIED.into()),
+    };
     RequestHead {
         method: Method::POST,
-        scheme: *scheme,
-        host: host.clone(),
-        port: *port,
+        scheme,
+        host,
+        port,
         path: "/".into(),
         query: None,
         headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
-        remote_ip: *remote_ip,
+        remote_ip,
     }
 }
 

@@ -6,9 +6,11 @@
 
 mod http;
 mod kv;
+mod queue;
 
 pub use http::{HttpAnswer, HttpClient, HttpRequest, MAX_HTTP_BODY_BYTES};
 pub use kv::KvStore;
+pub use queue::EventQueue;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +24,8 @@ pub struct Ports {
     pub kv: Option<Arc<dyn KvStore>>,
     /// Outgoing HTTP.
     pub http: Option<Arc<dyn HttpClient>>,
+    /// The queues.
+    pub queues: Option<Arc<dyn EventQueue>>,
 }
 
 /// Who calls a port.
@@ -31,6 +35,8 @@ pub struct PortCaller {
     pub app: AppId,
     /// When the run must have ended, and so the call.
     pub deadline: Instant,
+    /// How many events stand between one that the call makes and what was not caused by an event.
+    pub event_depth: u32,
 }
 
 /// Why a call of a port failed.

@@ -30,7 +30,7 @@ pub struct Ending<'e> {
 
 /// The record of a run that ended so.
 pub fn of(invocation: &Invocation, ending: Ending<'_>) -> ExecutionRecord {
-    let Invocation { execution_id, app, script, request, origin } = invocation;
+    let Invocation { execution_id, app, script, origin, .. } = invocation;
     let Ending { started_at, duration, outcome, response, failure, logs, secrets } = ending;
     let policy = app.record_policy();
     ExecutionRecord {
@@ -44,9 +44,7 @@ pub fn of(invocation: &Invocation, ending: Ending<'_>) -> ExecutionRecord {
         outcome,
         status: response.as_ref().map_or(outcome.failure_status(), |(response, _)| response.status),
         policy: Arc::clone(policy),
-        request: Arc::clone(&request.head),
-        request_body: policy.recorded_body(&request.body),
-        request_body_len: request.body.len(),
+        input: invocation.recorded_input(policy),
         response: response.map(|(response, headers)| RecordedResponse {
             headers,
             body: policy.recorded_body(&response.body),

@@ -121,7 +121,9 @@ impl Surroundings {
             // It ends before it calls one.
             Tier::Inline => self.guarded(program, invocation),
             Tier::Worker => {
-                sdk::reaching(&self.ports, || nested::within(self, invocation, || self.guarded(program, invocation)))
+                let depth = invocation.event_depth();
+                let run = || nested::within(self, invocation, || self.guarded(program, invocation));
+                sdk::reaching(&self.ports, depth, run)
             }
         };
         let ((mut result, secrets), mut logs) = sdk::logging(&self.clock, || sdk::reading(&invocation.app, run));

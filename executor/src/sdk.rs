@@ -17,6 +17,7 @@ mod log;
 mod native;
 mod password;
 mod port;
+mod queue;
 mod random;
 mod regex;
 mod respond;
@@ -36,7 +37,7 @@ pub use settings::{given, reading};
 
 use rhai::{Engine, Module};
 
-use crate::context::{AppInfo, Context, Request, ScriptInfo};
+use crate::context::{AppInfo, Context, EventInfo, Request, ScriptInfo};
 
 /// Registers what goes into the global namespace of all engines.
 pub fn register(module: &mut Module, max_response_bytes: usize) {
@@ -53,6 +54,7 @@ pub fn register_into(engine: &mut Engine) {
     engine
         .register_type_with_name::<Context>("Context")
         .register_type_with_name::<Request>("Request")
+        .register_type_with_name::<EventInfo>("Event")
         .register_type_with_name::<AppInfo>("App")
         .register_type_with_name::<ScriptInfo>("Script")
         .register_type_with_name::<Response>("Response")
@@ -64,6 +66,7 @@ pub fn register_into(engine: &mut Engine) {
         .register_static_module("kv", kv::module())
         .register_static_module("env", env::module())
         .register_static_module("secrets", secrets::module())
+        .register_static_module("queue", queue::module())
         .register_static_module("base64", base64::module())
         .register_static_module("hex", hex::module())
         .register_static_module("url", url::module())

@@ -10,9 +10,11 @@ mod certificate;
 mod credential;
 mod cursor;
 mod dashboard;
+mod dead_letter;
 mod deployment;
 mod domain;
 mod env;
+mod event;
 mod execution;
 mod extract;
 mod idempotency;
@@ -23,6 +25,7 @@ mod moved;
 mod openapi;
 mod precondition;
 mod problem;
+mod queue;
 mod reference;
 mod route;
 mod route_body;
@@ -34,6 +37,8 @@ mod script_version;
 mod secret;
 mod settings;
 mod stats;
+mod trigger;
+mod trigger_body;
 mod user;
 mod wording;
 
@@ -84,6 +89,10 @@ fn operations() -> OpenApiRouter<ApiState> {
         .merge(secret::operations())
         .merge(route::operations())
         .merge(route_check::operations())
+        .merge(trigger::operations())
+        .merge(event::operations())
+        .merge(queue::operations())
+        .merge(dead_letter::operations())
         .merge(execution::operations())
         .merge(stats::operations())
         .merge(settings::operations())

@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 use crate::api::{self, ApiState};
 use crate::app_secrets::AppSecrets;
 use crate::certificate_store::Certificates;
+use crate::events::Events;
 use crate::execution_writer::ExecutionWriter;
 use crate::housekeeping::Housekeeping;
 use crate::kv::Kv;
@@ -38,10 +39,12 @@ use crate::service::authorize::Capability;
 use crate::service::certificate::CertificateService;
 use crate::service::change::{AuditedStore, Desk};
 use crate::service::credential::Proof;
+use crate::service::dead_letter::DeadLetterService;
 use crate::service::deployment::DeploymentService;
 use crate::service::domain::DomainService;
 use crate::service::env::EnvService;
 use crate::service::error::ServiceError;
+use crate::service::event::EventService;
 use crate::service::execution::ExecutionService;
 use crate::service::idempotency::IdempotencyService;
 use crate::service::invoke::InvokeService;
@@ -59,8 +62,10 @@ use crate::service::settings::SettingsService;
 use crate::service::setup::prepare_first_owner;
 use crate::service::stats::StatsService;
 use crate::service::tail::TailService;
+use crate::service::trigger::TriggerService;
 use crate::service::user::UserService;
 use crate::store::Store;
+use crate::trigger::Dispatcher;
 
 /// The operator's settings of the manager.
 pub struct ManagerConfig {
@@ -106,6 +111,8 @@ pub struct Parts {
     pub execution_log: ExecutionWriter,
     /// What scripts keep.
     pub kv: Kv,
+    /// What triggers handle.
+    pub events: Events,
     /// Where certificates are kept.
     pub certificates: Arc<Certificates>,
     /// Who looks whether a certificate could be had.
@@ -152,6 +159,7 @@ pub struct Manager {
     key_fingerprint: String,
     last_use: LastUse,
     execution_log: ExecutionWriter,
+    dispatcher: Dispatcher,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -162,7 +170,8 @@ impl Manager {
     /// # Errors
     /// A bad setting, or a store that fails.
     pub async fn start(config: ManagerConfig, parts: Parts) -> Result<Manager, StartError> {
-        let Parts { store, secret_key, clock, snapshot, executor, execution_log, kv, certificates, preflight } = parts;
+        let Parts { store, secret_key, clock, snapshot, executor, execution_log, kv, events, certificates, preflight } =
+            parts;
         let audited = AuditedStore::new(store.clone(), Arc::clone(&clock), &secret_key);
         let key_fingerprint = secret_key.fingerprint();
         let (urls, base_host) = UrlStyle::of(&config.public_base_url)?;
@@ -197,9 +206,17 @@ impl Manager {
         let housekeeping = tokio::spawn(housekeeping.run());
         let follower = execution_log.follower(config.limits.ceilings.timeout);
         let following = tokio::spawn(follower.clone().follow());
-        let purge = Purge::new(store.clone(), Arc::clone(&clock), execution_log.clone(), kv.clone());
+        let purge = Purge::new(store.clone(), Arc::clone(&clock), execution_log.clone(), kv.clone(), events.clone());
         let purging = tokio::spawn(purge.clone().keep_purging());
         let sweeping = tokio::spawn(kv.clone().keep_sweeping());
+        let sweeping_events = tokio::spawn(events.clone().keep_sweeping());
+        let dispatcher =
+            Dispatcher::new(events.clone(), Arc::clone(&snapshot), Arc::clone(&executor), Arc::clone(&clock));
+        let dispatching = [
+            tokio::spawn(dispatcher.clone().dispatch()),
+            tokio::spawn(dispatcher.clone().keep_reaping()),
+            tokio::spawn(dispatcher.clone().keep_ending()),
+        ];
 
         let desk = Desk { audited: audited.clone(), publisher };
         let (passwords, throttle) = (PasswordSlot::new(), Arc::<LoginThrottle>::default());
@@ -224,6 +241,9 @@ impl Manager {
             domains: DomainService::new(desk.clone(), admin_hosts.clone(), urls.clone()),
             scripts: ScriptService::new(desk.clone(), checker.clone(), urls.clone(), Arc::clone(&snapshot)),
             routes: RouteService::new(desk.clone(), urls, Arc::clone(&snapshot), admin_hosts),
+            triggers: TriggerService::new(desk.clone(), checker.clone()),
+            events: EventService::new(desk.clone(), events.clone()),
+            dead_letters: DeadLetterService::new(desk.clone(), events),
             executions: ExecutionService::new(store.clone(), execution_log.clone()),
             tails: TailService::new(audited.clone(), last_use.clone(), follower),
             settings: SettingsService::new(desk.clone(), config.limits),
@@ -239,8 +259,12 @@ impl Manager {
             max_request_body_bytes: config.max_request_body_bytes,
             automatic_certificates: config.automatic_certificates,
         };
-        let tasks = publishing.into_iter().chain([noting, housekeeping, following, purging, sweeping]).collect();
-        Ok(Manager { store, state, setup_link, key_fingerprint, last_use, execution_log, tasks })
+        let tasks = publishing
+            .into_iter()
+            .chain([noting, housekeeping, following, purging, sweeping, sweeping_events])
+            .chain(dispatching)
+            .collect();
+        Ok(Manager { store, state, setup_link, key_fingerprint, last_use, execution_log, dispatcher, tasks })
     }
 
     /// What the handlers of the API are given.
@@ -327,8 +351,15 @@ impl Manager {
         self.state.services.tails.end();
     }
 
+    /// Has triggers begin nothing any more; what they began goes on.
+    pub fn stop_triggers(&self) {
+        self.dispatcher.stop();
+    }
+
     /// Ends the background tasks. The store and the execution log stay open: the data plane still writes to them.
     pub async fn shutdown(self) {
+        self.dispatcher.stop();
+        self.dispatcher.ended().await;
         for task in self.tasks {
             task.abort();
             // Aborted on purpose: there is nothing to learn from how it ended.

@@ -287,8 +287,8 @@ fn arrange_app(id: AppId, publish: impl FnOnce() -> PublishedApp) -> Option<Arc<
 }
 
 fn publishable(rows: AppRows, secrets: PublishedSecrets) -> PublishedApp {
-    let AppRows { app, record_policy, hsts, claims, scripts, routes, env, secrets: _ } = rows;
-    let published = told(PublishedApp::new(app, claims, scripts, routes));
+    let AppRows { app, record_policy, hsts, claims, scripts, routes, env, secrets: _, triggers } = rows;
+    let published = told(PublishedApp::new(app, claims, scripts, routes)).with_triggers(triggers);
     published.with_record_policy(record_policy).with_hsts(hsts).with_settings(env.into_iter().collect(), secrets)
 }
 
@@ -326,6 +326,7 @@ mod tests {
             routes: Vec::new(),
             env: Vec::new(),
             secrets: Vec::new(),
+            triggers: Vec::new(),
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::interval;
 use tracing::{debug, warn};
 
+use crate::events::Events;
 use crate::execution_writer::ExecutionWriter;
 use crate::kv::Kv;
 use crate::repo::RepoError;
@@ -41,12 +42,19 @@ pub(crate) struct Purge {
     clock: Arc<dyn Clock>,
     execution_log: ExecutionWriter,
     kv: Kv,
+    events: Events,
     bell: Arc<Notify>,
 }
 
 impl Purge {
-    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, execution_log: ExecutionWriter, kv: Kv) -> Self {
-        Self { store, clock, execution_log, kv, bell: Arc::default() }
+    pub(crate) fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        execution_log: ExecutionWriter,
+        kv: Kv,
+        events: Events,
+    ) -> Self {
+        Self { store, clock, execution_log, kv, events, bell: Arc::default() }
     }
 
     /// Says that an app was deleted.
@@ -77,6 +85,7 @@ impl Purge {
         self.execution_log.flush().await;
         for DeletedApp { id, deleted_at } in noted {
             self.kv.purge(id).await?;
+            self.events.purge(id).await?;
             let deleted = self.purge_log(id).await?;
             debug!(app_id = %id, deleted, "purged a deleted app");
             if self.clock.now().since(deleted_at) >= AFTERMATH {

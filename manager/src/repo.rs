@@ -13,6 +13,7 @@ pub mod deleted_apps;
 pub mod domains;
 pub mod env;
 pub mod error;
+pub mod events;
 pub mod executions;
 pub mod idempotency;
 pub mod kv;
@@ -29,6 +30,7 @@ pub mod setup_tokens;
 pub mod snapshot;
 pub mod statement;
 pub mod stats;
+pub mod triggers;
 pub mod users;
 
 pub use column::{Listed, Named, UnreadableRow};

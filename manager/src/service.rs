@@ -10,10 +10,13 @@ pub(crate) mod authorize;
 pub(crate) mod certificate;
 pub(crate) mod change;
 pub(crate) mod credential;
+pub(crate) mod data_change;
+pub(crate) mod dead_letter;
 pub(crate) mod deployment;
 pub(crate) mod domain;
 pub(crate) mod env;
 pub(crate) mod error;
+pub(crate) mod event;
 pub(crate) mod execution;
 pub(crate) mod idempotency;
 pub(crate) mod invoke;
@@ -35,6 +38,7 @@ pub(crate) mod settings;
 pub(crate) mod setup;
 pub(crate) mod stats;
 pub(crate) mod tail;
+pub(crate) mod trigger;
 pub(crate) mod user;
 
 use api_key::ApiKeyService;
@@ -42,9 +46,11 @@ use app::AppService;
 use audit::AuditService;
 use auth::AuthService;
 use certificate::CertificateService;
+use dead_letter::DeadLetterService;
 use deployment::DeploymentService;
 use domain::DomainService;
 use env::EnvService;
+use event::EventService;
 use execution::ExecutionService;
 use idempotency::IdempotencyService;
 use invoke::InvokeService;
@@ -56,6 +62,7 @@ use secret::SecretService;
 use settings::SettingsService;
 use stats::StatsService;
 use tail::TailService;
+use trigger::TriggerService;
 use user::UserService;
 
 /// One of each service; what a handler picks its own from.
@@ -70,6 +77,9 @@ pub(crate) struct Services {
     pub domains: DomainService,
     pub scripts: ScriptService,
     pub routes: RouteService,
+    pub triggers: TriggerService,
+    pub events: EventService,
+    pub dead_letters: DeadLetterService,
     pub executions: ExecutionService,
     pub tails: TailService,
     pub stats: StatsService,

@@ -14,6 +14,7 @@ use crate::repo::{self, RepoError};
 mod ballast;
 mod config;
 pub(crate) mod conn;
+pub(crate) mod data_db;
 pub(crate) mod data_file;
 mod listener;
 pub mod migration;

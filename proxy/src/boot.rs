@@ -13,6 +13,7 @@ use anyhow::Context;
 use picloud_executor::Executor;
 use picloud_executor::port::Ports;
 use picloud_manager::certificate_store::Certificates as CertificateStore;
+use picloud_manager::events::Events;
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
 use picloud_manager::http_client::{OutgoingHttp, SystemDns};
 use picloud_manager::kv::Kv;
@@ -107,7 +108,12 @@ impl Node {
         let sink = metrics.counting(execution_log.sink());
         let kv = Kv::new(store.clone(), Arc::clone(&clock), config.kv_quota);
         let http = OutgoingHttp::new(config.script_http_allow.clone(), Arc::new(SystemDns::new()), Vec::new());
-        let ports = Ports { kv: Some(Arc::new(kv.clone())), http: Some(Arc::new(http)) };
+        let events = Events::new(store.clone(), Arc::clone(&clock), config.event_quota, config.event_lease);
+        let ports = Ports {
+            kv: Some(Arc::new(kv.clone())),
+            http: Some(Arc::new(http)),
+            queues: Some(Arc::new(events.clone())),
+        };
         let executor = Executor::start(config.executor.clone(), Arc::clone(&clock), sink, ports)
             .context("cannot start the executor's threads")?;
         let (executor, snapshot) = (Arc::new(executor), Arc::new(SnapshotCell::default()));
@@ -150,6 +156,7 @@ impl Node {
                 executor: Arc::clone(&executor),
                 execution_log: execution_log.clone(),
                 kv,
+                events,
                 certificates: certificate_store,
                 preflight: Arc::new(agent.clone()),
             },
@@ -186,6 +193,7 @@ impl Node {
         tracing::info!(grace_ms = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX), "draining");
         let end = Instant::now() + self.grace;
         self.manager.end_streams();
+        self.manager.stop_triggers();
         if !self.server.drain(self.grace).await {
             tracing::warn!("some requests were cut off at the end of the grace");
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use picloud_executor::ExecutorConfig;
+use picloud_manager::events::EventQuota;
 use picloud_manager::http_client::HttpAllow;
 use picloud_manager::kv::KvQuota;
 use picloud_manager::store::{DatabaseConfig, DatabaseUrl};
@@ -83,6 +84,10 @@ pub struct Config {
     pub kv_quota: KvQuota,
     /// What scripts may reach by http beside public addresses.
     pub script_http_allow: HttpAllow,
+    /// How many events one app may have.
+    pub event_quota: EventQuota,
+    /// For how long events are lent to the node that handles them.
+    pub event_lease: Duration,
     /// Limits of scripts.
     pub limits: LimitPolicy,
     /// What is kept of executions, where it was set.
@@ -221,6 +226,21 @@ impl Config {
                 bytes: within("kv_max_bytes", settings.kv_max_bytes, KvQuota::default().bytes, 1024..=1 << 50)?,
             },
             script_http_allow: settings.script_http_allow.map_or_else(HttpAllow::default, |allowed| allowed.0),
+            event_quota: EventQuota {
+                events: within("events_max", settings.events_max, EventQuota::default().events, 1..=1_000_000_000)?,
+                bytes: within(
+                    "events_max_bytes",
+                    settings.events_max_bytes,
+                    EventQuota::default().bytes,
+                    1024..=1 << 50,
+                )?,
+            },
+            event_lease: Duration::from_millis(within(
+                "event_lease_ms",
+                settings.event_lease_ms,
+                20_000,
+                1_000..=600_000,
+            )?),
             limits: settings.limits.policy()?,
             execution_log: ExecutionLogSettings {
                 successes_per_second: settings.log_successes_per_second,
@@ -363,6 +383,9 @@ mod tests {
             "max_response_bytes",
             "kv_max_keys",
             "kv_max_bytes",
+            "events_max",
+            "events_max_bytes",
+            "event_lease_ms",
             "log_max_age_days",
             "limits.defaults.max_operations",
             "limits.ceilings.max_operations",
@@ -424,6 +447,9 @@ mod tests {
             max_response_bytes = 14000
             kv_max_keys = 15
             kv_max_bytes = 16000
+            events_max = 17
+            events_max_bytes = 17000
+            event_lease_ms = 18000
             log_successes_per_second = 15
             log_success_burst = 16
             log_max_age_days = 17

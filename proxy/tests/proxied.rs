@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use picloud_proxy::tls::Certificates;
+use picloud_shared::execution::RecordedInput;
 use support::certificate::{self, TlsClient};
 use support::gateway::{TestApp, TestGateway, on_large_stacks};
 use support::raw::{RawAnswer, RawClient, connect_from};
@@ -53,7 +54,8 @@ fn a_script_sees_the_client_of_a_trusted_proxy_and_nobody_that_others_invent() {
             assert_eq!(answer.body, format!("{seen}://shop.test/healthz"), "{from} {headers:?}");
         }
         let records = gateway.records.take();
-        assert_eq!(records[0].request.remote_ip.to_string(), "192.0.2.1");
+        let RecordedInput::Request { head, .. } = &records[0].input else { panic!("it was a request") };
+        assert_eq!(head.remote_ip.to_string(), "192.0.2.1");
     });
 }
 

@@ -13,7 +13,8 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::id::{AppId, ExecutionId, RouteId, ScriptId};
+use crate::event::{EventOp, EventSource};
+use crate::id::{AppId, EventId, ExecutionId, RouteId, ScriptId, TriggerId};
 use crate::request::RequestHead;
 use crate::secret::GivenSecrets;
 
@@ -99,7 +100,7 @@ impl FromStr for Outcome {
 
 /// What started an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind", content = "route_id")]
+#[serde(from = "OriginJson", into = "OriginJson")]
 pub enum Origin {
     /// A request that matched this route.
     Route(RouteId),
@@ -109,6 +110,48 @@ pub enum Origin {
     Test,
     /// Another script of the app, by `invoke`.
     Invoke,
+    /// Events, which this trigger is for.
+    Trigger(TriggerId),
+    /// An event that was made for the script itself: a call that nobody waits for.
+    Event,
+}
+
+/// An origin as JSON has it, where each id is named for what it is of.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+enum OriginJson {
+    Route { route_id: RouteId },
+    ById,
+    Test,
+    Invoke,
+    Trigger { trigger_id: TriggerId },
+    Event,
+}
+
+impl From<Origin> for OriginJson {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Route(route_id) => Self::Route { route_id },
+            Origin::ById => Self::ById,
+            Origin::Test => Self::Test,
+            Origin::Invoke => Self::Invoke,
+            Origin::Trigger(trigger_id) => Self::Trigger { trigger_id },
+            Origin::Event => Self::Event,
+        }
+    }
+}
+
+impl From<OriginJson> for Origin {
+    fn from(origin: OriginJson) -> Self {
+        match origin {
+            OriginJson::Route { route_id } => Self::Route(route_id),
+            OriginJson::ById => Self::ById,
+            OriginJson::Test => Self::Test,
+            OriginJson::Invoke => Self::Invoke,
+            OriginJson::Trigger { trigger_id } => Self::Trigger(trigger_id),
+            OriginJson::Event => Self::Event,
+        }
+    }
 }
 
 /// How much a log line matters.
@@ -155,6 +198,39 @@ pub struct ExecutionFailure {
     pub limit: Option<String>,
 }
 
+/// What a record tells of what a script was given.
+#[derive(Debug, Clone)]
+pub enum RecordedInput {
+    /// A request.
+    Request {
+        /// Its head.
+        head: Arc<RequestHead>,
+        /// The first [`RECORDED_BODY_BYTES`] of its body, as far as the app lets bodies be kept.
+        body: Bytes,
+        /// The length of the whole body, in bytes.
+        body_len: usize,
+    },
+    /// Events.
+    Events(Box<[RecordedEvent]>),
+}
+
+/// What a record tells of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RecordedEvent {
+    /// Its id, the same at each attempt.
+    pub id: EventId,
+    /// Where it comes from.
+    pub source: EventSource,
+    /// What happened there.
+    pub op: EventOp,
+    /// Which attempt it was.
+    pub attempt: u32,
+    /// The beginning of the JSON of its payload, as far as the app lets bodies be kept.
+    pub payload: Box<str>,
+    /// The length of the whole payload, in bytes.
+    pub payload_len: usize,
+}
+
 /// The response part of a record.
 #[derive(Debug, Clone)]
 pub struct RecordedResponse {
@@ -190,12 +266,8 @@ pub struct ExecutionRecord {
     pub status: StatusCode,
     /// What of the headers may be kept.
     pub policy: Arc<RecordPolicy>,
-    /// The request's head.
-    pub request: Arc<RequestHead>,
-    /// The first [`RECORDED_BODY_BYTES`] of the request's body, as far as the app lets bodies be kept.
-    pub request_body: Bytes,
-    /// The length of the whole request body, in bytes.
-    pub request_body_len: usize,
+    /// What the script was given.
+    pub input: RecordedInput,
     /// What the script answered, on success.
     pub response: Option<RecordedResponse>,
     /// Why it failed, otherwise.

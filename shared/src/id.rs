@@ -89,4 +89,10 @@ id! {
     LeaseId;
     /// One run of the program.
     NodeId;
+    /// What runs a script without a request.
+    TriggerId;
+    /// One thing to be handled, at all of its attempts.
+    EventId;
+    /// An event that is not tried again.
+    DeadLetterId;
 }

@@ -124,6 +124,13 @@ name! {
 }
 
 name! {
+    /// The name of a queue of an app's.
+    QueueName, InvalidQueueName,
+    "a queue's name is 1 to 63 of a-z, 0-9, _ and -, and begins with a letter or a digit",
+    plain_name
+}
+
+name! {
     /// A user's name, folded to lower case.
     Username, InvalidUsername,
     "a username is 2 to 64 of a-z, 0-9, ., _ and -",

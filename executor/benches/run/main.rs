@@ -141,7 +141,14 @@ fn invocation(source: &str) -> Invocation {
     let app = app(source);
     let script = app.scripts().find(|script| script.row.kind == ScriptKind::Endpoint).map(Arc::clone);
     let script = script.expect("the app has one endpoint");
-    Invocation { execution_id: ExecutionId::generate(NOW), app, script, request: request(), origin: Origin::ById }
+    Invocation {
+        execution_id: ExecutionId::generate(NOW),
+        app,
+        script,
+        input: request().into(),
+        origin: Origin::ById,
+        timeout: None,
+    }
 }
 
 fn runs(criterion: &mut Criterion) {

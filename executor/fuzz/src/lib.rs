@@ -64,7 +64,7 @@ pub fn run(source: ScriptSource, body: Bytes) -> Completion {
     let script = Arc::clone(app.scripts().next().expect("the app has one script"));
     let request = request(body);
     let invocation =
-        Invocation { execution_id: ExecutionId::generate(NOW), app, script, request, origin: Origin::ById };
+        Invocation { execution_id: ExecutionId::generate(NOW), app, script, input: request.into(), origin: Origin::ById, timeout: None };
     let executor = Arc::clone(&WORLD.executor);
     let begun = Instant::now();
     // Polled by the runtime, whose stacks are large enough.

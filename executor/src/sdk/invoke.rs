@@ -1,18 +1,22 @@
-//! `invoke(script, payload)`: another endpoint of the app runs at once, and what it answers is a map that is a response itself.
+//! `invoke(script, payload)`: another endpoint of the app runs at once, and what it answers is a map that is a response itself; and
+//! `invoke_async`: it runs later, and nobody waits for it.
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use picloud_shared::event::EventPayload;
 use picloud_shared::execution::ExecutionFailure;
 use rhai::{Array, Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext};
 
 use super::native::{Fallible, cut};
-use super::port::refused;
+use super::port::{self, refused};
+use super::queue::written;
 use crate::context::ContentType;
 use crate::failure::Failed;
 use crate::invocation::ScriptResponse;
 use crate::json::{self, Left, ReadError, SizeLimits, TooLarge, WriteError};
 use crate::limits::{before_port, charge, charge_bytes, charge_copied, go_on, reserve_bytes};
 use crate::nested::{self, Ended, MAX_DEPTH, MAX_RUNS, NotRun};
+use crate::port::{PortCaller, Ports};
 
 /// What a call costs beside what the script itself does: a context, a record and its way to the log, some 10 us.
 const CALL_OPERATIONS: u64 = 500;
@@ -29,6 +33,27 @@ pub fn register(module: &mut Module) {
     function().set_into_module(module, |call: NativeCallContext, script: ImmutableString, payload: Dynamic| {
         invoke(&call, &script, &payload)
     });
+    let function = || FuncRegistration::new("invoke_async").in_global_namespace().with_volatility(true);
+    function().set_into_module(module, |call: NativeCallContext, script: ImmutableString| {
+        invoke_later(&call, &script, &Dynamic::UNIT)
+    });
+    function().set_into_module(module, |call: NativeCallContext, script: ImmutableString, payload: Dynamic| {
+        invoke_later(&call, &script, &payload)
+    });
+}
+
+/// Has a script be called by an event; the event's id.
+fn invoke_later(call: &NativeCallContext, script: &str, payload: &Dynamic) -> Fallible<ImmutableString> {
+    const NAME: &str = "invoke_async";
+    // Which app's script it is stands where runs may wait.
+    before_port()?;
+    let payload = written(call, NAME, payload)?;
+    let script = nested::endpoint(script).map_err(|not_run| not_run.thrown(call, NAME, script))?;
+    let work = |ports: &Ports, caller: &PortCaller| {
+        let payload = EventPayload::of_written(&*payload).unwrap_or_default();
+        Some(ports.queues.as_deref()?.call(caller, script, payload))
+    };
+    port::call(call, work, |id| Ok(id.to_string().into()))
 }
 
 fn invoke(call: &NativeCallContext, script: &str, payload: &Dynamic) -> Fallible<Map> {
@@ -41,7 +66,7 @@ fn invoke(call: &NativeCallContext, script: &str, payload: &Dynamic) -> Fallible
         }
         other => refused(call, "invalid", &format!("invoke: {other}")),
     })?;
-    let ended = nested::invoke(script, payload.into()).map_err(|not_run| not_run.thrown(call, script));
+    let ended = nested::invoke(script, payload.into()).map_err(|not_run| not_run.thrown(call, "invoke", script));
     // What ended a run for good ends its caller, whatever that would catch.
     go_on()?;
     let Ended { execution_id, result } = ended?;
@@ -60,11 +85,11 @@ fn invoke(call: &NativeCallContext, script: &str, payload: &Dynamic) -> Fallible
 }
 
 impl NotRun {
-    fn thrown(self, call: &NativeCallContext, script: &str) -> Box<EvalAltResult> {
+    fn thrown(self, call: &NativeCallContext, function: &str, script: &str) -> Box<EvalAltResult> {
         let name = cut(script);
         let (code, message) = match self {
-            Self::Missing => ("not_found", format!("invoke: the app has no script {name:?}")),
-            Self::Module => ("invalid", format!("invoke: {name:?} is a module, which is imported and not invoked")),
+            Self::Missing => ("not_found", format!("{function}: the app has no script {name:?}")),
+            Self::Module => ("invalid", format!("{function}: {name:?} is a module, which is imported and not invoked")),
             Self::TooDeep => (
                 "too_deep",
                 format!(
@@ -77,7 +102,7 @@ impl NotRun {
             Self::StackUsed => {
                 ("too_deep", "invoke: the scripts that invoke each other have nested too many calls".to_owned())
             }
-            Self::Nowhere => ("unavailable", "invoke: this service is not available here".to_owned()),
+            Self::Nowhere => ("unavailable", format!("{function}: this service is not available here")),
         };
         refused(call, code, &message)
     }

@@ -18,18 +18,18 @@ const CALL_OPERATIONS: u64 = 100;
 const REFUSED_OPERATIONS: u64 = 1_000;
 
 thread_local! {
-    static PORTS: RefCell<Option<Ports>> = const { RefCell::new(None) };
+    static PORTS: RefCell<Option<(Ports, u32)>> = const { RefCell::new(None) };
 }
 
-/// Has the script that `run` runs on this thread reach these ports.
-pub fn reaching<T>(ports: &Ports, run: impl FnOnce() -> T) -> T {
+/// Has the script that `run` runs on this thread reach these ports, and make events that are so deep.
+pub fn reaching<T>(ports: &Ports, event_depth: u32, run: impl FnOnce() -> T) -> T {
     struct Reset;
     impl Drop for Reset {
         fn drop(&mut self) {
             PORTS.take();
         }
     }
-    PORTS.set(Some(ports.clone()));
+    PORTS.set(Some((ports.clone(), event_depth)));
     let _reset = Reset;
     run()
 }
@@ -46,10 +46,10 @@ pub fn call<A, T>(
     before_port()?;
     charge(CALL_OPERATIONS)?;
     let ports = PORTS.with_borrow(Clone::clone);
-    let (Some(ports), Some(app), Some(deadline)) = (ports, app(), deadline()) else {
+    let (Some((ports, event_depth)), Some(app), Some(deadline)) = (ports, app(), deadline()) else {
         return Err(unavailable(call));
     };
-    let answer = beside(|| work(&ports, &PortCaller { app, deadline }));
+    let answer = beside(|| work(&ports, &PortCaller { app, deadline, event_depth }));
     match answer {
         None => Err(unavailable(call)),
         Some(Ok(answer)) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use picloud_executor::port::Ports;
 use picloud_executor::{Executor, ExecutorConfig};
 use picloud_shared::execution::{
-    ExecutionRecord, ExecutionSink, LogLevel, Origin, Outcome, RECORDED_BODY_BYTES, RecordPolicy,
+    ExecutionRecord, ExecutionSink, LogLevel, Origin, Outcome, RECORDED_BODY_BYTES, RecordPolicy, RecordedInput,
 };
 use picloud_shared::script::Limits;
 
@@ -58,8 +58,9 @@ fn a_record_tells_who_ran_for_what_and_keeps_the_beginning_of_the_bodies() {
     let script = published.script("main");
     assert_eq!((record.app_id, record.script_id, record.script_version), (published.0.app().id, script.row.id, 3));
     assert_eq!((record.origin, record.started_at), (Origin::Test, NOW.plus(Duration::from_millis(7))));
-    assert_eq!((record.request_body.len(), record.request_body_len), (RECORDED_BODY_BYTES, 9_000));
-    assert_eq!(&*record.request.path, "/a");
+    let RecordedInput::Request { head, body, body_len } = &record.input else { panic!("it is a request") };
+    assert_eq!((body.len(), *body_len), (RECORDED_BODY_BYTES, 9_000));
+    assert_eq!(&*head.path, "/a");
     let response = record.response.unwrap();
     assert_eq!((response.body.len(), response.body_len), (RECORDED_BODY_BYTES, 10_000));
     assert_eq!(response.headers["x-a"], "1");
@@ -81,7 +82,8 @@ fn an_app_that_switches_bodies_off_has_none_recorded_and_answers_the_same() {
     invocation.app = Arc::new(app.with_record_policy(policy.clone()));
     assert_eq!(text(&world.run(invocation)), "secret!");
     let [record] = <[_; 1]>::try_from(world.records()).unwrap();
-    assert_eq!((record.request_body.len(), record.request_body_len), (0, 6));
+    let RecordedInput::Request { body, body_len, .. } = &record.input else { panic!("it is a request") };
+    assert_eq!((body.len(), *body_len), (0, 6));
     let response = record.response.unwrap();
     assert_eq!((response.body.len(), response.body_len), (0, 7));
     assert_eq!(*record.policy, policy);

@@ -218,8 +218,9 @@ impl Published {
             execution_id: ExecutionId::generate(NOW),
             app: Arc::clone(&self.0),
             script: self.script(name),
-            request,
+            input: request.into(),
             origin: Origin::ById,
+            timeout: None,
         }
     }
 }

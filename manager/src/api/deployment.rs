@@ -325,7 +325,7 @@ problems! {
     ExportProblems { "404": "`not_found`" }
     DeployProblems {
         "404": "`not_found`",
-        "409": "`domain_claimed`, `host_reserved`, `route_conflict`, `script_name_taken`",
+        "409": "`domain_claimed`, `host_reserved`, `route_conflict`, `script_name_taken`, `script_in_use` (with `triggers`)",
         "412": "`precondition_failed`",
         "422": "`invalid`, `public_suffix`, `app_limit_reached` (each with the place of what is wrong in the document)",
     }

@@ -60,8 +60,12 @@ struct ExecutionView {
     status: u16,
     /// How many executions this record stands for, where successes are sampled.
     sample_weight: u64,
-    #[schema(value_type = schema::RecordedRequest)]
-    request: serde_json::Value,
+    /// Absent where events started it.
+    #[schema(value_type = Option<schema::RecordedRequest>)]
+    request: Option<serde_json::Value>,
+    /// What it handled, where events started it.
+    #[schema(value_type = Option<Vec<schema::RecordedEvent>>)]
+    events: Option<serde_json::Value>,
     /// Exactly when the outcome is `success`.
     #[schema(value_type = Option<schema::RecordedResponse>)]
     response: Option<serde_json::Value>,
@@ -71,6 +75,12 @@ struct ExecutionView {
 
 impl From<Execution> for ExecutionView {
     fn from(execution: Execution) -> Self {
+        let mut request = execution.request;
+        let events = match (execution.origin, request.get_mut("events")) {
+            (Origin::Trigger(_) | Origin::Event, Some(events)) => Some(events.take()),
+            _ => None,
+        };
+        let request = events.is_none().then_some(request);
         Self {
             id: execution.id,
             execution_id: execution.id,
@@ -83,7 +93,8 @@ impl From<Execution> for ExecutionView {
             outcome: execution.outcome,
             status: execution.status,
             sample_weight: execution.sample_weight,
-            request: execution.request,
+            request,
+            events,
             response: execution.response,
             error: execution.error.map(FailureView::from),
             logs: execution.logs.into_iter().map(LogLineView::from).collect(),

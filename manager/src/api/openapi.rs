@@ -21,6 +21,7 @@ use crate::api::openapi::examples::Examples;
 use crate::api::problem::{FieldError, PROBLEM_JSON};
 use crate::api::route::RouteView;
 use crate::api::schema::{AppName, DomainHolder, ScriptName};
+use crate::api::trigger::TriggerView;
 
 /// The name of the one way to sign calls.
 const BEARER: &str = "bearer";
@@ -75,10 +76,12 @@ pub(crate) struct Problem {
     app: Option<AppName>,
     /// Of `slug_historical`: whether the caller may take the slug from it by `takeover`.
     may_take_over: Option<bool>,
-    /// Of `route_conflict`: the other route whole. Of `domain_claimed`: who claims what, if the caller may see it.
+    /// Of `route_conflict`: the other route whole. Of `trigger_exists`: the other trigger. Of `domain_claimed`: who claims what, if the caller may see it.
     conflict: Option<Conflict>,
     /// Of `domain_in_use` and `script_in_use`: the routes that depend on it.
     routes: Option<Vec<RouteView>>,
+    /// Of `script_in_use`: the triggers that run it.
+    triggers: Option<Vec<TriggerView>>,
     /// Of `script_in_use`: the scripts that import it.
     importers: Option<Vec<ScriptName>>,
 }
@@ -89,6 +92,7 @@ pub(crate) struct Problem {
 #[expect(dead_code, reason = "it stands for a member of problem documents")]
 enum Conflict {
     Route(RouteView),
+    Trigger(TriggerView),
     Domain(DomainHolder),
 }
 
@@ -133,7 +137,7 @@ pub(crate) fn preamble() -> OpenApi {
         .title("PiCloud admin API")
         .version(picloud_shared::version::PRODUCT)
         .description(Some(
-            "Apps, domains, scripts, routes and execution logs of a PiCloud instance. Errors are problem documents. \
+            "Apps, domains, scripts, routes, triggers and execution logs of a PiCloud instance. Errors are problem documents. \
              Sign in with `POST /api/v1/admin/auth/login` and send the token as `Authorization: Bearer <token>`, or send an API key so.",
         ))
         .build();

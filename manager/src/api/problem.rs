@@ -13,6 +13,7 @@ use tracing::{error, warn};
 use crate::api::moved::MovedTo;
 use crate::api::route::RouteView;
 use crate::api::schema::{AppName, DomainHolder, ScriptName};
+use crate::api::trigger::TriggerView;
 use crate::repo::RepoError;
 use crate::service::error::{InvalidField, ServiceError};
 use crate::service::idempotency::ANSWERS_OF_A_USER;
@@ -333,10 +334,11 @@ impl From<ServiceError> for ApiError {
                 conflict("certificate_managed", detail)
             }
             E::ScriptNameTaken => conflict("script_name_taken", "the app has a script of this name; choose another"),
-            E::ScriptInUse { routes, importers } => {
+            E::ScriptInUse { routes, triggers, importers } => {
                 let importers: Vec<ScriptName> = importers.iter().map(ScriptName::from).collect();
-                conflict("script_in_use", "routes or other scripts depend on what this script is")
+                conflict("script_in_use", "routes, triggers or other scripts depend on what this script is")
                     .with("routes", RouteView::all(routes))
+                    .with("triggers", TriggerView::all(triggers))
                     .with("importers", importers)
             }
             E::InvalidSource(problem) => invalid_source(problem),
@@ -359,11 +361,14 @@ impl From<ServiceError> for ApiError {
             E::QuotaExceeded { limit, most } => {
                 let detail =
                     format!("the app keeps as much as it may, which is {most} ({limit}); delete what is not needed");
+                let field = if limit.starts_with("event") { "payload" } else { "value" };
                 unprocessable("quota_exceeded", detail.clone())
                     .with("limit", limit)
                     .with("ceiling", most)
-                    .with("errors", [FieldError::new("value", detail)])
+                    .with("errors", [FieldError::new(field, detail)])
             }
+            E::NotWaiting => conflict("not_waiting", "the message is being handled, or has been"),
+            E::AlreadyResolved => conflict("already_resolved", "this dead letter is replayed or resolved already"),
             E::HostNotClaimed => {
                 let detail = "the route's host lies in no domain of the app; claim the domain first";
                 unprocessable("host_not_claimed", detail.to_owned()).with("errors", [FieldError::new("host", detail)])
@@ -372,6 +377,15 @@ impl From<ServiceError> for ApiError {
                 let detail = "a module cannot answer requests";
                 unprocessable("module_not_routable", detail.to_owned())
                     .with("errors", [FieldError::new("script_id", detail)])
+            }
+            E::ModuleNotTriggerable => {
+                let detail = "a module is only imported, and cannot be run by a trigger";
+                unprocessable("module_not_triggerable", detail.to_owned())
+                    .with("errors", [FieldError::new("script_id", detail)])
+            }
+            E::TriggerExists { other } => {
+                conflict("trigger_exists", "another trigger of the app is for this queue, or for dead letters")
+                    .with("conflict", other.map(|other| TriggerView::from(*other)))
             }
             E::ModuleNotInvokable => {
                 unprocessable("module_not_invokable", "a module is only imported, never run".to_owned())

@@ -36,6 +36,16 @@ words! {
     RouteMethod "UPPERCASE" { Get, Head, Post, Put, Patch, Delete, Options, Any }
     /// How an execution ended.
     Outcome "snake_case" { Success, Error, Timeout, BudgetExceeded, Rejected }
+    /// Which events a trigger is for.
+    TriggerSource "snake_case" { Queue, DeadLetter }
+    /// Where an event comes from.
+    EventSource "snake_case" { Cron, Kv, Docs, Queue, Http, Invoke, DeadLetter }
+    /// What happened at the source.
+    EventOp "snake_case" { Tick, Set, Delete, Expire, Insert, Update, Message, Async, Call, Created }
+    /// What has become of an event: it waits, is being handled, was handled, or is a dead letter.
+    EventState "snake_case" { Waiting, Running, Done, Dead }
+    /// What became of a dead letter: an event again, or nothing.
+    Resolution "snake_case" { Replayed, Resolved }
     /// A role on the instance.
     InstanceRole "snake_case" { Owner, Admin, Member }
     /// A role in one app.
@@ -99,18 +109,39 @@ pub(crate) struct DomainHolder {
     pub pattern: String,
 }
 
-/// What started an execution: `{"kind": "route", "route_id": ...}`, `{"kind": "by_id"}`, `{"kind": "test"}`, or
-/// `{"kind": "invoke"}` by another script of the app.
+/// What started an execution: `{"kind": "route", "route_id": ...}`, `{"kind": "trigger", "trigger_id": ...}`,
+/// `{"kind": "by_id"}`, `{"kind": "test"}`, `{"kind": "invoke"}` by another script of the app,
+/// or `{"kind": "event"}` by a call that nobody waits for.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
-#[serde(tag = "kind", content = "route_id")]
+#[serde(tag = "kind")]
 #[cfg_attr(not(test), expect(dead_code, reason = "it stands for an origin in the OpenAPI document"))]
 #[cfg_attr(test, derive(Serialize), serde(rename_all = "snake_case"))]
 pub(crate) enum ExecutionOrigin {
-    Route(uuid::Uuid),
+    Route { route_id: uuid::Uuid },
+    Trigger { trigger_id: uuid::Uuid },
     ById,
     Test,
     Invoke,
+    Event,
+}
+
+/// An event as it was recorded.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it stands for a stored document in the OpenAPI document")]
+pub(crate) struct RecordedEvent {
+    /// The same at each attempt.
+    id: uuid::Uuid,
+    /// `cron`, `kv`, `docs`, `queue`, `http`, `invoke` or `dead_letter`.
+    source: String,
+    /// What happened there, such as `message`.
+    op: String,
+    /// Which attempt it was, from 1 on.
+    attempt: u32,
+    /// The beginning of its payload, as JSON. All of an execution keep 4 KiB.
+    payload: String,
+    /// Bytes of the whole payload.
+    payload_len: u64,
 }
 
 /// A request as it was recorded, without credentials and what the app leaves out.
@@ -189,7 +220,7 @@ impl From<picloud_shared::execution::LogLine> for LogLineView {
 
 #[cfg(test)]
 mod tests {
-    use picloud_shared::{execution, path_pattern, route, script};
+    use picloud_shared::{event, execution, path_pattern, route, script};
 
     use super::*;
     use crate::repo::role;
@@ -223,6 +254,38 @@ mod tests {
         {
             assert!(word(documented).parse::<execution::Outcome>().is_ok());
         }
+        for documented in [TriggerSource::Queue, TriggerSource::DeadLetter] {
+            assert!(word(documented).parse::<event::EventSource>().is_ok());
+        }
+        let sources = [
+            EventSource::Cron,
+            EventSource::Kv,
+            EventSource::Docs,
+            EventSource::Queue,
+            EventSource::Http,
+            EventSource::Invoke,
+            EventSource::DeadLetter,
+        ];
+        assert_eq!(sources.map(word), std::array::from_fn(|at| event::EventSource::ALL[at].as_str().to_owned()));
+        let ops = [
+            EventOp::Tick,
+            EventOp::Set,
+            EventOp::Delete,
+            EventOp::Expire,
+            EventOp::Insert,
+            EventOp::Update,
+            EventOp::Message,
+            EventOp::Async,
+            EventOp::Call,
+            EventOp::Created,
+        ];
+        assert_eq!(ops.map(word), std::array::from_fn(|at| event::EventOp::ALL[at].as_str().to_owned()));
+        for documented in [EventState::Waiting, EventState::Running, EventState::Done, EventState::Dead] {
+            assert!(word(documented).parse::<crate::events::EventState>().is_ok());
+        }
+        for documented in [Resolution::Replayed, Resolution::Resolved] {
+            assert!(word(documented).parse::<crate::events::Resolution>().is_ok());
+        }
         for documented in [InstanceRole::Owner, InstanceRole::Admin, InstanceRole::Member] {
             assert!(word(documented).parse::<role::InstanceRole>().is_ok());
         }
@@ -231,10 +294,18 @@ mod tests {
         }
         let id = uuid::Uuid::from_u128(7);
         for (documented, origin) in [
-            (ExecutionOrigin::Route(id), execution::Origin::Route(picloud_shared::id::RouteId::from_uuid(id))),
+            (
+                ExecutionOrigin::Route { route_id: id },
+                execution::Origin::Route(picloud_shared::id::RouteId::from_uuid(id)),
+            ),
+            (
+                ExecutionOrigin::Trigger { trigger_id: id },
+                execution::Origin::Trigger(picloud_shared::id::TriggerId::from_uuid(id)),
+            ),
             (ExecutionOrigin::ById, execution::Origin::ById),
             (ExecutionOrigin::Test, execution::Origin::Test),
             (ExecutionOrigin::Invoke, execution::Origin::Invoke),
+            (ExecutionOrigin::Event, execution::Origin::Event),
         ] {
             assert_eq!(serde_json::to_value(documented).unwrap(), serde_json::to_value(origin).unwrap());
         }

@@ -120,7 +120,7 @@ problems! {
     CheckProblems { "404": "`not_found`", "422": "`invalid`, `limit_over_ceiling`" }
     UpdateProblems {
         "404": "`not_found`",
-        "409": "`script_name_taken`, `script_in_use` (with `routes` and `importers`)",
+        "409": "`script_name_taken`, `script_in_use` (with `routes`, `triggers` and `importers`)",
         "412": "`precondition_failed`",
         "422": "`invalid`, `invalid_source` (with `line`, `column`, `importer`), `limit_over_ceiling`, `app_limit_reached`",
     }

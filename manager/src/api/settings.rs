@@ -90,6 +90,7 @@ struct AppLimitsView {
     /// Bytes of all current sources.
     source_bytes: u64,
     routes: u64,
+    triggers: u64,
     domains: u64,
     former_slugs: u64,
 }
@@ -148,6 +149,7 @@ async fn get_limits(State(state): State<ApiState>, _caller: Caller) -> Json<Inst
             scripts: AppLimit::Scripts.ceiling(),
             source_bytes: AppLimit::SourceBytes.ceiling(),
             routes: AppLimit::Routes.ceiling(),
+            triggers: AppLimit::Triggers.ceiling(),
             domains: AppLimit::Domains.ceiling(),
             former_slugs: AppLimit::FormerSlugs.ceiling(),
         },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use picloud_shared::clock::Clock;
-use picloud_shared::execution::{ExecutionRecord, ExecutionSink, RecordedResponse};
+use picloud_shared::execution::{ExecutionRecord, ExecutionSink, RecordedEvent, RecordedInput, RecordedResponse};
 use picloud_shared::name::SettingName;
 use picloud_shared::secret::SecretValue;
 use tokio::sync::{Notify, mpsc};
@@ -123,10 +123,17 @@ impl Bell {
 
 /// About what a record takes in memory.
 fn bytes_of(record: &ExecutionRecord) -> usize {
-    let head = &record.request;
-    let text = head.host.len() + head.path.len() + head.query.as_deref().map_or(0, str::len);
     let headers = |headers: &http::HeaderMap| -> usize {
         headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum()
+    };
+    let input = match &record.input {
+        RecordedInput::Request { head, body, .. } => {
+            let text = head.host.len() + head.path.len() + head.query.as_deref().map_or(0, str::len);
+            text + headers(&head.headers) + body.len()
+        }
+        RecordedInput::Events(events) => {
+            events.iter().map(|event| size_of::<RecordedEvent>() + event.payload.len()).sum()
+        }
     };
     let response = |response: &RecordedResponse| headers(&response.headers) + response.body.len();
     let logs: usize = record
@@ -135,9 +142,7 @@ fn bytes_of(record: &ExecutionRecord) -> usize {
         .map(|line| size_of_val(line) + line.message.len() + line.data.as_ref().map_or(0, bytes_of_json))
         .sum();
     size_of::<Waiting>()
-        + text
-        + headers(&head.headers)
-        + record.request_body.len()
+        + input
         + record.response.as_ref().map_or(0, response)
         + record.failure.as_ref().map_or(0, |failure| failure.message.len())
         + logs

@@ -74,7 +74,8 @@ impl Ledger {
             .or_default()
             .add(1, u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX));
 
-        let is_test = record.origin == Origin::Test;
+        // Few, and of each somebody wants to know.
+        let is_test = matches!(record.origin, Origin::Test | Origin::Trigger(_));
         let key = (record.script_id, record.outcome, is_test);
         let sample = shard.samples.entry(key).or_insert(Sample { skipped: 0, kept_at: None, seen_at: now });
         sample.seen_at = now;

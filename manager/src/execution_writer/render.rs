@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderMap;
-use picloud_shared::execution::{ExecutionRecord, LogLine, RecordPolicy, Redactor};
+use picloud_shared::execution::{ExecutionRecord, LogLine, RecordPolicy, RecordedEvent, RecordedInput, Redactor};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -28,6 +28,12 @@ struct Request<'r> {
     #[serde(flatten)]
     body: Body<'r>,
     body_len: usize,
+}
+
+/// What stands in the place of a request.
+#[derive(Serialize)]
+struct Events<'r> {
+    events: Vec<Cow<'r, RecordedEvent>>,
 }
 
 #[derive(Serialize)]
@@ -79,15 +85,18 @@ impl Texts<'_> {
 /// The row for a record of about so many bytes. Looking for secrets may take a while, where the record has any.
 pub(super) fn row(record: &ExecutionRecord, sample_weight: u64, bytes: usize) -> NewExecution {
     let redactor = &Redactor::new(&record.secrets, bytes, MOST_WORK);
-    let head = &record.request;
-    let url = head.url();
-    let request = Request {
-        method: head.method.as_str(),
-        url: redactor.callers_text(&url),
-        remote_ip: head.remote_ip,
-        headers: Headers(&head.headers, &record.policy, Texts::Callers(redactor)),
-        body: Body::of(&record.request_body, record.request_body_len, Texts::Callers(redactor)),
-        body_len: record.request_body_len,
+    let input = match &record.input {
+        RecordedInput::Request { head, body, body_len } => json(&Request {
+            method: head.method.as_str(),
+            url: redactor.callers_text(&head.url()),
+            remote_ip: head.remote_ip,
+            headers: Headers(&head.headers, &record.policy, Texts::Callers(redactor)),
+            body: Body::of(body, *body_len, Texts::Callers(redactor)),
+            body_len: *body_len,
+        }),
+        RecordedInput::Events(events) => {
+            json(&Events { events: events.iter().map(|event| event_without_secrets(event, redactor)).collect() })
+        }
     };
     let response = record.response.as_ref().map(|response| Response {
         headers: Headers(&response.headers, &record.policy, Texts::Scripts(redactor)),
@@ -109,10 +118,21 @@ pub(super) fn row(record: &ExecutionRecord, sample_weight: u64, bytes: usize) ->
         outcome: record.outcome,
         status: record.status.as_u16(),
         sample_weight,
-        request: json(&request),
+        request: input,
         response: response.as_ref().map(json),
         error: failure.as_ref().map(json),
         logs: json(&record.logs.iter().map(|line| redacted(line, redactor)).collect::<Vec<_>>()),
+    }
+}
+
+/// The event without secrets in its payload.
+fn event_without_secrets<'r>(event: &'r RecordedEvent, redactor: &Redactor<'_>) -> Cow<'r, RecordedEvent> {
+    let is_cut = event.payload.len() < event.payload_len;
+    match redactor.callers_bytes(event.payload.as_bytes(), is_cut) {
+        Cow::Borrowed(_) => Cow::Borrowed(event),
+        Cow::Owned(bytes) => {
+            Cow::Owned(RecordedEvent { payload: String::from_utf8_lossy(&bytes).into(), ..event.clone() })
+        }
     }
 }
 

@@ -9,10 +9,10 @@ use picloud_shared::kv::{KvPage, KvPlace, KvQuery, KvValue, KvWrite, KvWritten};
 use tokio::time::timeout_at;
 
 use super::{Attempts, Kv, Made, Write, is_live};
+use crate::port_failure::{failed, not_written, unknown};
 use crate::repo::RepoError;
 use crate::repo::kv::{postgres, sqlite};
 use crate::store::DataPlace;
-use crate::store::data_file::WriteFailed;
 
 impl Kv {
     /// Waits for PostgreSQL until the deadline. `late` says what it means that it came.
@@ -81,34 +81,5 @@ impl KvStore for Kv {
         let (written, _entry) =
             made.map_err(|refusal| PortError::Refused { code: refusal.code(), message: refusal.to_string() })?;
         Ok(written)
-    }
-}
-
-fn not_written(failure: WriteFailed) -> PortError {
-    match failure {
-        WriteFailed::NotMade(error) => failed(error),
-        WriteFailed::Unknown(error) => unknown(error),
-        WriteFailed::TooLate => PortError::TooLate,
-        WriteFailed::Unsettled => PortError::Unsettled,
-    }
-}
-
-/// A failure that changed nothing. What the store says of it is for the operator.
-fn failed(error: RepoError) -> PortError {
-    tell(&error);
-    PortError::unavailable("the store cannot be reached or written; nothing was changed, try again")
-}
-
-fn unknown(error: RepoError) -> PortError {
-    tell(&error);
-    let message = "the store failed while the change was being kept; whether it was is not known".to_owned();
-    PortError::Refused { code: "unknown", message }
-}
-
-fn tell(error: &RepoError) {
-    let cause = error as &dyn std::error::Error;
-    match error {
-        RepoError::Unavailable(_) | RepoError::Contended(_) => tracing::warn!(error = cause, "kv: the store failed"),
-        _ => tracing::error!(error = cause, "kv: the store failed"),
     }
 }

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use picloud_shared::clock::Timestamp;
-use picloud_shared::id::{ApiKeyId, AppId, AuditId, CertificateId, DomainId, RouteId, ScriptId, SessionId, UserId};
+use picloud_shared::id::{
+    ApiKeyId, AppId, AuditId, CertificateId, DeadLetterId, DomainId, EventId, RouteId, ScriptId, SessionId, TriggerId,
+    UserId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -37,8 +40,14 @@ pub enum AuditObject {
     Script(ScriptId),
     /// A route.
     Route(RouteId),
+    /// A trigger.
+    Trigger(TriggerId),
     /// A certificate.
     Certificate(CertificateId),
+    /// An event.
+    Event(EventId),
+    /// A dead letter.
+    DeadLetter(DeadLetterId),
     /// An entry of the key-value store of the row's app.
     KvEntry,
     /// A setting of the row's app.
@@ -133,7 +142,10 @@ impl AuditObject {
             Self::Domain(_) => "domain",
             Self::Script(_) => "script",
             Self::Route(_) => "route",
+            Self::Trigger(_) => "trigger",
             Self::Certificate(_) => "certificate",
+            Self::Event(_) => "event",
+            Self::DeadLetter(_) => "dead_letter",
             Self::KvEntry => "kv_entry",
             Self::Env => "env",
             Self::Secret => "secret",
@@ -151,6 +163,9 @@ impl AuditObject {
             Self::Domain(id) => id.as_uuid(),
             Self::Script(id) => id.as_uuid(),
             Self::Route(id) => id.as_uuid(),
+            Self::Trigger(id) => id.as_uuid(),
+            Self::Event(id) => id.as_uuid(),
+            Self::DeadLetter(id) => id.as_uuid(),
             Self::Certificate(id) => id.as_uuid(),
         })
     }

@@ -13,12 +13,13 @@ use picloud_shared::env::EnvValue;
 use picloud_shared::execution::{ExecutionFailure, LogLine, Outcome, RedactedHeaders};
 use picloud_shared::id::{
     ApiKeyId, AppId, AuditId, CertificateAttemptId, CertificateId, DomainId, ExecutionId, LeaseId, NodeId, RouteId,
-    ScriptId, SessionId, UserId,
+    ScriptId, SessionId, TriggerId, UserId,
 };
 use picloud_shared::name::{AppName, AppSlug, Email, KeyName, ScriptName, SettingName, Username};
 use picloud_shared::path_pattern::ParamShape;
 use picloud_shared::route::RouteMethod;
 use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
+use picloud_shared::trigger::MaxAttempts;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
@@ -172,6 +173,7 @@ stored_as_uuid!(
     RouteId,
     ScriptId,
     SessionId,
+    TriggerId,
     UserId
 );
 
@@ -222,7 +224,7 @@ macro_rules! stored_as_integer {
         }
     )+};
 }
-stored_as_integer!(HstsMaxAge, i64, u16, u32, u64);
+stored_as_integer!(HstsMaxAge, MaxAttempts, i64, u16, u32, u64);
 
 impl Column for Timestamp {
     type Stored = i64;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use picloud_shared::id::{AppId, DomainId, RouteId, ScriptId};
+use picloud_shared::id::{AppId, DomainId, RouteId, ScriptId, TriggerId};
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -38,7 +38,7 @@ impl InstanceFlag {
 pub enum Part {
     /// The app itself, or so much of it that it is read as a whole.
     App,
-    /// One of its scripts, and where that is gone its routes with it.
+    /// One of its scripts, and where that is gone its routes and triggers with it.
     Script(ScriptId),
     /// One of its routes.
     Route(RouteId),
@@ -48,6 +48,8 @@ pub enum Part {
     Env,
     /// Its secrets.
     Secrets,
+    /// One of its triggers.
+    Trigger(TriggerId),
 }
 
 /// What changed of an app.
@@ -72,6 +74,8 @@ pub struct ChangedParts {
     pub env: bool,
     /// Whether any of the secrets changed.
     pub secrets: bool,
+    /// Whether any of the triggers changed.
+    pub triggers: bool,
 }
 
 /// Parts of one app that are read one by one; of more the whole app is.
@@ -99,6 +103,7 @@ impl Part {
             Self::Domain(id) => ("domain", id.as_uuid()),
             Self::Env => ("env", app.as_uuid()),
             Self::Secrets => ("secrets", app.as_uuid()),
+            Self::Trigger(id) => ("trigger", id.as_uuid()),
         }
     }
 
@@ -111,6 +116,7 @@ impl Part {
             "domain" => Self::Domain(DomainId::from_uuid(change.id)),
             "env" => Self::Env,
             "secrets" => Self::Secrets,
+            "trigger" => Self::Trigger(TriggerId::from_uuid(change.id)),
             _ => return None,
         };
         Some((change.app_id?, part))
@@ -127,6 +133,7 @@ impl AppChange {
             Part::Domain(_) => parts.claims = true,
             Part::Env => parts.env = true,
             Part::Secrets => parts.secrets = true,
+            Part::Trigger(_) => parts.triggers = true,
             Part::Script(id) => drop(parts.scripts.insert(id)),
             Part::Route(id) => drop(parts.routes.insert(id)),
         }

@@ -6,6 +6,7 @@ use crate::repo::RepoError;
 use crate::repo::statement::statements;
 use crate::store::Conn;
 use crate::store::conn::on_postgres;
+use crate::store::data_db::{DataDb, params};
 
 /// A row on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,11 @@ pub(crate) fn list_sqlite(conn: &rusqlite::Connection, after: Uuid, limit: u32) 
         Ok(Outbound { id: Uuid::from_bytes(row.get(0)?), entry: row.get(1)?, seal: row.get(2)? })
     };
     Ok(statement.query_map(rusqlite::params![after.as_bytes(), limit], row)?.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The same for either database.
+pub(crate) async fn insert<D: DataDb>(db: &mut D, row: &Outbound) -> Result<(), RepoError> {
+    db.execute(&INSERT, params![row.id, &*row.entry, &*row.seal]).await.map(|_| ())
 }
 
 /// Removes rows.

@@ -62,6 +62,8 @@ pub enum Constraint {
     ScriptName,
     /// Two routes of one app that take the same requests.
     Route,
+    /// Two triggers of an app for one queue, or for its dead letters.
+    TriggerSource,
     /// Two setup tokens or sessions of one token, or two rows of one id.
     Identity,
 }
@@ -75,6 +77,7 @@ impl std::fmt::Display for Constraint {
             Self::DomainShape => "the domain",
             Self::ScriptName => "the script's name",
             Self::Route => "the route's pattern",
+            Self::TriggerSource => "the source of a trigger",
             Self::Identity => "the id",
         })
     }
@@ -91,6 +94,7 @@ impl Constraint {
             "domains_shape_key_key" => Self::DomainShape,
             "scripts_app_id_name_key" => Self::ScriptName,
             "routes_app_id_host_key_path_shape_method_key" => Self::Route,
+            "triggers_app_id_sole_key" => Self::TriggerSource,
             _ => Self::Identity,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::{ExecutionFailure, LogLine, Origin, Outcome};
-use picloud_shared::id::{AppId, ExecutionId, RouteId, ScriptId};
+use picloud_shared::id::{AppId, ExecutionId, RouteId, ScriptId, TriggerId};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ pub struct Execution {
     /// How many executions of the script and outcome this row stands for, itself included.
     pub sample_weight: u64,
     /// `{method, url, remote_ip, headers: {name: [value]}, body, body_len}`, redacted; a body that is no text has
-    /// `body_base64` in place of `body`.
+    /// `body_base64` in place of `body`. Of events `{events: [{id, source, op, attempt, payload, payload_len}]}`.
     pub request: serde_json::Value,
     /// `{headers, body or body_base64, body_len}` on success.
     pub response: Option<serde_json::Value>,
@@ -76,11 +76,14 @@ pub struct ExecutionFilter {
 impl<'r, R: StoreRow> FromRow<'r, R> for Execution {
     fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
         let word: String = row.read("origin")?;
-        let origin = match (word.as_str(), row.read::<Option<RouteId>>("route_id")?) {
-            ("route", Some(id)) => Origin::Route(id),
-            ("by_id", None) => Origin::ById,
-            ("test", None) => Origin::Test,
-            ("invoke", None) => Origin::Invoke,
+        let (route, trigger) = (row.read::<Option<RouteId>>("route_id")?, row.read::<Option<TriggerId>>("trigger_id")?);
+        let origin = match (word.as_str(), route, trigger) {
+            ("route", Some(id), None) => Origin::Route(id),
+            ("trigger", None, Some(id)) => Origin::Trigger(id),
+            ("by_id", None, None) => Origin::ById,
+            ("test", None, None) => Origin::Test,
+            ("invoke", None, None) => Origin::Invoke,
+            ("event", None, None) => Origin::Event,
             _ => return Err(sqlx::Error::ColumnDecode { index: "origin".to_owned(), source: word.into() }),
         };
         Ok(Self {
@@ -104,7 +107,7 @@ impl<'r, R: StoreRow> FromRow<'r, R> for Execution {
 
 macro_rules! columns {
     () => {
-        "id, app_id, script_id, version, origin, route_id, started_at, duration_us, outcome, status, sample_weight, \
+        "id, app_id, script_id, version, origin, route_id, trigger_id, started_at, duration_us, outcome, status, sample_weight, \
          request, response, error, logs"
     };
 }

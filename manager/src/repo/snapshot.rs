@@ -13,6 +13,7 @@ use picloud_shared::name::{AppSlug, ScriptName, SettingName};
 use picloud_shared::route::Route;
 use picloud_shared::script::{ExecuteAccess, LimitPolicy, Sandbox, ScriptKind, ScriptSource};
 use picloud_shared::snapshot::{AppChanges, Now, ScriptRow};
+use picloud_shared::trigger::Trigger;
 use sqlx::FromRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -24,6 +25,7 @@ use crate::repo::config::ChangedParts;
 use crate::repo::routes::StoredRoute;
 use crate::repo::secrets::SealedSecret;
 use crate::repo::statement::statements;
+use crate::repo::triggers::StoredTrigger;
 use crate::store::conn::{FUNCTION_TIMEOUT, LOAD_TIMEOUT, on_db};
 use crate::store::{Conn, Dialects};
 
@@ -46,6 +48,8 @@ pub struct AppRows {
     pub env: Vec<(SettingName, EnvValue)>,
     /// Its secrets, sealed.
     pub secrets: Vec<SealedSecret>,
+    /// Its triggers.
+    pub triggers: Vec<Trigger>,
 }
 
 /// The parts of an app that changed.
@@ -64,7 +68,7 @@ pub struct LoadedParts {
 pub struct RowProblem {
     /// The app that the row belongs to.
     pub app_id: AppId,
-    /// `app`, `domain`, `script`, `route`, `env` or `secret`.
+    /// `app`, `domain`, `script`, `route`, `env`, `secret` or `trigger`.
     pub kind: &'static str,
     /// The row's id; its app's where it has none of its own.
     pub id: Uuid,
@@ -144,6 +148,16 @@ macro_rules! routes {
     };
 }
 
+macro_rules! triggers {
+    ($rest:literal) => {
+        concat!(
+            "SELECT app_id, id, script_id, source, config, enabled, max_attempts, backoff_base_ms, backoff_cap_ms, timeout_ms, \
+             created_at, updated_at FROM triggers ",
+            $rest
+        )
+    };
+}
+
 statements! {
     APP = "SELECT id AS app_id, id, slug, redacted_headers, record_bodies, hsts_max_age_s FROM apps WHERE id = $1";
     APPS = "SELECT id AS app_id, id, slug, redacted_headers, record_bodies, hsts_max_age_s FROM apps ORDER BY id";
@@ -157,6 +171,8 @@ statements! {
     ENV = "SELECT app_id, app_id AS id, name, value FROM app_env";
     SECRETS_OF_APP = "SELECT app_id, app_id AS id, name, revision, sealed FROM app_secrets WHERE app_id = $1";
     SECRETS = "SELECT app_id, app_id AS id, name, revision, sealed FROM app_secrets";
+    TRIGGERS_OF_APP = triggers!("WHERE app_id = $1 ORDER BY id");
+    TRIGGERS = triggers!("ORDER BY id");
     SCRIPT = scripts!("WHERE app_id = $1 AND id = $2");
     ROUTE = routes!("WHERE app_id = $1 AND id = $2");
 }
@@ -175,8 +191,8 @@ enum Of {
 /// # Errors
 /// [`RepoError::Unavailable`].
 pub async fn load_app(conn: &mut Conn, limits: &LimitPolicy, id: AppId) -> Result<Loaded, RepoError> {
-    load(conn, limits, Of::App(id), [APP, DOMAINS_OF_APP, SCRIPTS_OF_APP, ROUTES_OF_APP, ENV_OF_APP, SECRETS_OF_APP])
-        .await
+    let statements = [APP, DOMAINS_OF_APP, SCRIPTS_OF_APP, ROUTES_OF_APP, ENV_OF_APP, SECRETS_OF_APP, TRIGGERS_OF_APP];
+    load(conn, limits, Of::App(id), statements).await
 }
 
 /// Loads all apps. Call it within [`crate::store::Store::begin_read`].
@@ -184,7 +200,7 @@ pub async fn load_app(conn: &mut Conn, limits: &LimitPolicy, id: AppId) -> Resul
 /// # Errors
 /// [`RepoError::Unavailable`].
 pub async fn load_all(conn: &mut Conn, limits: &LimitPolicy) -> Result<Loaded, RepoError> {
-    load(conn, limits, Of::All, [APPS, DOMAINS, SCRIPTS, ROUTES, ENV, SECRETS]).await
+    load(conn, limits, Of::All, [APPS, DOMAINS, SCRIPTS, ROUTES, ENV, SECRETS, TRIGGERS]).await
 }
 
 /// Loads the parts of one app that changed. Call it within [`crate::store::Store::begin_read`].
@@ -201,6 +217,11 @@ pub async fn load_parts(
     if parts.claims {
         let claims: Vec<(AppId, Claim)> = rows(conn, DOMAINS_OF_APP, Of::App(app), "domain", &mut problems).await?;
         changes.claims = Some(claims.into_iter().map(|(_, claim)| claim.pattern).collect());
+    }
+    if parts.triggers {
+        let triggers = rows(conn, TRIGGERS_OF_APP, Of::App(app), "trigger", &mut problems).await?;
+        let triggers = timely(triggers, limits, &mut problems);
+        changes.triggers = Some(triggers.into_iter().map(|(_, trigger)| trigger).collect());
     }
     for id in &parts.scripts {
         let known_problems = problems.len();
@@ -238,7 +259,7 @@ async fn load(
     conn: &mut Conn,
     limits: &LimitPolicy,
     of: Of,
-    [apps, domains, scripts, routes, env, secrets]: [Dialects; 6],
+    [apps, domains, scripts, routes, env, secrets, triggers]: [Dialects; 7],
 ) -> Result<Loaded, RepoError> {
     let mut problems = Vec::new();
     let apps: Vec<(AppId, AppColumns)> = rows(conn, apps, of, "app", &mut problems).await?;
@@ -248,6 +269,8 @@ async fn load(
     let env: Vec<(AppId, Setting)> = rows(conn, env, of, "env", &mut problems).await?;
     let mut env = by_app(env, |setting| (setting.name, setting.value));
     let mut secrets = by_app(rows(conn, secrets, of, "secret", &mut problems).await?, |secret: SealedSecret| secret);
+    let triggers = rows(conn, triggers, of, "trigger", &mut problems).await?;
+    let mut triggers = by_app(timely(triggers, limits, &mut problems), |trigger| trigger);
     let mut scripts = by_app(within_limits(scripts, limits, &mut problems), |script| script);
     let apps =
         apps.into_iter().map(|(_, AppColumns { id, slug, redacted_headers, record_bodies, hsts_max_age_s })| AppRows {
@@ -259,6 +282,7 @@ async fn load(
             routes: routes.remove(&id).unwrap_or_default(),
             env: env.remove(&id).unwrap_or_default(),
             secrets: secrets.remove(&id).unwrap_or_default(),
+            triggers: triggers.remove(&id).unwrap_or_default(),
         });
     Ok(Loaded { apps: apps.collect(), problems })
 }
@@ -320,6 +344,26 @@ fn within_limits(
             }
             Err(error) => {
                 problems.push(RowProblem { app_id, kind: "script", id: id.as_uuid(), detail: error.to_string() });
+            }
+        }
+    }
+    kept
+}
+
+/// The triggers whose timeout keeps to the operator's ceiling, for the same reason.
+fn timely(
+    triggers: Vec<(AppId, StoredTrigger)>,
+    policy: &LimitPolicy,
+    problems: &mut Vec<RowProblem>,
+) -> Vec<(AppId, Trigger)> {
+    let mut kept = Vec::with_capacity(triggers.len());
+    for (app_id, StoredTrigger { trigger, .. }) in triggers {
+        let timeout_ms = trigger.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        match policy.resolve(&Sandbox::default(), timeout_ms) {
+            Ok(_) => kept.push((app_id, trigger)),
+            Err(error) => {
+                let id = trigger.id.as_uuid();
+                problems.push(RowProblem { app_id, kind: "trigger", id, detail: error.to_string() });
             }
         }
     }

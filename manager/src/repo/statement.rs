@@ -85,6 +85,7 @@ pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
         setup_tokens::CATALOGUE,
         snapshot::CATALOGUE,
         stats::CATALOGUE,
+        triggers::CATALOGUE,
         users::CATALOGUE,
     ]
     .into_iter()
@@ -95,8 +96,20 @@ pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
 /// Every statement of the apps' data.
 #[doc(hidden)]
 pub fn data_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
+    use crate::repo::events::{self, claims, dead_letters, upkeep};
     use crate::repo::{data_audit, kv, probe};
-    [data_audit::CATALOGUE, kv::CATALOGUE, probe::CATALOGUE].into_iter().flatten().copied()
+    [
+        data_audit::CATALOGUE,
+        events::CATALOGUE,
+        claims::CATALOGUE,
+        dead_letters::CATALOGUE,
+        upkeep::CATALOGUE,
+        kv::CATALOGUE,
+        probe::CATALOGUE,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 /// Every statement of the execution log.

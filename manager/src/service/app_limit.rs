@@ -4,7 +4,7 @@
 use picloud_shared::id::AppId;
 use picloud_shared::script::ScriptSource;
 
-use crate::repo::{apps, domains, routes, scripts};
+use crate::repo::{apps, domains, routes, scripts, triggers};
 use crate::service::error::ServiceError;
 use crate::store::Conn;
 
@@ -17,6 +17,8 @@ pub(crate) enum AppLimit {
     SourceBytes,
     /// A change of a route arranges all of its app's anew.
     Routes,
+    /// Each change of one reads them all anew, and what happens in the app is held against each.
+    Triggers,
     /// Addresses that lead to the app for ever; nobody has renamed an app a hundred times by hand.
     FormerSlugs,
     /// Each claim wants a certificate, of which an authority gives out a few hundred a week.
@@ -30,6 +32,7 @@ impl AppLimit {
             Self::Scripts => "scripts",
             Self::SourceBytes => "source_bytes",
             Self::Routes => "routes",
+            Self::Triggers => "triggers",
             Self::FormerSlugs => "former_slugs",
             Self::Domains => "domains",
         }
@@ -41,7 +44,7 @@ impl AppLimit {
             Self::Scripts => 1_000,
             Self::SourceBytes => 16 * 1024 * 1024,
             Self::Routes => 10_000,
-            Self::FormerSlugs => 100,
+            Self::Triggers | Self::FormerSlugs => 100,
             Self::Domains => 1_000,
         }
     }
@@ -52,6 +55,7 @@ impl AppLimit {
             Self::Scripts => "name",
             Self::SourceBytes => "source",
             Self::Routes => "path",
+            Self::Triggers => "source",
             Self::FormerSlugs => "slug",
             Self::Domains => "pattern",
         }
@@ -86,6 +90,11 @@ pub(crate) async fn admit_source(
 /// Refuses one route more where the app is full.
 pub(crate) async fn admit_route(conn: &mut Conn, app: AppId) -> Result<(), ServiceError> {
     AppLimit::Routes.admit(routes::count(conn, app).await? + 1)
+}
+
+/// Refuses one trigger more where the app is full.
+pub(crate) async fn admit_trigger(conn: &mut Conn, app: AppId) -> Result<(), ServiceError> {
+    AppLimit::Triggers.admit(triggers::count(conn, app).await? + 1)
 }
 
 /// Refuses one former slug more where the app has enough of them.

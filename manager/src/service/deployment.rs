@@ -30,6 +30,7 @@ use crate::service::revision::{Precondition, Revision};
 use crate::service::route::{self, insert_routes, is_claimed};
 use crate::service::script::{self, insert_script};
 use crate::service::script_check::Checker;
+use crate::service::trigger::triggers_of;
 use crate::store::Conn;
 use plan::{SameRoute, State, Step, Unreadable, Wanted, WantedScript, steps};
 
@@ -374,7 +375,8 @@ async fn apply(
             }
             Step::UpdateApp { old, new } => app::store(change, old, new).await?,
             Step::CreateScript { script, .. } => insert_script(change, script, Some(actor)).await?,
-            Step::UpdateScript { old, new, .. } => {
+            Step::UpdateScript { place, old, new } => {
+                refuse_triggered(change, old, new).await.map_err(|error| error.at(format!("scripts[{place}].kind")))?;
                 script::store(change, actor, old, new.clone()).await?;
             }
             // All at once, before or after.
@@ -388,6 +390,18 @@ async fn apply(
     }
     route::store_all(change, &changed).await?;
     insert_routes(change, &created).await
+}
+
+/// Refuses to make a module of what a trigger runs. (Of routes the document tells itself.)
+async fn refuse_triggered(conn: &mut Conn, old: &Script, new: &Script) -> Result<(), ServiceError> {
+    if old.meta.kind != ScriptKind::Endpoint || new.meta.kind != ScriptKind::Module {
+        return Ok(());
+    }
+    let triggers = triggers_of(conn, old.meta.id).await?;
+    match triggers.is_empty() {
+        true => Ok(()),
+        false => Err(ServiceError::ScriptInUse { routes: Vec::new(), triggers, importers: Vec::new() }),
+    }
 }
 
 /// What is wrong with a wanted app, up to so much.

@@ -12,6 +12,7 @@ use crate::publish::NotLiveYet;
 use crate::repo::apps::App;
 use crate::repo::scope::Scope;
 use crate::repo::scripts::ScriptMeta;
+use crate::repo::triggers::StoredTrigger;
 use crate::repo::{Constraint, RepoError};
 use crate::service::app::Former;
 use crate::service::app_limit::AppLimit;
@@ -92,7 +93,7 @@ pub(crate) enum ServiceError {
     #[error("the script's name is taken")]
     ScriptNameTaken,
     #[error("others depend on the script")]
-    ScriptInUse { routes: Vec<LocatedRoute>, importers: Vec<ScriptMeta> },
+    ScriptInUse { routes: Vec<LocatedRoute>, triggers: Vec<StoredTrigger>, importers: Vec<ScriptMeta> },
     #[error("the source cannot be saved")]
     InvalidSource(SourceProblem),
     #[error("{0}")]
@@ -101,10 +102,18 @@ pub(crate) enum ServiceError {
     AppLimit(AppLimit),
     #[error("the app keeps as much as it may: {most} {limit}")]
     QuotaExceeded { limit: &'static str, most: u64 },
+    #[error("the message does not wait any more")]
+    NotWaiting,
+    #[error("the dead letter is resolved")]
+    AlreadyResolved,
     #[error("the host lies in no claim of the app")]
     HostNotClaimed,
     #[error("a module cannot have routes")]
     ModuleNotRoutable,
+    #[error("a module cannot have triggers")]
+    ModuleNotTriggerable,
+    #[error("another trigger is for the queue")]
+    TriggerExists { other: Option<Box<StoredTrigger>> },
     #[error("a module cannot be invoked")]
     ModuleNotInvokable,
     #[error("the script is not published")]
@@ -160,6 +169,7 @@ impl From<RepoError> for ServiceError {
             RepoError::Conflict(Constraint::Username) => Self::UsernameTaken,
             RepoError::Conflict(Constraint::DomainShape) => Self::DomainClaimed { holder: None },
             RepoError::Conflict(Constraint::Route) => Self::RouteConflict { other: None },
+            RepoError::Conflict(Constraint::TriggerSource) => Self::TriggerExists { other: None },
             // Units of work follow one another, so that a parent which was there at the beginning of one stays.
             RepoError::MissingReference => Self::NotFound("app"),
             // The store says "the description" where a client says `description`.

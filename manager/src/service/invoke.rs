@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use picloud_executor::{Completion, Executor, Invocation};
 use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::{DomainPattern, Host};
-use picloud_shared::execution::{MAX_FAILURE_BYTES, MAX_LOG_BYTES, Origin, Redactor};
+use picloud_shared::execution::Origin;
 use picloud_shared::id::{ExecutionId, ScriptId};
 use picloud_shared::path_pattern::RequestPath;
 use picloud_shared::request::{Params, RequestHead, Scheme, ScriptRequest};
@@ -22,9 +22,7 @@ use crate::service::error::ServiceError;
 use crate::service::script::find_meta;
 use crate::service::script_check::{Checker, Family};
 use crate::store::Store;
-
-/// Bytes that are gone through at most to take the secrets out of a test's log.
-const MOST_WORK: usize = 64 * 1024 * 1024;
+use crate::without_secrets::without_secrets;
 
 /// The host that a test's request names where the app claims none.
 const NO_HOST: &str = "localhost";
@@ -99,7 +97,8 @@ impl InvokeService {
         let version = script.row.version;
         let request = arrange(&snapshot, app, id, request, actor.remote_ip);
         let execution_id = ExecutionId::generate(self.clock.now());
-        let invocation = Invocation { execution_id, app: Arc::clone(app), script, request, origin: Origin::Test };
+        let (app, input) = (Arc::clone(app), request.into());
+        let invocation = Invocation { execution_id, app, script, input, origin: Origin::Test, timeout: None };
         let completion = without_secrets(self.executor.run(invocation).await).await;
         Ok(TestResult { completion, version })
     }
@@ -118,27 +117,6 @@ impl InvokeService {
         let ScriptMeta { id, name, kind, execute_access, .. } = meta;
         let row = ScriptRow { id, name, kind, version: 0, source, imports, limits, execute_access };
         Ok(PublishedScript::unsaved(row))
-    }
-}
-
-/// Takes the secrets that the run was given out of what it logged and how it failed, as they are out of its record. The response is
-/// the script's.
-async fn without_secrets(mut completion: Completion) -> Completion {
-    if completion.secrets.is_empty() {
-        return completion;
-    }
-    let (mut failure, mut logs) = (completion.failure.take(), std::mem::take(&mut completion.logs));
-    let secrets = completion.secrets.clone();
-    let redact = move || {
-        let redactor = Redactor::new(&secrets, MAX_FAILURE_BYTES + MAX_LOG_BYTES, MOST_WORK);
-        failure.iter_mut().for_each(|failure| redactor.failure(failure));
-        logs.iter_mut().for_each(|line| redactor.line(line));
-        (failure, logs)
-    };
-    match tokio::task::spawn_blocking(redact).await {
-        Ok((failure, logs)) => Completion { failure, logs, ..completion },
-        // Rather nothing than what may hold one.
-        Err(_) => completion,
     }
 }
 

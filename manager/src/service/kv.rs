@@ -5,13 +5,12 @@ use picloud_shared::kv::{KvEntry, KvPage, KvPlace, KvQuery, KvUsage, KvWrite};
 use picloud_shared::name::CollectionName;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tracing::warn;
 
 use crate::kv::{Audit, Demand, Kv, KvQuota, KvRefusal, Write};
 use crate::repo::audit::AuditObject;
 use crate::repo::kv::KvCollection;
 use crate::service::authorize::{Actor, AppRef, Capability};
-use crate::service::change::{Author, Desk, Event, as_of_now};
+use crate::service::change::{Author, Desk, Event};
 use crate::service::error::ServiceError;
 use crate::service::page::{Page, PageSize};
 use crate::service::revision::{Precondition, Revision};
@@ -58,19 +57,19 @@ impl KvService {
         size: PageSize,
         after: Option<CollectionName>,
     ) -> Result<Holdings, ServiceError> {
-        let app = self.access(actor, app, Capability::DataRead).await?;
+        let app = self.desk.access(actor, app, Capability::DataRead).await?;
         let (usage, collections) = self.kv.collections(app, after, size.plus_one()).await?;
         let collections = Page::cut(collections, size, |last| last.name.clone());
         Ok(Holdings { usage, quota: self.kv.quota(), collections })
     }
 
     pub(crate) async fn list(&self, actor: &Actor, app: &AppRef, query: &KvQuery) -> Result<KvPage, ServiceError> {
-        let app = self.access(actor, app, Capability::DataRead).await?;
+        let app = self.desk.access(actor, app, Capability::DataRead).await?;
         Ok(self.kv.list(app, query).await?)
     }
 
     pub(crate) async fn get(&self, actor: &Actor, app: &AppRef, place: &KvPlace) -> Result<KvEntry, ServiceError> {
-        let app = self.access(actor, app, Capability::DataRead).await?;
+        let app = self.desk.access(actor, app, Capability::DataRead).await?;
         self.kv.find(app, place).await?.ok_or(ServiceError::NotFound("entry"))
     }
 
@@ -83,7 +82,7 @@ impl KvService {
         write: KvWrite,
         precondition: &Precondition,
     ) -> Result<Option<KvEntry>, ServiceError> {
-        let (app, actor) = self.access_to_change(actor, app).await?;
+        let (app, actor) = self.desk.access_to_change(actor, app, Capability::DataWrite).await?;
         let must_be_there = write == KvWrite::Delete;
         let action = if must_be_there { "kv.delete" } else { "kv.set" };
         let precondition = precondition.clone();
@@ -95,39 +94,19 @@ impl KvService {
         let audit = Some(self.audit(&actor, app, &place.collection, action));
         let made = self.kv.write(Write { app, place, write, demand: Some(demand), audit }).await?;
         let (_, entry) = made?;
-        // It is kept beside the data; what fails now is done by housekeeping.
-        if let Err(error) = self.desk.carry_data_audit().await {
-            warn!(error = &error as &dyn std::error::Error, "the audit log hears of a change of data later");
-        }
+        self.desk.tell_of_data().await;
         Ok(entry)
     }
 
     fn audit(&self, actor: &Actor, app: AppId, collection: &CollectionName, action: &'static str) -> Audit {
-        let (audited_store, author) = (self.desk.audited.clone(), Author::from(actor));
+        let (desk, author) = (self.desk.clone(), Author::from(actor));
         let collection = collection.clone();
         Box::new(move |before, after| {
             let told = |entry: Option<&KvEntry>| entry.map(|entry| audited(&collection, entry));
             let (before, after) = (told(before), told(after));
             let event = Event { before, after, ..Event::new(action, AuditObject::KvEntry).in_app(app) };
-            audited_store.outbound(&author.entry(event, audited_store.clock.now()))
+            desk.outbound_of(&author, event)
         })
-    }
-
-    async fn access(&self, actor: &Actor, app: &AppRef, needed: Capability) -> Result<AppId, ServiceError> {
-        let access = actor.access(&mut self.desk.store.read().await?, app).await?;
-        access.require(needed)?;
-        Ok(access.app.id)
-    }
-
-    /// The same for a change, which is not in the control data's own unit of work: who makes it is looked at as they are now, and
-    /// the node must have the store's key, by which the audit log is told.
-    async fn access_to_change(&self, actor: &Actor, app: &AppRef) -> Result<(AppId, Actor), ServiceError> {
-        let mut conn = self.desk.store.read().await?;
-        let actor = as_of_now(&mut conn, actor, self.desk.clock.now()).await?;
-        let access = actor.access(&mut conn, app).await?;
-        access.require(Capability::DataWrite)?;
-        self.desk.chain.require_key(&mut conn).await?;
-        Ok((access.app.id, actor))
     }
 }
 

@@ -24,6 +24,7 @@ use crate::service::page::{Page, PageSize, readable};
 use crate::service::revision::{Precondition, Revision};
 use crate::service::route_url::UrlStyle;
 use crate::service::script_check::{Checker, Family, SourceProblem};
+use crate::service::trigger::triggers_of;
 use crate::store::Conn;
 use written::{audited, delete_script};
 pub(crate) use written::{blank_meta, forget_all, insert_script, store};
@@ -324,7 +325,7 @@ impl ScriptService {
     ) -> Result<Script, ServiceError> {
         let (id, app_id) = (new.meta.id, new.meta.app_id);
         if old.meta.kind == ScriptKind::Endpoint && new.meta.kind == ScriptKind::Module {
-            self.refuse_routes(&mut change, &old.meta).await?;
+            self.refuse_callers(&mut change, &old.meta).await?;
         }
         admit_source(&mut change, app_id, &old.source, &new.source).await?;
         let new = store(&mut change, actor, old, new).await?;
@@ -332,17 +333,19 @@ impl ScriptService {
         Ok(new)
     }
 
-    async fn refuse_routes(&self, conn: &mut Conn, meta: &ScriptMeta) -> Result<(), ServiceError> {
+    /// Refuses to make a module of what requests or events are to run.
+    async fn refuse_callers(&self, conn: &mut Conn, meta: &ScriptMeta) -> Result<(), ServiceError> {
         let found = readable("route", routes::list_of_script(conn, meta.id, u32::MAX, None).await?);
-        if found.is_empty() {
+        let triggers = triggers_of(conn, meta.id).await?;
+        if found.is_empty() && triggers.is_empty() {
             return Ok(());
         }
         let claims = claims_of(conn, meta.app_id).await?;
         let routes = found.into_iter().map(|stored| self.urls.locate(stored, &claims)).collect();
-        Err(ServiceError::ScriptInUse { routes, importers: Vec::new() })
+        Err(ServiceError::ScriptInUse { routes, triggers, importers: Vec::new() })
     }
 
-    /// Deletes a script: an endpoint with its routes, a module only when nothing imports it.
+    /// Deletes a script: an endpoint with its routes and triggers, a module only when nothing imports it.
     pub(crate) async fn delete(
         &self,
         actor: &Actor,
@@ -370,6 +373,10 @@ impl ScriptService {
     }
 }
 
+fn in_use_by(importers: Vec<ScriptMeta>) -> ServiceError {
+    ServiceError::ScriptInUse { routes: Vec::new(), triggers: Vec::new(), importers }
+}
+
 async fn refuse_imported(conn: &mut Conn, meta: &ScriptMeta) -> Result<(), ServiceError> {
     if meta.kind != ScriptKind::Module {
         return Ok(());
@@ -378,7 +385,7 @@ async fn refuse_imported(conn: &mut Conn, meta: &ScriptMeta) -> Result<(), Servi
     importers.retain(|other| other.imports.contains(&meta.name));
     match importers.is_empty() {
         true => Ok(()),
-        false => Err(ServiceError::ScriptInUse { routes: Vec::new(), importers }),
+        false => Err(in_use_by(importers)),
     }
 }
 
@@ -387,7 +394,7 @@ fn refuse_importers(family: &Family, old: &Script, new: &Script) -> Result<(), S
     let stays = new.meta.kind == ScriptKind::Module && new.meta.name == old.meta.name;
     let importers = family.importers(&old.meta.name);
     match old.meta.kind == ScriptKind::Module && !stays && !importers.is_empty() {
-        true => Err(ServiceError::ScriptInUse { routes: Vec::new(), importers }),
+        true => Err(in_use_by(importers)),
         false => Ok(()),
     }
 }

@@ -25,7 +25,7 @@ use writer::{Job, Ticket, Writer};
 const KEPT_READERS: usize = 32;
 
 /// Statements that a connection keeps prepared: all that there are.
-const KEPT_STATEMENTS: usize = 64;
+const KEPT_STATEMENTS: usize = 128;
 
 /// Instructions of SQLite's between two looks at the clock: some 100 us.
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;

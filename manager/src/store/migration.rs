@@ -34,6 +34,8 @@ pub const HISTORY: &[Step] = &[
     Step { version: 9, name: "config stamp", text: include_str!("../../../migrations/0009_config_stamp.sql") },
     Step { version: 10, name: "kv", text: include_str!("../../../migrations/0010_kv.sql") },
     Step { version: 11, name: "env and secrets", text: include_str!("../../../migrations/0011_env_and_secrets.sql") },
+    Step { version: 12, name: "events", text: include_str!("../../../migrations/0012_events.sql") },
+    Step { version: 13, name: "triggers", text: include_str!("../../../migrations/0013_triggers.sql") },
 ];
 
 /// The number of the newest step: the fifth versioned surface.
@@ -64,6 +66,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("{{json}}", "TEXT", "JSONB"),
     ("{{bytes}}", "BLOB", "BYTEA"),
     ("{{int}}", "INTEGER", "BIGINT"),
+    ("{{serial}}", "INTEGER", "BIGINT GENERATED ALWAYS AS IDENTITY"),
     ("{{bool}}", "INTEGER", "BOOLEAN"),
     ("{{bytewise}}", "COLLATE BINARY", "COLLATE \"C\""),
     ("{{strict}}", "STRICT", ""),

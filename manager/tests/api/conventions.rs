@@ -80,6 +80,8 @@ async fn furnish(stage: &Stage, target: &Target) {
     let change = json!({ "source": "3" });
     owner.patch(&format!("/scripts/{}", id(&target.script)), change).await.is(200);
     owner.make_route(&target.script, "/two").await;
+    let handler = json!({ "script_id": id(&target.script), "source": "dead_letter" });
+    owner.post(&format!("/apps/{}/triggers", target.slug), handler).await.is(201);
     for name in ["one", "two"] {
         owner.post("/api-keys", json!({ "name": name, "scopes": ["apps:read"] })).await.is(201);
         owner.post(&format!("/scripts/{}/invoke", id(&target.script)), json!({})).await.is(200);

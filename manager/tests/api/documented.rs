@@ -57,9 +57,9 @@ pub fn check(method: &str, path: &str, answer: &Answer) {
         let names_fields = body["errors"].as_array().is_some_and(|errors| !errors.is_empty());
         // The one 422 that is about the address.
         let is_of_fields = answer.status == 422 && code != "module_not_invokable";
-        // One of the claims of a document.
+        // One of the claims or scripts of a document.
         let is_of_a_document = path.ends_with("/deployment") || path.ends_with("/apps:import");
-        let is_of_its_part = is_of_a_document && ["domain_claimed", "host_reserved"].contains(&code);
+        let is_of_its_part = is_of_a_document && ["domain_claimed", "host_reserved", "script_in_use"].contains(&code);
         assert_eq!(names_fields, is_of_fields || is_of_its_part, "{place}: {body}");
     }
 }

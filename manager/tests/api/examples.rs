@@ -38,6 +38,7 @@ async fn the_examples_are_what_was_sent_and_answered(store: &Store) {
     story.its_routes(&shop, &greet).await;
     story.its_executions(&greet).await;
     story.its_data().await;
+    story.its_triggers(&greet).await;
     story.it_as_a_whole().await;
     story.certificates().await;
     story.the_instance().await;
@@ -217,6 +218,18 @@ impl Story {
         self.call("GET /apps/shop/secrets/PAYMENT_KEY", NOTHING, 200).await;
         self.call("DELETE /apps/shop/secrets/PAYMENT_KEY", NOTHING, 204).await;
         self.call("DELETE /apps/shop/secrets/PAYMENT_KEY", NOTHING, 404).await;
+    }
+
+    async fn its_triggers(&mut self, script: &Value) {
+        let config = json!({ "queue": "orders", "batch_size": 10 });
+        let trigger = json!({ "script_id": id(script), "source": "queue", "config": config, "max_attempts": 3 });
+        let made = self.call("POST /apps/shop/triggers", trigger.clone(), 201).await;
+        self.call("POST /apps/shop/triggers", trigger, 409).await;
+        self.call("GET /apps/shop/triggers", NOTHING, 200).await;
+        let path = format!("/apps/shop/triggers/{}", id(&made));
+        self.call(&format!("GET {path}"), NOTHING, 200).await;
+        let slower = json!({ "config": { "concurrency": 4 }, "backoff": { "base_ms": 5000 } });
+        self.call(&format!("PATCH {path}"), slower, 200).await;
     }
 
     async fn it_as_a_whole(&mut self) {

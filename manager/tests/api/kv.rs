@@ -204,7 +204,7 @@ fn where_the_data_cannot_be_written_each_change_is_503_and_each_question_is_answ
 async fn keeps_anything(world: &World, app: AppId) -> bool {
     let kv = world.kv.clone();
     let query = KvQuery { collection: "default".parse().unwrap(), prefix: String::new(), after: None, limit: 1 };
-    let caller = PortCaller { app, deadline: Instant::now() + Duration::from_secs(10) };
+    let caller = PortCaller { app, deadline: Instant::now() + Duration::from_secs(10), event_depth: 0 };
     let listed = tokio::task::spawn_blocking(move || KvStore::list(&kv, &caller, &query)).await.unwrap();
     !listed.unwrap().entries.is_empty()
 }

@@ -68,6 +68,7 @@ mod stage;
 mod start;
 mod stats;
 mod tail;
+mod triggers;
 mod users;
 mod versions;
 mod world;

@@ -90,6 +90,11 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("update_route", "yyyyfnu", Scopes(&[S::ScriptsWrite])),
     ("delete_route", "yyyyfnu", Scopes(&[S::ScriptsWrite])),
     ("check_route", "yyyyynu", Scopes(&[S::ScriptsRead])),
+    ("list_triggers", "yyyyynu", Scopes(&[S::AppsRead])),
+    ("create_trigger", "yyyyfnu", Scopes(&[S::TriggersWrite])),
+    ("get_trigger", "yyyyynu", Scopes(&[S::AppsRead])),
+    ("update_trigger", "yyyyfnu", Scopes(&[S::TriggersWrite])),
+    ("delete_trigger", "yyyyfnu", Scopes(&[S::TriggersWrite])),
     // To who may not see the app, its host is one that nobody claims.
     ("match_request", "yyyyyyu", Nothing),
     ("list_executions_of_script", "yyyyynu", Scopes(&[S::LogsRead])),

@@ -78,10 +78,17 @@ async fn a_null_changes_nothing_that_cannot_be_null(store: &Store) {
         "host_kind": "strict", "host": "shop.localhost", "path_kind": "exact", "path": "/", "method": "GET",
     });
     let route = owner.post(&format!("/scripts/{}/routes", id(&script)), pattern).await.is(201);
-    let table: [(String, &Value, &[&str]); 3] = [
+    let trigger = json!({ "script_id": id(&script), "source": "queue", "config": { "queue": "jobs" } });
+    let trigger = owner.post("/apps/shop/triggers", trigger).await.is(201);
+    let table: [(String, &Value, &[&str]); 4] = [
         (format!("/apps/{}", id(&app)), &app, &["name", "redacted_headers", "record_bodies"]),
         (format!("/scripts/{}", id(&script)), &script, &["name", "kind", "source", "description", "execute_access"]),
         (format!("/routes/{}", id(&route)), &route, &["host_kind", "host", "path_kind", "path", "method", "script_id"]),
+        (
+            format!("/apps/shop/triggers/{}", id(&trigger)),
+            &trigger,
+            &["script_id", "config", "enabled", "max_attempts", "backoff"],
+        ),
     ];
     for (path, thing, fields) in table {
         for field in fields {

@@ -33,6 +33,7 @@ pub struct Target {
     pub app: Value,
     pub script: Value,
     pub route: Value,
+    pub trigger: Value,
     pub domain: Value,
     pub user: Value,
     pub certificate: Value,
@@ -103,6 +104,8 @@ impl Stage {
         let domain = owner.make_domain(&app, &format!("{slug}.localhost")).await;
         let script = owner.make_endpoint(&app, "page", "1").await;
         let route = owner.make_route(&script, "/").await;
+        let trigger = json!({ "script_id": id(&script), "source": "queue", "config": { "queue": "jobs" } });
+        let trigger = owner.post(&format!("/apps/{slug}/triggers"), trigger).await.is(201);
         let victim = json!({ "username": format!("victim-{}", self.targets), "instance_role": "member" });
         let user = owner.post("/admins", victim).await.is(201);
         let member = json!({ "user_id": id(&user), "role": "viewer" });
@@ -114,14 +117,14 @@ impl Stage {
             let value = json!({ "value": "some text" }).to_string();
             owner.send_json("PUT", &format!("/apps/{slug}/{place}"), value).await.is(200);
         }
-        Target { slug, app, script, route, domain, user, certificate }
+        Target { slug, app, script, route, trigger, domain, user, certificate }
     }
 
     /// An app that is not there, with nothing in it.
     pub fn nowhere(&self) -> Target {
         let thing = |n: u8| json!({ "id": format!("0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b{n:02}") });
-        let [app, script, route, domain, user, certificate] = [1, 2, 3, 4, 5, 6].map(thing);
-        Target { slug: "nowhere".to_owned(), app, script, route, domain, user, certificate }
+        let [app, script, route, domain, user, certificate, trigger] = [1, 2, 3, 4, 5, 6, 7].map(thing);
+        Target { slug: "nowhere".to_owned(), app, script, route, trigger, domain, user, certificate }
     }
 
     /// Makes a call on the target. What it names of the caller's own is made by `own`.
@@ -145,6 +148,7 @@ impl Stage {
             .replace("{app}", &target.slug)
             .replace("{script}", id(&target.script))
             .replace("{route}", id(&target.route))
+            .replace("{trigger}", id(&target.trigger))
             .replace("{domain}", id(&target.domain))
             .replace("{certificate}", id(&target.certificate))
             .replace("{user}", id(&target.user))
@@ -194,6 +198,8 @@ impl Stage {
             "create_route" => pattern,
             "update_route" => json!({ "method": "POST" }),
             "check_route" => json!({ "app_id": app_id, "route": pattern }),
+            "create_trigger" => json!({ "script_id": id(&target.script), "source": "dead_letter" }),
+            "update_trigger" => json!({ "max_attempts": 7 }),
             "set_kv_entry" => json!({ "value": 2 }),
             "set_env" | "set_secret" => json!({ "value": "another text" }),
             "match_request" => json!({ "url": format!("http://{}.localhost/", target.slug), "method": "GET" }),

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use picloud_executor::port::Ports;
 use picloud_executor::{Completion, Executor, ExecutorConfig, Invocation};
 use picloud_manager::certificate_store::Certificates;
+use picloud_manager::events::{EventQuota, Events};
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
 use picloud_manager::kv::{Kv, KvQuota};
 use picloud_manager::repo::members::{self, Member};
@@ -41,6 +42,9 @@ pub const PASSWORD: &str = "a quiet pass phrase";
 pub const SECRET_KEY: SecretKey = SecretKey::from_bytes([7; 32]);
 /// The longest body that the manager under test reads.
 pub const MAX_BODY: usize = 512 * 1024;
+
+/// For how long events are handed out.
+pub const LEASE: Duration = Duration::from_secs(30);
 
 /// A world without a network: names are looked at elsewhere, by a data plane.
 struct NothingStandsInTheWay;
@@ -103,7 +107,9 @@ impl World {
             inline_threads: 2,
         };
         let kv = Kv::new(store.clone(), Arc::clone(&shared_clock), KvQuota::default());
-        let ports = Ports { kv: Some(Arc::new(kv.clone())), ..Ports::default() };
+        let events = Events::new(store.clone(), Arc::clone(&shared_clock), EventQuota::default(), LEASE);
+        let ports =
+            Ports { kv: Some(Arc::new(kv.clone())), queues: Some(Arc::new(events.clone())), ..Ports::default() };
         let executor = Arc::new(Executor::start(sizes, Arc::clone(&shared_clock), log.sink(), ports).unwrap());
         let snapshot = Arc::new(SnapshotCell::default());
         let parts = Parts {
@@ -114,6 +120,7 @@ impl World {
             executor: Arc::clone(&executor),
             execution_log: log,
             kv: kv.clone(),
+            events,
             certificates: Arc::new(Certificates::new(store.clone(), clock.clone(), &SECRET_KEY)),
             preflight: Arc::new(NothingStandsInTheWay),
         };
@@ -216,8 +223,9 @@ impl World {
             execution_id: ExecutionId::generate(self.clock.now()),
             app: Arc::clone(app),
             script: Arc::clone(app.script(found.route.script_id).unwrap()),
-            request,
+            input: request.into(),
             origin: Origin::Route(found.route.id),
+            timeout: None,
         };
         Ok(self.executor.run(invocation).await)
     }

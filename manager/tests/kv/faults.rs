@@ -39,7 +39,8 @@ fn a_write_that_waits_for_a_lock_in_postgres_ends_at_the_deadline_and_was_not_ma
 
 /// Has the app keep something, so that there is a row to lock; who it is.
 fn publish_in(stage: &Stage, published: &crate::world::Published) -> PortCaller {
-    let caller = PortCaller { app: published.0.app().id, deadline: Instant::now() + Duration::from_secs(10) };
+    let caller =
+        PortCaller { app: published.0.app().id, deadline: Instant::now() + Duration::from_secs(10), event_depth: 0 };
     let place = KvPlace { collection: "default".parse().unwrap(), key: "seed".parse().unwrap() };
     stage.kv.write(&caller, place, picloud_shared::kv::KvWrite::Increment(1)).unwrap();
     caller
@@ -86,7 +87,7 @@ fn a_file_that_cannot_be_opened_throws_unavailable_is_told_of_and_recovers() {
 #[test]
 fn a_list_that_goes_through_what_has_expired_ends_at_the_deadline() {
     let stage = Stage::sqlite();
-    let caller = PortCaller { app: AppId::generate(crate::world::NOW), deadline: Instant::now() };
+    let caller = PortCaller { app: AppId::generate(crate::world::NOW), deadline: Instant::now(), event_depth: 0 };
     let id = caller.app.as_uuid().simple();
     let expired = format!(
         "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000) \

@@ -21,7 +21,7 @@ fn place(key: &str) -> KvPlace {
 }
 
 fn caller(app: AppId) -> PortCaller {
-    PortCaller { app, deadline: Instant::now() + Duration::from_secs(60) }
+    PortCaller { app, deadline: Instant::now() + Duration::from_secs(60), event_depth: 0 }
 }
 
 /// What 64 threads get of all their writes, some of which are refused.

@@ -115,7 +115,7 @@ on_both! {
             found
         "#;
         let shop = app(&[("main", source)]);
-        let caller = PortCaller { app: shop.0.app().id, deadline: Instant::now() + Duration::from_secs(60) };
+        let caller = PortCaller { app: shop.0.app().id, deadline: Instant::now() + Duration::from_secs(60), event_depth: 0 };
         // One more than an array and a blob may have, and twice as many as fit together.
         let array = |count: usize| KvValue::of_json(json!(vec![0; count])).unwrap();
         let blob = KvValue::new(KvKind::Blob, vec![0; 10_001]).unwrap();

@@ -68,7 +68,7 @@ on_both! {
     }
 
     fn more_expire_at_once_than_one_transaction_takes(stage: &Stage) {
-        let caller = PortCaller { app: AppId::generate(crate::world::NOW), deadline: Instant::now() + Duration::from_secs(60) };
+        let caller = PortCaller { app: AppId::generate(crate::world::NOW), deadline: Instant::now() + Duration::from_secs(60), event_depth: 0 };
         for number in 0..1_100 {
             let collection = format!("c{}", number % 3).parse().unwrap();
             let place = KvPlace { collection, key: number.to_string().parse().unwrap() };
@@ -82,7 +82,7 @@ on_both! {
     }
 
     fn what_has_expired_gives_way_to_what_needs_its_room_however_much_it_is(stage: &Stage) {
-        let caller = PortCaller { app: AppId::generate(crate::world::NOW), deadline: Instant::now() + Duration::from_secs(60) };
+        let caller = PortCaller { app: AppId::generate(crate::world::NOW), deadline: Instant::now() + Duration::from_secs(60), event_depth: 0 };
         let write = |kv: &Kv, key: &str, ttl: Option<u64>| {
             let place = KvPlace { collection: "default".parse().unwrap(), key: key.parse().unwrap() };
             kv.write(&caller, place, KvWrite::Set { value: 1.into(), ttl: ttl.map(Duration::from_secs) })

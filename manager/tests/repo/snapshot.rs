@@ -65,6 +65,7 @@ on_both! {
             scripts: [all.scripts[0].id, all.scripts[1].id, nobody, foreign.scripts[0].id].into(),
             routes: [all.routes[0].id, foreign.routes[0].id].into(),
             claims: true,
+            triggers: true,
             ..ChangedParts::default()
         };
         let mut tx = test.store.begin_read().await.unwrap();

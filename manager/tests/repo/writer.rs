@@ -13,7 +13,7 @@ use picloud_manager::repo::executions::{self, Execution, ExecutionFilter, Execut
 use picloud_manager::store::Store;
 use picloud_shared::clock::{Clock, ManualClock, Timestamp};
 use picloud_shared::execution::{
-    ExecutionFailure, ExecutionRecord, LogLevel, LogLine, Origin, Outcome, RecordedResponse,
+    ExecutionFailure, ExecutionRecord, LogLevel, LogLine, Origin, Outcome, RecordedInput, RecordedResponse,
 };
 use picloud_shared::id::{AppId, ExecutionId, ScriptId};
 use picloud_shared::request::{RequestHead, Scheme};
@@ -55,9 +55,7 @@ impl Log {
             outcome,
             status: StatusCode::OK,
             policy: Arc::default(),
-            request: Arc::new(head()),
-            request_body: Bytes::new(),
-            request_body_len: 0,
+            input: RecordedInput::Request { head: Arc::new(head()), body: Bytes::new(), body_len: 0 },
             response: None,
             failure: None,
             logs: vec![],
@@ -147,9 +145,8 @@ on_both! {
         let mut headers = HeaderMap::new();
         headers.insert("set-cookie", "hunter2".parse().unwrap());
         headers.insert("content-type", "text/plain".parse().unwrap());
-        record.request = Arc::new(request);
-        record.request_body = Bytes::from_static(b"\xff\x00");
-        record.request_body_len = 5_000;
+        let body = Bytes::from_static(b"\xff\x00");
+        record.input = RecordedInput::Request { head: Arc::new(request), body, body_len: 5_000 };
         record.response = Some(RecordedResponse { headers, body: Bytes::from_static(b"o\0k"), body_len: 3 });
         record.failure =
             Some(ExecutionFailure { message: "bad \0 thing".to_owned(), line: Some(3), column: None, limit: None });

@@ -119,6 +119,12 @@ settings! {
     kv_max_bytes: u64 = "PICLOUD_KV_MAX_BYTES";
     /// What scripts may reach by http beside public addresses: networks, addresses, host:port, separated by commas
     script_http_allow: HttpAllowed = "PICLOUD_SCRIPT_HTTP_ALLOW";
+    /// Events that one app may have waiting, with its dead letters
+    events_max: u64 = "PICLOUD_EVENTS_MAX";
+    /// Bytes of their payloads
+    events_max_bytes: u64 = "PICLOUD_EVENTS_MAX_BYTES";
+    /// For how long events are lent to the node that handles them, in milliseconds, unless it says that it still does
+    event_lease_ms: u64 = "PICLOUD_EVENT_LEASE_MS";
     /// Successful executions recorded for each second; more are sampled
     log_successes_per_second: u32 = "PICLOUD_LOG_SUCCESSES_PER_SECOND";
     /// Successful executions recorded at once after a quiet time

@@ -55,6 +55,9 @@ impl fmt::Display for Config {
         writeln!(f, "kv_max_keys = {}", self.kv_quota.keys)?;
         writeln!(f, "kv_max_bytes = {}", self.kv_quota.bytes)?;
         writeln!(f, "script_http_allow = {:?}", self.script_http_allow.to_string())?;
+        writeln!(f, "events_max = {}", self.event_quota.events)?;
+        writeln!(f, "events_max_bytes = {}", self.event_quota.bytes)?;
+        writeln!(f, "event_lease_ms = {}", self.event_lease.as_millis())?;
         self.execution_log.fmt(f)?;
         self.log.fmt(f)?;
         for files in &self.certificates {

@@ -130,7 +130,8 @@ impl Gateway {
         origin: Origin,
     ) -> Completion {
         let execution_id = ExecutionId::generate(self.parts.clock.now());
-        self.parts.executor.run(Invocation { execution_id, app, script, request, origin }).await
+        let input = request.into();
+        self.parts.executor.run(Invocation { execution_id, app, script, input, origin, timeout: None }).await
     }
 }
 

@@ -25,3 +25,4 @@ mod publish;
 mod raw;
 mod relay;
 mod remote;
+mod triggers;

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION, SET_COOKIE};
 use serde::{Deserialize, Serialize};
 
-use super::RECORDED_BODY_BYTES;
+use super::{RECORDED_BODY_BYTES, RecordedEvent};
 use crate::at_most::AtMost;
+use crate::event::Event;
 
 /// Headers that hold credentials, which no record keeps.
 const SECRET_HEADERS: [HeaderName; 4] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE];
@@ -100,6 +101,28 @@ impl RecordPolicy {
     pub fn recorded_body(&self, body: &[u8]) -> Bytes {
         let kept = if self.bodies { body.len().min(RECORDED_BODY_BYTES) } else { 0 };
         Bytes::copy_from_slice(&body[..kept])
+    }
+
+    /// The part of events that a record keeps: of their payloads together as much as of a body.
+    pub fn recorded_events(&self, events: &[Event]) -> Box<[RecordedEvent]> {
+        let mut left = if self.bodies { RECORDED_BODY_BYTES } else { 0 };
+        let recorded = events.iter().map(|event| {
+            let whole = event.payload.as_str();
+            let mut kept = whole.len().min(left);
+            while !whole.is_char_boundary(kept) {
+                kept -= 1;
+            }
+            left -= kept;
+            RecordedEvent {
+                id: event.id,
+                source: event.source,
+                op: event.op,
+                attempt: event.attempt,
+                payload: whole[..kept].into(),
+                payload_len: whole.len(),
+            }
+        });
+        recorded.collect()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::routing::{RouteTable, Spread};
 use crate::script::ScriptKind;
 use crate::snapshot::published_script::{PublishedScript, ScriptRow, name_programs};
 use crate::snapshot::published_secrets::PublishedSecrets;
+use crate::trigger::Trigger;
 
 /// An app as it is published. A change of a part of it makes a new app that shares the other parts with the old.
 #[derive(Debug)]
@@ -30,6 +31,9 @@ pub struct PublishedApp {
     names: HashSet<Named>,
     env: Arc<EnvByName>,
     secrets: PublishedSecrets,
+    /// Those that can run among the others that cannot.
+    triggers: Arc<[Arc<Trigger>]>,
+    all_triggers: Arc<[Arc<Trigger>]>,
 }
 
 /// An app's settings by name.
@@ -59,6 +63,8 @@ pub struct AppChanges {
     pub env: Option<EnvByName>,
     /// All secrets as they are now, where one changed.
     pub secrets: Option<PublishedSecrets>,
+    /// All triggers as they are now, where one changed.
+    pub triggers: Option<Vec<Trigger>>,
 }
 
 impl PublishedApp {
@@ -82,6 +88,8 @@ impl PublishedApp {
             names: HashSet::new(),
             env: Arc::default(),
             secrets: PublishedSecrets::default(),
+            triggers: Arc::default(),
+            all_triggers: Arc::default(),
         };
         let scripts = scripts.into_iter().map(|row| (row.id, Now::Is(row))).collect();
         let routes = routes.into_iter().map(|route| (route.id, Now::Is(route))).collect();
@@ -106,10 +114,15 @@ impl PublishedApp {
             names,
             env: changes.env.map_or_else(|| Arc::clone(&self.env), Arc::new),
             secrets: changes.secrets.unwrap_or_else(|| self.secrets.clone()),
+            triggers: Arc::clone(&self.triggers),
+            all_triggers: Arc::clone(&self.all_triggers),
         };
         let other_targets = changes.scripts.iter().any(|(id, _)| self.is_endpoint(*id) != next.is_endpoint(*id));
         if other_targets || !changes.routes.is_empty() {
             next.arrange_routes(&changes.scripts, changes.routes);
+        }
+        if other_targets || changes.triggers.is_some() {
+            next.arrange_triggers(&changes.scripts, changes.triggers);
         }
         let known = |route: &Arc<Route>| self.astray.iter().any(|known| known.id == route.id);
         let newly_astray = next.astray.iter().filter(|route| !known(route)).cloned().collect();
@@ -139,6 +152,16 @@ impl PublishedApp {
         self.astray = astray.into();
     }
 
+    fn arrange_triggers(&mut self, scripts: &[(ScriptId, Now<ScriptRow>)], changed: Option<Vec<Trigger>>) {
+        if let Some(all) = changed {
+            self.all_triggers = all.into_iter().map(Arc::new).collect();
+        }
+        let is_gone = |id: ScriptId| scripts.iter().any(|(script, now)| *script == id && matches!(now, Now::Gone));
+        self.all_triggers = self.all_triggers.iter().filter(|trigger| !is_gone(trigger.script_id)).cloned().collect();
+        self.triggers =
+            self.all_triggers.iter().filter(|trigger| self.is_endpoint(trigger.script_id)).cloned().collect();
+    }
+
     fn is_endpoint(&self, script: ScriptId) -> bool {
         self.scripts.get(&script).is_some_and(|script| script.row.kind == ScriptKind::Endpoint)
     }
@@ -166,6 +189,17 @@ impl PublishedApp {
     /// Its secrets.
     pub fn secrets(&self) -> &PublishedSecrets {
         &self.secrets
+    }
+
+    /// The same app with these triggers.
+    pub fn with_triggers(mut self, triggers: Vec<Trigger>) -> Self {
+        self.arrange_triggers(&[], Some(triggers));
+        self
+    }
+
+    /// Its triggers, enabled or not, whose script is an endpoint of it.
+    pub fn triggers(&self) -> &[Arc<Trigger>] {
+        &self.triggers
     }
 
     /// What browsers are told of HTTPS (RFC 6797), if anything.
@@ -255,10 +289,11 @@ fn arrange_scripts(mut scripts: ById, changes: &[(ScriptId, Now<ScriptRow>)]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::AppId;
+    use crate::id::{AppId, TriggerId};
     use crate::path_pattern::{PathKind, PathPattern};
     use crate::route::{HostSelector, RouteMethod, RoutePattern};
     use crate::snapshot::published_script::tests::{endpoint, module, rows};
+    use crate::trigger::{Backoff, MaxAttempts, TriggerSource};
     use uuid::Uuid;
 
     fn app() -> App {
@@ -319,6 +354,39 @@ mod tests {
         let room = (0..1023).map(|number| (RouteId::from_uuid(Uuid::from_u128(number)), Now::Gone)).collect();
         let (app, astray) = app.with(AppChanges { routes: room, ..AppChanges::default() });
         assert_eq!((served(&app), astray.len()), (vec![1023], 0), "what was left out comes in where there is room");
+    }
+
+    fn trigger(number: u128, script: u128) -> Trigger {
+        Trigger {
+            id: TriggerId::from_uuid(Uuid::from_u128(number)),
+            script_id: script_id(script),
+            source: TriggerSource::DeadLetter,
+            enabled: true,
+            max_attempts: MaxAttempts::default(),
+            backoff: Backoff::default(),
+            timeout: None,
+        }
+    }
+
+    #[test]
+    fn a_trigger_is_there_as_long_as_its_script_is_an_endpoint() {
+        let numbers = |app: &PublishedApp| -> Vec<u128> {
+            app.triggers().iter().map(|trigger| trigger.id.as_uuid().as_u128()).collect()
+        };
+        let start = PublishedApp::new(app(), Vec::new(), rows(), Vec::new()).0;
+        let start = start.with_triggers(vec![trigger(1, 1), trigger(2, 2), trigger(3, 4), trigger(4, 77)]);
+        assert_eq!(numbers(&start), [1, 3], "one is of a module and one of nothing");
+        let (broken, _) = start.with(AppChanges { scripts: vec![(script_id(1), Now::Unfit)], ..AppChanges::default() });
+        assert_eq!(numbers(&broken), [3]);
+        let (mended, _) = broken.with(script_change(endpoint(1, "shop", &[])));
+        assert_eq!(numbers(&mended), [1, 3]);
+        let (gone, _) = mended.with(AppChanges { scripts: vec![(script_id(4), Now::Gone)], ..AppChanges::default() });
+        assert_eq!(numbers(&gone), [1]);
+        let now = AppChanges { triggers: Some(vec![trigger(5, 1), trigger(6, 6)]), ..AppChanges::default() };
+        assert_eq!(numbers(&gone.with(now).0), [5, 6]);
+        let routed =
+            AppChanges { routes: vec![(route(1, 1, "/1").id, Now::Is(route(1, 1, "/1")))], ..AppChanges::default() };
+        assert!(Arc::ptr_eq(&gone.triggers, &gone.with(routed).0.triggers), "others share them");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use picloud_executor::port::Ports;
 use picloud_executor::{Executor, Invocation};
-use picloud_shared::execution::{ExecutionRecord, ExecutionSink, Origin, Outcome};
+use picloud_shared::execution::{ExecutionRecord, ExecutionSink, Origin, Outcome, RecordedInput};
 use picloud_shared::script::Limits;
 use serde_json::json;
 
@@ -42,7 +42,8 @@ fn each_run_hands_over_a_record_of_its_own_with_its_own_log() {
     assert_eq!(main.id, completion.execution_id);
     assert!(deep.id != callee.id && callee.id != main.id);
     assert!(deep.duration <= callee.duration && callee.duration <= main.duration);
-    assert_eq!((&*callee.request_body, callee.request_body_len), (&b"{\"a\":1}"[..], 7));
+    let RecordedInput::Request { body, body_len, .. } = callee.input else { panic!("it was invoked") };
+    assert_eq!((&*body, body_len), (&b"{\"a\":1}"[..], 7));
     let response = callee.response.unwrap();
     assert_eq!((&*response.body, &response.headers["x-a"]), (&b"c"[..], &"1".parse().unwrap()));
 }

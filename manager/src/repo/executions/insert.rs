@@ -88,26 +88,29 @@ impl From<&NewExecution> for Execution {
 
 statements! {
     INSERT = concat!("INSERT INTO executions (", columns!(), ") \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING"),
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING"),
         concat!("INSERT INTO executions (", columns!(), ") \
-        SELECT i, a, s, v, o, r, t, d, oc, st, w, rq::jsonb, rs::jsonb, e::jsonb, l::jsonb \
-        FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::uuid[], $7::bigint[], \
-        $8::bigint[], $9::text[], $10::bigint[], $11::bigint[], $12::text[], $13::text[], $14::text[], $15::text[]) \
-        AS rows (i, a, s, v, o, r, t, d, oc, st, w, rq, rs, e, l) ON CONFLICT DO NOTHING");
+        SELECT i, a, s, v, o, r, tr, t, d, oc, st, w, rq::jsonb, rs::jsonb, e::jsonb, l::jsonb \
+        FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::uuid[], $7::uuid[], $8::bigint[], \
+        $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::text[]) \
+        AS rows (i, a, s, v, o, r, tr, t, d, oc, st, w, rq, rs, e, l) ON CONFLICT DO NOTHING");
     COMMIT_LATER = "SELECT 1", "SET LOCAL synchronous_commit = off";
 }
 
-fn origin_columns(origin: Origin) -> (&'static str, Option<Uuid>) {
+/// Its word, its route and its trigger.
+fn origin_columns(origin: Origin) -> (&'static str, Option<Uuid>, Option<Uuid>) {
     match origin {
-        Origin::Route(id) => ("route", Some(id.as_uuid())),
-        Origin::ById => ("by_id", None),
-        Origin::Test => ("test", None),
-        Origin::Invoke => ("invoke", None),
+        Origin::Route(id) => ("route", Some(id.as_uuid()), None),
+        Origin::ById => ("by_id", None, None),
+        Origin::Test => ("test", None, None),
+        Origin::Invoke => ("invoke", None, None),
+        Origin::Event => ("event", None, None),
+        Origin::Trigger(id) => ("trigger", None, Some(id.as_uuid())),
     }
 }
 
 static INSERT_MANY: LazyLock<String> =
-    LazyLock::new(|| insert_many(concat!("INSERT INTO executions (", columns!(), ")"), 15, " ON CONFLICT DO NOTHING"));
+    LazyLock::new(|| insert_many(concat!("INSERT INTO executions (", columns!(), ")"), 16, " ON CONFLICT DO NOTHING"));
 
 /// Adds executions. One that is there already is left as it is. Within [`crate::store::Store::begin_logs`].
 ///
@@ -123,9 +126,10 @@ pub async fn insert_batch(conn: &mut Conn, batch: &[NewExecution]) -> Result<(),
 }
 
 fn bind_row<'q>(query: SqliteQuery<'q>, row: &'q NewExecution) -> SqliteQuery<'q> {
-    let (origin, route_id) = origin_columns(row.origin);
+    let (origin, route_id, trigger_id) = origin_columns(row.origin);
     let query = query.bind(row.id.as_uuid()).bind(row.app_id.as_uuid()).bind(row.script_id.as_uuid());
-    let query = query.bind(i64::from(row.version)).bind(origin).bind(route_id).bind(row.started_at.as_millis());
+    let query = query.bind(i64::from(row.version)).bind(origin).bind(route_id);
+    let query = query.bind(trigger_id).bind(row.started_at.as_millis());
     let query = query.bind(micros(row.duration)).bind(row.outcome.as_str()).bind(i64::from(row.status));
     let query = query.bind(integer(row.sample_weight)).bind(row.request.as_str()).bind(row.response.as_deref());
     query.bind(row.error.as_deref()).bind(row.logs.as_str())
@@ -142,6 +146,7 @@ async fn insert_postgres(db: &mut PgConnection, batch: &[NewExecution]) -> Resul
         .bind(column(batch, |row| i64::from(row.version)))
         .bind(column(batch, |row| origin_columns(row.origin).0))
         .bind(column(batch, |row| origin_columns(row.origin).1))
+        .bind(column(batch, |row| origin_columns(row.origin).2))
         .bind(column(batch, |row| row.started_at.as_millis()))
         .bind(column(batch, |row| micros(row.duration)))
         .bind(column(batch, |row| row.outcome.as_str()))

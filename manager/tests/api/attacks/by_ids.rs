@@ -75,6 +75,7 @@ fn id_in<'t>(target: &'t Target, name: &str) -> &'t str {
         "app_id" => id(&target.app),
         "script_id" | "object_id" => id(&target.script),
         "except_id" => id(&target.route),
+        "trigger" => id(&target.trigger),
         "domain" => id(&target.domain),
         "user" | "user_id" => id(&target.user),
         _ => panic!("say which thing of an app {name} is"),
