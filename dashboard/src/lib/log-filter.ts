@@ -13,12 +13,20 @@ export const SPANS: Record<string, { name: string; ms: number }> = {
   '7d': { name: 'Last 7 days', ms: 7 * 86_400_000 },
 };
 
+/** The same, to be chosen from. */
+export const SPAN_NAMES = Object.entries(SPANS).map(([span, { name }]) => [span, name] as const);
+
+/** From when on, by a span's name. */
+export function sinceOf(span: string | null): string | undefined {
+  const found = SPANS[span ?? ''];
+  return found && new Date(Date.now() - found.ms).toISOString();
+}
+
 export function logFilterOf(query: URLSearchParams): LogFilter {
   const outcome = query.get('outcome');
-  const span = SPANS[query.get('since') ?? ''];
   return {
     limit: LIMIT,
     outcome: outcome !== null && outcome in OUTCOMES ? (outcome as Outcome) : undefined,
-    since: span && new Date(Date.now() - span.ms).toISOString(),
+    since: sinceOf(query.get('since')),
   };
 }

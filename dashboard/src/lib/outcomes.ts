@@ -8,3 +8,6 @@ export const OUTCOMES: Record<Outcome, { name: string; tone: 'good' | 'warn' | '
   budget_exceeded: { name: 'Limit exceeded', tone: 'warn' },
   rejected: { name: 'Rejected', tone: 'warn' },
 };
+
+/** The same, to be chosen from. */
+export const OUTCOME_NAMES = Object.entries(OUTCOMES).map(([outcome, { name }]) => [outcome, name] as const);

@@ -1,10 +1,18 @@
 /** `scripts`: sources, their versions, checks and tests. */
+import { all } from '$lib/pages.svelte';
 import { api, ifMatch, ok, PAGE, quietly, revised } from './client';
 import type { LogFilter } from './executions';
-import type { CheckScript, CreateScript, Invoke, UpdateScript } from './schema';
+import type { CheckScript, CreateScript, Invoke, ScriptKind, UpdateScript } from './schema';
 
 export const list = (app: string, cursor?: string) =>
   ok(api.GET('/scripts', { params: { query: { app, limit: PAGE, cursor } } }));
+
+/** The names of all scripts of an app, or of its endpoints, by id. */
+export async function names(app: string, kind?: ScriptKind): Promise<Map<string, string>> {
+  const scripts = await all((cursor) => list(app, cursor));
+  const wanted = scripts.filter((script) => kind === undefined || script.kind === kind);
+  return new Map(wanted.map((script) => [script.id, script.name]));
+}
 
 export const get = (script: string) =>
   revised(api.GET('/scripts/{script}', { params: { path: { script } } }));
