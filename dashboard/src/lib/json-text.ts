@@ -2,6 +2,7 @@
  * JSON as the text that it is. `JSON.parse` would make an integer of `1.0`, and round one beyond 2^53: who looks at a value and saves
  * it again must not change what a script has kept.
  */
+import { invalid } from './api/problem';
 
 /** A string, a bracket or separator, or else a number or a word. */
 const PIECE = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
@@ -53,4 +54,9 @@ export function isJson(text: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Complains of a field that is not one JSON value. */
+export function checkJson(field: string, text: string): void {
+  if (!isJson(text)) throw invalid(field, 'this is not JSON');
 }

@@ -8,7 +8,20 @@ export const setup = `${base}/setup`;
 
 export const apps = `${base}/apps`;
 export const app = (slug: string, tab?: AppTab) => `${apps}/${slug}${tab ? `/${tab}` : ''}`;
-export type AppTab = 'routes' | 'domains' | 'data' | 'logs' | 'members' | 'settings';
+export type AppTab =
+  'routes' | 'domains' | 'triggers' | 'data' | 'logs' | 'dead-letters' | 'members' | 'settings';
+
+/** A trigger to be changed, or a new one that begins with something. */
+export const triggerForm = (slug: string, about: Record<string, string> = {}) => {
+  const query = new URLSearchParams(about).toString();
+  return `${app(slug, 'triggers')}/form${query === '' ? '' : `?${query}`}`;
+};
+/** What triggers have to handle and have handled, perhaps that of one alone. */
+export const events = (slug: string, trigger?: string) =>
+  `${app(slug, 'triggers')}/events${trigger === undefined ? '' : `?trigger=${trigger}`}`;
+/** An event from its beginning on. */
+export const event = (slug: string, id: string) => `${events(slug)}/${id}`;
+export const deadLetter = (slug: string, id: string) => `${app(slug, 'dead-letters')}/${id}`;
 
 /** A part of the app's settings that is a page of its own. */
 export const appSettings = (slug: string, part: 'environment' | 'secrets') =>
@@ -21,8 +34,14 @@ export const data = (slug: string, collection: string, prefix = '') =>
 export const entry = (slug: string, collection: string, key?: string) =>
   `${app(slug, 'data')}/entry?${new URLSearchParams({ collection, ...(key === undefined ? {} : { key }) })}`;
 
+/** The queues of an app, or one of them. */
+export const queues = (slug: string, queue?: string) =>
+  `${app(slug, 'data')}/queues${queue === undefined ? '' : `?queue=${queue}`}`;
+
 export const script = (id: string, tab?: ScriptTab) => `${base}/scripts/${id}${tab ? `/${tab}` : ''}`;
 export type ScriptTab = 'routing' | 'settings' | 'executions';
+/** The record of one execution. */
+export const execution = (script_id: string, id: string) => `${script(script_id, 'executions')}/${id}`;
 
 export const users = `${base}/users`;
 export const profile = `${base}/profile`;

@@ -13,6 +13,8 @@ export type Capability =
   | 'ScriptInvoke'
   | 'ScriptWrite'
   | 'RouteWrite'
+  | 'TriggerWrite'
+  | 'DeadLetterAct'
   | 'DataWrite'
   | 'AppManageDomains'
   | 'AppManageMembers'
@@ -38,6 +40,8 @@ export const CAPABILITIES: Record<Capability, string> = {
   ScriptInvoke: 'test the scripts of this app',
   ScriptWrite: 'change the scripts of this app',
   RouteWrite: 'change the routes of this app',
+  TriggerWrite: 'change the triggers of this app',
+  DeadLetterAct: 'replay and resolve the dead letters of this app',
   DataWrite: 'change the data of this app',
   AppManageDomains: 'manage the domains of this app',
   AppManageMembers: 'manage the members of this app',
@@ -63,7 +67,10 @@ export const INSTANCE_ROLES: { role: InstanceRole; what: string }[] = [
 
 export const APP_ROLES: { role: AppRole; what: string }[] = [
   { role: 'viewer', what: 'Reads scripts, routes, logs and data.' },
-  { role: 'editor', what: 'Also writes and tests scripts, binds routes, and changes data.' },
+  {
+    role: 'editor',
+    what: 'Also writes and tests scripts, binds routes, sets up triggers, and changes data.',
+  },
   { role: 'app_admin', what: 'Also manages domains, members, secrets and settings, and may delete the app.' },
 ];
 

@@ -11,6 +11,7 @@ export const SCOPES: { scope: Scope; what: string }[] = [
   { scope: 'logs:read', what: 'read executions' },
   { scope: 'data:read', what: 'read what apps keep, and their environment' },
   { scope: 'data:write', what: 'change what apps keep, their environment and secrets' },
+  { scope: 'triggers:write', what: 'write triggers, replay and resolve dead letters' },
   { scope: 'members:write', what: 'manage members' },
   { scope: 'users:write', what: 'see and change users' },
   { scope: 'instance:read', what: 'see settings, certificates, statistics and the audit log' },

@@ -24,8 +24,15 @@ type Keyed = {
 /** The same for the code. The compiler refuses one that is missing here, or does not belong. */
 const KEYED: Record<Keyed, true> = {
   '/apps': true,
+  '/apps/{app}/dead-letters/{dead_letter}/replay': true,
+  '/apps/{app}/dead-letters/{dead_letter}/resolve': true,
+  '/apps/{app}/dead-letters:replay': true,
+  '/apps/{app}/dead-letters:resolve': true,
   '/apps/{app}/domains': true,
   '/apps/{app}/members': true,
+  '/apps/{app}/queues/{queue}': true,
+  '/apps/{app}/triggers': true,
+  '/apps/{app}/triggers/{trigger}/fire': true,
   '/apps:import': true,
   '/certificates': true,
   '/certificates/{certificate}/renew': true,

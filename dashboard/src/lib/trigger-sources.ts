@@ -1,0 +1,43 @@
+/** What a trigger may listen to, in words. What each source must know is in `trigger-fields.ts`. */
+import { invalid } from './api/problem';
+import type { TriggerConfigView, TriggerSource } from './api/schema';
+
+interface SourceWords {
+  name: string;
+  /** What its events are. */
+  what: string;
+  /** What a trigger listens to, beside the source's name. */
+  place: (config: TriggerConfigView) => string | null;
+  /** How it is handed out, where that is not the usual. */
+  manner: (config: TriggerConfigView) => string[];
+}
+
+export const TRIGGER_SOURCES: Record<TriggerSource, SourceWords> = {
+  queue: {
+    name: 'Queue',
+    what: 'Messages that scripts and people send to a queue.',
+    place: ({ queue }) => queue ?? null,
+    manner: ({ batch_size = 1, concurrency = 1 }) => [
+      ...(batch_size > 1 ? [`up to ${batch_size} messages a run`] : []),
+      ...(concurrency > 1 ? [`up to ${concurrency} runs at once`] : []),
+    ],
+  },
+  dead_letter: {
+    name: 'Dead letters',
+    what: 'Events of this app that are not tried again. What fails in the script itself becomes no dead letter.',
+    place: () => null,
+    manner: () => [],
+  },
+};
+
+/** A trigger in a few words, as sentences name it: "Queue orders". */
+export function toldOf({ source, config }: { source: string; config: TriggerConfigView }): string {
+  const { name, place } = TRIGGER_SOURCES[source as TriggerSource];
+  return [name, place(config)].filter(Boolean).join(' ');
+}
+
+/** What is wrong with a queue's name; the API would only say that there is none such. */
+export function checkQueue(name: string): void {
+  if (!/^[a-z0-9][a-z0-9_-]{0,62}$/.test(name))
+    throw invalid('queue', 'a name is 1 to 63 of a-z, 0-9, _ and -, and begins with a letter or a digit');
+}
