@@ -58,12 +58,21 @@ test('on every page each stop of Tab is seen, the first of which leads to the co
   await api.keep('shop', 'default', 'ada', { visits: 1 });
   await api.setting('shop', 'GREETING', 'Hello');
   await api.call('PUT', 'apps/shop/secrets/KEY', { value: 'nobody sees this' });
-  const names = ['', '/routes', '/domains', '/data', '/logs', '/members', '/settings'];
-  const settings = ['/settings/environment', '/settings/secrets'];
+  const [works, fails] = [
+    await api.script(app, 'works', '()'),
+    await api.script(app, 'fails', 'throw "always"'),
+  ];
+  await api.queueTrigger(app, works, 'orders');
+  await api.queueTrigger(app, fails, 'bills');
+  const event = await api.send('shop', 'bills', { sum: 1 });
+  await expect.poll(() => api.deadLetters('shop')).toBe(1);
+  const events = ['', '/form', '/events', `/events/${event}`].map((rest) => `/triggers${rest}`);
+  const names = ['', '/routes', '/domains', '/data', '/data/queues', '/dead-letters', '/logs', '/members'];
+  const settings = ['/settings', '/settings/environment', '/settings/secrets'];
   const entries = ['?collection=default&key=ada', '?collection=default'].map(
     (query) => `/data/entry${query}`,
   );
-  const tabs = [...names, ...settings, ...entries].map((tab) => `/apps/shop${tab}`);
+  const tabs = [...names, ...events, ...settings, ...entries].map((tab) => `/apps/shop${tab}`);
   const parts = ['', '/routing', '/settings', '/executions'].map((tab) => `/scripts/${script}${tab}`);
   const others = ['/apps', '/users', '/profile', '/instance', '/instance/certificates'];
   const rest = ['/instance/settings', '/instance/audit'];

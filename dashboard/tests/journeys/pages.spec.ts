@@ -90,6 +90,97 @@ const VIEWS: View[] = [
     path: () => '/apps/shop/data/entry?collection=default&key=greeting',
     prepare: press('Delete…'),
   },
+  { name: 'app-triggers', path: () => '/apps/shop/triggers' },
+  { name: 'app-triggers-empty', path: () => '/apps/empty/triggers' },
+  {
+    name: 'app-triggers-new',
+    path: () => '/apps/shop/triggers/form',
+    prepare: async (page) => {
+      await page.getByLabel('Queue', { exact: true }).fill('orders');
+      await page.getByLabel('Script', { exact: true }).selectOption('pack');
+      await page.getByRole('button', { name: 'Create trigger' }).click();
+      await expect(page.getByLabel('Queue', { exact: true })).toHaveAttribute('aria-invalid', 'true');
+    },
+  },
+  {
+    name: 'app-triggers-edit',
+    path: () => '/apps/shop/triggers',
+    prepare: async (page) => {
+      await page.getByRole('button', { name: 'Actions for Dead letters' }).click();
+      await page.getByRole('menuitem', { name: 'Edit' }).click();
+      await expect(page.getByRole('button', { name: 'Save trigger' })).toBeVisible();
+    },
+  },
+  {
+    name: 'app-triggers-fire',
+    path: () => '/apps/shop/triggers',
+    prepare: async (page) => {
+      await page.getByRole('button', { name: 'Actions for Queue returns' }).click();
+      await page.getByRole('menuitem', { name: 'Send a test event…' }).click();
+      await page.getByRole('dialog').getByLabel('Payload').fill('{"item": tea}');
+      await page.getByRole('button', { name: 'Send event' }).click();
+      await expect(page.getByText('This is not JSON.')).toBeVisible();
+    },
+  },
+  {
+    name: 'app-triggers-delete',
+    path: () => '/apps/shop/triggers',
+    prepare: async (page) => {
+      await page.getByRole('button', { name: 'Actions for Queue orders' }).click();
+      await page.getByRole('menuitem', { name: 'Delete…' }).click();
+      await expect(page.getByRole('alertdialog')).toBeVisible();
+    },
+  },
+  { name: 'app-events', path: () => '/apps/shop/triggers/events' },
+  { name: 'app-events-none', path: () => '/apps/shop/triggers/events?source=cron' },
+  { name: 'app-event-handled', path: ({ handled }) => `/apps/shop/triggers/events/${handled}` },
+  { name: 'app-event-failed', path: ({ failed }) => `/apps/shop/triggers/events/${failed}` },
+  { name: 'app-queues', path: () => '/apps/shop/data/queues?queue=returns' },
+  { name: 'app-queues-none', path: () => '/apps/shop/data/queues?queue=mails' },
+  { name: 'app-queues-empty', path: () => '/apps/empty/data/queues' },
+  {
+    name: 'app-queues-send',
+    path: () => '/apps/shop/data/queues?queue=returns',
+    prepare: press('Send a message'),
+  },
+  {
+    name: 'app-queues-delete',
+    path: () => '/apps/shop/data/queues?queue=returns',
+    prepare: async (page) => {
+      await page.getByRole('row', { name: /tea/ }).getByRole('button').click();
+      await page.getByRole('menuitem', { name: 'Delete…' }).click();
+      await expect(page.getByRole('alertdialog')).toBeVisible();
+    },
+  },
+  {
+    name: 'app-dead-letters',
+    path: () => '/apps/shop/dead-letters?show=all',
+    prepare: async (page) => {
+      await page
+        .getByRole('row', { name: /, Queue/ })
+        .last()
+        .getByRole('button')
+        .click();
+      await expect(page.getByRole('link', { name: 'its timeline' })).toBeVisible();
+    },
+  },
+  { name: 'app-dead-letters-empty', path: () => '/apps/empty/dead-letters' },
+  { name: 'app-dead-letters-none', path: () => '/apps/shop/dead-letters?source=kv' },
+  {
+    name: 'app-dead-letters-resolve',
+    path: () => '/apps/shop/dead-letters',
+    prepare: async (page) => {
+      await page.getByRole('button', { name: 'Resolve all…' }).click();
+      await expect(page.getByRole('alertdialog')).toBeVisible();
+    },
+  },
+  { name: 'app-dead-letter', path: ({ letter }) => `/apps/shop/dead-letters/${letter}` },
+  { name: 'app-dead-letter-replayed', path: ({ replayed }) => `/apps/shop/dead-letters/${replayed}` },
+  {
+    name: 'app-dead-letter-replay',
+    path: ({ letter }) => `/apps/shop/dead-letters/${letter}`,
+    prepare: press('Replay…'),
+  },
   { name: 'app-logs', path: () => '/apps/shop/logs', prepare: press(/^POST/), isLive: true },
   {
     name: 'app-logs-table',
@@ -250,6 +341,20 @@ const VIEWS: View[] = [
     name: 'script-executions',
     path: ({ script }) => `/scripts/${script}/executions`,
     prepare: press(/^GET \/greet/),
+    isLive: true,
+  },
+  {
+    name: 'script-execution',
+    path: ({ run }) => `/scripts/${run.script}/executions/${run.execution}`,
+  },
+  {
+    name: 'script-execution-gone',
+    path: ({ run }) => `/scripts/${run.script}/executions/${run.script}`,
+  },
+  {
+    name: 'script-executions-triggered',
+    path: ({ run }) => `/scripts/${run.script}/executions`,
+    prepare: press('Queue, message'),
     isLive: true,
   },
   { name: 'users', path: () => '/users' },

@@ -19,11 +19,11 @@ test('each role sees exactly what it may', async ({ page, api, enter, open }) =>
   const places = async () =>
     page.getByRole('navigation', { name: 'Main' }).getByRole('link').allTextContents();
   const table = {
-    viewer: { tabs: 6, places: ['Apps'], newScript: false, save: false, test: false, newRoute: false },
-    editor: { tabs: 6, places: ['Apps'], newScript: true, save: true, test: true, newRoute: true },
-    app_admin: { tabs: 7, places: ['Apps'], newScript: true, save: true, test: true, newRoute: true },
+    viewer: { tabs: 8, places: ['Apps'], newScript: false, save: false, test: false, newRoute: false },
+    editor: { tabs: 8, places: ['Apps'], newScript: true, save: true, test: true, newRoute: true },
+    app_admin: { tabs: 9, places: ['Apps'], newScript: true, save: true, test: true, newRoute: true },
     admin: {
-      tabs: 6,
+      tabs: 8,
       places: ['Apps', 'Users', 'Instance'],
       newScript: true,
       save: true,
@@ -31,7 +31,7 @@ test('each role sees exactly what it may', async ({ page, api, enter, open }) =>
       newRoute: true,
     },
     owner: {
-      tabs: 7,
+      tabs: 9,
       places: ['Apps', 'Users', 'Instance'],
       newScript: true,
       save: true,

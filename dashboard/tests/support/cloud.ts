@@ -57,6 +57,22 @@ export class Api {
     await this.call('PUT', `apps/${app}/kv/${collection}/${encodeURIComponent(key)}`, { value, ttl });
   }
 
+  /** Has a script handle the messages of a queue; gives the trigger's id. One attempt, unless something else is said. */
+  async queueTrigger(app: string, script: string, queue: string, more: object = {}): Promise<string> {
+    const body = { script_id: script, source: 'queue', config: { queue }, max_attempts: 1, ...more };
+    return (await this.call('POST', `apps/${app}/triggers`, body)).id;
+  }
+
+  /** Sends a message to a queue; gives the event's id. */
+  async send(app: string, queue: string, payload: unknown, delay?: number): Promise<string> {
+    type Made = { event_id: string };
+    return (await this.call<Made>('POST', `apps/${app}/queues/${queue}`, { payload, delay })).event_id;
+  }
+
+  async deadLetters(app: string): Promise<number> {
+    return (await this.call<{ count: number }>('GET', `apps/${app}/dead-letters:count`)).count;
+  }
+
   async setting(app: string, name: string, value: string): Promise<void> {
     await this.call('PUT', `apps/${app}/env/${name}`, { value });
   }

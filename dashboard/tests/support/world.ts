@@ -10,6 +10,14 @@ export interface World {
   script: string;
   module: string;
   exported: Record<string, unknown>;
+  /** Events: one that was handled at its second attempt, and one that was given up. */
+  handled: string;
+  failed: string;
+  /** A dead letter that nobody has looked at, and one that was replayed. */
+  letter: string;
+  replayed: string;
+  /** The execution of a trigger's run. */
+  run: { script: string; execution: string };
 }
 
 const GREET = `// Says hello to whoever asks.
@@ -26,6 +34,15 @@ log::info("greeting", #{ name: name });
 const STOCK = `log::info("looking", #{ item: ctx.request.params.item });
 log::warn("the stock is low", #{ left: 0 });
 throw "nothing in stock";
+`;
+
+const PACK = `for event in ctx.event.batch {
+    log::info("packing", #{ item: event.payload.item });
+}
+`;
+
+const BILL = `log::warn("nobody answers", #{ customer: ctx.event.payload.customer });
+throw "https://payments.example.com/v2/accounts/0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a/charges answered 502";
 `;
 
 /** What the shop does, beside greeting: name, description, source, and where it is. */
@@ -95,6 +112,7 @@ export async function furnish(cloud: Cloud, api: Api, authority: Authority): Pro
 
   await keep(api, app);
   await configure(api, app);
+  const triggered = await trigger(api, app);
 
   await authority.lead('www.shop.example.com');
   await api.call('POST', `apps/${app}/domains`, { pattern: 'www.shop.example.com' });
@@ -103,7 +121,7 @@ export async function furnish(cloud: Cloud, api: Api, authority: Authority): Pro
   const exported = await api.call<Record<string, unknown>>('GET', `apps/${app}/export`);
   const served = await certificate(api, 'www.shop.example.com', 'valid');
   const pending = await certificate(api, long, 'failing');
-  return { script, module, served, pending, exported };
+  return { script, module, served, pending, exported, ...triggered };
 }
 
 /** People of every role, one of whom is gone. */
@@ -148,6 +166,54 @@ async function configure(api: Api, app: string): Promise<void> {
   await api.setting(app, 'payments.endpoint-of-the-provider-that-is-asked-first', `${long}?mode=test`);
   for (const name of ['PAYMENT_KEY', 'SMTP_PASSWORD', 'the-signing-key-of-webhooks.2026-11'])
     await api.call('PUT', `apps/${app}/secrets/${name}`, { value: 'nobody sees this' });
+}
+
+/** Triggers that do what they are to, and others; messages that wait, and what was given up. */
+async function trigger(
+  api: Api,
+  app: string,
+): Promise<Pick<World, 'handled' | 'failed' | 'letter' | 'replayed' | 'run'>> {
+  type Letters = { items: { id: string; event_id: string }[] };
+  type Timeline = { state: string; script_id: string; attempts: { execution_id: string }[] };
+  const eventOf = (id: string) => api.call<Timeline>('GET', `apps/${app}/events/${id}`);
+  const pack = await api.script(app, 'pack', PACK);
+  const bill = await api.script(app, 'bill-the-customer', BILL);
+  const backoff = { base_ms: 1, cap_ms: 1 };
+  await api.queueTrigger(app, pack, 'orders', {
+    config: { queue: 'orders', batch_size: 10, concurrency: 4 },
+  });
+  await api.queueTrigger(app, bill, 'bills-that-are-due-at-the-end-of-the-month', {
+    max_attempts: 3,
+    backoff,
+  });
+  await api.queueTrigger(app, pack, 'returns', { enabled: false });
+  await api.call('POST', `apps/${app}/triggers`, { script_id: pack, source: 'dead_letter', enabled: false });
+  for (const item of [
+    'tea',
+    'coffee',
+    'a book of which the title goes on for longer than any row of a table has room',
+  ])
+    await api.send(app, 'returns', { item, customer: '0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a' });
+  await api.send(app, 'reminders', { to: 'ada' }, 86_400);
+
+  const failed = await api.send(app, 'bills-that-are-due-at-the-end-of-the-month', {
+    customer: 7,
+    sum: 12.5,
+  });
+  await api.send(app, 'bills-that-are-due-at-the-end-of-the-month', { customer: 8, sum: 1 });
+  await expect.poll(() => api.deadLetters(app)).toBe(2);
+  await api.call('PATCH', `scripts/${bill}`, { source: `if ctx.event.attempt == 1 { ${BILL} }` });
+  const letters = await api.call<Letters>('GET', `apps/${app}/dead-letters`);
+  const of = (wanted: (event: string) => boolean) =>
+    letters.items.find(({ event_id }) => wanted(event_id))?.id ?? '';
+  const [letter, replayed] = [of((event) => event === failed), of((event) => event !== failed)];
+  type Made = { event_id: string };
+  const made = await api.call<Made>('POST', `apps/${app}/dead-letters/${replayed}/replay`, {});
+  const handled = made.event_id;
+  await expect.poll(async () => (await eventOf(handled)).state).toBe('done');
+  const { attempts } = await eventOf(failed);
+  const run = { script: bill, execution: attempts[0]?.execution_id ?? '' };
+  return { handled, failed, letter, replayed, run };
 }
 
 /** The certificate of a name, once it has come to a state. */
