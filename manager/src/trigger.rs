@@ -552,7 +552,7 @@ enum Taken {
 fn lane_of(trigger: &Trigger) -> Lane {
     match &trigger.source {
         TriggerSource::Queue { queue, .. } => Lane::Queue(queue.clone()),
-        TriggerSource::DeadLetter => Lane::Trigger(trigger.id),
+        TriggerSource::Kv { .. } | TriggerSource::DeadLetter => Lane::Trigger(trigger.id),
     }
 }
 

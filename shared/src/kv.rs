@@ -71,6 +71,46 @@ impl fmt::Display for KvKey {
     }
 }
 
+/// What keys begin with: nothing, or any beginning of one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KvPrefix(Box<str>);
+
+/// A text that no key begins with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a prefix is at most {MAX_KEY_BYTES} bytes of UTF-8 without NUL")]
+pub struct InvalidPrefix;
+
+impl KvPrefix {
+    /// The prefix's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for KvPrefix {
+    type Err = InvalidPrefix;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPrefix> {
+        let good = text.len() <= MAX_KEY_BYTES && !text.contains('\0');
+        if good { Ok(Self(text.into())) } else { Err(InvalidPrefix) }
+    }
+}
+
+impl TryFrom<String> for KvPrefix {
+    type Error = InvalidPrefix;
+
+    fn try_from(text: String) -> Result<Self, InvalidPrefix> {
+        text.parse()
+    }
+}
+
+impl From<KvPrefix> for String {
+    fn from(prefix: KvPrefix) -> Self {
+        prefix.0.into()
+    }
+}
+
 /// Where an entry is within its app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KvPlace {
@@ -255,6 +295,16 @@ mod tests {
         }
         for bad in ["", "a\0", &"k".repeat(513), &"ä".repeat(257)] {
             assert!(bad.parse::<KvKey>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_up_to_512_bytes_without_nul() {
+        for good in ["", "a", "ä/", &"k".repeat(512)] {
+            assert!(good.parse::<KvPrefix>().is_ok(), "{good}");
+        }
+        for bad in ["a\0", &"k".repeat(513)] {
+            assert!(bad.parse::<KvPrefix>().is_err(), "{bad}");
         }
     }
 

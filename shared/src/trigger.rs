@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::event::EventSource;
+use crate::event::{EventOp, EventSource};
 use crate::id::{ScriptId, TriggerId};
-use crate::name::QueueName;
+use crate::kv::KvPrefix;
+use crate::name::{CollectionName, QueueName};
 
 macro_rules! count {
     ($(#[$doc:meta])* $Name:ident, $Invalid:ident, $range:expr, $default:literal, $message:literal) => {
@@ -117,6 +118,49 @@ impl Default for Backoff {
     }
 }
 
+/// What must happen at a source for a trigger to be for it: one or more of the ops that the source has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventOps(Box<[EventOp]>);
+
+/// Words that are no [`EventOps`] of a source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("ops are one or more of {}", .of.iter().map(|op| op.as_str()).collect::<Vec<_>>().join(", "))]
+pub struct InvalidEventOps {
+    /// What the source has.
+    pub of: &'static [EventOp],
+}
+
+impl EventOps {
+    /// What happens to entries that scripts keep by key.
+    pub const OF_KV: &'static [EventOp] = &[EventOp::Set, EventOp::Delete, EventOp::Expire];
+
+    /// All that a source has.
+    pub fn all(of: &'static [EventOp]) -> Self {
+        Self(of.into())
+    }
+
+    /// Those that are named, whatever their order and however often, of those that a source has.
+    ///
+    /// # Errors
+    /// None at all, and a word that is not among those of the source.
+    pub fn of_words<W: AsRef<str>>(words: &[W], of: &'static [EventOp]) -> Result<Self, InvalidEventOps> {
+        let is_named = |op: &&EventOp| words.iter().any(|word| word.as_ref() == op.as_str());
+        let known = |word: &W| of.iter().any(|op| word.as_ref() == op.as_str());
+        let named: Box<[EventOp]> = of.iter().filter(is_named).copied().collect();
+        if named.is_empty() || !words.iter().all(known) { Err(InvalidEventOps { of }) } else { Ok(Self(named)) }
+    }
+
+    /// Whether it is among them.
+    pub fn contains(&self, op: EventOp) -> bool {
+        self.0.contains(&op)
+    }
+
+    /// Each of them once, in the order in which the source has them.
+    pub fn as_slice(&self) -> &[EventOp] {
+        &self.0
+    }
+}
+
 /// What runs a script for events of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trigger {
@@ -148,6 +192,15 @@ pub enum TriggerSource {
         /// How many runs there are at once at most.
         concurrency: Concurrency,
     },
+    /// Changes of entries that the app's scripts keep by key.
+    Kv {
+        /// The collection that they are in.
+        collection: CollectionName,
+        /// What their keys begin with.
+        prefix: KvPrefix,
+        /// What must happen to them.
+        ops: EventOps,
+    },
     /// Dead letters of the app that did not come from a trigger of this kind.
     DeadLetter,
 }
@@ -157,6 +210,7 @@ impl TriggerSource {
     pub const fn source(&self) -> EventSource {
         match self {
             Self::Queue { .. } => EventSource::Queue,
+            Self::Kv { .. } => EventSource::Kv,
             Self::DeadLetter => EventSource::DeadLetter,
         }
     }
@@ -174,6 +228,19 @@ mod tests {
         }
         assert!(Concurrency::try_from(64).is_ok() && Concurrency::try_from(65).is_err());
         assert_eq!((MaxAttempts::default().get(), BatchSize::default().get(), Concurrency::default().get()), (5, 1, 1));
+    }
+
+    #[test]
+    fn ops_are_some_of_those_that_the_source_has_each_once_and_in_order() {
+        let of = |words: &[&str]| EventOps::of_words(words, EventOps::OF_KV);
+        let ops = of(&["expire", "set", "expire"]).unwrap();
+        assert_eq!(ops.as_slice(), [EventOp::Set, EventOp::Expire]);
+        assert!(ops.contains(EventOp::Set) && !ops.contains(EventOp::Delete));
+        assert_eq!(of(&["delete", "set", "expire"]), Ok(EventOps::all(EventOps::OF_KV)));
+        for bad in [&[] as &[&str], &["insert"], &["set", "insert"], &["SET"], &[""]] {
+            let refused = of(bad).unwrap_err();
+            assert_eq!(refused.to_string(), "ops are one or more of set, delete, expire", "{bad:?}");
+        }
     }
 
     #[test]

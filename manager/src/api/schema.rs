@@ -37,7 +37,7 @@ words! {
     /// How an execution ended.
     Outcome "snake_case" { Success, Error, Timeout, BudgetExceeded, Rejected }
     /// Which events a trigger is for.
-    TriggerSource "snake_case" { Queue, DeadLetter }
+    TriggerSource "snake_case" { Queue, Kv, DeadLetter }
     /// Where an event comes from.
     EventSource "snake_case" { Cron, Kv, Docs, Queue, Http, Invoke, DeadLetter }
     /// What happened at the source.
@@ -254,7 +254,7 @@ mod tests {
         {
             assert!(word(documented).parse::<execution::Outcome>().is_ok());
         }
-        for documented in [TriggerSource::Queue, TriggerSource::DeadLetter] {
+        for documented in [TriggerSource::Queue, TriggerSource::Kv, TriggerSource::DeadLetter] {
             assert!(word(documented).parse::<event::EventSource>().is_ok());
         }
         let sources = [

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use picloud_shared::clock::Timestamp;
-use picloud_shared::event::EventSource;
+use picloud_shared::event::{EventOp, EventSource};
 use picloud_shared::id::{AppId, ScriptId, TriggerId};
-use picloud_shared::name::QueueName;
-use picloud_shared::trigger::{Backoff, BatchSize, Concurrency, InvalidBackoff, MaxAttempts, Trigger, TriggerSource};
+use picloud_shared::kv::KvPrefix;
+use picloud_shared::name::{CollectionName, QueueName};
+use picloud_shared::trigger::{
+    Backoff, BatchSize, Concurrency, EventOps, InvalidBackoff, MaxAttempts, Trigger, TriggerSource,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -17,7 +20,7 @@ use crate::service::error::{InvalidField, ServiceError};
 use crate::service::trigger::millis;
 
 /// What a trigger's source needs to know. Each source has members of its own; `dead_letter` has none.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 pub(crate) struct TriggerConfigView {
     /// Of `queue`: the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,6 +34,18 @@ pub(crate) struct TriggerConfigView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = u32, required = false)]
     concurrency: Option<u32>,
+    /// Of `kv`: the collection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    collection: Option<String>,
+    /// Of `kv`: what the keys begin with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    prefix: Option<String>,
+    /// Of `kv`: what must happen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<schema::EventOp>, required = false)]
+    ops: Option<Vec<EventOp>>,
 }
 
 /// How long an event waits for its next attempt: at random up to `base_ms` after the first one, up to twice as long after each
@@ -75,8 +90,15 @@ impl From<StoredTrigger> for TriggerView {
                 queue: Some(queue.into()),
                 batch_size: Some(batch_size.get()),
                 concurrency: Some(concurrency.get()),
+                ..TriggerConfigView::default()
             },
-            TriggerSource::DeadLetter => TriggerConfigView { queue: None, batch_size: None, concurrency: None },
+            TriggerSource::Kv { collection, prefix, ops } => TriggerConfigView {
+                collection: Some(collection.into()),
+                prefix: Some(prefix.into()),
+                ops: Some(ops.as_slice().to_vec()),
+                ..TriggerConfigView::default()
+            },
+            TriggerSource::DeadLetter => TriggerConfigView::default(),
         };
         let backoff = trigger.backoff;
         Self {
@@ -106,6 +128,7 @@ impl TriggerView {
 #[serde(rename_all = "snake_case")]
 enum SourceKind {
     Queue,
+    Kv,
     DeadLetter,
 }
 
@@ -125,6 +148,19 @@ pub(crate) struct TriggerConfigBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = u32, required = false, minimum = 1, maximum = 64)]
     concurrency: Option<i64>,
+    /// Of `kv`: the collection, 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or a digit. That of entries which scripts
+    /// keep in none is `default`.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 63)]
+    collection: Option<CollectionName>,
+    /// Of `kv`: what the keys begin with, up to 512 bytes of UTF-8 without NUL; all keys if absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, max_length = 512)]
+    prefix: Option<KvPrefix>,
+    /// Of `kv`: what must happen, one or more of `set`, `delete` and `expire`; all of them if absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<schema::EventOp>, required = false, min_items = 1)]
+    ops: Option<Vec<String>>,
 }
 
 /// How long an event waits for its next attempt; what is absent is the default, or of a change stays.
@@ -216,6 +252,12 @@ impl Wrong {
         }
     }
 
+    /// Some of the ops that a source has, if they are named and can be.
+    fn ops(&mut self, given: Option<&[String]>, of: &'static [EventOp]) -> Option<EventOps> {
+        let read = EventOps::of_words(given?, of);
+        read.map_err(|error| self.add("config.ops", error)).ok()
+    }
+
     fn backoff(&mut self, given: BackoffBody, before: Backoff) -> Backoff {
         let before_ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         let base_ms = given.base_ms.unwrap_or(before_ms(before.base()));
@@ -238,6 +280,7 @@ impl Wrong {
 impl TriggerConfigBody {
     /// The source of that kind.
     fn source(self, kind: SourceKind, wrong: &mut Wrong) -> Option<TriggerSource> {
+        self.refuse_others(kind, wrong);
         match kind {
             SourceKind::Queue => {
                 let batch_size = wrong.or("config.batch_size", self.batch_size, BatchSize::default());
@@ -247,35 +290,55 @@ impl TriggerConfigBody {
                 }
                 self.queue.map(|queue| TriggerSource::Queue { queue, batch_size, concurrency })
             }
-            SourceKind::DeadLetter => {
-                self.refuse_all(wrong);
-                Some(TriggerSource::DeadLetter)
+            SourceKind::Kv => {
+                let ops = wrong.ops(self.ops.as_deref(), EventOps::OF_KV).unwrap_or(EventOps::all(EventOps::OF_KV));
+                if self.collection.is_none() {
+                    wrong.add("config.collection", "a trigger of the source kv has one");
+                }
+                let prefix = self.prefix.unwrap_or_default();
+                self.collection.map(|collection| TriggerSource::Kv { collection, prefix, ops })
             }
+            SourceKind::DeadLetter => Some(TriggerSource::DeadLetter),
         }
     }
 
     /// The source that was `old`, with what is named changed.
     fn onto(self, old: &TriggerSource, wrong: &mut Wrong) -> TriggerSource {
         match old {
-            TriggerSource::Queue { queue, batch_size, concurrency } => TriggerSource::Queue {
-                batch_size: wrong.or("config.batch_size", self.batch_size, *batch_size),
-                concurrency: wrong.or("config.concurrency", self.concurrency, *concurrency),
-                queue: self.queue.unwrap_or_else(|| queue.clone()),
-            },
+            TriggerSource::Queue { queue, batch_size, concurrency } => {
+                self.refuse_others(SourceKind::Queue, wrong);
+                TriggerSource::Queue {
+                    batch_size: wrong.or("config.batch_size", self.batch_size, *batch_size),
+                    concurrency: wrong.or("config.concurrency", self.concurrency, *concurrency),
+                    queue: self.queue.unwrap_or_else(|| queue.clone()),
+                }
+            }
+            TriggerSource::Kv { collection, prefix, ops } => {
+                self.refuse_others(SourceKind::Kv, wrong);
+                TriggerSource::Kv {
+                    ops: wrong.ops(self.ops.as_deref(), EventOps::OF_KV).unwrap_or_else(|| ops.clone()),
+                    collection: self.collection.unwrap_or_else(|| collection.clone()),
+                    prefix: self.prefix.unwrap_or_else(|| prefix.clone()),
+                }
+            }
             TriggerSource::DeadLetter => {
-                self.refuse_all(wrong);
+                self.refuse_others(SourceKind::DeadLetter, wrong);
                 TriggerSource::DeadLetter
             }
         }
     }
 
-    fn refuse_all(&self, wrong: &mut Wrong) {
+    /// Notes what sources of that kind do not have.
+    fn refuse_others(&self, kind: SourceKind, wrong: &mut Wrong) {
         let given = [
-            ("config.queue", self.queue.is_some()),
-            ("config.batch_size", self.batch_size.is_some()),
-            ("config.concurrency", self.concurrency.is_some()),
+            ("config.queue", self.queue.is_some(), SourceKind::Queue),
+            ("config.batch_size", self.batch_size.is_some(), SourceKind::Queue),
+            ("config.concurrency", self.concurrency.is_some(), SourceKind::Queue),
+            ("config.collection", self.collection.is_some(), SourceKind::Kv),
+            ("config.prefix", self.prefix.is_some(), SourceKind::Kv),
+            ("config.ops", self.ops.is_some(), SourceKind::Kv),
         ];
-        for (field, _) in given.iter().filter(|(_, is_given)| *is_given) {
+        for (field, ..) in given.iter().filter(|(_, is_given, of)| *is_given && *of != kind) {
             wrong.add(field, "a trigger of this source has none");
         }
     }

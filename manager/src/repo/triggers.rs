@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::id::{AppId, ScriptId, TriggerId};
-use picloud_shared::name::QueueName;
-use picloud_shared::trigger::{Backoff, BatchSize, Concurrency, Trigger, TriggerSource};
+use picloud_shared::kv::KvPrefix;
+use picloud_shared::name::{CollectionName, QueueName};
+use picloud_shared::trigger::{Backoff, BatchSize, Concurrency, EventOps, Trigger, TriggerSource};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::FromRow;
@@ -41,6 +42,15 @@ struct QueueConfig {
     concurrency: i64,
 }
 
+/// What a trigger of entries is stored as.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KvConfig {
+    collection: CollectionName,
+    prefix: KvPrefix,
+    ops: Vec<String>,
+}
+
 /// Of a source that needs to be told nothing.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +61,9 @@ fn config(source: &TriggerSource) -> Value {
         TriggerSource::Queue { queue, batch_size, concurrency } => {
             json!({ "queue": queue, "batch_size": batch_size.get(), "concurrency": concurrency.get() })
         }
+        TriggerSource::Kv { collection, prefix, ops } => {
+            json!({ "collection": collection, "prefix": prefix, "ops": ops.as_slice() })
+        }
         TriggerSource::DeadLetter => json!({}),
     }
 }
@@ -60,6 +73,7 @@ fn sole(source: &TriggerSource) -> Option<String> {
     match source {
         TriggerSource::Queue { queue, .. } => Some(format!("queue:{queue}")),
         TriggerSource::DeadLetter => Some("dead_letter".to_owned()),
+        TriggerSource::Kv { .. } => None,
     }
 }
 
@@ -69,6 +83,10 @@ fn source(kind: &str, config: Value) -> Result<TriggerSource, Cause> {
             let QueueConfig { queue, batch_size, concurrency } = serde_json::from_value(config)?;
             let (batch_size, concurrency) = (BatchSize::try_from(batch_size)?, Concurrency::try_from(concurrency)?);
             Ok(TriggerSource::Queue { queue, batch_size, concurrency })
+        }
+        "kv" => {
+            let KvConfig { collection, prefix, ops } = serde_json::from_value(config)?;
+            Ok(TriggerSource::Kv { collection, prefix, ops: EventOps::of_words(&ops, EventOps::OF_KV)? })
         }
         "dead_letter" => {
             let NoConfig {} = serde_json::from_value(config)?;

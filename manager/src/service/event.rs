@@ -118,6 +118,10 @@ impl EventService {
         });
         let (lane, op) = match &trigger.source {
             TriggerSource::Queue { queue, .. } => (Lane::Queue(queue.clone()), EventOp::Message),
+            // As if it were the first thing that it is for.
+            TriggerSource::Kv { ops, .. } => {
+                (Lane::Trigger(id), ops.as_slice().first().copied().unwrap_or(EventOp::Set))
+            }
             TriggerSource::DeadLetter => (Lane::Trigger(id), EventOp::Created),
         };
         self.enqueue(blank(app, lane, trigger.source.source(), op, payload), audit).await

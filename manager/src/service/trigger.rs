@@ -36,6 +36,9 @@ fn audited(trigger: &Trigger) -> Value {
         TriggerSource::Queue { queue, batch_size, concurrency } => {
             json!({ "queue": queue, "batch_size": batch_size.get(), "concurrency": concurrency.get() })
         }
+        TriggerSource::Kv { collection, prefix, ops } => {
+            json!({ "collection": collection, "prefix": prefix, "ops": ops.as_slice() })
+        }
         TriggerSource::DeadLetter => json!({}),
     };
     json!({
