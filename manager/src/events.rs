@@ -90,6 +90,25 @@ pub(crate) struct NewEvent {
     pub replay_of: Option<DeadLetterId>,
 }
 
+impl NewEvent {
+    /// The event as it is kept, from now on.
+    fn insertion(&self, id: EventId, now: Timestamp) -> Insertion<'_> {
+        Insertion {
+            id,
+            app: self.app,
+            lane: &self.lane,
+            source: self.source,
+            op: self.op,
+            depth: self.depth,
+            created_at: now,
+            delayed_until: self.due_at.filter(|due_at| *due_at > now),
+            replay_of: self.replay_of,
+            dedup_key: self.dedup_key.as_ref().map(DedupKey::as_str),
+            payload: &self.payload,
+        }
+    }
+}
+
 /// What the audit log is told of a change, by the id of what was changed.
 pub(crate) type AuditOf<Id> = Box<dyn Fn(Id) -> Outbound + Send + Sync>;
 
@@ -274,28 +293,49 @@ async fn take<D: DataDb>(db: &mut D, taking: &Taking) -> Result<Result<EventId, 
     if let Err(refusal) = admit(usage, delta, *quota) {
         return Ok(Err(refusal));
     }
-    let most = if matches!(lane, Lane::Queue(_)) { MAX_QUEUES } else { u64::MAX };
-    if !repo::keep_lane(db, *app, lane, *now, most).await? {
+    if matches!(lane, Lane::Queue(_)) && !repo::may_have_lane(db, *app, lane, MAX_QUEUES).await? {
         return Ok(Err(EventRefusal::QueuesUsedUp));
     }
     let id = EventId::generate(*now);
-    let insertion = Insertion {
-        id,
-        app: *app,
-        lane,
-        source: event.source,
-        op: event.op,
-        depth: event.depth,
-        created_at: *now,
-        delayed_until: event.due_at.filter(|due_at| due_at > now),
-        replay_of: event.replay_of,
-        dedup_key: dedup_key.as_ref().map(DedupKey::as_str),
-        payload,
-    };
-    repo::insert(db, &insertion).await?;
+    repo::insert(db, &event.insertion(id, *now)).await?;
     repo::account(db, *app, delta).await?;
     told(db, audit.as_ref(), id).await?;
     Ok(Ok(id))
+}
+
+/// Keeps events with what makes them, in whose transaction it is: group after group, each as a whole, up to the first for which
+/// there is no room. How many groups are kept, and why no more. Events of a lane are handled in the order in which they come.
+///
+/// The events of the app are locked from here to the end of the transaction; what else it locks, it has locked before.
+pub(crate) async fn take_groups<D: DataDb>(
+    db: &mut D,
+    app: AppId,
+    groups: &[Vec<NewEvent>],
+    quota: EventQuota,
+    now: Timestamp,
+) -> Result<(usize, Option<EventRefusal>), RepoError> {
+    if groups.iter().all(Vec::is_empty) {
+        return Ok((groups.len(), None));
+    }
+    let usage = repo::lock(db, app).await?;
+    let (mut kept, mut delta, mut refusal) = (0, EventDelta::default(), None);
+    for group in groups {
+        let bytes: i64 = group.iter().map(|event| repo::length(event.payload.as_str())).sum();
+        let events = i64::try_from(group.len()).unwrap_or(i64::MAX);
+        let with_it = EventDelta { events: delta.events + events, bytes: delta.bytes + bytes };
+        if let Err(no_room) = admit(usage, with_it, quota)
+            && !group.is_empty()
+        {
+            refusal = Some(no_room);
+            break;
+        }
+        for event in group {
+            repo::insert(db, &event.insertion(EventId::generate(now), now)).await?;
+        }
+        (kept, delta) = (kept + 1, with_it);
+    }
+    repo::account(db, app, delta).await?;
+    Ok((kept, refusal))
 }
 
 /// Keeps what the audit log is to be told.

@@ -2,26 +2,35 @@
 //! (`decide`) with the two ways of storing (`repo/kv`), and knows neither scripts nor HTTP.
 //!
 //! A write is decided and made in one transaction, on SQLite (`Kv::in_file`) as in PostgreSQL (`Kv::in_postgres`). What else is to
-//! be kept with it or not at all, stands there beside the row for the audit log: an event will, too.
+//! be kept with it or not at all, stands there: the row for the audit log, and the events for those that listen (`listeners`).
+//! Whoever locks the entries of an app and its events does so in this order.
 
 mod decide;
+mod listeners;
 mod port;
 mod sweep;
 
 use std::sync::Arc;
 
+use picloud_executor::port::PortCaller;
 use picloud_shared::clock::{Clock, Timestamp};
-use picloud_shared::id::AppId;
+use picloud_shared::event::EventOp;
+use picloud_shared::id::{AppId, TriggerId};
 use picloud_shared::kv::{KvEntry, KvPage, KvPlace, KvQuery, KvUsage, KvWrite, KvWritten};
 use picloud_shared::name::CollectionName;
+use picloud_shared::snapshot::SnapshotCell;
 
 pub use decide::KvQuota;
 pub(crate) use decide::KvRefusal;
 use decide::{Decision, is_live};
+use listeners::{Change, Listeners, triggers_of};
+use sweep::{Swept, expire_in_file, expire_in_postgres};
 
+use crate::events::{Events, Lane, NewEvent, take_groups};
 use crate::repo::RepoError;
 use crate::repo::data_audit::{self, Outbound};
 use crate::repo::kv::{KvCollection, KvEffect, postgres, sqlite};
+use crate::store::data_db::{FileDb, PostgresDb, at_once};
 use crate::store::data_file::{DataConnection, WriteFailed};
 use crate::store::{DataPlace, PostgresData, Store};
 
@@ -35,6 +44,10 @@ pub struct Kv {
     store: Store,
     clock: Arc<dyn Clock>,
     quota: KvQuota,
+    /// Where the events go that writes make.
+    events: Events,
+    /// Which says who listens.
+    snapshot: Arc<SnapshotCell>,
     /// Of the runtime that connections to PostgreSQL belong to.
     runtime: tokio::runtime::Handle,
 }
@@ -44,6 +57,8 @@ pub(crate) struct Write {
     pub app: AppId,
     pub place: KvPlace,
     pub write: KvWrite,
+    /// How many events stand between it and what was not caused by one.
+    pub depth: u32,
     /// What the entry must be like, looked at before anything else.
     pub demand: Option<Demand>,
     /// What the audit log is told of it.
@@ -64,18 +79,20 @@ struct Attempt {
     made: Made,
     /// Whether it found no room, made some, and may find enough another time.
     made_room: bool,
+    /// Which triggers have events by it.
+    heard: Vec<TriggerId>,
 }
 
 /// What is to be stored for a write, and what came of it.
 struct Step {
     decision: Decision,
+    events: Vec<NewEvent>,
     audit: Option<Outbound>,
 }
 
 impl Write {
-    /// A script's.
-    fn plain(app: AppId, place: KvPlace, write: KvWrite) -> Self {
-        Self { app, place, write, demand: None, audit: None }
+    fn of_script(caller: &PortCaller, place: KvPlace, write: KvWrite) -> Self {
+        Self { app: caller.app, place, write, depth: caller.event_depth, demand: None, audit: None }
     }
 
     fn decide(
@@ -84,6 +101,7 @@ impl Write {
         usage: KvUsage,
         quota: KvQuota,
         now: Timestamp,
+        listeners: &Listeners,
     ) -> Result<Step, KvRefusal> {
         let live = stored.filter(|entry| is_live(entry, now));
         if let Some(demand) = &self.demand {
@@ -96,7 +114,35 @@ impl Write {
         };
         let audit = self.audit.as_ref().filter(|_| decision.effect != KvEffect::Nothing);
         let audit = audit.map(|audit| audit(live, after));
-        Ok(Step { decision, audit })
+        let events = self.events(stored, &decision.effect, now, listeners);
+        Ok(Step { decision, events, audit })
+    }
+
+    /// What there is to hear of it: that the time of the entry that was there is over, if nobody was told yet, and what became of it.
+    fn events(
+        &self,
+        stored: Option<&KvEntry>,
+        effect: &KvEffect,
+        now: Timestamp,
+        listeners: &Listeners,
+    ) -> Vec<NewEvent> {
+        let happened = |op, entry| {
+            let KvPlace { collection, key } = &self.place;
+            let (collection, key) = (collection.as_str(), key.as_str());
+            listeners.events(Change { app: self.app, collection, key, op, entry, depth: self.depth })
+        };
+        let had_expired = stored.is_some_and(|entry| !is_live(entry, now));
+        let expired = || if had_expired { happened(EventOp::Expire, None) } else { Vec::new() };
+        match effect {
+            KvEffect::Nothing => Vec::new(),
+            KvEffect::Put(entry) => {
+                let mut events = expired();
+                events.extend(happened(EventOp::Set, Some(entry)));
+                events
+            }
+            KvEffect::Remove if had_expired => expired(),
+            KvEffect::Remove => happened(EventOp::Delete, None),
+        }
     }
 }
 
@@ -111,9 +157,16 @@ impl Step {
 }
 
 impl Kv {
-    /// The entries in that store, of which each app may hold so many. Must be called within a tokio runtime.
-    pub fn new(store: Store, clock: Arc<dyn Clock>, quota: KvQuota) -> Self {
-        Self { store, clock, quota, runtime: tokio::runtime::Handle::current() }
+    /// The entries in that store, of which each app may hold so many. Events of their changes are kept among `events`, of the same
+    /// store, for the triggers of the snapshot. Must be called within a tokio runtime.
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        quota: KvQuota,
+        events: Events,
+        snapshot: Arc<SnapshotCell>,
+    ) -> Self {
+        Self { store, clock, quota, events, snapshot, runtime: tokio::runtime::Handle::current() }
     }
 
     pub(crate) fn quota(&self) -> KvQuota {
@@ -175,7 +228,7 @@ impl Kv {
                 let mut attempts = Attempts::default();
                 loop {
                     let attempt = file.write(self.in_file(&write)).await.map_err(WriteFailed::into_repo_error)?;
-                    if let Some(made) = attempts.end(attempt) {
+                    if let Some(made) = self.end(&mut attempts, write.app, attempt) {
                         return Ok(made);
                     }
                 }
@@ -190,15 +243,28 @@ impl Kv {
         write: &Arc<Write>,
     ) -> impl FnMut(&DataConnection) -> Result<Attempt, RepoError> + Send + 'static {
         let (write, clock, quota) = (Arc::clone(write), Arc::clone(&self.clock), self.quota);
+        let (listeners, of_events) = (Listeners::of(&self.snapshot, write.app), self.events.quota());
         move |conn| {
             let (app, place, now) = (write.app, &write.place, clock.now());
             let look = || -> Result<_, RepoError> {
-                Ok(write.decide(sqlite::find(conn, app, place)?.as_ref(), sqlite::usage_of(conn, app)?, quota, now))
+                let (stored, usage) = (sqlite::find(conn, app, place)?, sqlite::usage_of(conn, app)?);
+                Ok(write.decide(stored.as_ref(), usage, quota, now, &listeners))
             };
-            let mut step = look()?;
-            let makes_room = wants_room(&step) && sqlite::delete_expired(conn, app, now)? > 0;
-            if makes_room {
-                step = look()?;
+            let (mut step, mut swept) = (look()?, Swept::default());
+            if wants_room(&step) {
+                swept = expire_in_file(conn, app, &listeners, of_events, now)?;
+                if swept.count > 0 {
+                    step = look()?;
+                }
+            }
+            if let Ok(Step { events, .. }) = &step
+                && !events.is_empty()
+            {
+                let (groups, mut db) = (std::slice::from_ref(events), FileDb(conn));
+                let (_, refusal) = at_once(take_groups(&mut db, app, groups, of_events, now))?;
+                if let Some(refusal) = refusal {
+                    step = Err(refusal.into());
+                }
             }
             if let Ok(step) = &step {
                 sqlite::apply(conn, app, place, &step.decision.effect, step.decision.delta)?;
@@ -206,7 +272,7 @@ impl Kv {
                     data_audit::insert_sqlite(conn, row)?;
                 }
             }
-            Ok(Attempt::of(step, makes_room))
+            Ok(Attempt::of(step, swept))
         }
     }
 
@@ -218,17 +284,32 @@ impl Kv {
         committing: impl Fn(),
     ) -> Result<Made, RepoError> {
         let (app, place, quota) = (write.app, &write.place, self.quota);
+        let (listeners, of_events) = (Listeners::of(&self.snapshot, app), self.events.quota());
         let mut attempts = Attempts::default();
         loop {
             let mut tx = data.begin().await?;
             let usage = postgres::lock(&mut tx, app).await?;
             // Whoever waited for the lock decides by what is true now.
             let now = self.clock.now();
-            let mut step = write.decide(postgres::find(&mut tx, app, place).await?.as_ref(), usage, quota, now);
-            let makes_room = wants_room(&step) && postgres::delete_expired(&mut tx, app, now).await? > 0;
-            if makes_room {
-                let usage = postgres::usage_of(&mut tx, app).await?;
-                step = write.decide(postgres::find(&mut tx, app, place).await?.as_ref(), usage, quota, now);
+            let stored = postgres::find(&mut tx, app, place).await?;
+            let mut step = write.decide(stored.as_ref(), usage, quota, now, &listeners);
+            let mut swept = Swept::default();
+            if wants_room(&step) {
+                swept = expire_in_postgres(&mut tx, app, &listeners, of_events, now).await?;
+                if swept.count > 0 {
+                    let usage = postgres::usage_of(&mut tx, app).await?;
+                    let stored = postgres::find(&mut tx, app, place).await?;
+                    step = write.decide(stored.as_ref(), usage, quota, now, &listeners);
+                }
+            }
+            if let Ok(Step { events, .. }) = &step
+                && !events.is_empty()
+            {
+                let (groups, mut db) = (std::slice::from_ref(events), PostgresDb(&mut tx));
+                let (_, refusal) = take_groups(&mut db, app, groups, of_events, now).await?;
+                if let Some(refusal) = refusal {
+                    step = Err(refusal.into());
+                }
             }
             match &step {
                 Ok(step) => {
@@ -240,12 +321,25 @@ impl Kv {
                     tx.commit().await?;
                 }
                 // The room is there for the next one.
-                Err(_) if makes_room => tx.commit().await?,
+                Err(_) if swept.count > 0 => tx.commit().await?,
                 Err(_) => {}
             }
-            if let Some(made) = attempts.end(Attempt::of(step, makes_room)) {
+            if let Some(made) = self.end(&mut attempts, app, Attempt::of(step, swept)) {
                 return Ok(made);
             }
+        }
+    }
+
+    /// What a write comes to after an attempt that is kept, unless it is to be tried again. Those that listen are told.
+    fn end(&self, attempts: &mut Attempts, app: AppId, attempt: Attempt) -> Option<Made> {
+        self.ring(app, &attempt.heard);
+        attempts.end(attempt)
+    }
+
+    /// Says that there are events for these triggers.
+    fn ring(&self, app: AppId, heard: &[TriggerId]) {
+        for trigger in heard {
+            self.events.ring(app, &Lane::Trigger(*trigger));
         }
     }
 }
@@ -256,9 +350,13 @@ fn wants_room(step: &Result<Step, KvRefusal>) -> bool {
 }
 
 impl Attempt {
-    fn of(step: Result<Step, KvRefusal>, makes_room: bool) -> Self {
-        let made_room = makes_room && wants_room(&step);
-        Self { made: step.map(Step::made), made_room }
+    fn of(step: Result<Step, KvRefusal>, swept: Swept) -> Self {
+        let made_room = swept.count > 0 && wants_room(&step);
+        let mut heard = swept.heard;
+        if let Ok(step) = &step {
+            heard.extend(triggers_of(&step.events));
+        }
+        Self { made: step.map(Step::made), made_room, heard }
     }
 }
 
@@ -268,7 +366,7 @@ struct Attempts(u32);
 
 impl Attempts {
     /// What the write comes to, unless it is to be tried again.
-    fn end(&mut self, Attempt { made, made_room }: Attempt) -> Option<Made> {
+    fn end(&mut self, Attempt { made, made_room, .. }: Attempt) -> Option<Made> {
         self.0 += 1;
         (!made_room || self.0 >= MOST_ATTEMPTS).then_some(made)
     }

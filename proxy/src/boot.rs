@@ -106,9 +106,11 @@ impl Node {
         let execution_log = ExecutionWriter::start(store.clone(), Arc::clone(&clock), policy);
         let metrics = Arc::new(Metrics::default());
         let sink = metrics.counting(execution_log.sink());
-        let kv = Kv::new(store.clone(), Arc::clone(&clock), config.kv_quota);
+        let snapshot = Arc::new(SnapshotCell::default());
         let http = OutgoingHttp::new(config.script_http_allow.clone(), Arc::new(SystemDns::new()), Vec::new());
         let events = Events::new(store.clone(), Arc::clone(&clock), config.event_quota, config.event_lease);
+        let (quota, shown) = (config.kv_quota, Arc::clone(&snapshot));
+        let kv = Kv::new(store.clone(), Arc::clone(&clock), quota, events.clone(), shown);
         let ports = Ports {
             kv: Some(Arc::new(kv.clone())),
             http: Some(Arc::new(http)),
@@ -116,7 +118,7 @@ impl Node {
         };
         let executor = Executor::start(config.executor.clone(), Arc::clone(&clock), sink, ports)
             .context("cannot start the executor's threads")?;
-        let (executor, snapshot) = (Arc::new(executor), Arc::new(SnapshotCell::default()));
+        let executor = Arc::new(executor);
         let admin_hosts = AdminHosts::new(config.admin_hosts.iter().cloned().chain([base_url.host().clone()]));
         let first_owner = if any_user(&store).await? { None } else { parse_first_owner()? };
         let first_name = first_owner.as_ref().map(|owner| owner.username.clone());

@@ -341,8 +341,6 @@ async fn tell_handler<D: DataDb>(
         dedup_key: None,
         payload: &payload,
     };
-    // A trigger's lane is always kept.
-    let _ = repo::keep_lane(db, app, insertion.lane, now, u64::MAX).await?;
     repo::insert(db, &insertion).await?;
     account.note(delta);
     Ok(())

@@ -181,8 +181,6 @@ async fn make<D: DataDb>(
             dedup_key: None,
             payload: &payload,
         };
-        // It had its lane before.
-        let _ = repo::keep_lane(db, app, insertion.lane, now, u64::MAX).await?;
         repo::insert(db, &insertion).await?;
         replayed = Some(event);
     }

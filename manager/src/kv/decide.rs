@@ -3,6 +3,7 @@
 use picloud_shared::clock::Timestamp;
 use picloud_shared::kv::{KvEntry, KvKey, KvUsage, KvValue, KvWrite, KvWritten};
 
+use crate::events::EventRefusal;
 use crate::repo::kv::{KvDelta, KvEffect, size};
 
 /// How much one app may hold.
@@ -47,6 +48,9 @@ pub(crate) enum KvRefusal {
     /// There is nothing to remove, which who asks wants to know.
     #[error("there is no such entry")]
     NotFound,
+    /// There is no room for the events that it makes.
+    #[error(transparent)]
+    Events(#[from] EventRefusal),
 }
 
 impl KvRefusal {
@@ -58,6 +62,7 @@ impl KvRefusal {
             Self::Overflow => "overflow",
             Self::PreconditionFailed => "precondition_failed",
             Self::NotFound => "not_found",
+            Self::Events(_) => EventRefusal::CODE,
         }
     }
 

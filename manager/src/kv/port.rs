@@ -55,14 +55,14 @@ impl KvStore for Kv {
     }
 
     fn write(&self, caller: &PortCaller, place: KvPlace, write: KvWrite) -> Result<KvWritten, PortError> {
-        let write = Write::plain(caller.app, place, write);
+        let write = Write::of_script(caller, place, write);
         let made: Made = match self.store.data() {
             DataPlace::File(file) => {
                 let write = Arc::new(write);
                 let mut attempts = Attempts::default();
                 loop {
                     let attempt = file.write_until(caller.deadline, self.in_file(&write)).map_err(not_written)?;
-                    if let Some(made) = attempts.end(attempt) {
+                    if let Some(made) = self.end(&mut attempts, caller.app, attempt) {
                         break made;
                     }
                 }

@@ -1,32 +1,56 @@
 //! Removing what nobody sees any more: entries that have expired, and all of apps that are gone.
 //!
 //! A transaction takes some hundred entries, or a megabyte, so that writes of scripts wait for a few milliseconds at most. Several nodes may do
-//! it at once: on PostgreSQL whoever writes an app's entries has locked it before, and who comes second finds nothing.
+//! it at once: on PostgreSQL whoever writes an app's entries has locked it before, and who comes second finds nothing. So an entry
+//! whose time is over makes its events once, with its removal. Where there is no room for them it stays, and what comes after it.
 
 use std::time::Duration;
 
-use picloud_shared::id::AppId;
+use picloud_shared::clock::Timestamp;
+use picloud_shared::event::EventOp;
+use picloud_shared::id::{AppId, TriggerId};
 use tokio::time::interval;
 use tracing::{debug, warn};
+use uuid::Uuid;
 
 use super::Kv;
+use super::listeners::{Change, Listeners, anybody_hears_of_expiry, triggers_of};
+use crate::events::{EventQuota, take_groups};
 use crate::repo::RepoError;
-use crate::repo::kv::{postgres, sqlite};
-use crate::store::DataPlace;
-use crate::store::data_file::WriteFailed;
+use crate::repo::kv::{Piece, find_expired, postgres, sqlite};
+use crate::store::data_db::{DataDb, FileDb, PostgresDb, at_once};
+use crate::store::data_file::{DataConnection, WriteFailed};
+use crate::store::{Conn, DataPlace};
 use crate::survive::survive;
 
-/// How often expired entries are looked for: so long they may count against the quota. Where there are none, it is one look at
-/// an index, and nothing is written.
-const INTERVAL: Duration = Duration::from_secs(10);
+/// How often expired entries are looked for where a trigger is for them: so long its event waits at most.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// Every how many such turns they are looked for in any case, ten seconds: so long they may count against the quota. Where there
+/// are none, it is one look at an index, and nothing is written.
+const TURNS: u64 = 10;
+
+/// Events after which a transaction removes no more entries: to PostgreSQL each is a way there and back.
+const EVENTS_OF_PIECE: usize = 100;
+
+/// What was removed of an app in one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Swept {
+    pub count: usize,
+    /// Which triggers have events by it.
+    pub heard: Vec<TriggerId>,
+}
 
 impl Kv {
     /// Sweeps, for ever.
     pub(crate) async fn keep_sweeping(self) {
-        let mut turns = interval(INTERVAL);
+        let mut turns = interval(PROMPT);
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        for turn in 0_u64.. {
             turns.tick().await;
+            if turn % TURNS != 0 && !anybody_hears_of_expiry(&self.snapshot.load()) {
+                continue;
+            }
             match survive("removing expired entries", self.sweep()).await {
                 Some(Ok(0)) | None => {}
                 Some(Ok(count)) => debug!(count, "removed expired entries"),
@@ -40,25 +64,40 @@ impl Kv {
     /// Removes the entries that have expired; how many.
     pub async fn sweep(&self) -> Result<usize, RepoError> {
         let (mut total, now) = (0, self.clock.now());
+        // Apps that have no room for the events.
+        let mut full: Vec<Uuid> = Vec::new();
         loop {
             let app = match self.store.data() {
-                DataPlace::File(file) => file.read_aside(move |conn| sqlite::find_expired(conn, now)).await?,
-                DataPlace::Postgres(data) => postgres::find_expired(&mut data.read().await?, now).await?,
+                DataPlace::File(file) => {
+                    let full = full.clone();
+                    file.read_aside(move |conn| at_once(find_expired(&mut FileDb(conn), now, &full))).await?
+                }
+                DataPlace::Postgres(data) => find_expired(&mut PostgresDb(&mut data.read().await?), now, &full).await?,
             };
             let Some(app) = app else { return Ok(total) };
-            total += match self.store.data() {
-                DataPlace::File(file) => {
-                    let swept = file.write(move |conn| sqlite::delete_expired(conn, app, now)).await;
-                    swept.map_err(WriteFailed::into_repo_error)?
-                }
-                DataPlace::Postgres(data) => {
-                    let mut tx = data.begin().await?;
-                    postgres::lock(&mut tx, app).await?;
-                    let swept = postgres::delete_expired(&mut tx, app, now).await?;
-                    tx.commit().await?;
-                    swept
-                }
-            };
+            let swept = self.sweep_piece(app, now).await?;
+            self.ring(app, &swept.heard);
+            if swept.count == 0 {
+                full.push(app.as_uuid());
+            }
+            total += swept.count;
+        }
+    }
+
+    async fn sweep_piece(&self, app: AppId, now: Timestamp) -> Result<Swept, RepoError> {
+        let (listeners, quota) = (Listeners::of(&self.snapshot, app), self.events.quota());
+        match self.store.data() {
+            DataPlace::File(file) => {
+                let swept = file.write(move |conn| expire_in_file(conn, app, &listeners, quota, now)).await;
+                swept.map_err(WriteFailed::into_repo_error)
+            }
+            DataPlace::Postgres(data) => {
+                let mut tx = data.begin().await?;
+                postgres::lock(&mut tx, app).await?;
+                let swept = expire_in_postgres(&mut tx, app, &listeners, quota, now).await?;
+                tx.commit().await?;
+                Ok(swept)
+            }
         }
     }
 
@@ -83,4 +122,58 @@ impl Kv {
             }
         }
     }
+}
+
+/// Removes a piece of the expired entries of an app, with the events that this makes.
+pub(super) fn expire_in_file(
+    conn: &DataConnection,
+    app: AppId,
+    listeners: &Listeners,
+    quota: EventQuota,
+    now: Timestamp,
+) -> Result<Swept, RepoError> {
+    let mut piece = sqlite::expired(conn, app, now)?;
+    let heard = at_once(tell_of(&mut FileDb(conn), app, &mut piece, listeners, quota, now))?;
+    Ok(Swept { count: sqlite::remove(conn, app, &piece)?, heard })
+}
+
+/// The same in PostgreSQL, where the app is locked.
+pub(super) async fn expire_in_postgres(
+    conn: &mut Conn,
+    app: AppId,
+    listeners: &Listeners,
+    quota: EventQuota,
+    now: Timestamp,
+) -> Result<Swept, RepoError> {
+    let mut piece = postgres::expired(conn, app, now).await?;
+    let heard = tell_of(&mut PostgresDb(conn), app, &mut piece, listeners, quota, now).await?;
+    Ok(Swept { count: postgres::remove(conn, app, &piece).await?, heard })
+}
+
+/// Makes the events of what is to be removed since its time is over. What there is no room for is taken out of the piece.
+async fn tell_of<D: DataDb>(
+    db: &mut D,
+    app: AppId,
+    piece: &mut Piece,
+    listeners: &Listeners,
+    quota: EventQuota,
+    now: Timestamp,
+) -> Result<Vec<TriggerId>, RepoError> {
+    if !listeners.hear_of_expiry() {
+        return Ok(Vec::new());
+    }
+    let (mut groups, mut count) = (Vec::new(), 0);
+    for (collection, key) in piece.places() {
+        if count >= EVENTS_OF_PIECE {
+            break;
+        }
+        let op = EventOp::Expire;
+        let events = listeners.events(Change { app, collection, key, op, entry: None, depth: 0 });
+        count += events.len();
+        groups.push(events);
+    }
+    let (kept, _) = take_groups(db, app, &groups, quota, now).await?;
+    groups.truncate(kept);
+    piece.truncate(kept);
+    Ok(groups.iter().flat_map(|events| triggers_of(events)).collect())
 }

@@ -54,12 +54,13 @@ statements! {
         CASE WHEN $8::bigint = 0 THEN newest_at ELSE $8::bigint END, $8::bigint, $9::uuid, $10::uuid, $11::text, $12::bigint, $13::text \
         FROM event_lanes WHERE app_id = $2 AND lane = $3";
     // Its row is kept from being removed meanwhile.
-    KEEP_LANE = "UPDATE event_lanes SET newest_at = MAX(newest_at, $3) WHERE app_id = $1 AND lane = $2",
-        "UPDATE event_lanes SET newest_at = GREATEST(newest_at, $3) WHERE app_id = $1 AND lane = $2";
-    COUNT_LANES = "SELECT COUNT(*) FROM event_lanes WHERE app_id = $1";
-    ADD_LANE = "INSERT INTO event_lanes (app_id, lane, newest_at) VALUES ($1, $2, $3)",
+    KEEP_LANE = "INSERT INTO event_lanes (app_id, lane, newest_at) VALUES ($1, $2, $3) ON CONFLICT (app_id, lane) \
+        DO UPDATE SET newest_at = MAX(newest_at, excluded.newest_at)",
         "INSERT INTO event_lanes (app_id, lane, newest_at) VALUES ($1, $2, $3) ON CONFLICT (app_id, lane) \
-        DO UPDATE SET newest_at = GREATEST(event_lanes.newest_at, $3)";
+        DO UPDATE SET newest_at = GREATEST(event_lanes.newest_at, excluded.newest_at)";
+    HAS_LANE = "SELECT 1 FROM event_lanes WHERE app_id = $1 AND lane = $2",
+        "SELECT 1::bigint FROM event_lanes WHERE app_id = $1 AND lane = $2";
+    COUNT_LANES = "SELECT COUNT(*) FROM event_lanes WHERE app_id = $1";
     FIND_BY_DEDUP_KEY = "SELECT id, state, ended_at FROM events WHERE app_id = $1 AND lane = $2 AND dedup_key = $3";
     FREE_DEDUP_KEY = "UPDATE events SET dedup_key = NULL WHERE app_id = $1 AND id = $2";
     FIND = concat!("SELECT ", columns!(), " FROM events WHERE app_id = $1 AND id = $2");
@@ -286,32 +287,28 @@ pub(crate) async fn account<D: DataDb>(db: &mut D, app: AppId, delta: EventDelta
     Ok(())
 }
 
-/// Has a lane be there for an event of an app, which is locked; false where that would be one more than `most`.
-pub(crate) async fn keep_lane<D: DataDb>(
+/// Whether an app, which is locked, has that lane, or fewer than `most`.
+pub(crate) async fn may_have_lane<D: DataDb>(
     db: &mut D,
     app: AppId,
     lane: &Lane,
-    now: Timestamp,
     most: u64,
 ) -> Result<bool, RepoError> {
-    let (app, lane, now) = (app.as_uuid(), lane.to_string(), now.as_millis());
-    if db.execute(&KEEP_LANE, params![app, &*lane, now]).await? > 0 {
+    let lane = lane.to_string();
+    if !db.fetch(&HAS_LANE, params![app.as_uuid(), &*lane]).await?.is_empty() {
         return Ok(true);
     }
-    let mut counted = db.fetch(&COUNT_LANES, params![app]).await?;
+    let mut counted = db.fetch(&COUNT_LANES, params![app.as_uuid()]).await?;
     let count = counted.first_mut().map_or(Ok(0), |row| row.take::<i64>(0, "count"))?;
-    if u64::try_from(count).unwrap_or(0) >= most {
-        return Ok(false);
-    }
-    db.execute(&ADD_LANE, params![app, &*lane, now]).await?;
-    Ok(true)
+    Ok(u64::try_from(count).unwrap_or(0) < most)
 }
 
-/// Adds an event to a lane that is kept, without its account.
+/// Adds an event, without its account.
 pub(crate) async fn insert<D: DataDb>(db: &mut D, event: &Insertion<'_>) -> Result<(), RepoError> {
     let lane = event.lane.to_string();
     let trigger = if let Lane::Trigger(id) = event.lane { Some(id.as_uuid()) } else { None };
     let payload = event.payload.as_str();
+    db.execute(&KEEP_LANE, params![event.app.as_uuid(), &*lane, event.created_at.as_millis()]).await?;
     db.execute(
         &INSERT,
         params![

@@ -12,10 +12,12 @@ use picloud_shared::clock::Timestamp;
 use picloud_shared::id::AppId;
 use picloud_shared::kv::{KvEntry, KvKind, KvPage, KvQuery, KvUsage, KvValue, MAX_KEY_BYTES, PAGE_BYTES};
 use picloud_shared::name::CollectionName;
+use uuid::Uuid;
 
 use crate::repo::RepoError;
 use crate::repo::error::Cause;
 use crate::repo::statement::statements;
+use crate::store::data_db::{DataDb, params};
 
 macro_rules! columns {
     () => {
@@ -66,7 +68,9 @@ statements! {
     DELETE_EMPTY = "DELETE FROM kv_collections WHERE app_id = $1 AND collection = $2 AND keys <= 0";
     COLLECTIONS = "SELECT collection, keys, bytes FROM kv_collections WHERE app_id = $1 AND collection > $2 \
         ORDER BY collection LIMIT $3";
-    FIND_EXPIRED = "SELECT app_id FROM kv_entries WHERE expires_at <= $1 ORDER BY expires_at LIMIT 1";
+    FIND_EXPIRED = "SELECT app_id FROM kv_entries WHERE expires_at <= $1 \
+        AND app_id NOT IN (SELECT unhex(value) FROM json_each($2)) ORDER BY expires_at LIMIT 1",
+        "SELECT app_id FROM kv_entries WHERE expires_at <= $1 AND app_id <> ALL ($2) ORDER BY expires_at LIMIT 1";
     EXPIRED = concat!("SELECT ", gone!(), " FROM kv_entries WHERE app_id = $1 AND expires_at <= $2 ORDER BY expires_at LIMIT $3");
     OF_APP = concat!("SELECT ", gone!(), " FROM kv_entries WHERE app_id = $1 ORDER BY collection, key LIMIT $2");
     PURGE_COLLECTIONS = "DELETE FROM kv_collections WHERE app_id = $1";
@@ -99,23 +103,50 @@ pub(crate) enum KvEffect {
 
 /// Entries of an app that are to go in one transaction.
 #[derive(Debug, Default)]
-struct Piece {
-    /// The collection and the key of each.
-    places: Vec<(String, String)>,
+pub(crate) struct Piece {
+    /// The collection and the key of each, and what is counted of it.
+    entries: Vec<(String, String, i64)>,
     bytes: i64,
-    /// By how much what each collection holds changes.
-    deltas: BTreeMap<String, KvDelta>,
 }
 
 impl Piece {
     /// Takes one more; whether there is room for others after it.
     fn push(&mut self, collection: String, key: String, bytes: i64) -> bool {
-        let delta = self.deltas.entry(collection.clone()).or_default();
-        (delta.keys, delta.bytes) = (delta.keys - 1, delta.bytes - bytes);
-        self.places.push((collection, key));
+        self.entries.push((collection, key, bytes));
         self.bytes += bytes;
         self.bytes < PIECE_BYTES
     }
+
+    /// The collection and the key of each.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(|(collection, key, _)| (collection.as_str(), key.as_str()))
+    }
+
+    /// Keeps the first ones.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.entries.truncate(length);
+    }
+
+    /// By how much what each collection holds changes.
+    fn deltas(&self) -> BTreeMap<&str, KvDelta> {
+        let mut deltas = BTreeMap::<_, KvDelta>::new();
+        for (collection, _, bytes) in &self.entries {
+            let delta = deltas.entry(collection.as_str()).or_default();
+            (delta.keys, delta.bytes) = (delta.keys - 1, delta.bytes - bytes);
+        }
+        deltas
+    }
+}
+
+/// An app of which entries have expired, other than those.
+pub(crate) async fn find_expired<D: DataDb>(
+    db: &mut D,
+    now: Timestamp,
+    others: &[Uuid],
+) -> Result<Option<AppId>, RepoError> {
+    let rows = db.fetch(&FIND_EXPIRED, params![now.as_millis(), others]).await?;
+    let first = rows.into_iter().next();
+    first.map(|mut row| row.take(0, "app_id").map(AppId::from_uuid)).transpose()
 }
 
 /// What is counted of an entry: its key and its value.
@@ -227,9 +258,11 @@ mod tests {
         assert!(piece.push("a".to_owned(), "1".to_owned(), PIECE_BYTES / 2));
         assert!(piece.push("b".to_owned(), "1".to_owned(), 7));
         assert!(!piece.push("a".to_owned(), "2".to_owned(), PIECE_BYTES / 2));
-        let lost = |name: &str| piece.deltas[name];
+        let lost = |name: &str| piece.deltas()[name];
         assert_eq!(lost("a"), KvDelta { keys: -2, bytes: -PIECE_BYTES });
-        assert_eq!((lost("b"), piece.places.len()), (KvDelta { keys: -1, bytes: -7 }, 3));
+        assert_eq!((lost("b"), piece.entries.len()), (KvDelta { keys: -1, bytes: -7 }, 3));
+        piece.truncate(1);
+        assert_eq!(piece.deltas(), BTreeMap::from([("a", KvDelta { keys: -1, bytes: -PIECE_BYTES / 2 })]));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl KvService {
             None => precondition.check_absent().map_err(|_| KvRefusal::PreconditionFailed),
         });
         let audit = Some(self.audit(&actor, app, &place.collection, action));
-        let made = self.kv.write(Write { app, place, write, demand: Some(demand), audit }).await?;
+        let made = self.kv.write(Write { app, place, write, depth: 0, demand: Some(demand), audit }).await?;
         let (_, entry) = made?;
         self.desk.tell_of_data().await;
         Ok(entry)
@@ -117,6 +117,7 @@ impl From<KvRefusal> for ServiceError {
             KvRefusal::TooManyBytes { most } => Self::QuotaExceeded { limit: "kv_bytes", most },
             KvRefusal::PreconditionFailed => Self::PreconditionFailed,
             KvRefusal::NotFound => Self::NotFound("entry"),
+            KvRefusal::Events(refusal) => refusal.into(),
             // Only scripts count.
             KvRefusal::NotAnInteger | KvRefusal::Overflow => Self::invalid("value", refusal),
         }

@@ -52,6 +52,7 @@ mod examples;
 mod idempotency;
 mod keys;
 mod kv;
+mod kv_triggers;
 mod logs;
 mod matrix;
 mod members;

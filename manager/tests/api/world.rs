@@ -106,12 +106,13 @@ impl World {
             total_memory_bytes: 1 << 30,
             inline_threads: 2,
         };
-        let kv = Kv::new(store.clone(), Arc::clone(&shared_clock), KvQuota::default());
+        let snapshot = Arc::new(SnapshotCell::default());
         let events = Events::new(store.clone(), Arc::clone(&shared_clock), EventQuota::default(), LEASE);
+        let shown = Arc::clone(&snapshot);
+        let kv = Kv::new(store.clone(), Arc::clone(&shared_clock), KvQuota::default(), events.clone(), shown);
         let ports =
             Ports { kv: Some(Arc::new(kv.clone())), queues: Some(Arc::new(events.clone())), ..Ports::default() };
         let executor = Arc::new(Executor::start(sizes, Arc::clone(&shared_clock), log.sink(), ports).unwrap());
-        let snapshot = Arc::new(SnapshotCell::default());
         let parts = Parts {
             store: store.clone(),
             secret_key: SECRET_KEY,

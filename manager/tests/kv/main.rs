@@ -9,6 +9,7 @@ mod test_store;
 mod world;
 
 mod documented;
+mod events;
 mod faults;
 mod group_commit;
 mod hostile;

@@ -2,11 +2,14 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use picloud_executor::port::Ports;
 use picloud_executor::{Completion, ExecutorConfig};
+use picloud_manager::events::{EventQuota, Events};
 use picloud_manager::kv::{Kv, KvQuota};
 use picloud_shared::clock::{Clock, ManualClock};
+use picloud_shared::snapshot::SnapshotCell;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -16,6 +19,8 @@ use crate::world::{NOW, Published, World, config, limits, publish, runtime, text
 pub struct Stage {
     world: World,
     pub kv: Kv,
+    pub events: Events,
+    pub snapshot: Arc<SnapshotCell>,
     pub test: TestStore,
 }
 
@@ -62,14 +67,20 @@ impl Stage {
         let runtime = runtime();
         let test = runtime.block_on(opening);
         let clock = Arc::new(ManualClock::new(NOW));
-        let kv = open(&runtime, &test, &clock, quota);
+        let snapshot = Arc::new(SnapshotCell::default());
+        let (kv, events) = open(&runtime, &test, &clock, &snapshot, quota, EventQuota::default());
         let ports = Ports { kv: Some(Arc::new(kv.clone())), ..Ports::default() };
-        Self { world: World::reaching(runtime, config, clock, ports), kv, test }
+        Self { world: World::reaching(runtime, config, clock, ports), kv, events, snapshot, test }
     }
 
     /// The same entries under another quota.
     pub fn under(&self, quota: KvQuota) -> Kv {
-        open(&self.runtime, &self.test, &self.clock, quota)
+        open(&self.runtime, &self.test, &self.clock, &self.snapshot, quota, EventQuota::default()).0
+    }
+
+    /// The same entries under another quota of events.
+    pub fn under_events(&self, quota: EventQuota) -> Kv {
+        open(&self.runtime, &self.test, &self.clock, &self.snapshot, KvQuota::default(), quota).0
     }
 
     /// Runs one script of an app of its own; what it gave.
@@ -83,9 +94,18 @@ impl Stage {
     }
 }
 
-fn open(runtime: &Runtime, test: &TestStore, clock: &Arc<ManualClock>, quota: KvQuota) -> Kv {
+fn open(
+    runtime: &Runtime,
+    test: &TestStore,
+    clock: &Arc<ManualClock>,
+    snapshot: &Arc<SnapshotCell>,
+    quota: KvQuota,
+    of_events: EventQuota,
+) -> (Kv, Events) {
     let _entered = runtime.enter();
-    Kv::new(test.store.clone(), Arc::clone(clock) as Arc<dyn Clock>, quota)
+    let clock = || Arc::clone(clock) as Arc<dyn Clock>;
+    let events = Events::new(test.store.clone(), clock(), of_events, Duration::from_secs(30));
+    (Kv::new(test.store.clone(), clock(), quota, events.clone(), Arc::clone(snapshot)), events)
 }
 
 /// An app of scripts that run each other's data.

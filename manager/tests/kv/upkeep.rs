@@ -15,7 +15,7 @@ const OF_COLLECTIONS: &str = "SELECT COALESCE(SUM(keys), 0), COALESCE(SUM(bytes)
 const HELD: &str = "SELECT COUNT(*), COALESCE(SUM(octet_length(key) + octet_length(value)), 0) FROM kv_entries";
 
 /// A row of two integers, read past the store.
-fn read(stage: &Stage, sql: &'static str) -> (i64, i64) {
+pub fn read(stage: &Stage, sql: &'static str) -> (i64, i64) {
     stage.runtime.block_on(async {
         match stage.test.sqlite_dir() {
             Some(dir) => {
@@ -32,7 +32,7 @@ fn read(stage: &Stage, sql: &'static str) -> (i64, i64) {
     })
 }
 
-fn the_account_is_right(stage: &Stage) {
+pub fn the_account_is_right(stage: &Stage) {
     let held = read(stage, HELD);
     assert_eq!(read(stage, ACCOUNT), held);
     assert_eq!(read(stage, OF_COLLECTIONS), held);

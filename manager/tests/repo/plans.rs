@@ -94,7 +94,7 @@ fn looking() -> Vec<Looking> {
     let of_app = Some("kv_entries_app_id_expires_at_idx");
     let expected = [
         ("EXPIRED", "uuid, bigint, bigint", "'00000000-0000-0000-0001-000000000007', 700, 500", of_app),
-        ("FIND_EXPIRED", "bigint", "700", Some("kv_entries_expires_at_app_id_idx")),
+        ("FIND_EXPIRED", "bigint, uuid[]", "700, '{}'", Some("kv_entries_expires_at_app_id_idx")),
         ("OF_APP", "uuid, bigint", "'00000000-0000-0000-0001-000000000007', 500", None),
     ];
     let find = |(name, types, values, index)| {

@@ -4,7 +4,6 @@ use futures_util::TryStreamExt;
 use picloud_shared::kv::{KvPlace, KvUsage};
 use sqlx::postgres::{PgArguments, PgConnection, Postgres};
 use sqlx::query::QueryAs;
-use uuid::Uuid;
 
 use super::*;
 use crate::store::Conn;
@@ -114,20 +113,17 @@ async fn account(db: &mut PgConnection, app: AppId, collection: &str, delta: KvD
     Ok(())
 }
 
-/// An app of which entries have expired.
-pub(crate) async fn find_expired(conn: &mut Conn, now: Timestamp) -> Result<Option<AppId>, RepoError> {
+/// A piece of the entries of an app that have expired.
+pub(crate) async fn expired(conn: &mut Conn, app: AppId, now: Timestamp) -> Result<Piece, RepoError> {
     on_postgres!(conn, db => {
-        let query = sqlx::query_as::<_, (Uuid,)>(FIND_EXPIRED.postgres).bind(now.as_millis());
-        Ok(query.fetch_optional(db).await?.map(|(id,)| AppId::from_uuid(id)))
+        let find = sqlx::query_as(EXPIRED.postgres).bind(app.as_uuid()).bind(now.as_millis());
+        piece(db, find.bind(i64::from(PIECE))).await
     })
 }
 
-/// Removes expired entries of an app, which is locked, a piece of them; how many.
-pub(crate) async fn delete_expired(conn: &mut Conn, app: AppId, now: Timestamp) -> Result<usize, RepoError> {
-    on_postgres!(conn, db => {
-        let find = sqlx::query_as(EXPIRED.postgres).bind(app.as_uuid()).bind(now.as_millis());
-        remove(db, app, find.bind(i64::from(PIECE))).await
-    })
+/// Removes what is there of an app, which is locked; how many.
+pub(crate) async fn remove(conn: &mut Conn, app: AppId, piece: &Piece) -> Result<usize, RepoError> {
+    on_postgres!(conn, db => remove_all(db, app, piece).await)
 }
 
 /// Removes a piece of all of an app, which is locked; whether there may be more.
@@ -135,7 +131,8 @@ pub(crate) async fn purge(conn: &mut Conn, app: AppId) -> Result<bool, RepoError
     on_postgres!(conn, db => {
         let id = app.as_uuid();
         let find = sqlx::query_as(OF_APP.postgres).bind(id).bind(i64::from(PIECE));
-        if remove(&mut *db, app, find).await? > 0 {
+        let piece = piece(&mut *db, find).await?;
+        if remove_all(&mut *db, app, &piece).await? > 0 {
             return Ok(true);
         }
         sqlx::query(PURGE_COLLECTIONS.postgres).bind(id).execute(&mut *db).await?;
@@ -144,23 +141,26 @@ pub(crate) async fn purge(conn: &mut Conn, app: AppId) -> Result<bool, RepoError
     })
 }
 
-/// Removes the first that the query finds, as many as one piece may have; how many.
-async fn remove(
+/// The first that the query finds, as many as one piece may have.
+async fn piece(
     db: &mut PgConnection,
-    app: AppId,
     find: QueryAs<'_, Postgres, (String, String, i32), PgArguments>,
-) -> Result<usize, RepoError> {
+) -> Result<Piece, RepoError> {
     let mut piece = Piece::default();
-    for (collection, key, bytes) in find.fetch_all(&mut *db).await? {
+    for (collection, key, bytes) in find.fetch_all(db).await? {
         if !piece.push(collection, key, i64::from(bytes)) {
             break;
         }
     }
-    let (collections, keys): (Vec<_>, Vec<_>) = piece.places.into_iter().unzip();
+    Ok(piece)
+}
+
+async fn remove_all(db: &mut PgConnection, app: AppId, piece: &Piece) -> Result<usize, RepoError> {
+    let (collections, keys): (Vec<_>, Vec<_>) = piece.places().unzip();
     let query = sqlx::query(DELETE_ALL_OF.postgres).bind(app.as_uuid()).bind(collections).bind(keys);
     let gone = query.execute(&mut *db).await?.rows_affected();
-    for (collection, delta) in &piece.deltas {
-        account(&mut *db, app, collection, *delta).await?;
+    for (collection, delta) in piece.deltas() {
+        account(&mut *db, app, collection, delta).await?;
     }
     Ok(usize::try_from(gone).unwrap_or(usize::MAX))
 }

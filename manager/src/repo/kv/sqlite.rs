@@ -94,22 +94,16 @@ fn account(conn: &Connection, app: AppId, collection: &str, delta: KvDelta) -> R
     Ok(())
 }
 
-/// An app of which entries have expired.
-pub(crate) fn find_expired(conn: &Connection, now: Timestamp) -> Result<Option<AppId>, RepoError> {
-    let mut statement = conn.prepare_cached(FIND_EXPIRED.sqlite)?;
-    let id = statement.query_row([now.as_millis()], |row| row.get::<_, [u8; 16]>(0)).optional()?;
-    Ok(id.map(|id| AppId::from_uuid(uuid::Uuid::from_bytes(id))))
-}
-
-/// Removes expired entries of an app, a piece of them; how many.
-pub(crate) fn delete_expired(conn: &Connection, app: AppId, now: Timestamp) -> Result<usize, RepoError> {
-    remove(conn, app, EXPIRED.sqlite, params![app.as_uuid().as_bytes(), now.as_millis(), PIECE])
+/// A piece of the entries of an app that have expired.
+pub(crate) fn expired(conn: &Connection, app: AppId, now: Timestamp) -> Result<Piece, RepoError> {
+    piece(conn, EXPIRED.sqlite, params![app.as_uuid().as_bytes(), now.as_millis(), PIECE])
 }
 
 /// Removes a piece of all of an app; whether there may be more.
 pub(crate) fn purge(conn: &Connection, app: AppId) -> Result<bool, RepoError> {
     let id = app.as_uuid();
-    if remove(conn, app, OF_APP.sqlite, params![id.as_bytes(), PIECE])? > 0 {
+    let piece = piece(conn, OF_APP.sqlite, params![id.as_bytes(), PIECE])?;
+    if remove(conn, app, &piece)? > 0 {
         return Ok(true);
     }
     conn.execute(PURGE_COLLECTIONS.sqlite, [id.as_bytes()])?;
@@ -117,27 +111,31 @@ pub(crate) fn purge(conn: &Connection, app: AppId) -> Result<bool, RepoError> {
     Ok(false)
 }
 
-/// Removes the first that the statement finds, as many as one piece may have; how many.
-fn remove(conn: &Connection, app: AppId, find: &str, of: &[&dyn ToSql]) -> Result<usize, RepoError> {
+/// The first that the statement finds, as many as one piece may have.
+fn piece(conn: &Connection, find: &str, of: &[&dyn ToSql]) -> Result<Piece, RepoError> {
     let mut piece = Piece::default();
-    {
-        let mut statement = conn.prepare_cached(find)?;
-        let mut rows = statement.query(of)?;
-        while let Some(row) = rows.next()? {
-            if !piece.push(row.get(0)?, row.get(1)?, row.get(2)?) {
-                break;
-            }
+    let mut statement = conn.prepare_cached(find)?;
+    let mut rows = statement.query(of)?;
+    while let Some(row) = rows.next()? {
+        if !piece.push(row.get(0)?, row.get(1)?, row.get(2)?) {
+            break;
         }
     }
+    Ok(piece)
+}
+
+/// Removes what is there; how many.
+pub(crate) fn remove(conn: &Connection, app: AppId, piece: &Piece) -> Result<usize, RepoError> {
     let id = app.as_uuid();
     let mut delete = conn.prepare_cached(DELETE_ALL_OF.sqlite)?;
-    for (collection, key) in &piece.places {
-        delete.execute(params![id.as_bytes(), collection, key])?;
+    let mut count = 0;
+    for (collection, key) in piece.places() {
+        count += delete.execute(params![id.as_bytes(), collection, key])?;
     }
-    for (collection, delta) in &piece.deltas {
-        account(conn, app, collection, *delta)?;
+    for (collection, delta) in piece.deltas() {
+        account(conn, app, collection, delta)?;
     }
-    Ok(piece.places.len())
+    Ok(count)
 }
 
 fn columns(row: &SqliteRow<'_>) -> rusqlite::Result<Row> {
