@@ -10,6 +10,7 @@ pub mod app;
 pub mod at_most;
 pub mod certificate;
 pub mod clock;
+pub mod cron;
 pub mod domain_pattern;
 pub mod env;
 pub mod event;
