@@ -3,6 +3,7 @@
 //! and for people by the API. It knows neither scripts nor HTTP.
 
 mod claims;
+mod cron;
 mod dead_letters;
 mod port;
 mod upkeep;
@@ -17,9 +18,11 @@ use picloud_shared::id::{AppId, DeadLetterId, EventId};
 use picloud_shared::name::QueueName;
 use tokio::sync::Notify;
 
+pub(crate) use crate::repo::events::cron::CronState;
 pub(crate) use crate::repo::events::dead_letters::{DeadLetter, DeadLetterFilter, Resolution};
 pub(crate) use crate::repo::events::{AttemptRow, EventFilter, EventRow, EventState, EventUsage, Lane, QueueDepth};
 pub(crate) use claims::{Leased, Settled};
+pub(crate) use cron::{Ticked, Ticking};
 pub(crate) use dead_letters::DeadLetterRefusal;
 
 use crate::repo::RepoError;

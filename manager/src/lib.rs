@@ -35,6 +35,7 @@ pub use publish::PublishTiming;
 pub use secret::{NewPassword, WeakPassword};
 pub use service::change::AuditedStore;
 pub use service::route_url::InvalidBaseUrl;
+pub use trigger::cron::CronTicks;
 
 /// The OpenAPI document of the admin API, as it is served.
 pub fn openapi_json() -> String {

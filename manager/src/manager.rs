@@ -66,6 +66,7 @@ use crate::service::trigger::TriggerService;
 use crate::service::user::UserService;
 use crate::store::Store;
 use crate::trigger::Dispatcher;
+use crate::trigger::cron::CronTicks;
 
 /// The operator's settings of the manager.
 pub struct ManagerConfig {
@@ -218,6 +219,9 @@ impl Manager {
             tokio::spawn(dispatcher.clone().keep_ending()),
         ];
 
+        let ticks = CronTicks::new(events.clone(), Arc::clone(&snapshot), Arc::clone(&clock));
+        let ticking = tokio::spawn(ticks.keep_ticking());
+
         let desk = Desk { audited: audited.clone(), publisher };
         let (passwords, throttle) = (PasswordSlot::new(), Arc::<LoginThrottle>::default());
         let checker = Checker::new(Arc::clone(&executor), config.limits);
@@ -261,7 +265,7 @@ impl Manager {
         };
         let tasks = publishing
             .into_iter()
-            .chain([noting, housekeeping, following, purging, sweeping, sweeping_events])
+            .chain([noting, housekeeping, following, purging, sweeping, sweeping_events, ticking])
             .chain(dispatching)
             .collect();
         Ok(Manager { store, state, setup_link, key_fingerprint, last_use, execution_log, dispatcher, tasks })

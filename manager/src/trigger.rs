@@ -4,6 +4,7 @@
 //! It knows the snapshot, the executor and `crate::events`, and no SQL. Who is to handle an event is looked up when it is taken,
 //! so that a change of a trigger or a script is heeded by the next attempt.
 
+pub(crate) mod cron;
 mod outcome;
 
 use std::collections::HashMap;
@@ -552,7 +553,7 @@ enum Taken {
 fn lane_of(trigger: &Trigger) -> Lane {
     match &trigger.source {
         TriggerSource::Queue { queue, .. } => Lane::Queue(queue.clone()),
-        TriggerSource::Kv { .. } | TriggerSource::DeadLetter => Lane::Trigger(trigger.id),
+        TriggerSource::Cron { .. } | TriggerSource::Kv { .. } | TriggerSource::DeadLetter => Lane::Trigger(trigger.id),
     }
 }
 

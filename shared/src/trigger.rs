@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cron::{CronSchedule, Misfire};
 use crate::event::{EventOp, EventSource};
 use crate::id::{ScriptId, TriggerId};
 use crate::kv::KvPrefix;
@@ -201,6 +202,13 @@ pub enum TriggerSource {
         /// What must happen to them.
         ops: EventOps,
     },
+    /// Times.
+    Cron {
+        /// Which.
+        schedule: CronSchedule,
+        /// What is made of those that are past before they could be told.
+        misfire: Misfire,
+    },
     /// Dead letters of the app that did not come from a trigger of this kind.
     DeadLetter,
 }
@@ -211,6 +219,7 @@ impl TriggerSource {
         match self {
             Self::Queue { .. } => EventSource::Queue,
             Self::Kv { .. } => EventSource::Kv,
+            Self::Cron { .. } => EventSource::Cron,
             Self::DeadLetter => EventSource::DeadLetter,
         }
     }

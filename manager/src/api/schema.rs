@@ -37,7 +37,9 @@ words! {
     /// How an execution ended.
     Outcome "snake_case" { Success, Error, Timeout, BudgetExceeded, Rejected }
     /// Which events a trigger is for.
-    TriggerSource "snake_case" { Queue, Kv, DeadLetter }
+    TriggerSource "snake_case" { Cron, Queue, Kv, DeadLetter }
+    /// What is made of ticks that were missed: nothing, one for all of them, or each of the newest 100.
+    Misfire "snake_case" { Skip, Once, All }
     /// Where an event comes from.
     EventSource "snake_case" { Cron, Kv, Docs, Queue, Http, Invoke, DeadLetter }
     /// What happened at the source.
@@ -220,7 +222,7 @@ impl From<picloud_shared::execution::LogLine> for LogLineView {
 
 #[cfg(test)]
 mod tests {
-    use picloud_shared::{event, execution, path_pattern, route, script};
+    use picloud_shared::{cron, event, execution, path_pattern, route, script};
 
     use super::*;
     use crate::repo::role;
@@ -254,8 +256,11 @@ mod tests {
         {
             assert!(word(documented).parse::<execution::Outcome>().is_ok());
         }
-        for documented in [TriggerSource::Queue, TriggerSource::Kv, TriggerSource::DeadLetter] {
+        for documented in [TriggerSource::Cron, TriggerSource::Queue, TriggerSource::Kv, TriggerSource::DeadLetter] {
             assert!(word(documented).parse::<event::EventSource>().is_ok());
+        }
+        for documented in [Misfire::Skip, Misfire::Once, Misfire::All] {
+            assert!(serde_json::from_value::<cron::Misfire>(word(documented).into()).is_ok());
         }
         let sources = [
             EventSource::Cron,

@@ -52,8 +52,9 @@ problems! {
     DeleteProblems { "404": "`not_found`", "412": "`precondition_failed`" }
 }
 
-fn trigger_response(status: StatusCode, stored: StoredTrigger) -> impl IntoResponse {
-    (status, etag(&revision(&stored.trigger)), Json(TriggerView::from(stored)))
+fn trigger_response(state: &ApiState, status: StatusCode, stored: StoredTrigger) -> impl IntoResponse + use<> {
+    let now = state.services.triggers.now();
+    (status, etag(&revision(&stored.trigger)), Json(TriggerView::at(now, stored)))
 }
 
 /// List the triggers of an app.
@@ -68,7 +69,9 @@ async fn list_triggers(
 ) -> Result<Json<TriggerList>, ApiError> {
     let (size, after) = (page_size(page.limit)?, page.cursor.map(TriggerId::from_uuid));
     let page = state.services.triggers.list(&actor, &app_ref(&app)?, size, after).await?;
-    Ok(Json(TriggerList { items: TriggerView::all(page.items), next_cursor: page.next.map(|id| id.to_string()) }))
+    let now = state.services.triggers.now();
+    let items = page.items.into_iter().map(|stored| TriggerView::at(now, stored)).collect();
+    Ok(Json(TriggerList { items, next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
 /// Set up a trigger.
@@ -83,7 +86,7 @@ async fn create_trigger(
     Body(body): Body<CreateTrigger>,
 ) -> Result<impl IntoResponse, ApiError> {
     let stored = state.services.triggers.create(&actor, &app_ref(&app)?, body.parse()?).await?;
-    Ok(trigger_response(StatusCode::CREATED, stored))
+    Ok(trigger_response(&state, StatusCode::CREATED, stored))
 }
 
 /// Get a trigger.
@@ -99,7 +102,7 @@ async fn get_trigger(
     Caller(actor): Caller,
     Path((app, id)): Path<(String, TriggerId)>,
 ) -> Result<impl IntoResponse, ApiError> {
-    Ok(trigger_response(StatusCode::OK, state.services.triggers.get(&actor, &app_ref(&app)?, id).await?))
+    Ok(trigger_response(&state, StatusCode::OK, state.services.triggers.get(&actor, &app_ref(&app)?, id).await?))
 }
 
 /// Change a trigger.
@@ -120,7 +123,7 @@ async fn update_trigger(
 ) -> Result<impl IntoResponse, ApiError> {
     let (app, patch) = (app_ref(&app)?, |old: &_| patch.onto(old));
     let changed = state.services.triggers.update(&actor, &app, id, patch, &precondition).await?;
-    Ok(trigger_response(StatusCode::OK, changed))
+    Ok(trigger_response(&state, StatusCode::OK, changed))
 }
 
 /// Delete a trigger. Messages of its queue stay.

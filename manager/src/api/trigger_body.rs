@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use picloud_shared::clock::Timestamp;
+use picloud_shared::cron::{CronExpression, CronSchedule, CronZone, Misfire};
 use picloud_shared::event::{EventOp, EventSource};
 use picloud_shared::id::{AppId, ScriptId, TriggerId};
 use picloud_shared::kv::KvPrefix;
@@ -22,6 +23,18 @@ use crate::service::trigger::millis;
 /// What a trigger's source needs to know. Each source has members of its own; `dead_letter` has none.
 #[derive(Default, Serialize, ToSchema)]
 pub(crate) struct TriggerConfigView {
+    /// Of `cron`: at which times it ticks, as five fields (minute, hour, day of month, month, day of week), or six with second first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    expression: Option<CronExpression>,
+    /// Of `cron`: by the clocks of which IANA time zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    time_zone: Option<CronZone>,
+    /// Of `cron`: what is made of ticks that were missed: nothing, one for all of them, or each of the newest 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::Misfire, required = false)]
+    misfire: Option<Misfire>,
     /// Of `queue`: the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
@@ -69,6 +82,10 @@ pub(crate) struct TriggerView {
     #[schema(value_type = schema::TriggerSource)]
     pub source: EventSource,
     pub config: TriggerConfigView,
+    /// Of `cron`, while it is enabled: when it ticks next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime, required = false)]
+    pub next_tick_at: Option<Timestamp>,
     /// While it is not, messages of its queue wait, and other events are not made for it.
     pub enabled: bool,
     /// After so many failed attempts an event becomes a dead letter.
@@ -98,6 +115,12 @@ impl From<StoredTrigger> for TriggerView {
                 ops: Some(ops.as_slice().to_vec()),
                 ..TriggerConfigView::default()
             },
+            TriggerSource::Cron { schedule: CronSchedule { expression, time_zone }, misfire } => TriggerConfigView {
+                expression: Some(expression),
+                time_zone: Some(time_zone),
+                misfire: Some(misfire),
+                ..TriggerConfigView::default()
+            },
             TriggerSource::DeadLetter => TriggerConfigView::default(),
         };
         let backoff = trigger.backoff;
@@ -107,6 +130,7 @@ impl From<StoredTrigger> for TriggerView {
             script_id: trigger.script_id,
             source,
             config,
+            next_tick_at: None,
             enabled: trigger.enabled,
             max_attempts: trigger.max_attempts.get(),
             backoff: BackoffView { base_ms: millis(backoff.base()), cap_ms: millis(backoff.cap()) },
@@ -118,6 +142,15 @@ impl From<StoredTrigger> for TriggerView {
 }
 
 impl TriggerView {
+    /// With what is to come after that moment.
+    pub(crate) fn at(now: Timestamp, stored: StoredTrigger) -> Self {
+        let next_tick_at = match &stored.trigger.source {
+            TriggerSource::Cron { schedule, .. } if stored.trigger.enabled => schedule.next_after(now),
+            _ => None,
+        };
+        Self { next_tick_at, ..Self::from(stored) }
+    }
+
     pub(crate) fn all(triggers: Vec<StoredTrigger>) -> Vec<Self> {
         triggers.into_iter().map(Self::from).collect()
     }
@@ -127,6 +160,7 @@ impl TriggerView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum SourceKind {
+    Cron,
     Queue,
     Kv,
     DeadLetter,
@@ -136,6 +170,18 @@ enum SourceKind {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TriggerConfigBody {
+    /// Of `cron`: at which times it ticks, as five fields (minute, hour, day of month, month, day of week), or six with second first.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 128)]
+    expression: Option<CronExpression>,
+    /// Of `cron`: by the clocks of which IANA time zone; UTC if absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false)]
+    time_zone: Option<CronZone>,
+    /// Of `cron`: what is made of ticks that were missed: nothing, one for all of them, or each of the newest 100; `once` if absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = schema::Misfire, required = false)]
+    misfire: Option<Misfire>,
     /// Of `queue`: the queue, 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or a digit. A queue has one trigger at most.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 63)]
@@ -280,7 +326,13 @@ impl Wrong {
 impl TriggerConfigBody {
     /// The source of that kind.
     fn source(self, kind: SourceKind, wrong: &mut Wrong) -> Option<TriggerSource> {
-        self.refuse_others(kind, wrong);
+        let word = match kind {
+            SourceKind::Cron => EventSource::Cron,
+            SourceKind::Queue => EventSource::Queue,
+            SourceKind::Kv => EventSource::Kv,
+            SourceKind::DeadLetter => EventSource::DeadLetter,
+        };
+        self.refuse_of_others(word, wrong);
         match kind {
             SourceKind::Queue => {
                 let batch_size = wrong.or("config.batch_size", self.batch_size, BatchSize::default());
@@ -298,47 +350,57 @@ impl TriggerConfigBody {
                 let prefix = self.prefix.unwrap_or_default();
                 self.collection.map(|collection| TriggerSource::Kv { collection, prefix, ops })
             }
+            SourceKind::Cron => {
+                if self.expression.is_none() {
+                    wrong.add("config.expression", "a trigger of the source cron has one");
+                }
+                let (time_zone, misfire) = (self.time_zone.unwrap_or_default(), self.misfire.unwrap_or_default());
+                let schedule = self.expression.map(|expression| CronSchedule { expression, time_zone });
+                schedule.map(|schedule| TriggerSource::Cron { schedule, misfire })
+            }
             SourceKind::DeadLetter => Some(TriggerSource::DeadLetter),
         }
     }
 
     /// The source that was `old`, with what is named changed.
     fn onto(self, old: &TriggerSource, wrong: &mut Wrong) -> TriggerSource {
+        self.refuse_of_others(old.source(), wrong);
         match old {
-            TriggerSource::Queue { queue, batch_size, concurrency } => {
-                self.refuse_others(SourceKind::Queue, wrong);
-                TriggerSource::Queue {
-                    batch_size: wrong.or("config.batch_size", self.batch_size, *batch_size),
-                    concurrency: wrong.or("config.concurrency", self.concurrency, *concurrency),
-                    queue: self.queue.unwrap_or_else(|| queue.clone()),
-                }
-            }
-            TriggerSource::Kv { collection, prefix, ops } => {
-                self.refuse_others(SourceKind::Kv, wrong);
-                TriggerSource::Kv {
-                    ops: wrong.ops(self.ops.as_deref(), EventOps::OF_KV).unwrap_or_else(|| ops.clone()),
-                    collection: self.collection.unwrap_or_else(|| collection.clone()),
-                    prefix: self.prefix.unwrap_or_else(|| prefix.clone()),
-                }
-            }
-            TriggerSource::DeadLetter => {
-                self.refuse_others(SourceKind::DeadLetter, wrong);
-                TriggerSource::DeadLetter
-            }
+            TriggerSource::Queue { queue, batch_size, concurrency } => TriggerSource::Queue {
+                batch_size: wrong.or("config.batch_size", self.batch_size, *batch_size),
+                concurrency: wrong.or("config.concurrency", self.concurrency, *concurrency),
+                queue: self.queue.unwrap_or_else(|| queue.clone()),
+            },
+            TriggerSource::Cron { schedule: CronSchedule { expression, time_zone }, misfire } => TriggerSource::Cron {
+                schedule: CronSchedule {
+                    expression: self.expression.unwrap_or_else(|| expression.clone()),
+                    time_zone: self.time_zone.unwrap_or_else(|| time_zone.clone()),
+                },
+                misfire: self.misfire.unwrap_or(*misfire),
+            },
+            TriggerSource::Kv { collection, prefix, ops } => TriggerSource::Kv {
+                ops: wrong.ops(self.ops.as_deref(), EventOps::OF_KV).unwrap_or_else(|| ops.clone()),
+                collection: self.collection.unwrap_or_else(|| collection.clone()),
+                prefix: self.prefix.unwrap_or_else(|| prefix.clone()),
+            },
+            TriggerSource::DeadLetter => TriggerSource::DeadLetter,
         }
     }
 
-    /// Notes what sources of that kind do not have.
-    fn refuse_others(&self, kind: SourceKind, wrong: &mut Wrong) {
-        let given = [
-            ("config.queue", self.queue.is_some(), SourceKind::Queue),
-            ("config.batch_size", self.batch_size.is_some(), SourceKind::Queue),
-            ("config.concurrency", self.concurrency.is_some(), SourceKind::Queue),
-            ("config.collection", self.collection.is_some(), SourceKind::Kv),
-            ("config.prefix", self.prefix.is_some(), SourceKind::Kv),
-            ("config.ops", self.ops.is_some(), SourceKind::Kv),
+    /// Refuses what only other sources have.
+    fn refuse_of_others(&self, source: EventSource, wrong: &mut Wrong) {
+        let members = [
+            ("config.expression", EventSource::Cron, self.expression.is_some()),
+            ("config.time_zone", EventSource::Cron, self.time_zone.is_some()),
+            ("config.misfire", EventSource::Cron, self.misfire.is_some()),
+            ("config.queue", EventSource::Queue, self.queue.is_some()),
+            ("config.batch_size", EventSource::Queue, self.batch_size.is_some()),
+            ("config.concurrency", EventSource::Queue, self.concurrency.is_some()),
+            ("config.collection", EventSource::Kv, self.collection.is_some()),
+            ("config.prefix", EventSource::Kv, self.prefix.is_some()),
+            ("config.ops", EventSource::Kv, self.ops.is_some()),
         ];
-        for (field, ..) in given.iter().filter(|(_, is_given, of)| *is_given && *of != kind) {
+        for (field, _, _) in members.iter().filter(|(_, of, is_given)| *is_given && *of != source) {
             wrong.add(field, "a trigger of this source has none");
         }
     }

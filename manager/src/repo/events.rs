@@ -2,6 +2,7 @@
 //! connection that is in a transaction where it writes.
 
 pub(crate) mod claims;
+pub(crate) mod cron;
 pub(crate) mod dead_letters;
 pub(crate) mod upkeep;
 

@@ -96,12 +96,13 @@ pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
 /// Every statement of the apps' data.
 #[doc(hidden)]
 pub fn data_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
-    use crate::repo::events::{self, claims, dead_letters, upkeep};
+    use crate::repo::events::{self, claims, cron, dead_letters, upkeep};
     use crate::repo::{data_audit, kv, probe};
     [
         data_audit::CATALOGUE,
         events::CATALOGUE,
         claims::CATALOGUE,
+        cron::CATALOGUE,
         dead_letters::CATALOGUE,
         upkeep::CATALOGUE,
         kv::CATALOGUE,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use picloud_shared::clock::Timestamp;
+use picloud_shared::cron::{CronExpression, CronSchedule, CronZone, Misfire};
 use picloud_shared::id::{AppId, ScriptId, TriggerId};
 use picloud_shared::kv::KvPrefix;
 use picloud_shared::name::{CollectionName, QueueName};
@@ -51,18 +52,31 @@ struct KvConfig {
     ops: Vec<String>,
 }
 
+/// What a cron trigger is stored as.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CronConfig {
+    expression: CronExpression,
+    time_zone: CronZone,
+    misfire: Misfire,
+}
+
 /// Of a source that needs to be told nothing.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoConfig {}
 
-fn config(source: &TriggerSource) -> Value {
+/// What the source needs to know, as the API shows it.
+pub(crate) fn config(source: &TriggerSource) -> Value {
     match source {
         TriggerSource::Queue { queue, batch_size, concurrency } => {
             json!({ "queue": queue, "batch_size": batch_size.get(), "concurrency": concurrency.get() })
         }
         TriggerSource::Kv { collection, prefix, ops } => {
             json!({ "collection": collection, "prefix": prefix, "ops": ops.as_slice() })
+        }
+        TriggerSource::Cron { schedule: CronSchedule { expression, time_zone }, misfire } => {
+            json!({ "expression": expression, "time_zone": time_zone, "misfire": misfire })
         }
         TriggerSource::DeadLetter => json!({}),
     }
@@ -73,7 +87,7 @@ fn sole(source: &TriggerSource) -> Option<String> {
     match source {
         TriggerSource::Queue { queue, .. } => Some(format!("queue:{queue}")),
         TriggerSource::DeadLetter => Some("dead_letter".to_owned()),
-        TriggerSource::Kv { .. } => None,
+        TriggerSource::Cron { .. } | TriggerSource::Kv { .. } => None,
     }
 }
 
@@ -87,6 +101,10 @@ fn source(kind: &str, config: Value) -> Result<TriggerSource, Cause> {
         "kv" => {
             let KvConfig { collection, prefix, ops } = serde_json::from_value(config)?;
             Ok(TriggerSource::Kv { collection, prefix, ops: EventOps::of_words(&ops, EventOps::OF_KV)? })
+        }
+        "cron" => {
+            let CronConfig { expression, time_zone, misfire } = serde_json::from_value(config)?;
+            Ok(TriggerSource::Cron { schedule: CronSchedule { expression, time_zone }, misfire })
         }
         "dead_letter" => {
             let NoConfig {} = serde_json::from_value(config)?;

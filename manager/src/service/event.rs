@@ -122,6 +122,7 @@ impl EventService {
             TriggerSource::Kv { ops, .. } => {
                 (Lane::Trigger(id), ops.as_slice().first().copied().unwrap_or(EventOp::Set))
             }
+            TriggerSource::Cron { .. } => (Lane::Trigger(id), EventOp::Tick),
             TriggerSource::DeadLetter => (Lane::Trigger(id), EventOp::Created),
         };
         self.enqueue(blank(app, lane, trigger.source.source(), op, payload), audit).await

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use picloud_shared::clock::Timestamp;
 use picloud_shared::id::{AppId, ScriptId, TriggerId};
 use picloud_shared::script::{Sandbox, ScriptKind};
 use picloud_shared::trigger::{Trigger, TriggerSource};
@@ -32,17 +33,8 @@ pub(crate) fn revision(trigger: &Trigger) -> Revision {
 
 fn audited(trigger: &Trigger) -> Value {
     let Trigger { script_id, source, enabled, max_attempts, backoff, timeout, .. } = trigger;
-    let config = match source {
-        TriggerSource::Queue { queue, batch_size, concurrency } => {
-            json!({ "queue": queue, "batch_size": batch_size.get(), "concurrency": concurrency.get() })
-        }
-        TriggerSource::Kv { collection, prefix, ops } => {
-            json!({ "collection": collection, "prefix": prefix, "ops": ops.as_slice() })
-        }
-        TriggerSource::DeadLetter => json!({}),
-    };
     json!({
-        "script_id": script_id, "source": source.source(), "config": config, "enabled": enabled,
+        "script_id": script_id, "source": source.source(), "config": triggers::config(source), "enabled": enabled,
         "max_attempts": max_attempts.get(), "timeout_ms": timeout.map(millis),
         "backoff": { "base_ms": millis(backoff.base()), "cap_ms": millis(backoff.cap()) },
     })
@@ -65,6 +57,11 @@ async fn find(conn: &mut Conn, app: AppId, id: TriggerId) -> Result<StoredTrigge
 impl TriggerService {
     pub(crate) fn new(desk: Desk, checker: Checker) -> Self {
         Self { desk, checker }
+    }
+
+    /// What the clock shows.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.desk.clock.now()
     }
 
     pub(crate) async fn list(

@@ -36,6 +36,7 @@ pub const HISTORY: &[Step] = &[
     Step { version: 11, name: "env and secrets", text: include_str!("../../../migrations/0011_env_and_secrets.sql") },
     Step { version: 12, name: "events", text: include_str!("../../../migrations/0012_events.sql") },
     Step { version: 13, name: "triggers", text: include_str!("../../../migrations/0013_triggers.sql") },
+    Step { version: 14, name: "cron", text: include_str!("../../../migrations/0014_cron.sql") },
 ];
 
 /// The number of the newest step: the fifth versioned surface.

@@ -135,7 +135,7 @@ async fn triggers_that_could_not_run_are_refused_by_field(store: &Store) {
         body
     };
     for (body, fields) in [
-        (with("source", json!("cron")), vec!["source"]),
+        (with("source", json!("timer")), vec!["source"]),
         (with("source", json!(null)), vec!["source"]),
         (with("script_id", json!("0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a")), vec!["script_id"]),
         (config(json!({})), vec!["config.queue"]),
@@ -189,6 +189,55 @@ async fn triggers_that_could_not_run_are_refused_by_field(store: &Store) {
     let elsewhere = format!("/apps/blog/triggers/{}", id(&made));
     owner.patch(&elsewhere, json!({ "enabled": false })).await.problem(404, "not_found");
     owner.delete(&elsewhere).await.problem(404, "not_found");
+}
+
+async fn a_cron_trigger_is_told_when_it_ticks(store: &Store) {
+    let world = World::start(store).await;
+    let shop = shop(&world).await;
+    let owner = &shop.owner;
+    let cron = |config: Value| json!({ "script_id": id(&shop.script), "source": "cron", "config": config });
+    let made = owner.post(TRIGGERS, cron(json!({ "expression": " 0  3 29 feb * " }))).await.is(201);
+    assert_eq!(made["config"], json!({ "expression": "0 3 29 feb *", "time_zone": "UTC", "misfire": "once" }));
+    assert_eq!(made["next_tick_at"], "2028-02-29T03:00:00.000Z");
+    let path = format!("{TRIGGERS}/{}", id(&made));
+    let zone = json!({ "config": { "time_zone": "europe/zurich", "misfire": "all" } });
+    let changed = owner.patch(&path, zone).await.is(200);
+    let config = json!({ "expression": "0 3 29 feb *", "time_zone": "Europe/Zurich", "misfire": "all" });
+    assert_eq!((&changed["config"], &changed["next_tick_at"]), (&config, &json!("2028-02-29T02:00:00.000Z")));
+    assert_eq!(owner.get(TRIGGERS).await.is(200)["items"], json!([changed]));
+    let paused = owner.patch(&path, json!({ "enabled": false })).await.is(200);
+    assert_eq!(paused.get("next_tick_at"), None);
+    let [trigger] = &shop.published(&world)[..] else { panic!("one is published") };
+    assert!(
+        matches!(&trigger.source, TriggerSource::Cron { schedule, .. } if schedule.time_zone.as_str() == "Europe/Zurich")
+    );
+
+    for (config, fields) in [
+        (json!({}), vec!["config.expression"]),
+        (json!({ "expression": "" }), vec!["config.expression"]),
+        (json!({ "expression": "* * * *" }), vec!["config.expression"]),
+        (json!({ "expression": "61 * * * *" }), vec!["config.expression"]),
+        (json!({ "expression": "0 0 31 2 *" }), vec!["config.expression"]),
+        (json!({ "expression": "* ".repeat(65) }), vec!["config.expression"]),
+        (json!({ "expression": 5 }), vec!["config.expression"]),
+        (json!({ "expression": "* * * * *", "time_zone": "Europe/Bern" }), vec!["config.time_zone"]),
+        (json!({ "expression": "* * * * *", "time_zone": "" }), vec!["config.time_zone"]),
+        (json!({ "expression": "* * * * *", "time_zone": null }), vec!["config.time_zone"]),
+        (json!({ "expression": "* * * * *", "misfire": "never" }), vec!["config.misfire"]),
+        (json!({ "expression": "* * * * *", "queue": "mail" }), vec!["config.queue"]),
+    ] {
+        assert_eq!(owner.post(TRIGGERS, cron(config.clone())).await.invalid_fields(), fields, "{config}");
+    }
+    for (patch, field) in [
+        (json!({ "config": { "expression": "0 0 30 2 *" } }), "config.expression"),
+        (json!({ "config": { "time_zone": "Mars/Olympus" } }), "config.time_zone"),
+        (json!({ "config": { "batch_size": 2 } }), "config.batch_size"),
+    ] {
+        assert_eq!(owner.patch(&path, patch.clone()).await.invalid_fields(), [field], "{patch}");
+    }
+    let mut queue = shop.queue("mail");
+    queue["config"]["expression"] = json!("* * * * *");
+    assert_eq!(owner.post(TRIGGERS, queue).await.invalid_fields(), ["config.expression"]);
 }
 
 async fn a_script_with_triggers_stays_an_endpoint_and_goes_with_them(store: &Store) {
@@ -276,6 +325,7 @@ on_both! {
     a_queue_has_one_trigger_and_others_as_many_as_there_are,
     of_many_triggers_of_one_queue_made_at_once_one_comes_to_be,
     triggers_that_could_not_run_are_refused_by_field,
+    a_cron_trigger_is_told_when_it_ticks,
     a_script_with_triggers_stays_an_endpoint_and_goes_with_them,
     a_change_of_a_trigger_is_published_before_it_is_answered,
     an_app_has_a_hundred_triggers_and_no_more,

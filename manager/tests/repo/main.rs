@@ -14,6 +14,7 @@ mod test_store;
 mod apps;
 mod certificates;
 mod config;
+mod cron;
 mod executions;
 mod key_rotation;
 mod migrations;

@@ -30,6 +30,7 @@ statements! {
     PURGE_EVENTS = "DELETE FROM events WHERE app_id = $1 AND id IN (SELECT unhex(value) FROM json_each($2))",
         "DELETE FROM events WHERE app_id = $1 AND id = ANY($2)";
     PURGE_LANES = "DELETE FROM event_lanes WHERE app_id = $1";
+    PURGE_CRON = "DELETE FROM cron_triggers WHERE app_id = $1";
     PURGE_ACCOUNT = "DELETE FROM event_apps WHERE app_id = $1";
 }
 
@@ -102,6 +103,7 @@ pub(crate) async fn purge<D: DataDb>(db: &mut D, app: AppId) -> Result<bool, Rep
     delete_letters(db, &letters).await?;
     if events.is_empty() && letters.is_empty() {
         db.execute(&PURGE_LANES, params![app.as_uuid()]).await?;
+        db.execute(&PURGE_CRON, params![app.as_uuid()]).await?;
         db.execute(&PURGE_ACCOUNT, params![app.as_uuid()]).await?;
         return Ok(false);
     }
