@@ -102,7 +102,7 @@ async fn tick<D: DataDb>(
             op: EventOp::Tick,
             depth: 0,
             created_at: now,
-            due_at: now,
+            delayed_until: None,
             replay_of: None,
             dedup_key: None,
             payload,
