@@ -7,7 +7,7 @@ use picloud_shared::script::LimitPolicy;
 use picloud_shared::version;
 use rhai::{Array, Blob, Dynamic, FnPtr, ImmutableString, Map};
 
-use crate::context::{AppInfo, Context, Request, ScriptInfo};
+use crate::context::{AppInfo, Context, EventInfo, Request, ScriptInfo};
 use crate::engine::Engines;
 use crate::sdk::{Collection, HttpResponse, Response};
 
@@ -24,7 +24,7 @@ fn type_name(of: TypeId) -> Option<&'static str> {
         String => "string", &str => "string", Array => "array", Blob => "blob", Map => "map", FnPtr => "Fn",
         Dynamic => "any", rhai::Instant => "timestamp", std::ops::Range<i64> => "range",
         std::ops::RangeInclusive<i64> => "range=", Context => "Context", Request => "Request", AppInfo => "App",
-        ScriptInfo => "Script", Response => "Response", Collection => "Collection",
+        EventInfo => "Event", ScriptInfo => "Script", Response => "Response", Collection => "Collection",
         HttpResponse => "HttpResponse",
     ];
     known.into_iter().find(|(id, _)| *id == of).map(|(_, name)| name)

@@ -10,6 +10,7 @@ mod keys;
 mod logs;
 mod output;
 mod scripts;
+mod triggers;
 
 use crate::cli::remote::{At, RemoteCommand};
 use api::Api;
@@ -41,6 +42,15 @@ pub async fn run(command: RemoteCommand, key: Option<String>) -> anyhow::Result<
         }
         RemoteCommand::Secrets(At { target, command }) => {
             env::run_secrets(command, &Api::with_key(&target, key)?, Output::of(&target)).await
+        }
+        RemoteCommand::Triggers(At { target, command }) => {
+            triggers::run(command, &Api::with_key(&target, key)?, Output::of(&target)).await
+        }
+        RemoteCommand::Queues(At { target, command }) => {
+            triggers::run_queues(command, &Api::with_key(&target, key)?, Output::of(&target)).await
+        }
+        RemoteCommand::DeadLetters(At { target, command }) => {
+            triggers::run_dead_letters(command, &Api::with_key(&target, key)?, Output::of(&target)).await
         }
         RemoteCommand::Certs(At { target, command }) => {
             certs::run(command.command, &Api::with_key(&target, key)?, Output::of(&target)).await

@@ -96,6 +96,7 @@ impl EventService {
         });
         let due_at = Some(self.desk.clock.now().plus(delay));
         let (source, op) = (EventSource::Queue, EventOp::Message);
+        let dedup_key = dedup_key.or_else(|| key_of_call(&actor));
         let event = NewEvent { dedup_key, due_at, ..blank(app, Lane::Queue(queue), source, op, payload) };
         self.enqueue(event, audit).await
     }
@@ -125,7 +126,9 @@ impl EventService {
             TriggerSource::Cron { .. } => (Lane::Trigger(id), EventOp::Tick),
             TriggerSource::DeadLetter => (Lane::Trigger(id), EventOp::Created),
         };
-        self.enqueue(blank(app, lane, trigger.source.source(), op, payload), audit).await
+        let dedup_key = key_of_call(&actor);
+        let event = NewEvent { dedup_key, ..blank(app, lane, trigger.source.source(), op, payload) };
+        self.enqueue(event, audit).await
     }
 
     async fn enqueue(&self, event: NewEvent, audit: AuditOf<EventId>) -> Result<EventId, ServiceError> {
@@ -160,6 +163,11 @@ impl EventService {
         self.desk.tell_of_data().await;
         Ok(())
     }
+}
+
+/// The key by which an event is known that a call by an `Idempotency-Key` made, should its answer not be kept.
+fn key_of_call(actor: &Actor) -> Option<DedupKey> {
+    format!("idempotency-key:{}", actor.deferral.as_ref()?.call()).parse().ok()
 }
 
 /// An event to be handled at once that nothing else caused.

@@ -13,6 +13,7 @@ use picloud_shared::clock::Timestamp;
 use picloud_shared::id::AppId;
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
 use crate::repo::config::Part;
 use crate::repo::idempotency::{self, Demand, KeptAnswer, KeptWithin};
 use crate::repo::{Constraint, RepoError};
@@ -37,8 +38,8 @@ pub(crate) const ANSWERS_OF_A_USER: u64 = 1_500;
 const BYTES_OF_A_USER: u64 = 16 * 1024 * 1024;
 
 /// What is known of a call until it is answered: the change that waits for the answer, and what the caller had to be allowed.
-#[derive(Default)]
 pub(crate) struct Deferral {
+    call: Scope,
     change: Mutex<Option<Deferred>>,
     demands: Mutex<Vec<Demand>>,
 }
@@ -50,6 +51,16 @@ struct Deferred {
 }
 
 impl Deferral {
+    fn of(call: Scope) -> Self {
+        Self { call, change: Mutex::default(), demands: Mutex::default() }
+    }
+
+    /// What tells the call from all others. A change that is not in the transaction of its answer is known by it, where the node
+    /// ended in between.
+    pub(crate) fn call(&self) -> String {
+        hex(&self.call.0)
+    }
+
     pub(crate) fn put(&self, change: Change, part: Option<(AppId, Part)>) {
         *self.change.lock().unwrap_or_else(PoisonError::into_inner) = Some(Deferred { change, part });
     }
@@ -137,7 +148,8 @@ impl IdempotencyService {
             return Err(ServiceError::KeyRunning);
         }
         // From here on the key is free again whatever happens.
-        let running = Running { scope, body_mac, running: Arc::clone(&self.running), deferral: Arc::default() };
+        let running =
+            Running { scope, body_mac, running: Arc::clone(&self.running), deferral: Arc::new(Deferral::of(scope)) };
         if let Some(answer) = self.find(actor, &running).await? {
             return Ok(Start::Repeated(answer));
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::id::{AppId, ScriptId, TriggerId};
 use picloud_shared::script::{Sandbox, ScriptKind};
-use picloud_shared::trigger::{Trigger, TriggerSource};
+use picloud_shared::trigger::Trigger;
 use serde_json::{Value, json};
 
 use crate::repo::RepoError;

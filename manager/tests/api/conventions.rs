@@ -9,7 +9,8 @@ use crate::stage::{Stage, Target};
 use crate::world::{Answer, id};
 
 /// What is made and taken away, and never edited.
-const NEVER_EDITED: [&str; 4] = ["revoke_session", "revoke_api_key", "release_domain", "delete_certificate"];
+const NEVER_EDITED: [&str; 5] =
+    ["revoke_session", "revoke_api_key", "release_domain", "delete_certificate", "delete_message"];
 
 /// What a call says of itself.
 fn documented(stage: &Stage, name: &str) -> &'static Value {
@@ -80,6 +81,11 @@ async fn furnish(stage: &Stage, target: &Target) {
     let change = json!({ "source": "3" });
     owner.patch(&format!("/scripts/{}", id(&target.script)), change).await.is(200);
     owner.make_route(&target.script, "/two").await;
+    for queue in ["failing", "parked", "second"] {
+        owner.send_message(&target.slug, queue, json!(2)).await;
+    }
+    // Before there is who handles it, for that would be an event more.
+    owner.until_dead(&target.slug, 2).await;
     let handler = json!({ "script_id": id(&target.script), "source": "dead_letter" });
     owner.post(&format!("/apps/{}/triggers", target.slug), handler).await.is(201);
     for name in ["one", "two"] {

@@ -39,6 +39,8 @@ async fn the_examples_are_what_was_sent_and_answered(store: &Store) {
     story.its_executions(&greet).await;
     story.its_data().await;
     story.its_triggers(&greet).await;
+    story.its_queues().await;
+    story.its_dead_letters(&shop).await;
     story.it_as_a_whole().await;
     story.certificates().await;
     story.the_instance().await;
@@ -230,6 +232,51 @@ impl Story {
         self.call(&format!("GET {path}"), NOTHING, 200).await;
         let slower = json!({ "config": { "concurrency": 4 }, "backoff": { "base_ms": 5000 } });
         self.call(&format!("PATCH {path}"), slower, 200).await;
+    }
+
+    async fn its_queues(&mut self) {
+        // Nothing handles it before it was looked at.
+        let triggers = self.olive.get("/apps/shop/triggers").await.is(200);
+        let trigger = format!("/apps/shop/triggers/{}", id(&triggers["items"][0]));
+        self.olive.patch(&trigger, json!({ "enabled": false })).await.is(200);
+        let order = json!({ "payload": { "order": 17 }, "delay": 60, "dedup_key": "order-17" });
+        let sent = self.call("POST /apps/shop/queues/orders", order, 202).await;
+        let too_late = json!({ "payload": { "order": 18 }, "delay": 2_592_001 });
+        self.call("POST /apps/shop/queues/orders", too_late, 422).await;
+        self.call("GET /apps/shop/queues", NOTHING, 200).await;
+        self.call("GET /apps/shop/queues/orders?state=waiting", NOTHING, 200).await;
+        let message = format!("/apps/shop/queues/orders/{}", sent["event_id"].as_str().unwrap());
+        self.call(&format!("DELETE {message}"), NOTHING, 204).await;
+        self.call(&format!("DELETE {message}"), NOTHING, 404).await;
+    }
+
+    async fn its_dead_letters(&mut self, app: &Value) {
+        let trigger = self.olive.make_failing(app, "payments").await;
+        let payment = json!({ "payload": { "order": 17, "amount": 250 } });
+        let fire = format!("POST /apps/shop/triggers/{}/fire", id(&trigger));
+        let fired = self.call(&fire, payment, 202).await;
+        let event = fired["event_id"].as_str().unwrap().to_owned();
+        let letter = self.olive.until_dead("shop", 1).await.remove(0);
+        self.call("GET /apps/shop/events?state=dead", NOTHING, 200).await;
+        self.call(&format!("GET /apps/shop/events/{event}"), NOTHING, 200).await;
+        self.call(&format!("DELETE /apps/shop/queues/payments/{event}"), NOTHING, 409).await;
+        self.call("GET /apps/shop/dead-letters", NOTHING, 200).await;
+        self.call("GET /apps/shop/dead-letters:count", NOTHING, 200).await;
+        let path = format!("/apps/shop/dead-letters/{}", id(&letter));
+        self.call(&format!("GET {path}"), NOTHING, 200).await;
+        let edited = json!({ "payload": { "order": 17, "amount": 25 } });
+        self.call(&format!("POST {path}/replay"), edited.clone(), 202).await;
+        self.call(&format!("POST {path}/replay"), edited, 409).await;
+        let letter = self.olive.until_dead("shop", 1).await.remove(0);
+        let path = format!("/apps/shop/dead-letters/{}/resolve", id(&letter));
+        self.call(&format!("POST {path}"), NOTHING, 204).await;
+        self.call(&format!("POST {path}"), NOTHING, 409).await;
+        self.olive.send_message("shop", "payments", json!({ "order": 18, "amount": 50 })).await;
+        self.olive.until_dead("shop", 1).await;
+        let since = "2027-01-15T08:00:00.000Z";
+        self.call("POST /apps/shop/dead-letters:replay", json!({ "source": "queue", "since": since }), 200).await;
+        self.olive.until_dead("shop", 1).await;
+        self.call("POST /apps/shop/dead-letters:resolve", json!({ "script_id": trigger["script_id"] }), 200).await;
     }
 
     async fn it_as_a_whole(&mut self) {

@@ -136,9 +136,10 @@ async fn a_change_by_a_person_is_refused_where_its_event_has_no_room(test: &Test
     let owner = world.owner().await;
     let trigger = shop(&owner, "1", json!({ "collection": "default" })).await;
     owner.patch(&format!("{TRIGGERS}/{}", id(&trigger)), json!({ "enabled": false })).await.is(200);
-    owner.post("/apps/shop/queues/mail/messages", json!({ "payload": 1 })).await;
     set(&owner, "a", json!({ "value": 1 })).await;
-    test.tamper_with_data("UPDATE event_apps SET events = 100000").await;
+    let full = "INSERT INTO event_apps (app_id, events, bytes) SELECT app_id, 100000, 0 FROM kv_apps WHERE true \
+        ON CONFLICT (app_id) DO UPDATE SET events = 100000";
+    test.tamper_with_data(full).await;
     owner.patch(&format!("{TRIGGERS}/{}", id(&trigger)), json!({ "enabled": true })).await.is(200);
     let refused = owner.send_json("PUT", "/apps/shop/kv/default/a", json!({ "value": 2 }).to_string()).await;
     let problem = refused.problem(422, "quota_exceeded");

@@ -34,6 +34,9 @@ pub struct Target {
     pub script: Value,
     pub route: Value,
     pub trigger: Value,
+    /// A message that waits in the queue `parked`, which has no trigger.
+    pub event: Value,
+    pub dead_letter: Value,
     pub domain: Value,
     pub user: Value,
     pub certificate: Value,
@@ -106,6 +109,10 @@ impl Stage {
         let route = owner.make_route(&script, "/").await;
         let trigger = json!({ "script_id": id(&script), "source": "queue", "config": { "queue": "jobs" } });
         let trigger = owner.post(&format!("/apps/{slug}/triggers"), trigger).await.is(201);
+        // It fails while the rest is made.
+        owner.make_failing(&app, "failing").await;
+        owner.send_message(&slug, "failing", json!(1)).await;
+        let event = json!({ "id": owner.send_message(&slug, "parked", json!(1)).await });
         let victim = json!({ "username": format!("victim-{}", self.targets), "instance_role": "member" });
         let user = owner.post("/admins", victim).await.is(201);
         let member = json!({ "user_id": id(&user), "role": "viewer" });
@@ -117,14 +124,17 @@ impl Stage {
             let value = json!({ "value": "some text" }).to_string();
             owner.send_json("PUT", &format!("/apps/{slug}/{place}"), value).await.is(200);
         }
-        Target { slug, app, script, route, trigger, domain, user, certificate }
+        let dead_letter = owner.until_dead(&slug, 1).await.remove(0);
+        Target { slug, app, script, route, trigger, event, dead_letter, domain, user, certificate }
     }
 
     /// An app that is not there, with nothing in it.
     pub fn nowhere(&self) -> Target {
         let thing = |n: u8| json!({ "id": format!("0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b{n:02}") });
-        let [app, script, route, domain, user, certificate, trigger] = [1, 2, 3, 4, 5, 6, 7].map(thing);
-        Target { slug: "nowhere".to_owned(), app, script, route, trigger, domain, user, certificate }
+        let [app, script, route, domain, user, certificate] = [1, 2, 3, 4, 5, 6].map(thing);
+        let [trigger, event, dead_letter] = [7, 8, 9].map(thing);
+        let slug = "nowhere".to_owned();
+        Target { slug, app, script, route, trigger, event, dead_letter, domain, user, certificate }
     }
 
     /// Makes a call on the target. What it names of the caller's own is made by `own`.
@@ -149,6 +159,9 @@ impl Stage {
             .replace("{script}", id(&target.script))
             .replace("{route}", id(&target.route))
             .replace("{trigger}", id(&target.trigger))
+            .replace("{queue}", "parked")
+            .replace("{event}", id(&target.event))
+            .replace("{dead_letter}", id(&target.dead_letter))
             .replace("{domain}", id(&target.domain))
             .replace("{certificate}", id(&target.certificate))
             .replace("{user}", id(&target.user))
@@ -200,6 +213,7 @@ impl Stage {
             "check_route" => json!({ "app_id": app_id, "route": pattern }),
             "create_trigger" => json!({ "script_id": id(&target.script), "source": "dead_letter" }),
             "update_trigger" => json!({ "max_attempts": 7 }),
+            "send_message" | "fire_trigger" => json!({ "payload": 2 }),
             "set_kv_entry" => json!({ "value": 2 }),
             "set_env" | "set_secret" => json!({ "value": "another text" }),
             "match_request" => json!({ "url": format!("http://{}.localhost/", target.slug), "method": "GET" }),

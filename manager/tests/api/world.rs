@@ -270,6 +270,23 @@ impl Client {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
+    /// GET as often as it takes, until the answer is as it is to be. The clock stands meanwhile.
+    pub async fn get_until(&self, path: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let asked = async {
+            loop {
+                let response = self.open(path).await;
+                assert_eq!(response.status(), 200, "{path}");
+                let bytes = response.into_body().collect().await.unwrap().to_bytes();
+                let answer = serde_json::from_slice(&bytes).unwrap();
+                if is_it(&answer) {
+                    return answer;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), asked).await.unwrap_or_else(|_| panic!("{path} comes to be so"))
+    }
+
     pub async fn delete(&self, path: &str) -> Answer {
         self.send(self.request("DELETE", path).body(Body::empty()).unwrap()).await
     }
@@ -399,6 +416,28 @@ impl Client {
     async fn make_script(&self, app: &Value, name: &str, kind: &str, source: &str) -> Value {
         let body = json!({ "app_id": id(app), "name": name, "kind": kind, "source": source });
         self.post("/scripts", body).await.is(201)
+    }
+
+    /// A trigger of that queue whose script fails, and which gives up at once; its script is called as the queue is.
+    pub async fn make_failing(&self, app: &Value, queue: &str) -> Value {
+        let script = self.make_endpoint(app, queue, "throw \"it cannot be done\"").await;
+        let body =
+            json!({ "script_id": id(&script), "source": "queue", "config": { "queue": queue }, "max_attempts": 1 });
+        self.post(&format!("/apps/{}/triggers", id(app)), body).await.is(201)
+    }
+
+    /// Sends a message to a queue; its id.
+    pub async fn send_message(&self, slug: &str, queue: &str, payload: Value) -> String {
+        let made = self.post(&format!("/apps/{slug}/queues/{queue}"), json!({ "payload": payload })).await.is(202);
+        made["event_id"].as_str().unwrap().to_owned()
+    }
+
+    /// The dead letters of an app that are not resolved, the newest first, once there are so many.
+    pub async fn until_dead(&self, slug: &str, count: usize) -> Vec<Value> {
+        let letters = |page: &Value| page["items"].as_array().unwrap().clone();
+        let path = format!("/apps/{slug}/dead-letters?limit=200");
+        let page = self.get_until(&path, |page| letters(page).len() == count).await;
+        letters(&page)
     }
 
     /// A GET route for any host, param where the path has one.

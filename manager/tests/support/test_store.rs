@@ -106,6 +106,21 @@ impl TestStore {
         self.tamper_with("data", sql).await;
     }
 
+    /// Rows of a table of the apps' data.
+    pub async fn count_of_data(&self, table: &str) -> i64 {
+        let count = AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+        match &self.place {
+            Place::Directory(dir) => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("data/data.db"));
+                let mut conn = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+                sqlx::query_scalar(count).fetch_one(&mut conn).await.unwrap()
+            }
+            Place::Database { .. } => {
+                sqlx::query_scalar(count).fetch_one(&mut self.pg_connection().await).await.unwrap()
+            }
+        }
+    }
+
     async fn tamper_with(&self, file: &str, sql: &str) {
         match &self.place {
             Place::Directory(dir) => tamper_with_file(&dir.path().join(format!("data/{file}.db")), sql).await,

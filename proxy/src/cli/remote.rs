@@ -1,6 +1,7 @@
 //! The commands that work on a running PiCloud, near or far, through its API.
 
 pub mod env;
+pub mod triggers;
 
 use std::path::PathBuf;
 
@@ -54,6 +55,12 @@ pub enum RemoteCommand {
     Env(At<env::Env>),
     /// List, set and delete an app's secrets, which its scripts alone are told
     Secrets(At<env::Secrets>),
+    /// List, create, change, delete and fire an app's triggers, which run its scripts without a request
+    Triggers(At<triggers::Triggers>),
+    /// List an app's queues, and send them messages
+    Queues(At<triggers::Queues>),
+    /// List, show, replay and resolve an app's dead letters: events that are not tried again
+    DeadLetters(At<triggers::DeadLetters>),
     /// List, renew and explain certificates
     Certs(At<Certs>),
     /// List, create and revoke your API keys; asks for your password

@@ -26,7 +26,8 @@ impl Remote {
             key: String::new(),
             dir: tempfile::tempdir().unwrap(),
         };
-        let scopes = "apps:read,apps:write,scripts:read,scripts:write,scripts:execute,logs:read,data:read,data:write";
+        let scopes = "apps:read,apps:write,scripts:read,scripts:write,scripts:execute,logs:read,data:read,data:write,\
+            triggers:write";
         let (good, key) = remote.with_password(&["keys", "create", "laptop", "--scope", scopes], OWNER.1);
         assert!(good && key.starts_with("pck_"), "{key}");
         key.trim().clone_into(&mut remote.key);
@@ -102,6 +103,19 @@ impl Following {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.lines.iter().collect()
+    }
+}
+
+/// What a command prints as JSON of the app `shop`, once it is as it is to be.
+fn until(remote: &Remote, arguments: &[&str], is_it: impl Fn(&Value) -> bool) -> Value {
+    let end = std::time::Instant::now() + PATIENCE;
+    loop {
+        let said = remote.must(&[arguments, &["--app", "shop", "--json"]].concat());
+        let value = serde_json::from_str(&said).unwrap();
+        if is_it(&value) {
+            return value;
+        }
+        assert!(std::time::Instant::now() < end, "{arguments:?}: {said}");
     }
 }
 
@@ -324,6 +338,70 @@ on_both_databases! {
         remote.must(&["secrets", "delete", "KEY", "--app", "shop"]);
         remote.must(&["env", "delete", "MODE", "--app", "shop"]);
         assert!(remote.refused(&["secrets", "delete", "KEY", "--app", "shop"]).contains("not_found"));
+    }
+
+    async fn triggers_handle_messages_and_what_fails_is_a_dead_letter_until_something_is_made_of_it(database: Database) {
+        let cloud = TestCloud::start(database).await;
+        let remote = Remote::of(&cloud);
+        remote.must(&["apps", "create", "shop"]);
+        fs::write(remote.path("mail.rhai"), "if ctx.event.payload.to == () { throw \"to whom?\" } kv::set(\"to\", ctx.event.payload.to)")
+            .unwrap();
+        remote.must(&["scripts", "push", "shop", "mail.rhai"]);
+        let json = |arguments: &[&str]| -> Value {
+            let said = remote.must(&[arguments, &["--app", "shop", "--json"]].concat());
+            serde_json::from_str(&said).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
+        };
+        let none = remote.says(&["triggers", "list", "--app", "shop"]);
+        assert_eq!(none, (String::new(), "picloud: there are no triggers yet\n".to_owned()));
+        for wrong in [
+            &["triggers", "create", "mail", "--app", "shop"][..],
+            &["triggers", "create", "mail", "--queue", "Mail", "--app", "shop"],
+            &["triggers", "create", "mail", "--queue", "mail", "--dead-letters", "--app", "shop"],
+            &["triggers", "create", "gone", "--queue", "mail", "--app", "shop"],
+            &["triggers", "create", "mail", "--dead-letters", "--batch-size", "2", "--app", "shop"],
+            &["triggers", "update", "mail", "--app", "shop"],
+            &["queues", "send", "mail", "{", "--app", "shop"],
+            &["dead-letters", "replay", "--app", "shop"],
+        ] {
+            remote.refused(wrong);
+        }
+        assert_eq!(json(&["triggers", "list"]), json!([]));
+        let made = json(&["triggers", "create", "mail", "--queue", "mail", "--disabled", "--max-attempts", "3", "--backoff-base-ms", "5"]);
+        assert_eq!((&made["config"]["queue"], &made["enabled"], &made["max_attempts"]), (&json!("mail"), &json!(false), &json!(3)));
+        assert_eq!(made["backoff"], json!({ "base_ms": 5, "cap_ms": 3_600_000 }));
+        remote.must(&["queues", "send", "mail", r#"{ "to": "ada" }"#, "--dedup-key", "1", "--app", "shop"]);
+        remote.must(&["queues", "send", "mail", r#"{ "to": "ada" }"#, "--dedup-key", "1", "--app", "shop"]);
+        assert_eq!(json(&["queues", "list"])[0]["waiting"], 1);
+        let said = remote.must(&["triggers", "update", "mail", "--enable", "--max-attempts", "1", "--app", "shop"]);
+        assert!(said.starts_with("changed the trigger "), "{said}");
+        let listed = remote.must(&["triggers", "list", "--app", "shop"]);
+        assert!(listed.contains("queue   mail   mail    true"), "{listed}");
+        until(&remote, &["queues", "list"], |queues| *queues == json!([]));
+
+        let (good, said) = remote.run(&["triggers", "fire", "mail", "--payload-stdin", "--app", "shop"], "{ \"note\": 1 }\n");
+        assert!(good && said.starts_with("made the event "), "{said}");
+        let letters = until(&remote, &["dead-letters", "list"], |letters| *letters != json!([]));
+        let letter = letters[0]["id"].as_str().unwrap();
+        let said = remote.must(&["dead-letters", "list", "--script", "mail", "--app", "shop"]);
+        assert!(said.contains("to whom?") && said.contains(letter), "{said}");
+        let said = remote.must(&["dead-letters", "show", letter, "--app", "shop"]);
+        assert!(said.contains(r#"payload: {"note":1}"#) && said.contains("attempt_count: 1"), "{said}");
+        remote.must(&["dead-letters", "replay", letter, "--payload", r#"{ "to": "bob" }"#, "--app", "shop"]);
+        assert!(remote.refused(&["dead-letters", "replay", letter, "--app", "shop"]).contains("already_resolved"));
+        until(&remote, &["queues", "list"], |queues| *queues == json!([]));
+        assert_eq!(json(&["dead-letters", "list"]), json!([]));
+        assert_eq!(json(&["dead-letters", "list", "--resolved"])[0]["resolution"], "replayed");
+
+        for _ in 0..2 {
+            remote.must(&["queues", "send", "mail", "--app", "shop"]);
+        }
+        until(&remote, &["dead-letters", "list"], |letters| letters.as_array().unwrap().len() == 2);
+        let resolve_all = ["dead-letters", "resolve", "--all", "--app", "shop"];
+        let said = remote.must(&[&resolve_all[..], &["--source", "dead_letter"]].concat());
+        assert_eq!(said, "resolved: 0\n");
+        assert_eq!(remote.must(&resolve_all), "resolved: 2\n");
+        remote.must(&["triggers", "delete", "mail", "--app", "shop"]);
+        assert!(remote.refused(&["triggers", "delete", "mail", "--app", "shop"]).contains("no trigger of the app shop"));
     }
 
     async fn logs_are_followed_as_they_come(database: Database) {

@@ -76,6 +76,8 @@ fn id_in<'t>(target: &'t Target, name: &str) -> &'t str {
         "script_id" | "object_id" => id(&target.script),
         "except_id" => id(&target.route),
         "trigger" => id(&target.trigger),
+        "event" => id(&target.event),
+        "dead_letter" => id(&target.dead_letter),
         "domain" => id(&target.domain),
         "user" | "user_id" => id(&target.user),
         _ => panic!("say which thing of an app {name} is"),
@@ -103,6 +105,9 @@ impl Call {
     }
 }
 
+/// Calls that take ids as filters.
+const FILTERED: [&str; 4] = ["list_events", "list_dead_letters", "replay_dead_letters", "resolve_dead_letters"];
+
 async fn ids_of_another_app_are_as_good_as_none_in_every_path_query_and_body(store: &Store) {
     let mut stage = Stage::set(store).await;
     let (own, foreign, absent) = (stage.target().await, stage.target().await, stage.nowhere());
@@ -120,8 +125,10 @@ async fn ids_of_another_app_are_as_good_as_none_in_every_path_query_and_body(sto
                 answers.push((answer.status, answer.text()));
             }
             assert_eq!(answers[0], answers[1], "{name} tells what there is by {place:?}");
-            let is_question = ["check_route", "check_slug"].contains(&name.as_str());
-            assert!(answers[0].0.is_client_error() || is_question, "{name} by {place:?}: {}", answers[0].1);
+            // What is asked for by a filter that nothing passes is answered, and so is what is to be done with all of that.
+            let may_be_answered =
+                ["check_route", "check_slug"].contains(&name.as_str()) || FILTERED.contains(&name.as_str());
+            assert!(answers[0].0.is_client_error() || may_be_answered, "{name} by {place:?}: {}", answers[0].1);
             tried.push(format!("{name} {}", place.name()));
         }
     }
