@@ -1,7 +1,7 @@
 //! Removing what has ended for a while, and all of apps that are gone, in pieces, so that writes of scripts wait for a few
 //! milliseconds at most.
 
-use tokio::time::interval;
+use tokio::time::{Instant, interval_at};
 use tracing::{debug, warn};
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ const APPS: u32 = 100;
 impl Events {
     /// Sweeps, for ever.
     pub(crate) async fn keep_sweeping(self) {
-        let mut turns = interval(INTERVAL);
+        let mut turns = interval_at(Instant::now() + INTERVAL, INTERVAL);
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;

@@ -213,7 +213,6 @@ async fn what_cannot_be_sent_or_asked_for_is_refused_by_its_field(store: &Store)
     let deep = (0..200).fold(json!(1), |inner, _| json!([inner]));
     for (body, field) in [
         (json!({ "payload": "x".repeat(256 * 1024) }), "payload"),
-        (json!({ "payload": deep }), "payload"),
         (json!({ "delay": -1 }), "delay"),
         (json!({ "delay": 0.5 }), "delay"),
         (json!({ "delay": 30 * 24 * 60 * 60 + 1 }), "delay"),
@@ -228,6 +227,8 @@ async fn what_cannot_be_sent_or_asked_for_is_refused_by_its_field(store: &Store)
         let text = body.to_string();
         assert_eq!(refused.invalid_fields(), [field], "{}", &text[..text.len().min(80)]);
     }
+    // What is nested too deep is no JSON that is read at all.
+    owner.post(&format!("{QUEUES}/mail"), json!({ "payload": deep })).await.problem(400, "malformed");
     let fire = format!("/apps/shop/triggers/{}/fire", id(&made));
     assert_eq!(owner.post(&fire, json!({ "payload": "x".repeat(256 * 1024) })).await.invalid_fields(), ["payload"]);
     assert_eq!(owner.post(&fire, json!({ "delay": 1 })).await.invalid_fields(), ["delay"]);
