@@ -4,10 +4,12 @@
 //! A port is called on a worker thread and may make it wait, until the deadline that it is given and no longer. It is called
 //! beside the memory of the run, which counts what it makes of the answer (`crate::sdk`).
 
+mod docs;
 mod http;
 mod kv;
 mod queue;
 
+pub use docs::DocStore;
 pub use http::{HttpAnswer, HttpClient, HttpRequest, MAX_HTTP_BODY_BYTES};
 pub use kv::KvStore;
 pub use queue::EventQueue;
@@ -26,6 +28,8 @@ pub struct Ports {
     pub http: Option<Arc<dyn HttpClient>>,
     /// The queues.
     pub queues: Option<Arc<dyn EventQueue>>,
+    /// The documents.
+    pub docs: Option<Arc<dyn DocStore>>,
 }
 
 /// Who calls a port.

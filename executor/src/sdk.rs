@@ -4,6 +4,7 @@ mod base64;
 mod bounded;
 mod cookie;
 mod crypto;
+mod docs;
 mod env;
 mod hash;
 mod hex;
@@ -29,6 +30,7 @@ mod url;
 mod uuid;
 
 pub use self::http::HttpResponse;
+pub use docs::Documents;
 pub use kv::Collection;
 pub use log::logging;
 pub use port::reaching;
@@ -46,6 +48,7 @@ pub fn register(module: &mut Module, max_response_bytes: usize) {
     log::register(module);
     http::register(module);
     kv::register(module);
+    docs::register(module);
     invoke::register(module);
 }
 
@@ -60,6 +63,7 @@ pub fn register_into(engine: &mut Engine) {
         .register_type_with_name::<Response>("Response")
         .register_type_with_name::<Collection>("Collection")
         .register_type_with_name::<HttpResponse>("HttpResponse")
+        .register_type_with_name::<Documents>("Documents")
         .register_static_module("log", log::module())
         .register_static_module("json", json::module())
         .register_static_module("http", http::module())
@@ -67,6 +71,7 @@ pub fn register_into(engine: &mut Engine) {
         .register_static_module("env", env::module())
         .register_static_module("secrets", secrets::module())
         .register_static_module("queue", queue::module())
+        .register_static_module("docs", docs::module())
         .register_static_module("base64", base64::module())
         .register_static_module("hex", hex::module())
         .register_static_module("url", url::module())

@@ -9,7 +9,7 @@ use rhai::{Array, Blob, Dynamic, FnPtr, ImmutableString, Map};
 
 use crate::context::{AppInfo, Context, EventInfo, Request, ScriptInfo};
 use crate::engine::Engines;
-use crate::sdk::{Collection, HttpResponse, Response};
+use crate::sdk::{Collection, Documents, HttpResponse, Response};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk_signatures.txt");
 
@@ -26,6 +26,7 @@ fn type_name(of: TypeId) -> Option<&'static str> {
         std::ops::RangeInclusive<i64> => "range=", Context => "Context", Request => "Request", AppInfo => "App",
         EventInfo => "Event", ScriptInfo => "Script", Response => "Response", Collection => "Collection",
         HttpResponse => "HttpResponse",
+        Documents => "Documents",
     ];
     known.into_iter().find(|(id, _)| *id == of).map(|(_, name)| name)
 }

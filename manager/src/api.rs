@@ -12,6 +12,7 @@ mod cursor;
 mod dashboard;
 mod dead_letter;
 mod deployment;
+mod docs;
 mod domain;
 mod env;
 mod event;
@@ -87,6 +88,7 @@ fn operations() -> OpenApiRouter<ApiState> {
         .merge(kv::operations())
         .merge(env::operations())
         .merge(secret::operations())
+        .merge(docs::operations())
         .merge(route::operations())
         .merge(route_check::operations())
         .merge(trigger::operations())

@@ -9,6 +9,7 @@ pub mod audit_chain;
 pub mod certificate_store;
 mod dashboard_files;
 mod data_audit;
+pub mod docs;
 pub mod events;
 pub mod execution_writer;
 mod hex;

@@ -20,12 +20,13 @@ use tracing::{debug, info, warn};
 use crate::api::{self, ApiState};
 use crate::app_secrets::AppSecrets;
 use crate::certificate_store::Certificates;
+use crate::docs::Docs;
 use crate::events::Events;
 use crate::execution_writer::ExecutionWriter;
 use crate::housekeeping::Housekeeping;
 use crate::kv::Kv;
 use crate::publish::{PublishTiming, Publisher};
-use crate::purge::Purge;
+use crate::purge::{Data, Purge};
 use crate::repo::{RepoError, certificates};
 use crate::secret::NewPassword;
 use crate::secret::key_file::{self, SecretKey};
@@ -41,6 +42,7 @@ use crate::service::change::{AuditedStore, Desk};
 use crate::service::credential::Proof;
 use crate::service::dead_letter::DeadLetterService;
 use crate::service::deployment::DeploymentService;
+use crate::service::docs::DocsService;
 use crate::service::domain::DomainService;
 use crate::service::env::EnvService;
 use crate::service::error::ServiceError;
@@ -110,10 +112,12 @@ pub struct Parts {
     pub executor: Arc<Executor>,
     /// What writes execution records.
     pub execution_log: ExecutionWriter,
-    /// What scripts keep.
+    /// What scripts keep by key.
     pub kv: Kv,
     /// What triggers handle.
     pub events: Events,
+    /// What scripts keep as documents.
+    pub docs: Docs,
     /// Where certificates are kept.
     pub certificates: Arc<Certificates>,
     /// Who looks whether a certificate could be had.
@@ -171,8 +175,19 @@ impl Manager {
     /// # Errors
     /// A bad setting, or a store that fails.
     pub async fn start(config: ManagerConfig, parts: Parts) -> Result<Manager, StartError> {
-        let Parts { store, secret_key, clock, snapshot, executor, execution_log, kv, events, certificates, preflight } =
-            parts;
+        let Parts {
+            store,
+            secret_key,
+            clock,
+            snapshot,
+            executor,
+            execution_log,
+            kv,
+            docs,
+            events,
+            certificates,
+            preflight,
+        } = parts;
         let audited = AuditedStore::new(store.clone(), Arc::clone(&clock), &secret_key);
         let key_fingerprint = secret_key.fingerprint();
         let (urls, base_host) = UrlStyle::of(&config.public_base_url)?;
@@ -207,7 +222,9 @@ impl Manager {
         let housekeeping = tokio::spawn(housekeeping.run());
         let follower = execution_log.follower(config.limits.ceilings.timeout);
         let following = tokio::spawn(follower.clone().follow());
-        let purge = Purge::new(store.clone(), Arc::clone(&clock), execution_log.clone(), kv.clone(), events.clone());
+        let indexing = tokio::spawn(docs.clone().keep_indexing());
+        let data = Data { kv: kv.clone(), docs: docs.clone(), events: events.clone() };
+        let purge = Purge::new(store.clone(), Arc::clone(&clock), execution_log.clone(), data);
         let purging = tokio::spawn(purge.clone().keep_purging());
         let sweeping = tokio::spawn(kv.clone().keep_sweeping());
         let sweeping_events = tokio::spawn(events.clone().keep_sweeping());
@@ -254,6 +271,7 @@ impl Manager {
             stats: StatsService::new(audited.clone(), execution_log.clone()),
             kv: KvService::new(desk.clone(), kv),
             env: EnvService::new(desk.clone()),
+            docs: DocsService::new(desk.clone(), docs),
             secrets: SecretService::new(desk, secrets),
             invoke: InvokeService::new(store.clone(), clock, snapshot, executor, checker),
         };
@@ -265,7 +283,7 @@ impl Manager {
         };
         let tasks = publishing
             .into_iter()
-            .chain([noting, housekeeping, following, purging, sweeping, sweeping_events, ticking])
+            .chain([noting, housekeeping, following, purging, sweeping, sweeping_events, ticking, indexing])
             .chain(dispatching)
             .collect();
         Ok(Manager { store, state, setup_link, key_fingerprint, last_use, execution_log, dispatcher, tasks })

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::interval;
 use tracing::{debug, warn};
 
+use crate::docs::Docs;
 use crate::events::Events;
 use crate::execution_writer::ExecutionWriter;
 use crate::kv::Kv;
@@ -35,26 +36,27 @@ const APPS: u32 = 1_000;
 /// Rows deleted in one transaction on the log.
 const CHUNK: u32 = 5_000;
 
+/// What apps keep.
+#[derive(Clone)]
+pub(crate) struct Data {
+    pub kv: Kv,
+    pub docs: Docs,
+    pub events: Events,
+}
+
 /// Tells the task of a deletion. Clones tell the same task.
 #[derive(Clone)]
 pub(crate) struct Purge {
     store: Store,
     clock: Arc<dyn Clock>,
     execution_log: ExecutionWriter,
-    kv: Kv,
-    events: Events,
+    data: Data,
     bell: Arc<Notify>,
 }
 
 impl Purge {
-    pub(crate) fn new(
-        store: Store,
-        clock: Arc<dyn Clock>,
-        execution_log: ExecutionWriter,
-        kv: Kv,
-        events: Events,
-    ) -> Self {
-        Self { store, clock, execution_log, kv, events, bell: Arc::default() }
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, execution_log: ExecutionWriter, data: Data) -> Self {
+        Self { store, clock, execution_log, data, bell: Arc::default() }
     }
 
     /// Says that an app was deleted.
@@ -83,16 +85,27 @@ impl Purge {
         }
         // What waits to be written may be of these apps, too.
         self.execution_log.flush().await;
-        for DeletedApp { id, deleted_at } in noted {
-            self.kv.purge(id).await?;
-            self.events.purge(id).await?;
-            let deleted = self.purge_log(id).await?;
-            debug!(app_id = %id, deleted, "purged a deleted app");
-            if self.clock.now().since(deleted_at) >= AFTERMATH {
-                let mut tx = self.store.begin().await?;
-                deleted_apps::delete(&mut tx, id).await?;
-                tx.commit().await?;
+        let mut failure = None;
+        for app in noted {
+            // One that cannot be purged keeps none of the others.
+            if let Err(error) = self.purge_app(app).await {
+                failure = Some(error);
             }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn purge_app(&self, DeletedApp { id, deleted_at }: DeletedApp) -> Result<(), RepoError> {
+        // What of it fails is tried again; each part goes by itself.
+        let Data { kv, docs, events } = &self.data;
+        let (kv, docs, events) = (kv.purge(id).await, docs.purge(id).await, events.purge(id).await);
+        let deleted = self.purge_log(id).await?;
+        kv.and(docs).and(events)?;
+        debug!(app_id = %id, deleted, "purged a deleted app");
+        if self.clock.now().since(deleted_at) >= AFTERMATH {
+            let mut tx = self.store.begin().await?;
+            deleted_apps::delete(&mut tx, id).await?;
+            tx.commit().await?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod column;
 pub mod config;
 pub mod data_audit;
 pub mod deleted_apps;
+pub mod docs;
 pub mod domains;
 pub mod env;
 pub mod error;

@@ -13,6 +13,7 @@ pub(crate) mod credential;
 pub(crate) mod data_change;
 pub(crate) mod dead_letter;
 pub(crate) mod deployment;
+pub(crate) mod docs;
 pub(crate) mod domain;
 pub(crate) mod env;
 pub(crate) mod error;
@@ -48,6 +49,7 @@ use auth::AuthService;
 use certificate::CertificateService;
 use dead_letter::DeadLetterService;
 use deployment::DeploymentService;
+use docs::DocsService;
 use domain::DomainService;
 use env::EnvService;
 use event::EventService;
@@ -88,6 +90,7 @@ pub(crate) struct Services {
     pub kv: KvService,
     pub env: EnvService,
     pub secrets: SecretService,
+    pub docs: DocsService,
     pub audit: AuditService,
     pub idempotency: IdempotencyService,
 }

@@ -324,7 +324,7 @@ impl Store {
             };
             if let Some(result) = patience.judge(begun) {
                 return match isolation {
-                    Isolation::Snapshot => Ok(Tx::new(Conn::new(result?))),
+                    Isolation::Snapshot | Isolation::Search => Ok(Tx::new(Conn::new(result?))),
                     Isolation::Write => {
                         self.write_health.note(&result);
                         Ok(Tx::new(Conn::new(result?)).noting(&self.write_health))
@@ -394,6 +394,15 @@ impl PostgresData<'_> {
     /// As [`Store::begin`].
     pub(crate) async fn begin(&self) -> Result<Tx, RepoError> {
         self.store.transaction(Need::Data, Isolation::Write).await
+    }
+
+    /// Begins a reading of one moment, which ends when it is dropped. The server works on no statement of it for longer than 10 s, though
+    /// nobody may wait for it any more.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub(crate) async fn begin_search(&self) -> Result<Tx, RepoError> {
+        self.store.transaction(Need::Data, Isolation::Search).await
     }
 
     /// A connection that reads.

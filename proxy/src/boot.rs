@@ -13,6 +13,7 @@ use anyhow::Context;
 use picloud_executor::Executor;
 use picloud_executor::port::Ports;
 use picloud_manager::certificate_store::Certificates as CertificateStore;
+use picloud_manager::docs::Docs;
 use picloud_manager::events::Events;
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
 use picloud_manager::http_client::{OutgoingHttp, SystemDns};
@@ -111,8 +112,10 @@ impl Node {
         let events = Events::new(store.clone(), Arc::clone(&clock), config.event_quota, config.event_lease);
         let (quota, shown) = (config.kv_quota, Arc::clone(&snapshot));
         let kv = Kv::new(store.clone(), Arc::clone(&clock), quota, events.clone(), shown);
+        let docs = Docs::new(store.clone(), Arc::clone(&clock), config.docs_quota);
         let ports = Ports {
             kv: Some(Arc::new(kv.clone())),
+            docs: Some(Arc::new(docs.clone())),
             http: Some(Arc::new(http)),
             queues: Some(Arc::new(events.clone())),
         };
@@ -158,6 +161,7 @@ impl Node {
                 executor: Arc::clone(&executor),
                 execution_log: execution_log.clone(),
                 kv,
+                docs,
                 events,
                 certificates: certificate_store,
                 preflight: Arc::new(agent.clone()),

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use picloud_executor::ExecutorConfig;
+use picloud_manager::docs::DocQuota;
 use picloud_manager::events::EventQuota;
 use picloud_manager::http_client::HttpAllow;
 use picloud_manager::kv::KvQuota;
@@ -88,6 +89,8 @@ pub struct Config {
     pub event_quota: EventQuota,
     /// For how long events are lent to the node that handles them.
     pub event_lease: Duration,
+    /// How much one app may keep by docs.
+    pub docs_quota: DocQuota,
     /// Limits of scripts.
     pub limits: LimitPolicy,
     /// What is kept of executions, where it was set.
@@ -241,6 +244,15 @@ impl Config {
                 20_000,
                 1_000..=600_000,
             )?),
+            docs_quota: DocQuota {
+                documents: within(
+                    "docs_max_documents",
+                    settings.docs_max_documents,
+                    DocQuota::default().documents,
+                    1..=1_000_000_000,
+                )?,
+                bytes: within("docs_max_bytes", settings.docs_max_bytes, DocQuota::default().bytes, 1024..=1 << 50)?,
+            },
             limits: settings.limits.policy()?,
             execution_log: ExecutionLogSettings {
                 successes_per_second: settings.log_successes_per_second,
@@ -386,6 +398,8 @@ mod tests {
             "events_max",
             "events_max_bytes",
             "event_lease_ms",
+            "docs_max_documents",
+            "docs_max_bytes",
             "log_max_age_days",
             "limits.defaults.max_operations",
             "limits.ceilings.max_operations",
@@ -450,6 +464,8 @@ mod tests {
             events_max = 17
             events_max_bytes = 17000
             event_lease_ms = 18000
+            docs_max_documents = 19
+            docs_max_bytes = 19000
             log_successes_per_second = 15
             log_success_burst = 16
             log_max_age_days = 17

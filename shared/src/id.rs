@@ -65,6 +65,8 @@ macro_rules! id {
 id! {
     /// An app, the isolation boundary.
     AppId;
+    /// A document of an app.
+    DocumentId;
     /// A domain claim.
     DomainId;
     /// A script, in all its versions.

@@ -190,7 +190,7 @@ impl From<i64> for KvValue {
 }
 
 /// Scripts read an integer beyond 64 bits as a float and would write that again: so it is stored as one.
-fn round_large_integers(value: &mut serde_json::Value) {
+pub(crate) fn round_large_integers(value: &mut serde_json::Value) {
     use serde_json::Value;
     match value {
         Value::Number(number) if number.is_u64() && !number.is_i64() => {

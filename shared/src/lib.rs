@@ -11,6 +11,7 @@ pub mod at_most;
 pub mod certificate;
 pub mod clock;
 pub mod cron;
+pub mod docs;
 pub mod domain_pattern;
 pub mod env;
 pub mod event;

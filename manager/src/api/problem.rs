@@ -246,6 +246,14 @@ impl From<ServiceError> for ApiError {
                 let detail = "too many sources are being checked at once; try again";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(BUSY_RETRY)
             }
+            E::SearchingBusy => {
+                let detail = "too many searches for documents run at once; try again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(BUSY_RETRY)
+            }
+            E::SearchTooLate => {
+                let detail = "the search took too long; declare an index of a field that it compares, or try again when there is less to do";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(BUSY_RETRY)
+            }
             E::Overtaken => {
                 let detail = "others keep changing the app's scripts, which yours depends on; try again";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(BUSY_RETRY)
@@ -369,6 +377,10 @@ impl From<ServiceError> for ApiError {
             }
             E::NotWaiting => conflict("not_waiting", "the message is being handled, or has been"),
             E::AlreadyResolved => conflict("already_resolved", "this dead letter is replayed or resolved already"),
+            E::TooManyScanned => {
+                let detail = "the search would have to look at too many documents; have an index of a field that it compares or sorts by";
+                unprocessable("too_many_scanned", detail.to_owned()).with("errors", [FieldError::new("filter", detail)])
+            }
             E::HostNotClaimed => {
                 let detail = "the route's host lies in no domain of the app; claim the domain first";
                 unprocessable("host_not_claimed", detail.to_owned()).with("errors", [FieldError::new("host", detail)])

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::id::{
-    ApiKeyId, AppId, AuditId, CertificateId, DeadLetterId, DomainId, EventId, RouteId, ScriptId, SessionId, TriggerId,
-    UserId,
+    ApiKeyId, AppId, AuditId, CertificateId, DeadLetterId, DocumentId, DomainId, EventId, RouteId, ScriptId, SessionId,
+    TriggerId, UserId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -54,6 +54,10 @@ pub enum AuditObject {
     Env,
     /// A secret of the row's app.
     Secret,
+    /// A document of the row's app.
+    Document(DocumentId),
+    /// The indexes of a collection of documents of the row's app.
+    DocumentIndexes,
 }
 
 /// One row of the audit log, as it was written.
@@ -149,13 +153,16 @@ impl AuditObject {
             Self::KvEntry => "kv_entry",
             Self::Env => "env",
             Self::Secret => "secret",
+            Self::Document(_) => "document",
+            Self::DocumentIndexes => "document_indexes",
         }
     }
 
     /// The id, but for the instance and what has none.
     pub fn uuid(&self) -> Option<Uuid> {
         Some(match self {
-            Self::Instance | Self::KvEntry | Self::Env | Self::Secret => return None,
+            Self::Instance | Self::KvEntry | Self::DocumentIndexes | Self::Env | Self::Secret => return None,
+            Self::Document(id) => id.as_uuid(),
             Self::User(id) | Self::Member(id) => id.as_uuid(),
             Self::Session(id) => id.as_uuid(),
             Self::ApiKey(id) => id.as_uuid(),

@@ -424,6 +424,7 @@ pub(crate) async fn delete_waiting<D: DataDb>(db: &mut D, app: AppId, id: EventI
 
 fn event_row(mut row: DataRow) -> Result<EventRow, RepoError> {
     let row = &mut row;
+    let created_at = time(row, 7, "created_at")?;
     Ok(EventRow {
         id: EventId::from_uuid(row.take(0, "id")?),
         lane: word(row, 1, "lane")?,
@@ -432,8 +433,9 @@ fn event_row(mut row: DataRow) -> Result<EventRow, RepoError> {
         state: word(row, 4, "state")?,
         attempt: count(row, 5, "attempt")?,
         depth: count(row, 6, "depth")?,
-        created_at: time(row, 7, "created_at")?,
-        due_at: time(row, 8, "due_at")?,
+        created_at,
+        // What is not delayed has none of its own.
+        due_at: time(row, 8, "due_at")?.max(created_at),
         first_attempt_at: maybe_time(row, 9, "first_attempt_at")?,
         last_attempt_at: maybe_time(row, 10, "last_attempt_at")?,
         last_error: row.take(11, "last_error")?,

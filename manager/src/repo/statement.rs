@@ -97,9 +97,10 @@ pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
 #[doc(hidden)]
 pub fn data_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
     use crate::repo::events::{self, claims, cron, dead_letters, upkeep};
-    use crate::repo::{data_audit, kv, probe};
+    use crate::repo::{data_audit, docs, kv, probe};
     [
         data_audit::CATALOGUE,
+        docs::CATALOGUE,
         events::CATALOGUE,
         claims::CATALOGUE,
         cron::CATALOGUE,

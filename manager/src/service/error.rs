@@ -106,6 +106,12 @@ pub(crate) enum ServiceError {
     NotWaiting,
     #[error("the dead letter is resolved")]
     AlreadyResolved,
+    #[error("the search would have to look at too many documents")]
+    TooManyScanned,
+    #[error("too many searches run at once")]
+    SearchingBusy,
+    #[error("the search took too long")]
+    SearchTooLate,
     #[error("the host lies in no claim of the app")]
     HostNotClaimed,
     #[error("a module cannot have routes")]

@@ -148,6 +148,8 @@ impl Conn {
 pub(super) enum Isolation {
     /// Sees one moment and changes nothing.
     Snapshot,
+    /// The same, for who may stop to wait: the server gives up each statement after [`FUNCTION_TIMEOUT`] as well.
+    Search,
     /// Writes.
     Write,
 }
@@ -156,6 +158,10 @@ impl Isolation {
     pub(super) const fn begin(self) -> Dialects {
         match self {
             Self::Snapshot => Dialects { sqlite: "BEGIN", postgres: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" },
+            Self::Search => Dialects {
+                sqlite: "BEGIN",
+                postgres: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '10s'",
+            },
             Self::Write => Dialects { sqlite: "BEGIN IMMEDIATE", postgres: "BEGIN" },
         }
     }

@@ -99,6 +99,20 @@ impl DataFile {
         reading.await.unwrap_or_else(|error| Err(RepoError::Failed(error.into())))
     }
 
+    /// As [`DataFile::read_aside`], given up at the deadline as by [`DataFile::read_until`].
+    ///
+    /// # Errors
+    /// As [`DataFile::read_until`].
+    pub(crate) async fn read_aside_until<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        read: impl FnOnce(&Connection) -> Result<T, RepoError> + Send + 'static,
+    ) -> Result<T, RepoError> {
+        let file = self.clone();
+        let reading = tokio::task::spawn_blocking(move || file.read_until(deadline, read));
+        reading.await.unwrap_or_else(|error| Err(RepoError::Failed(error.into())))
+    }
+
     /// Has the writer do this, and returns once it is kept; this thread waits until the deadline at most. What `write` does
     /// commits as a whole, together with what others do at the time. It may be called again, after nothing of it was kept.
     ///

@@ -37,6 +37,7 @@ pub const HISTORY: &[Step] = &[
     Step { version: 12, name: "events", text: include_str!("../../../migrations/0012_events.sql") },
     Step { version: 13, name: "triggers", text: include_str!("../../../migrations/0013_triggers.sql") },
     Step { version: 14, name: "cron", text: include_str!("../../../migrations/0014_cron.sql") },
+    Step { version: 15, name: "docs", text: include_str!("../../../migrations/0015_docs.sql") },
 ];
 
 /// The number of the newest step: the fifth versioned surface.
@@ -71,6 +72,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("{{bool}}", "INTEGER", "BOOLEAN"),
     ("{{bytewise}}", "COLLATE BINARY", "COLLATE \"C\""),
     ("{{strict}}", "STRICT", ""),
+    // Of a table that is all key: its rows are kept once, in the order of the key.
+    ("{{keyed}}", "STRICT, WITHOUT ROWID", ""),
 ];
 
 /// The text of a step as the target needs it.

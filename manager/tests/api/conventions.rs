@@ -101,6 +101,10 @@ async fn furnish(stage: &Stage, target: &Target) {
         let value = json!({ "value": "some text" }).to_string();
         owner.send_json("PUT", &format!("/apps/{}/{place}", target.slug), value).await.is(200);
     }
+    for (collection, n) in [("default", 1), ("other", 2)] {
+        let path = format!("/apps/{}/docs/{collection}/0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b0{n}", target.slug);
+        owner.send_json("PUT", &path, json!({ "document": { "n": n } }).to_string()).await.is(200);
+    }
     stage.world.owner().await;
 }
 

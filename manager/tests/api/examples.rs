@@ -220,6 +220,17 @@ impl Story {
         self.call("GET /apps/shop/secrets/PAYMENT_KEY", NOTHING, 200).await;
         self.call("DELETE /apps/shop/secrets/PAYMENT_KEY", NOTHING, 204).await;
         self.call("DELETE /apps/shop/secrets/PAYMENT_KEY", NOTHING, 404).await;
+        let order = json!({ "document": { "customer": "ada", "items": ["book"], "total": 250 } });
+        let path = "/apps/shop/docs/orders/01990c6a-27b1-7cc0-9f6e-1f2e3d4c5b6a";
+        self.call(&format!("PUT {path}"), order, 200).await;
+        self.call("GET /apps/shop/docs", NOTHING, 200).await;
+        self.call("GET /apps/shop/docs/orders?filter=%7B%22customer%22:%22ada%22%7D&sort=-total", NOTHING, 200).await;
+        self.call(&format!("GET {path}"), NOTHING, 200).await;
+        self.call("PUT /apps/shop/docs/orders/indexes", json!({ "fields": ["customer", "total"] }), 200).await;
+        self.world.docs.finish_indexes().await.unwrap();
+        self.call("GET /apps/shop/docs/orders/indexes", NOTHING, 200).await;
+        self.call(&format!("DELETE {path}"), NOTHING, 204).await;
+        self.call(&format!("DELETE {path}"), NOTHING, 404).await;
     }
 
     async fn its_triggers(&mut self, script: &Value) {

@@ -47,6 +47,7 @@ mod conventions;
 mod damage;
 mod dead_letters;
 mod deployments;
+mod docs;
 mod documented;
 mod env;
 mod events;

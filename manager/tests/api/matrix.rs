@@ -128,6 +128,13 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("get_secret", "yyyyynu", Scopes(&[S::DataRead])),
     ("set_secret", "yfyffnu", Scopes(&[S::DataWrite])),
     ("delete_secret", "yfyffnu", Scopes(&[S::DataWrite])),
+    ("list_document_collections", "yyyyynu", Scopes(&[S::DataRead])),
+    ("find_documents", "yyyyynu", Scopes(&[S::DataRead])),
+    ("get_document", "yyyyynu", Scopes(&[S::DataRead])),
+    ("set_document", "yyyyfnu", Scopes(&[S::DataWrite])),
+    ("delete_document", "yyyyfnu", Scopes(&[S::DataWrite])),
+    ("get_document_indexes", "yyyyynu", Scopes(&[S::DataRead])),
+    ("set_document_indexes", "yyyyfnu", Scopes(&[S::DataWrite])),
     ("get_settings", "yyffffu", Scopes(&[S::InstanceRead])),
     ("update_settings", "yfffffu", Scopes(&[S::InstanceWrite])),
     ("get_limits", "yyyyyyu", Nothing),
@@ -242,9 +249,12 @@ const ASKING: [&str; 6] =
     ["check_slug", "check_script", "check_route", "match_request", "invoke_script", "preflight_certificate"];
 
 /// Calls that change what apps keep, which is not the control data.
-pub const OF_DATA: [&str; 9] = [
+pub const OF_DATA: [&str; 12] = [
     "set_kv_entry",
     "delete_kv_entry",
+    "set_document",
+    "delete_document",
+    "set_document_indexes",
     "send_message",
     "delete_message",
     "fire_trigger",
@@ -270,7 +280,7 @@ fn where_the_store_cannot_be_written_each_change_is_503_and_each_question_is_ans
         for (operation, _, needs) in TABLE {
             let is_change = stage.operations[*operation].0 != "GET" && !ASKING.contains(operation);
             // Without a link the store is not asked for more than whether there is one; a wrong password changes nothing.
-            // What apps keep is in a file of its own, and has tests of its own (`kv.rs`, `events.rs`).
+            // What apps keep is in a file of its own, and has tests of its own (`kv.rs`, `docs.rs`, `events.rs`).
             if ["set_up", "change_password"].contains(operation) || OF_DATA.contains(operation) {
                 continue;
             }

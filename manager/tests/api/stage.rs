@@ -27,6 +27,9 @@ pub fn operations() -> BTreeMap<String, (String, String)> {
     operations
 }
 
+/// The document that each target has.
+const DOCUMENT_ID: &str = "0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a";
+
 /// An app with one of everything, and a user who is no caller.
 pub struct Target {
     pub slug: String,
@@ -124,6 +127,8 @@ impl Stage {
             let value = json!({ "value": "some text" }).to_string();
             owner.send_json("PUT", &format!("/apps/{slug}/{place}"), value).await.is(200);
         }
+        let document = json!({ "document": { "n": 1 } }).to_string();
+        owner.send_json("PUT", &format!("/apps/{slug}/docs/default/{DOCUMENT_ID}"), document).await.is(200);
         let dead_letter = owner.until_dead(&slug, 1).await.remove(0);
         Target { slug, app, script, route, trigger, event, dead_letter, domain, user, certificate }
     }
@@ -168,6 +173,7 @@ impl Stage {
             .replace("{collection}", "default")
             .replace("{entry}", "a")
             .replace("{name}", "a")
+            .replace("{document}", DOCUMENT_ID)
             .replace("{version}", "1");
         let query = match operation {
             "list_scripts" => format!("?app={}", target.slug),
@@ -216,6 +222,8 @@ impl Stage {
             "send_message" | "fire_trigger" => json!({ "payload": 2 }),
             "set_kv_entry" => json!({ "value": 2 }),
             "set_env" | "set_secret" => json!({ "value": "another text" }),
+            "set_document" => json!({ "document": { "n": 2 } }),
+            "set_document_indexes" => json!({ "fields": ["n"] }),
             "match_request" => json!({ "url": format!("http://{}.localhost/", target.slug), "method": "GET" }),
             _ => json!({}),
         }

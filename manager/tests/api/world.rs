@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use picloud_executor::port::Ports;
 use picloud_executor::{Completion, Executor, ExecutorConfig, Invocation};
 use picloud_manager::certificate_store::Certificates;
+use picloud_manager::docs::{DocQuota, Docs};
 use picloud_manager::events::{EventQuota, Events};
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
 use picloud_manager::kv::{Kv, KvQuota};
@@ -65,6 +66,7 @@ pub struct World {
     pub snapshot: Arc<SnapshotCell>,
     pub executor: Arc<Executor>,
     pub kv: Kv,
+    pub docs: Docs,
     router: Router,
 }
 
@@ -110,8 +112,13 @@ impl World {
         let events = Events::new(store.clone(), Arc::clone(&shared_clock), EventQuota::default(), LEASE);
         let shown = Arc::clone(&snapshot);
         let kv = Kv::new(store.clone(), Arc::clone(&shared_clock), KvQuota::default(), events.clone(), shown);
-        let ports =
-            Ports { kv: Some(Arc::new(kv.clone())), queues: Some(Arc::new(events.clone())), ..Ports::default() };
+        let docs = Docs::new(store.clone(), Arc::clone(&shared_clock), DocQuota::default());
+        let ports = Ports {
+            kv: Some(Arc::new(kv.clone())),
+            docs: Some(Arc::new(docs.clone())),
+            queues: Some(Arc::new(events.clone())),
+            ..Ports::default()
+        };
         let executor = Arc::new(Executor::start(sizes, Arc::clone(&shared_clock), log.sink(), ports).unwrap());
         let parts = Parts {
             store: store.clone(),
@@ -121,13 +128,14 @@ impl World {
             executor: Arc::clone(&executor),
             execution_log: log,
             kv: kv.clone(),
+            docs: docs.clone(),
             events,
             certificates: Arc::new(Certificates::new(store.clone(), clock.clone(), &SECRET_KEY)),
             preflight: Arc::new(NothingStandsInTheWay),
         };
         let manager = Manager::start(config, parts).await.unwrap();
         let router = manager.router();
-        Self { manager, store: store.clone(), clock, snapshot, executor, kv, router }
+        Self { manager, store: store.clone(), clock, snapshot, executor, kv, docs, router }
     }
 
     /// The store as the command line works on it.

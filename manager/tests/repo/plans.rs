@@ -137,3 +137,91 @@ async fn postgres_looks_through_an_apps_data_by_an_index() {
         assert!((bounded || plan.contains(index)) && !plan.contains("Sort"), "{name}: {plan}");
     }
 }
+
+/// Many documents of some apps and collections, and entries of several indexes of each.
+const FILL_DOCS: [&str; 2] = [
+    "INSERT INTO docs_documents SELECT ('00000000-0000-0000-0001-' || lpad((n % 10)::text, 12, '0'))::uuid, 'c' || (n % 3), \
+    ('00000000-0000-0000-0002-' || lpad(n::text, 12, '0'))::uuid, 1, '{}' FROM generate_series(1, 30000) AS n; ANALYZE docs_documents",
+    "INSERT INTO docs_entries SELECT ('00000000-0000-0000-0001-' || lpad((n % 10)::text, 12, '0'))::uuid, n % 16, \
+    decode(lpad(n::text, 8, '0'), 'hex'), ('00000000-0000-0000-0002-' || lpad(n::text, 12, '0'))::uuid FROM generate_series(1, 50000) AS n; \
+    ANALYZE docs_entries",
+];
+
+/// The statements of documents that go through many, with the types and values of their parameters, and the tables that they go through
+/// by a part of their key.
+const OF_DOCS: [(&str, &str, &str, &str); 9] = [
+    (
+        "UP",
+        "uuid, text, uuid, bigint, bigint",
+        "APP, 'c1', ID, 50, 1000000",
+        "documents (app_id=? AND collection=? AND id>?)",
+    ),
+    (
+        "DOWN",
+        "uuid, text, uuid, bigint, bigint",
+        "APP, 'c1', ID, 50, 1000000",
+        "documents (app_id=? AND collection=? AND id<?)",
+    ),
+    (
+        "INDEX_UP",
+        "uuid, bigint, bytea, uuid, bytea, text, bigint, bigint",
+        "APP, 7, '\\x00', ID, '\\xff', 'c1', 50, 1000000",
+        "entries (app_id=? AND number=? AND (value,id)>(?,?)",
+    ),
+    (
+        "INDEX_DOWN",
+        "uuid, bigint, bytea, uuid, bytea, text, bigint, bigint",
+        "APP, 7, '\\xff', ID, '\\x00', 'c1', 50, 1000000",
+        "entries (app_id=? AND number=?",
+    ),
+    (
+        "COUNT_ENTRIES",
+        "uuid, bigint, bytea, bytea, bigint",
+        "APP, 7, '\\x00', '\\xff', 10001",
+        "entries (app_id=? AND number=? AND value>? AND value<?)",
+    ),
+    ("DROP_ENTRIES", "uuid, bigint, bigint", "APP, 7, 500", "entries (app_id=? AND number=? AND value=? AND id=?)"),
+    ("FIRST_NUMBER", "uuid", "APP", "entries (app_id=?)"),
+    ("OF_APP", "uuid, bigint", "APP, 500", "documents (app_id=?)"),
+    ("PURGE_DOCUMENTS", "uuid, text, uuid", "APP, 'c0', ID", "documents (app_id=? AND (collection,id)<(?,?))"),
+];
+
+#[tokio::test]
+async fn sqlite_goes_through_documents_and_entries_by_their_keys() {
+    let test = TestStore::sqlite().await;
+    let path = test.sqlite_dir().unwrap().join("data.db");
+    let mut conn = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    for (name, _, _, expected) in OF_DOCS {
+        let (_, statement) = data_statements().find(|(known, _)| known.ends_with(&format!("docs::{name}"))).unwrap();
+        let rows =
+            conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.sqlite)))).await;
+        let plan: String = rows.unwrap().iter().map(|row| row.get::<String, _>("detail") + "\n").collect();
+        let (table, key) = expected.split_once(' ').unwrap();
+        let by = if table == "entries" { "PRIMARY KEY" } else { "INDEX sqlite_autoindex_docs_documents_1" };
+        let found = plan.lines().any(|line| {
+            line.starts_with(&format!("SEARCH docs_{table} USING ")) && line.contains(&format!("{by} {key}"))
+        });
+        assert!(found && !plan.contains("SCAN docs_") && !plan.contains("TEMP B-TREE"), "{name}: {plan}");
+    }
+}
+
+#[tokio::test]
+async fn postgres_goes_through_documents_and_entries_by_their_keys() {
+    let test = TestStore::postgres().await;
+    let mut conn = test.pg_connection().await;
+    for fill in FILL_DOCS {
+        conn.execute(fill).await.unwrap();
+    }
+    for (name, types, values, _) in OF_DOCS {
+        let (_, statement) = data_statements().find(|(known, _)| known.ends_with(&format!("docs::{name}"))).unwrap();
+        let prepared = format!("PREPARE {name} ({types}) AS {}", statement.postgres);
+        conn.execute(sqlx::raw_sql(AssertSqlSafe(prepared))).await.unwrap();
+        let values = values
+            .replace("APP", "'00000000-0000-0000-0001-000000000007'")
+            .replace("ID", "'00000000-0000-0000-0002-000000000700'");
+        let rows =
+            conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN EXECUTE {name} ({values})")))).await.unwrap();
+        let plan: String = rows.iter().map(|row| row.get::<String, _>(0) + "\n").collect();
+        assert!(plan.contains("docs_") && plan.contains("_pkey") && !plan.contains("Seq Scan"), "{name}: {plan}");
+    }
+}

@@ -125,6 +125,10 @@ settings! {
     events_max_bytes: u64 = "PICLOUD_EVENTS_MAX_BYTES";
     /// For how long events are lent to the node that handles them, in milliseconds, unless it says that it still does
     event_lease_ms: u64 = "PICLOUD_EVENT_LEASE_MS";
+    /// Documents that one app may keep by docs
+    docs_max_documents: u64 = "PICLOUD_DOCS_MAX_DOCUMENTS";
+    /// Bytes that one app may keep by docs, with their indexes
+    docs_max_bytes: u64 = "PICLOUD_DOCS_MAX_BYTES";
     /// Successful executions recorded for each second; more are sampled
     log_successes_per_second: u32 = "PICLOUD_LOG_SUCCESSES_PER_SECOND";
     /// Successful executions recorded at once after a quiet time

@@ -58,6 +58,8 @@ impl fmt::Display for Config {
         writeln!(f, "events_max = {}", self.event_quota.events)?;
         writeln!(f, "events_max_bytes = {}", self.event_quota.bytes)?;
         writeln!(f, "event_lease_ms = {}", self.event_lease.as_millis())?;
+        writeln!(f, "docs_max_documents = {}", self.docs_quota.documents)?;
+        writeln!(f, "docs_max_bytes = {}", self.docs_quota.bytes)?;
         self.execution_log.fmt(f)?;
         self.log.fmt(f)?;
         for files in &self.certificates {

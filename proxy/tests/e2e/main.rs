@@ -12,6 +12,7 @@ mod certificates;
 mod cloud;
 mod command_line;
 mod connections;
+mod docs;
 mod faults;
 mod https;
 mod journey;

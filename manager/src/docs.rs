@@ -1,0 +1,281 @@
+//! The documents of the apps: what scripts reach by their port, and what the API shows and changes. It joins the rules (`decide`), the
+//! ways of a search (`plan`, `search`) and the two ways of storing (`repo/docs`), and knows neither scripts nor HTTP.
+//!
+//! A write is decided and made in one transaction with its entries in the indexes, on SQLite (`Docs::in_file`) as in PostgreSQL
+//! (`Docs::in_postgres`). What else is to be kept with it or not at all, stands there beside the row for the audit log.
+
+mod decide;
+mod index;
+mod people;
+mod plan;
+mod port;
+mod search;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use picloud_shared::clock::{Clock, Timestamp};
+use picloud_shared::docs::{DocPage, DocPlace, DocQuery, DocUsage, DocWrite, DocWritten, Document, MAX_SCANNED};
+use picloud_shared::id::AppId;
+use picloud_shared::name::CollectionName;
+use tokio::sync::Notify;
+
+pub use decide::DocQuota;
+pub(crate) use decide::DocRefusal;
+pub(crate) use index::{IndexAudit, IndexDemand, IndexRefusal};
+#[doc(hidden)]
+pub use people::SearchPlace;
+use people::SearchPlaces;
+pub(crate) use people::SearchRefusal;
+use plan::Plan;
+use search::Search;
+
+use crate::repo::RepoError;
+use crate::repo::data_audit::{self, Outbound};
+use crate::repo::docs::{DocCollection, DocEffect, DocIndex, Each, postgres, sqlite};
+use crate::store::data_file::{DataConnection, WriteFailed};
+use crate::store::{DataPlace, PostgresData, Store};
+
+/// The documents. Clones are the same.
+#[derive(Clone)]
+pub struct Docs {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    quota: DocQuota,
+    /// Of the runtime that connections to PostgreSQL belong to.
+    runtime: tokio::runtime::Handle,
+    /// Rung when there is an index to build or to drop.
+    bell: Arc<Notify>,
+    places: SearchPlaces,
+}
+
+/// A write of one document, with what goes along with it.
+pub(crate) struct Write {
+    pub app: AppId,
+    pub place: DocPlace,
+    pub write: DocWrite,
+    /// What the document must be like, looked at before anything else.
+    pub demand: Option<Demand>,
+    /// What the audit log is told of it.
+    pub audit: Option<Audit>,
+}
+
+/// What a write demands of the document that is there.
+pub(crate) type Demand = Box<dyn Fn(Option<&Document>) -> Result<(), DocRefusal> + Send + Sync>;
+
+/// What the audit log is told of a write: the document before and after.
+pub(crate) type Audit = Box<dyn Fn(Option<&Document>, Option<&Document>) -> Outbound + Send + Sync>;
+
+/// What a write came to, unless it was refused.
+pub(crate) type Made = Result<DocWritten, DocRefusal>;
+
+/// What is to be stored for a write, and what came of it.
+struct Step {
+    effect: Option<DocEffect>,
+    written: DocWritten,
+    audit: Option<Outbound>,
+}
+
+impl Write {
+    /// A script's.
+    fn plain(app: AppId, place: DocPlace, write: DocWrite) -> Self {
+        Self { app, place, write, demand: None, audit: None }
+    }
+
+    fn decide(
+        &self,
+        stored: Option<&Document>,
+        indexes: &[DocIndex],
+        usage: DocUsage,
+        quota: DocQuota,
+        now: Timestamp,
+    ) -> Result<Step, DocRefusal> {
+        if let Some(demand) = &self.demand {
+            demand(stored)?;
+        }
+        let decision = decide::decide(self.place.id, &self.write, stored, indexes, usage, quota, now)?;
+        let Some(effect) = decision else {
+            return Ok(Step { effect: None, written: DocWritten::Missing, audit: None });
+        };
+        let audit = self.audit.as_ref().map(|audit| audit(stored, effect.document.as_ref()));
+        let written = effect.document.clone().map_or(DocWritten::Deleted, DocWritten::Is);
+        Ok(Step { effect: Some(effect), written, audit })
+    }
+}
+
+impl Docs {
+    /// The documents in that store, of which each app may hold so many. Must be called within a tokio runtime.
+    pub fn new(store: Store, clock: Arc<dyn Clock>, quota: DocQuota) -> Self {
+        Self {
+            store,
+            clock,
+            quota,
+            runtime: tokio::runtime::Handle::current(),
+            bell: Arc::default(),
+            places: SearchPlaces::default(),
+        }
+    }
+
+    pub(crate) fn quota(&self) -> DocQuota {
+        self.quota
+    }
+
+    /// A document.
+    pub(crate) async fn find(&self, app: AppId, place: &DocPlace) -> Result<Option<Document>, RepoError> {
+        match self.store.data() {
+            DataPlace::File(file) => {
+                let place = place.clone();
+                file.read_aside(move |conn| sqlite::find(conn, app, &place)).await
+            }
+            DataPlace::Postgres(data) => postgres::find(&mut data.read().await?, app, place).await,
+        }
+    }
+
+    /// What an app holds.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn usage(&self, app: AppId) -> Result<DocUsage, RepoError> {
+        Ok(self.collections(app, None, 0).await?.0)
+    }
+
+    /// What an app holds in all, and a page of its collections.
+    pub(crate) async fn collections(
+        &self,
+        app: AppId,
+        after: Option<CollectionName>,
+        limit: u32,
+    ) -> Result<(DocUsage, Vec<DocCollection>), RepoError> {
+        match self.store.data() {
+            DataPlace::File(file) => {
+                let read = move |conn: &DataConnection| {
+                    Ok((sqlite::usage_of(conn, app)?, sqlite::collections(conn, app, after.as_ref(), limit)?))
+                };
+                file.read_aside(read).await
+            }
+            DataPlace::Postgres(data) => {
+                let mut conn = data.read().await?;
+                let usage = postgres::usage_of(&mut conn, app).await?;
+                Ok((usage, postgres::collections(&mut conn, app, after.as_ref(), limit).await?))
+            }
+        }
+    }
+
+    /// Makes a write, and gives what it came to once it is kept.
+    pub(crate) async fn write(&self, write: Write) -> Result<Made, RepoError> {
+        match self.store.data() {
+            DataPlace::File(file) => {
+                let made = file.write(self.in_file(Arc::new(write))).await;
+                made.map_err(WriteFailed::into_repo_error)
+            }
+            DataPlace::Postgres(data) => self.in_postgres(data, &write, || {}).await,
+        }
+    }
+
+    /// The write as the writer of the file makes it.
+    fn in_file(&self, write: Arc<Write>) -> impl FnMut(&DataConnection) -> Result<Made, RepoError> + Send + 'static {
+        let (clock, quota) = (Arc::clone(&self.clock), self.quota);
+        move |conn| {
+            let (app, place) = (write.app, &write.place);
+            let stored = sqlite::find(conn, app, place)?;
+            let indexes = sqlite::indexes(conn, app, &place.collection)?;
+            let usage = sqlite::usage_of(conn, app)?;
+            let step = match write.decide(stored.as_ref(), &indexes, usage, quota, clock.now()) {
+                Ok(step) => step,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            if let Some(effect) = &step.effect {
+                sqlite::apply(conn, app, place, effect)?;
+            }
+            if let Some(row) = &step.audit {
+                data_audit::insert_sqlite(conn, row)?;
+            }
+            Ok(Ok(step.written))
+        }
+    }
+
+    /// The same in PostgreSQL. `committing` is called before what may be kept although nobody hears of it.
+    async fn in_postgres(
+        &self,
+        data: PostgresData<'_>,
+        write: &Write,
+        committing: impl Fn(),
+    ) -> Result<Made, RepoError> {
+        let (app, place) = (write.app, &write.place);
+        let mut tx = data.begin().await?;
+        let usage = postgres::lock(&mut tx, app).await?;
+        let stored = postgres::find(&mut tx, app, place).await?;
+        let indexes = postgres::indexes(&mut tx, app, &place.collection).await?;
+        // Whoever waited for the lock decides by what is true now.
+        let step = match write.decide(stored.as_ref(), &indexes, usage, self.quota, self.clock.now()) {
+            Ok(step) => step,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let Some(effect) = &step.effect else { return Ok(Ok(step.written)) };
+        postgres::apply(&mut tx, app, place, effect).await?;
+        if let Some(row) = &step.audit {
+            data_audit::insert_postgres(&mut tx, row).await?;
+        }
+        committing();
+        tx.commit().await?;
+        Ok(Ok(step.written))
+    }
+}
+
+/// Searches at one moment on a connection of SQLite's own, until it is too late.
+fn search_in_file(conn: &DataConnection, app: AppId, query: &DocQuery, until: Instant) -> Result<DocPage, RepoError> {
+    // Nothing is changed: it ends with nothing to keep.
+    let moment = conn.unchecked_transaction()?;
+    let mut plan = Plan::new(query, &sqlite::indexes(&moment, app, &query.collection)?);
+    if plan.is_open() {
+        plan.hear(sqlite::count_documents(&moment, app, &query.collection)?);
+    }
+    while let Some((number, range, most)) = plan.next_count() {
+        plan.counted(sqlite::count_entries(&moment, app, number, &range, most)?);
+    }
+    plan.choose();
+    while let Some(way) = plan.next_way() {
+        let (mut search, mut is_late) = (Search::new(query, way), false);
+        // All of it is one reading, which ends when nothing else is to be looked at.
+        if let Some((scan, descending, _)) = search.next() {
+            let each: Each<'_> = &mut |key, document| {
+                is_late = Instant::now() >= until;
+                !is_late && search.take(key, document)
+            };
+            sqlite::scan(&moment, app, &query.collection, &scan, descending, MAX_SCANNED + 1, each)?;
+        }
+        if is_late {
+            return Err(RepoError::Unavailable("the search took too long".into()));
+        }
+        if let Some(page) = plan.went(search.end()) {
+            return Ok(page);
+        }
+    }
+    Ok(plan.give_up())
+}
+
+/// The same in PostgreSQL, for as long as somebody waits.
+async fn search_in_postgres(data: PostgresData<'_>, app: AppId, query: &DocQuery) -> Result<DocPage, RepoError> {
+    let mut moment = data.begin_search().await?;
+    let mut plan = Plan::new(query, &postgres::indexes(&mut moment, app, &query.collection).await?);
+    if plan.is_open() {
+        plan.hear(postgres::count_documents(&mut moment, app, &query.collection).await?);
+    }
+    while let Some((number, range, most)) = plan.next_count() {
+        plan.counted(postgres::count_entries(&mut moment, app, number, &range, most).await?);
+    }
+    plan.choose();
+    while let Some(way) = plan.next_way() {
+        let mut search = Search::new(query, way);
+        while let Some((scan, descending, limit)) = search.next() {
+            let each: Each<'_> = &mut |key, document| search.take(key, document);
+            if postgres::scan(&mut moment, app, &query.collection, &scan, descending, limit, each).await? == 0 {
+                break;
+            }
+        }
+        if let Some(page) = plan.went(search.end()) {
+            return Ok(page);
+        }
+    }
+    Ok(plan.give_up())
+}

@@ -1,0 +1,16 @@
+//! Documents as scripts have them: real scripts on a real executor, on both databases.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "../support/test_store.rs"]
+mod test_store;
+#[allow(dead_code, reason = "the executor's own tests use all of it")]
+#[path = "../../../executor/tests/executor/world.rs"]
+mod world;
+
+mod documented;
+mod hostile;
+mod indexes;
+mod sdk;
+mod search;
+mod stage;
