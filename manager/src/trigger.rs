@@ -176,6 +176,10 @@ impl Dispatcher {
             if seen != Some(snapshot.version()) {
                 seen = Some(snapshot.version());
                 self.follow(&snapshot, &mut listeners);
+                // A script that could not run may be able to by now.
+                if let Err(error) = self.0.events.ring_all().await {
+                    debug!(error = &error as &dyn std::error::Error, "what waits for scripts is looked for later");
+                }
             }
             for (app, lane) in self.0.events.take_strays() {
                 let listener = self.look_after(app, &lane, None);
@@ -228,21 +232,21 @@ impl Dispatcher {
         loop {
             turns.tick().await;
             let work = async {
-                // What an earlier process was told of nobody else tells of.
-                if !has_rung {
-                    events.ring_all().await?;
-                    has_rung = true;
-                }
                 let reaped = events.reap().await?;
                 if reaped > 0 {
                     warn!(count = reaped, "events wait again, whose runs ended without a word");
                 }
-                if !events.is_alone() {
+                // What an earlier process was told of nobody else tells of, nor what a failure left untold.
+                if !has_rung {
+                    events.ring_all().await?;
+                } else if !events.is_alone() {
                     events.ring_due().await?;
                 }
                 Ok::<_, RepoError>(())
             };
-            if let Some(Err(error)) = survive("looking for events", work).await {
+            let done = survive("looking for events", work).await;
+            has_rung = matches!(done, Some(Ok(())));
+            if let Some(Err(error)) = done {
                 debug!(error = &error as &dyn std::error::Error, "events are not looked for now");
                 sleep(AFTER_FAILURE).await;
             }
@@ -268,7 +272,7 @@ impl Dispatcher {
             let is_known = match &lane {
                 Lane::Queue(_) => true,
                 Lane::Trigger(id) => app.triggers().iter().any(|trigger| trigger.id == *id),
-                Lane::Script(id) => app.script(*id).is_some(),
+                Lane::Script(id) => app.script(*id).is_some_and(|script| script.row.kind == ScriptKind::Endpoint),
             };
             // A node may be behind: the store knows.
             if is_known || !self.0.events.is_orphaned(app_id, &lane).await? {
@@ -281,7 +285,7 @@ impl Dispatcher {
                     break;
                 }
                 let error = match &lane {
-                    Lane::Script(_) => "the script that was to handle it is gone",
+                    Lane::Script(_) => "the script that was to handle it is gone, or no endpoint any more",
                     _ => "the trigger that was to handle it is gone",
                 };
                 let dead =
@@ -309,7 +313,10 @@ impl Dispatcher {
             let next = tokio::select! {
                 attended = attend => match attended {
                     Some(Ok(next)) => next,
-                    Some(Err(Ended)) => return,
+                    Some(Err(Ended)) => {
+                        self.0.events.leave(app, &lane);
+                        return;
+                    }
                     None => Some(AFTER_FAILURE),
                 },
                 _ = stopped.wait_for(|stopped| *stopped) => return,

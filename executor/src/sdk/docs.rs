@@ -59,6 +59,13 @@ macro_rules! methods {
     })+};
 }
 
+/// Bytes of documents that a search goes through for one operation, as `crate::limits::charge_bytes` has it.
+const SCANNED_BYTES_AN_OPERATION: usize = 8;
+
+/// The most that one search is charged, half of what a script has by default: what it looks at is bounded, and one that found no way can
+/// be caught.
+const MOST_SEARCH_OPERATIONS: u64 = 1_000_000;
+
 /// Registers the methods of a collection.
 pub fn register(module: &mut Module) {
     methods! { module,
@@ -96,6 +103,10 @@ impl Target<'_> {
     }
 
     fn update(&self, id: &str, patch: Map) -> Fallible<Dynamic> {
+        // Looked at here, before anybody reads the document for it.
+        if patch.get(ID_FIELD).is_some_and(|other| other.as_immutable_string_ref().is_ok_and(|other| *other != id)) {
+            return Err(self.invalid("the field id is the document's own"));
+        }
         let text = self.text(patch)?;
         self.change(id, |_| Ok(DocWrite::Patch(fields(&text)?)))
     }
@@ -167,9 +178,10 @@ impl Target<'_> {
     /// own, too: such a document is left out, since nothing would lead past it.
     fn page(&self, page: &DocPage) -> Fallible<Map> {
         let Scanned { documents, bytes, entries } = page.scanned;
-        charge(u64::from(documents).saturating_mul(SCANNED_OPERATIONS))?;
-        charge(u64::from(entries) / COUNTED_ENTRIES)?;
-        charge_bytes(bytes)?;
+        let looked_at = u64::from(documents).saturating_mul(SCANNED_OPERATIONS);
+        let read = u64::try_from(bytes / SCANNED_BYTES_AN_OPERATION).unwrap_or(u64::MAX);
+        let cost = looked_at.saturating_add(u64::from(entries) / COUNTED_ENTRIES).saturating_add(read);
+        charge(cost.min(MOST_SEARCH_OPERATIONS))?;
         if page.gave_up {
             let message = format!(
                 "docs::find: it would have to look at more than {MAX_SCANNED} documents or {} MiB of them; declare an index on a \

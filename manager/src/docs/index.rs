@@ -65,12 +65,15 @@ impl Changes {
         let change = |index: &DocIndex| match (wanted.contains(&index.field), index.state) {
             (false, _) => Some(DocIndex { state: IndexState::Dropping, ..index.clone() }),
             // Whoever asks for it again has perhaps made room.
+            (true, IndexState::Clearing) => Some(DocIndex { state: IndexState::Dropping, ..index.clone() }),
             (true, IndexState::NoRoom) => {
                 Some(DocIndex { state: IndexState::Building, built_to: Uuid::nil(), ..index.clone() })
             }
             (true, _) => None,
         };
-        let added = wanted.iter().filter(|field| live().all(|index| index.field != **field));
+        // What is being cleared away goes, and is built anew by another number.
+        let stays = || live().filter(|index| index.state != IndexState::Clearing);
+        let added = wanted.iter().filter(|field| stays().all(|index| index.field != **field));
         let changes = Self { changed: live().filter_map(change).collect(), added: added.cloned().collect() };
         if of_app + changes.added.len() > MAX_INDEXES_OF_APP {
             return Err(IndexRefusal::TooManyOfApp);
@@ -243,7 +246,7 @@ impl Docs {
         }
     }
 
-    /// Does a piece of each unfinished index: one that fails, or is long, keeps no other waiting. Whether there is more to do, and how the
+    /// Does a piece of one unfinished index of each app: what fails, or is long, keeps no other app waiting. Whether there is more to do, and how the
     /// last one failed that did.
     ///
     /// # Errors
@@ -253,10 +256,11 @@ impl Docs {
         let (mut after, mut is_more, mut failure) = ((Uuid::nil(), 0), false, None);
         while let Some((app, collection, number)) = self.next_unfinished(after).await? {
             match self.work_on(app, &collection, number).await {
-                Ok(more) => is_more |= more,
-                Err(error) => failure = Some(error),
+                // The app's next has its turn once this one is done: together they might find no room, where some of them would.
+                Ok(true) => (is_more, after) = (true, (app.as_uuid(), i64::MAX)),
+                Ok(false) => after = (app.as_uuid(), number),
+                Err(error) => (failure, after) = (Some(error), (app.as_uuid(), number)),
             }
-            after = (app.as_uuid(), number);
         }
         Ok((is_more, failure))
     }

@@ -2,6 +2,7 @@
 
 use picloud_shared::event::{EventPayload, MAX_PAYLOAD_BYTES};
 use picloud_shared::id::{ExecutionId, ScriptId, TriggerId};
+use picloud_shared::script::ScriptKind;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -181,7 +182,10 @@ impl Events {
             // It waits for a trigger, as long as it takes.
             Lane::Queue(_) => false,
             Lane::Trigger(id) => !triggers::exists(&mut conn, app, *id).await?,
-            Lane::Script(id) => scripts::find_app(&mut conn, *id).await? != Some(app),
+            Lane::Script(id) => {
+                let script = scripts::find_meta(&mut conn, *id).await?;
+                !script.is_some_and(|script| script.app_id == app && script.kind == ScriptKind::Endpoint)
+            }
         })
     }
 

@@ -2,10 +2,12 @@
 
 use picloud_shared::cron::{CronSchedule, Due};
 use picloud_shared::id::TriggerId;
+use picloud_shared::trigger::TriggerSource;
 use serde_json::json;
 
 use super::*;
 use crate::repo::events::cron;
+use crate::repo::triggers;
 
 /// Ticks that are to be made.
 #[derive(Debug, Clone)]
@@ -44,6 +46,17 @@ impl Events {
         now: Timestamp,
     ) -> Result<(), RepoError> {
         changing!(self.store, |db| cron::begin(db, app, trigger, &schedule, now))
+    }
+
+    /// The schedule by which a trigger ticks in the store, which is ahead of a node's snapshot; `None` where that cannot be told, and
+    /// `Some(None)` where it does not tick.
+    pub(crate) async fn stored_schedule(&self, app: AppId, trigger: TriggerId) -> Option<Option<CronSchedule>> {
+        let found = async { triggers::find(&mut self.store.read().await?, app, trigger).await };
+        let found = found.await.ok()?.map(|stored| stored.trigger).filter(|trigger| trigger.enabled);
+        Some(found.and_then(|trigger| match trigger.source {
+            TriggerSource::Cron { schedule, .. } => Some(schedule),
+            _ => None,
+        }))
     }
 
     /// Lets go of a trigger that ticks no more.

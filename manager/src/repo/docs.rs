@@ -120,7 +120,8 @@ statements! {
     COLLECTIONS = "SELECT collection, documents, bytes FROM docs_collections WHERE app_id = $1 AND collection > $2 \
         ORDER BY collection LIMIT $3";
     PURGE_INDEXES = "DELETE FROM docs_indexes WHERE app_id = $1";
-    PURGE_COLLECTIONS = "DELETE FROM docs_collections WHERE app_id = $1";
+    PURGE_COLLECTIONS = "DELETE FROM docs_collections WHERE app_id = $1 AND collection IN \
+        (SELECT collection FROM docs_collections WHERE app_id = $1 ORDER BY collection LIMIT $2)";
     PURGE_APP = "DELETE FROM docs_apps WHERE app_id = $1";
 }
 

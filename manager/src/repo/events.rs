@@ -47,12 +47,12 @@ statements! {
     // The place of what is not delayed is after all that came before it, also when the clock was set back.
     INSERT = "INSERT INTO events (id, app_id, lane, source, op, state, attempt, depth, created_at, ordered_at, due_at, \
         trigger_id, replay_of, dedup_key, bytes, payload) \
-        SELECT $1, $2, $3, $4, $5, 'waiting', 0, $6, $7, CASE WHEN $8 = 0 THEN newest_at ELSE $8 END, $8, \
+        SELECT $1, $2, $3, $4, $5, 'waiting', 0, $6, $7, CASE WHEN $8 = 0 THEN newest_at ELSE newest_at + ($8 - $7) END, $8, \
         $9, $10, $11, $12, $13 FROM event_lanes WHERE app_id = $2 AND lane = $3",
         "INSERT INTO events (id, app_id, lane, source, op, state, attempt, depth, created_at, ordered_at, due_at, \
         trigger_id, replay_of, dedup_key, bytes, payload) \
         SELECT $1::uuid, $2::uuid, $3::text, $4::text, $5::text, 'waiting', 0, $6::bigint, $7::bigint, \
-        CASE WHEN $8::bigint = 0 THEN newest_at ELSE $8::bigint END, $8::bigint, $9::uuid, $10::uuid, $11::text, $12::bigint, $13::text \
+        CASE WHEN $8::bigint = 0 THEN newest_at ELSE newest_at + ($8::bigint - $7::bigint) END, $8::bigint, $9::uuid, $10::uuid, $11::text, $12::bigint, $13::text \
         FROM event_lanes WHERE app_id = $2 AND lane = $3";
     // Its row is kept from being removed meanwhile.
     KEEP_LANE = "INSERT INTO event_lanes (app_id, lane, newest_at) VALUES ($1, $2, $3) ON CONFLICT (app_id, lane) \

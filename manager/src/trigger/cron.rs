@@ -120,11 +120,12 @@ impl CronTicks {
         let (states, seen_at) = self.events.cron_states().await?;
         self.next_at = None;
         self.look_at = passed + NOTE;
+        // Whatever fails below is done again by the next look.
+        self.seen = None;
         let newest = states.iter().map(|state| state.ticked_at).chain(seen_at).max();
         self.behind = newest.filter(|newest| *newest > now);
         if let Some(newest) = self.behind {
             // What is new is looked at once time has come.
-            self.seen = None;
             self.tell_behind(newest, now);
             return Ok(());
         }
@@ -132,18 +133,28 @@ impl CronTicks {
             info!("the clock has come to where it was: cron triggers tick again");
         }
         for gone in states.iter().filter(|state| !self.tickers.contains_key(&state.trigger)) {
-            self.events.forget_cron(gone.trigger).await?;
+            // A node may be behind, or have left out what it cannot read: the store knows.
+            if self.events.stored_schedule(gone.app, gone.trigger).await == Some(None) {
+                self.events.forget_cron(gone.trigger).await?;
+            }
         }
         if !self.tickers.is_empty() && passed >= self.note_at {
             self.events.see_clock(now).await?;
             self.note_at = passed + NOTE;
         }
         let states: HashMap<TriggerId, CronState> = states.into_iter().map(|state| (state.trigger, state)).collect();
+        let mut failure = None;
         for (id, ticker) in self.tickers.clone() {
-            let next_at = self.attend(id, ticker, states.get(&id), now, passed).await?;
-            self.next_at = self.next_at.into_iter().chain(next_at).min();
+            match self.attend(id, ticker, states.get(&id), now, passed).await {
+                Ok(next_at) => self.next_at = self.next_at.into_iter().chain(next_at).min(),
+                // It keeps no other from its time.
+                Err(error) => failure = Some(error),
+            }
         }
         self.refused.retain(|id| self.tickers.contains_key(id));
+        if let Some(error) = failure {
+            return Err(error);
+        }
         self.seen = Some(snapshot.version());
         Ok(())
     }
@@ -157,7 +168,15 @@ impl CronTicks {
         now: Timestamp,
         passed: Duration,
     ) -> Result<Option<Timestamp>, RepoError> {
-        let Some(state) = state.filter(|state| state.schedule == schedule_text(&schedule)) else {
+        let is_mine = |state: &&CronState| state.schedule == schedule_text(&schedule);
+        if state.is_some_and(|state| !is_mine(&state))
+            && self.events.stored_schedule(app, id).await != Some(Some(schedule.clone()))
+        {
+            // Another node knows of a change already.
+            self.look_at = self.look_at.min(passed + LOOK);
+            return Ok(schedule.next_after(now));
+        }
+        let Some(state) = state.filter(is_mine) else {
             self.events.begin_cron(app, id, schedule.clone(), now).await?;
             return Ok(schedule.next_after(now));
         };

@@ -275,7 +275,11 @@ pub(crate) async fn purge(conn: &mut Conn, app: AppId) -> Result<bool, RepoError
             sqlx::query(PURGE_DOCUMENTS.postgres).bind(owner).bind(collection).bind(id).execute(&mut *db).await?;
             return Ok(true);
         }
-        for statement in [PURGE_INDEXES, PURGE_COLLECTIONS, PURGE_APP] {
+        let query = sqlx::query(PURGE_COLLECTIONS.postgres).bind(owner).bind(i64::from(PIECE));
+        if query.execute(&mut *db).await?.rows_affected() > 0 {
+            return Ok(true);
+        }
+        for statement in [PURGE_INDEXES, PURGE_APP] {
             sqlx::query(statement.postgres).bind(owner).execute(&mut *db).await?;
         }
         Ok(false)

@@ -230,7 +230,10 @@ pub(crate) fn purge(conn: &Connection, app: AppId) -> Result<bool, RepoError> {
         conn.prepare_cached(PURGE_DOCUMENTS.sqlite)?.execute(params![owner.as_bytes(), collection, id.as_bytes()])?;
         return Ok(true);
     }
-    for statement in [PURGE_INDEXES, PURGE_COLLECTIONS, PURGE_APP] {
+    if conn.prepare_cached(PURGE_COLLECTIONS.sqlite)?.execute(params![owner.as_bytes(), PIECE])? > 0 {
+        return Ok(true);
+    }
+    for statement in [PURGE_INDEXES, PURGE_APP] {
         conn.execute(statement.sqlite, [owner.as_bytes()])?;
     }
     Ok(false)

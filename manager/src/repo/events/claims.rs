@@ -1,16 +1,23 @@
 //! Taking events that are due, for a while, and saying what came of them. Whoever says so names the claim by which they were
 //! taken: who lost it meanwhile changes nothing.
 
+use tracing::warn;
+
 use super::*;
 
 statements! {
     LOCK_LANE = "SELECT 1", "INSERT INTO event_lanes (app_id, lane, newest_at) VALUES ($1, $2, 0) \
         ON CONFLICT (app_id, lane) DO UPDATE SET lane = excluded.lane";
     RUNS = "SELECT COUNT(DISTINCT claim) FROM events WHERE app_id = $1 AND lane = $2 AND state = 'running'";
-    DUE = "SELECT id, bytes FROM events WHERE app_id = $1 AND lane = $2 AND state = 'waiting' AND due_at <= $3 \
+    // What waited for its time comes before what is to be handled at once, of which there may always be more.
+    OVERDUE = "SELECT id, bytes FROM events WHERE app_id = $1 AND lane = $2 AND state = 'waiting' AND due_at > 0 AND due_at <= $3 \
         ORDER BY due_at, seq LIMIT $4",
-        "SELECT id, bytes FROM events WHERE app_id = $1 AND lane = $2 AND state = 'waiting' AND due_at <= $3 \
+        "SELECT id, bytes FROM events WHERE app_id = $1 AND lane = $2 AND state = 'waiting' AND due_at > 0 AND due_at <= $3 \
         ORDER BY due_at, seq LIMIT $4 FOR UPDATE SKIP LOCKED";
+    AT_ONCE = "SELECT id, bytes FROM events WHERE app_id = $1 AND lane = $2 AND state = 'waiting' AND due_at = 0 \
+        ORDER BY seq LIMIT $3",
+        "SELECT id, bytes FROM events WHERE app_id = $1 AND lane = $2 AND state = 'waiting' AND due_at = 0 \
+        ORDER BY seq LIMIT $3 FOR UPDATE SKIP LOCKED";
     FIRST = "SELECT id, bytes, state, due_at FROM events WHERE app_id = $1 AND lane = $2 AND ended_at IS NULL \
         ORDER BY ordered_at, seq LIMIT $3",
         "SELECT id, bytes, state, due_at FROM events WHERE app_id = $1 AND lane = $2 AND ended_at IS NULL \
@@ -159,7 +166,12 @@ pub(crate) async fn claim<D: DataDb>(db: &mut D, by: &Claimant) -> Result<Claime
             }
         }
     } else {
-        for mut row in db.fetch(&DUE, params![app, &*lane, by.due.as_millis(), by.most]).await? {
+        let mut due = db.fetch(&OVERDUE, params![app, &*lane, by.due.as_millis(), by.most]).await?;
+        let left = by.most.saturating_sub(u32::try_from(due.len()).unwrap_or(u32::MAX));
+        if left > 0 {
+            due.extend(db.fetch(&AT_ONCE, params![app, &*lane, left]).await?);
+        }
+        for mut row in due {
             if !batch.takes(&mut row)? {
                 break;
             }
@@ -284,16 +296,19 @@ pub(crate) async fn reap<D: DataDb>(db: &mut D, lease: i64, now: Timestamp, most
 
 /// Lanes that have had something to handle.
 pub(crate) async fn lanes<D: DataDb>(db: &mut D) -> Result<Vec<(AppId, Lane)>, RepoError> {
-    db.fetch(&LANES, params![]).await?.into_iter().map(lane_row).collect()
+    Ok(db.fetch(&LANES, params![]).await?.into_iter().filter_map(lane_row).collect())
 }
 
 /// Lanes of which something may be handled.
 pub(crate) async fn lanes_due<D: DataDb>(db: &mut D, now: Timestamp) -> Result<Vec<(AppId, Lane)>, RepoError> {
-    db.fetch(&LANES_DUE, params![now.as_millis()]).await?.into_iter().map(lane_row).collect()
+    Ok(db.fetch(&LANES_DUE, params![now.as_millis()]).await?.into_iter().filter_map(lane_row).collect())
 }
 
-fn lane_row(mut row: DataRow) -> Result<(AppId, Lane), RepoError> {
-    Ok((AppId::from_uuid(row.take(0, "app_id")?), word(&mut row, 1, "lane")?))
+/// A lane that cannot be read, perhaps of a newer version, keeps no other waiting.
+fn lane_row(mut row: DataRow) -> Option<(AppId, Lane)> {
+    let mut read =
+        || -> Result<_, RepoError> { Ok((AppId::from_uuid(row.take(0, "app_id")?), word(&mut row, 1, "lane")?)) };
+    read().inspect_err(|error| warn!(%error, "a lane of events cannot be read")).ok()
 }
 
 /// Forgets lanes of an app, which is locked, in which nothing is to be handled.

@@ -5,7 +5,7 @@ use picloud_shared::cron::CronSchedule;
 use super::*;
 
 statements! {
-    LIST = "SELECT trigger_id, schedule, ticked_at FROM cron_triggers";
+    LIST = "SELECT trigger_id, app_id, schedule, ticked_at FROM cron_triggers";
     SEEN_AT = "SELECT seen_at FROM cron_clock WHERE id = 1";
     SEE = "INSERT INTO cron_clock (id, seen_at) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at \
         WHERE cron_clock.seen_at < excluded.seen_at";
@@ -22,6 +22,8 @@ statements! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CronState {
     pub trigger: TriggerId,
+    /// Its app.
+    pub app: AppId,
     /// What it is about, as [`schedule_text`] writes it.
     pub schedule: String,
     /// All ticks up to this time are done with.
@@ -37,8 +39,9 @@ pub(crate) async fn list<D: DataDb>(db: &mut D) -> Result<Vec<CronState>, RepoEr
     let state = |mut row: DataRow| {
         Ok(CronState {
             trigger: TriggerId::from_uuid(row.take(0, "trigger_id")?),
-            schedule: row.take(1, "schedule")?,
-            ticked_at: time(&mut row, 2, "ticked_at")?,
+            app: AppId::from_uuid(row.take(1, "app_id")?),
+            schedule: row.take(2, "schedule")?,
+            ticked_at: time(&mut row, 3, "ticked_at")?,
         })
     };
     db.fetch(&LIST, params![]).await?.into_iter().map(state).collect()
