@@ -9,8 +9,9 @@ const api = process.env.PICLOUD_API ?? 'http://127.0.0.1:8080';
 const EDITOR =
   /\/node_modules\/(@codemirror|@lezer|@marijn|crelt|style-mod|w3c-keyname)\/|\/lib\/editor\/|\/Code(Editor|Diff)\.svelte|virtual:sdk/;
 
-/** What pages alone share that lie beyond an app's tabs, of which those tabs need nothing. */
-const BEYOND = /\/components\/(EventTable|SettingUsage|SettingName|DeleteSetting|RevealedSecret)\.svelte/;
+/** What pages alone share that lie beyond an app's tabs, of which those tabs need nothing, but for that of its dead letters. */
+const BEYOND =
+  /\/components\/(EventTable|EventFacts|DeadLetterDetail|ReplayDeadLetter|ResolveDeadLetter|SettingUsage|SettingName|DeleteSetting|RevealedSecret)\.svelte/;
 
 /** The API takes a cookie only with the `Origin` of its own host, which the page of this development server does not have. */
 const proxied = { target: api, changeOrigin: true, headers: { origin: api } };

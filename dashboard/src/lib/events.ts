@@ -60,6 +60,13 @@ export function originOf({
   return `${place}, ${OPS[op as EventOp] ?? op}`;
 }
 
+/** Which time a tick is for, as its payload says; one that was made by hand may not. */
+export function scheduledOf({ source, payload }: { source: string; payload?: string }): string | null {
+  if (source !== 'cron' || payload === undefined) return null;
+  const at = (JSON.parse(payload) as { scheduled_at?: unknown } | null)?.scheduled_at;
+  return typeof at === 'string' && !Number.isNaN(Date.parse(at)) ? at : null;
+}
+
 /** Whether something is still to come of it. */
 export function isOpen({ state }: Pick<Event, 'state'>): boolean {
   return state === 'waiting' || state === 'running';

@@ -1,6 +1,7 @@
 /** What a trigger may listen to, in words. What each source must know is in `trigger-fields.ts`. */
 import { invalid } from './api/problem';
 import type { TriggerConfigView, TriggerSource } from './api/schema';
+import { exactly } from './legible';
 
 interface SourceWords {
   name: string;
@@ -8,11 +9,17 @@ interface SourceWords {
   what: string;
   /** What a trigger listens to, beside the source's name. */
   place: (config: TriggerConfigView) => string | null;
-  /** How it is handed out, where that is not the usual. */
+  /** What is said of it beside that: of which of its events it is told, and how, where that is not the usual. */
   manner: (config: TriggerConfigView) => string[];
 }
 
 export const TRIGGER_SOURCES: Record<TriggerSource, SourceWords> = {
+  cron: {
+    name: 'Cron',
+    what: 'Times that come again and again.',
+    place: ({ expression }) => expression ?? null,
+    manner: ({ time_zone }) => (time_zone ? [time_zone] : []),
+  },
   queue: {
     name: 'Queue',
     what: 'Messages that scripts and people send to a queue.',
@@ -21,6 +28,12 @@ export const TRIGGER_SOURCES: Record<TriggerSource, SourceWords> = {
       ...(batch_size > 1 ? [`up to ${batch_size} messages a run`] : []),
       ...(concurrency > 1 ? [`up to ${concurrency} runs at once`] : []),
     ],
+  },
+  kv: {
+    name: 'Key-value store',
+    what: 'Changes of entries that scripts and people keep by key.',
+    place: ({ collection = '', prefix }) => (prefix ? `${collection}/${exactly(prefix)}` : collection),
+    manner: ({ ops = [] }) => [ops.join(', ')],
   },
   dead_letter: {
     name: 'Dead letters',

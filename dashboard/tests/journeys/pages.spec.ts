@@ -103,6 +103,27 @@ const VIEWS: View[] = [
     },
   },
   {
+    name: 'app-triggers-cron',
+    path: () => '/apps/shop/triggers/form?source=cron',
+    prepare: async (page) => {
+      await page.getByLabel('Expression', { exact: true }).fill('0 0 31 2 *');
+      await page.getByLabel('Script', { exact: true }).selectOption('pack');
+      await page.getByRole('button', { name: 'Create trigger' }).click();
+      await expect(page.getByLabel('Expression', { exact: true })).toHaveAttribute('aria-invalid', 'true');
+    },
+  },
+  {
+    name: 'app-triggers-kv',
+    path: () => '/apps/shop/triggers/form?source=kv',
+    prepare: async (page) => {
+      const ops = page.getByRole('group', { name: 'Changes' }).getByRole('checkbox');
+      for (const op of await ops.all()) await op.uncheck();
+      await page.getByLabel('Script', { exact: true }).selectOption('pack');
+      await page.getByRole('button', { name: 'Create trigger' }).click();
+      await expect(ops.first()).toHaveAttribute('aria-invalid', 'true');
+    },
+  },
+  {
     name: 'app-triggers-edit',
     path: () => '/apps/shop/triggers',
     prepare: async (page) => {

@@ -216,6 +216,81 @@ test('a trigger is changed, switched off and on, tried, and deleted', async ({ p
   await expect(row).toHaveCount(0);
 });
 
+test('triggers are for times and for changes of entries, and say what is wrong where it is', async ({
+  page,
+  api,
+  enter,
+  open,
+}) => {
+  const app = await api.app('shop');
+  await api.script(app, 'sweep', FAILS);
+  await enter();
+  await open('/apps/shop/triggers/form?source=cron');
+  const form = page.getByRole('region', { name: 'New trigger' });
+  const expression = form.getByLabel('Expression', { exact: true });
+  await expect(form.getByLabel('Time zone')).toHaveValue('UTC');
+  await form.getByLabel('Time zone').fill('Europe/Zurich');
+  await form.getByLabel('Script', { exact: true }).selectOption('sweep');
+  await form.getByLabel('Attempts, at most').fill('1');
+  await expression.fill('0 25 * * *');
+  await form.getByRole('button', { name: 'Create trigger' }).click();
+  await expect(expression).toHaveAttribute('aria-invalid', 'true');
+  await expect(expression).toBeFocused();
+  await expect(expression).toHaveAccessibleDescription(/is nothing for the field hour/);
+  await form.getByRole('button', { name: 'Daily at 03:00' }).click();
+  await expect(expression).toHaveValue('0 3 * * *');
+  await form.getByRole('button', { name: 'Create trigger' }).click();
+  await expect(page.getByText('The trigger of Cron 0 3 * * * is set up, and live')).toBeVisible();
+  const cron = page.getByRole('row', { name: /^Cron 0 3 \* \* \*/ });
+  await expect(cron).toContainText('Europe/Zurich');
+  await expect(cron).toContainText(/next in \d+ (hour|minute|second)/);
+
+  await page.getByRole('link', { name: 'New trigger' }).click();
+  await form.getByRole('radio', { name: /^Key-value store/ }).check();
+  await expect(form.getByLabel('Collection')).toHaveValue('default');
+  await form.getByLabel('Key prefix').fill('users/');
+  await form.getByLabel('Script', { exact: true }).selectOption('sweep');
+  const changes = form.getByRole('group', { name: 'Changes' }).getByRole('checkbox');
+  for (const change of await changes.all()) await change.uncheck();
+  await form.getByRole('button', { name: 'Create trigger' }).click();
+  await expect(changes.first()).toBeFocused();
+  await expect(form.getByText('Ops are one or more of set, delete, expire.')).toBeVisible();
+  await changes.first().check();
+  await changes.last().check();
+  await form.getByRole('button', { name: 'Create trigger' }).click();
+  const kv = page.getByRole('row', { name: /^Key-value store default/ });
+  await expect(kv).toContainText('default/users/');
+  await expect(kv).toContainText('set, expire');
+  await expect(cron).toBeVisible();
+
+  await kv.getByRole('button', { name: /^Actions/ }).click();
+  await page.getByRole('menuitem', { name: 'Edit' }).click();
+  const edit = page.getByRole('region', { name: 'Edit trigger' });
+  await edit.getByLabel('Key prefix').fill('');
+  await edit.getByRole('button', { name: 'Save trigger' }).click();
+  await expect(page.getByText('The trigger of Key-value store default is changed, and live')).toBeVisible();
+  await expect(kv).not.toContainText('users/');
+  const { items } = await api.call<{ items: { config: object }[] }>('GET', `apps/${app}/triggers`);
+  expect(items.map(({ config }) => config)).toEqual([
+    { expression: '0 3 * * *', time_zone: 'Europe/Zurich', misfire: 'once' },
+    { collection: 'default', prefix: '', ops: ['set', 'expire'] },
+  ]);
+
+  await kv.getByRole('button', { name: /^Actions/ }).click();
+  await page.getByRole('menuitem', { name: 'Send a test event…' }).click();
+  await expect(page.getByRole('dialog').getByLabel('Payload')).toHaveValue(/"key": "sample"/);
+  await page.getByRole('dialog').getByRole('button', { name: 'Send event' }).click();
+  await expect(page.getByRole('heading', { name: 'Key-value store, set' })).toBeVisible();
+  await part(page, 'Triggers').click();
+  await cron.getByRole('button', { name: /^Actions/ }).click();
+  await page.getByRole('menuitem', { name: 'Send a test event…' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Send event' }).click();
+  await expect(page.getByRole('heading', { name: 'Cron, tick' })).toBeVisible();
+  await steps(page).getByRole('link', { name: 'Dead letter' }).click();
+  await expect(page.getByText('Scheduled for')).toBeVisible();
+  await expect(page.getByLabel('Payload')).toContainText('"time_zone": "Europe/Zurich"');
+});
+
 test('a queue shows what waits, why, and lets it be deleted', async ({ page, api, enter, open }) => {
   const app = await api.app('shop');
   await api.script(app, 'pack', '()');

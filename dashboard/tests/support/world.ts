@@ -188,6 +188,10 @@ async function trigger(
   });
   await api.queueTrigger(app, pack, 'returns', { enabled: false });
   await api.call('POST', `apps/${app}/triggers`, { script_id: pack, source: 'dead_letter', enabled: false });
+  const schedule = { expression: '0 0,6,12,18 29 feb *', time_zone: 'America/Argentina/Buenos_Aires' };
+  await api.call('POST', `apps/${app}/triggers`, { script_id: pack, source: 'cron', config: schedule });
+  const entries = { collection: 'what-customers-have-looked-at', prefix: 'customers/of-the-wholesale/' };
+  await api.call('POST', `apps/${app}/triggers`, { script_id: pack, source: 'kv', config: entries });
   for (const item of [
     'tea',
     'coffee',

@@ -1,34 +1,69 @@
 /** Triggers and their events, as they are written and told. */
 import { expect, test } from '@playwright/test';
-import { beginningOf, endOf, oneOf, originOf, STATES } from '../../src/lib/events';
+import { beginningOf, endOf, oneOf, originOf, scheduledOf, STATES } from '../../src/lib/events';
 import { following } from '../../src/lib/ids';
 import { configOf, draftOf } from '../../src/lib/trigger-fields';
+import { sampleOf } from '../../src/lib/trigger-samples';
 import { checkQueue, toldOf } from '../../src/lib/trigger-sources';
 
 test('a source’s fields begin with what a trigger has, or else with what is usual', () => {
   expect(draftOf('queue')).toEqual({ queue: '', batch_size: 1, concurrency: 1 });
   const config = { queue: 'orders', batch_size: 10, concurrency: 1 };
   expect(draftOf('queue', config)).toEqual(config);
+  const { timeZone } = new Intl.DateTimeFormat().resolvedOptions();
+  expect(draftOf('cron')).toEqual({ expression: '', time_zone: timeZone, misfire: 'once' });
+  expect(draftOf('kv')).toEqual({ collection: 'default', prefix: '', ops: ['set', 'delete', 'expire'] });
+  expect(draftOf('kv', { collection: 'carts', prefix: 'a', ops: ['set'] }).ops).toEqual(['set']);
   expect(draftOf('dead_letter')).toEqual({});
 });
 
-test('what is left empty is not sent, nor what another source has', () => {
+test('a number that is left empty is not sent, nor what another source has, but an empty text is', () => {
   expect(configOf('queue', { queue: 'orders', batch_size: null, concurrency: 2, else: 1 })).toEqual({
     queue: 'orders',
     concurrency: 2,
   });
+  const emptied = { collection: 'carts', prefix: '', ops: [] };
+  expect(configOf('kv', { ...emptied, queue: 'orders' })).toEqual(emptied);
   expect(configOf('dead_letter', { queue: 'orders' })).toEqual({});
 });
 
 test('triggers, events and ends of attempts are told in words', () => {
   expect(toldOf({ source: 'queue', config: { queue: 'orders' } })).toBe('Queue orders');
   expect(toldOf({ source: 'dead_letter', config: {} })).toBe('Dead letters');
+  expect(toldOf({ source: 'cron', config: { expression: '0 3 * * *' } })).toBe('Cron 0 3 * * *');
+  const kv = (prefix: string) => toldOf({ source: 'kv', config: { collection: 'carts', prefix } });
+  expect(kv('')).toBe('Key-value store carts');
+  expect(kv('users/')).toBe('Key-value store carts/users/');
+  expect(kv('\u202e')).toBe('Key-value store carts/"\\u202e"');
   expect(originOf({ source: 'queue', op: 'message', queue: 'orders' })).toBe('Queue orders, message');
   expect(originOf({ source: 'kv', op: 'expire' })).toBe('Key-value store, expire');
   expect(originOf({ source: 'later', op: 'thing' })).toBe('later, thing');
   expect(endOf('timeout').name).toBe('Timeout');
   expect(endOf('lost').name).toBe('Lost with its node');
   expect(endOf('unheard_of')).toEqual({ name: 'unheard_of', tone: '' });
+});
+
+test('a tick tells the time that it is for, and one that was made by hand what it has', () => {
+  const of = (payload?: string, source = 'cron') => scheduledOf({ source, payload });
+  const at = '2026-03-28T02:00:00.000Z';
+  expect(of(JSON.stringify({ scheduled_at: at, time_zone: 'UTC' }))).toBe(at);
+  expect(of(JSON.stringify({ scheduled_at: at }), 'queue')).toBeNull();
+  for (const none of [undefined, 'null', '1', '{}', '{"scheduled_at":7}', '{"scheduled_at":"soon"}'])
+    expect(of(none), none).toBeNull();
+});
+
+test('an event to try a trigger with is such as its source makes', () => {
+  const sample = (source: 'cron' | 'kv' | 'queue', config: object): unknown =>
+    JSON.parse(sampleOf({ source, config }, new Date(0)));
+  expect(sample('cron', { expression: '0 3 * * *', time_zone: 'Europe/Zurich' })).toEqual({
+    scheduled_at: '1970-01-01T00:00:00.000Z',
+    time_zone: 'Europe/Zurich',
+  });
+  const place = { collection: 'carts', key: 'of/sample' };
+  const kv = { collection: 'carts', prefix: 'of/' };
+  expect(sample('kv', { ...kv, ops: ['set', 'expire'] })).toEqual({ ...place, value: {}, expires_at: null });
+  expect(sample('kv', { ...kv, ops: ['expire'] })).toEqual(place);
+  expect(sample('queue', { queue: 'orders' })).toEqual({});
 });
 
 test('the beginning of a payload is one line of what can be seen', () => {
