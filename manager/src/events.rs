@@ -153,20 +153,22 @@ macro_rules! changing {
 }
 use changing;
 
-/// The same for work that only reads.
+/// The same for work that only reads, all of it at one moment.
 macro_rules! reading {
     ($store:expr, |$db:ident| $work:expr) => {
         match $store.data() {
             DataPlace::File(file) => {
                 let work = move |conn: &$crate::store::data_file::DataConnection| {
+                    // It ends, with nothing to keep, when it is dropped.
+                    let _moment = conn.unchecked_transaction()?;
                     let $db = &mut FileDb(conn);
                     at_once(async { $work.await })
                 };
                 file.read_aside(work).await
             }
             DataPlace::Postgres(data) => {
-                let mut conn = data.read().await?;
-                let $db = &mut PostgresDb(&mut conn);
+                let mut tx = data.begin_search().await?;
+                let $db = &mut PostgresDb(&mut tx);
                 $work.await
             }
         }

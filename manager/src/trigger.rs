@@ -5,6 +5,8 @@
 //! so that a change of a trigger or a script is heeded by the next attempt.
 
 pub(crate) mod cron;
+mod handling;
+mod orphans;
 mod outcome;
 
 use std::collections::HashMap;
@@ -19,13 +21,15 @@ use picloud_shared::execution::{Origin, Outcome};
 use picloud_shared::id::{AppId, TriggerId};
 use picloud_shared::script::ScriptKind;
 use picloud_shared::snapshot::{PublishedApp, PublishedScript, Snapshot, SnapshotCell};
-use picloud_shared::trigger::{Backoff, MaxAttempts, Trigger, TriggerSource};
+use picloud_shared::trigger::Trigger;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::events::{EventRow, Events, Lane, Leased, Settled};
+use handling::{Handling, handler_of, lane_of};
+
+use crate::events::{Events, Lane, Leased, Settled};
 use crate::repo::RepoError;
 use crate::survive::survive;
 use crate::without_secrets::without_secrets;
@@ -43,16 +47,9 @@ const POLL: Duration = Duration::from_millis(500);
 /// How long a lane waits for a store that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Events that one run of a trigger is given that has no size of batches, and such runs at once.
-const ONE: u32 = 1;
-const OTHERS_AT_ONCE: u32 = 4;
-
 /// Runs of all triggers that a node has under way at most, for each worker of the executor. Those of one app are as many as there
 /// are workers.
 const RUNS_A_WORKER: usize = 4;
-
-/// How often is looked for what nobody will handle.
-const ENDING_TURN: Duration = Duration::from_secs(60);
 
 /// How long the end of what was begun is waited for when the node ends.
 const ENDING: Duration = Duration::from_secs(3);
@@ -82,18 +79,6 @@ struct Ready {
     app: Arc<PublishedApp>,
     script: Arc<PublishedScript>,
     handling: Handling,
-}
-
-/// How events are handled.
-struct Handling {
-    /// The trigger; none for what was made for the script itself.
-    trigger: Option<TriggerId>,
-    max_attempts: MaxAttempts,
-    backoff: Backoff,
-    timeout: Option<Duration>,
-    /// Events that one run is given at most, and runs at once.
-    batch: u32,
-    concurrency: u32,
 }
 
 /// A task that looks after a lane, which ends with this.
@@ -251,50 +236,6 @@ impl Dispatcher {
                 sleep(AFTER_FAILURE).await;
             }
         }
-    }
-
-    /// Has lanes end that nobody will look after again: what waits there becomes dead letters; for ever.
-    pub(crate) async fn keep_ending(self) {
-        let mut turns = interval(ENDING_TURN);
-        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            turns.tick().await;
-            if let Some(Err(error)) = survive("ending what nobody handles", self.end_orphans()).await {
-                debug!(error = &error as &dyn std::error::Error, "what nobody handles waits for now");
-            }
-        }
-    }
-
-    async fn end_orphans(&self) -> Result<(), RepoError> {
-        for (app_id, lane) in self.0.events.lanes().await? {
-            // What a deleted app has left is purged.
-            let Some(app) = self.0.snapshot.load().app(app_id).cloned() else { continue };
-            let is_known = match &lane {
-                Lane::Queue(_) => true,
-                Lane::Trigger(id) => app.triggers().iter().any(|trigger| trigger.id == *id),
-                Lane::Script(id) => app.script(*id).is_some_and(|script| script.row.kind == ScriptKind::Endpoint),
-            };
-            // A node may be behind: the store knows.
-            if is_known || !self.0.events.is_orphaned(app_id, &lane).await? {
-                continue;
-            }
-            let handler = handler_of(&app);
-            loop {
-                let leased = self.0.events.claim_orphans(app_id, &lane).await?;
-                if leased.events.is_empty() {
-                    break;
-                }
-                let error = match &lane {
-                    Lane::Script(_) => "the script that was to handle it is gone, or no endpoint any more",
-                    _ => "the trigger that was to handle it is gone",
-                };
-                let dead =
-                    |event: EventRow| Settled::Dead { id: event.id, outcome: None, error: error.to_owned(), handler };
-                let settled = leased.events.into_iter().map(dead).collect();
-                self.0.events.settle(app_id, leased.claim, settled).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Looks after one lane until nobody handles what is in it. What is rung when something about it changed.
@@ -522,29 +463,6 @@ impl Dispatcher {
     }
 }
 
-impl Handling {
-    fn of_trigger(trigger: &Trigger) -> Self {
-        let (batch, concurrency) = match &trigger.source {
-            TriggerSource::Queue { batch_size, concurrency, .. } => (batch_size.get(), concurrency.get()),
-            _ => (ONE, OTHERS_AT_ONCE),
-        };
-        let Trigger { id, max_attempts, backoff, timeout, .. } = *trigger;
-        Self { trigger: Some(id), max_attempts, backoff, timeout, batch, concurrency }
-    }
-
-    /// Of what was made for a script itself.
-    fn of_script() -> Self {
-        Self {
-            trigger: None,
-            max_attempts: MaxAttempts::default(),
-            backoff: Backoff::default(),
-            timeout: None,
-            batch: ONE,
-            concurrency: OTHERS_AT_ONCE,
-        }
-    }
-}
-
 /// What became of looking for events.
 enum Taken {
     /// There were some, and a run was begun.
@@ -554,18 +472,4 @@ enum Taken {
         /// How long there are none, if nothing happens before.
         next: Option<Duration>,
     },
-}
-
-/// Where the events of a trigger wait.
-fn lane_of(trigger: &Trigger) -> Lane {
-    match &trigger.source {
-        TriggerSource::Queue { queue, .. } => Lane::Queue(queue.clone()),
-        TriggerSource::Cron { .. } | TriggerSource::Kv { .. } | TriggerSource::DeadLetter => Lane::Trigger(trigger.id),
-    }
-}
-
-/// Who is told of the dead letters of an app.
-fn handler_of(app: &PublishedApp) -> Option<TriggerId> {
-    let handles = |trigger: &&Arc<Trigger>| trigger.enabled && trigger.source == TriggerSource::DeadLetter;
-    app.triggers().iter().find(handles).map(|trigger| trigger.id)
 }

@@ -1,6 +1,7 @@
 //! The vocabulary of the document store: documents, fields, filters, orders, and what can be done to a document. It knows neither
 //! where they are kept nor what scripts make of them.
 
+mod field_path;
 mod filter;
 mod sort_key;
 
@@ -9,13 +10,14 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::id::DocumentId;
 use crate::name::CollectionName;
 
+pub use field_path::{FieldPath, InvalidField};
 pub use filter::{Condition, Filter, InvalidFilter, MAX_CONDITIONS, Operator};
 pub use sort_key::{KeyRange, MAX_SORT_KEY_BYTES, SortKey};
 
@@ -41,68 +43,6 @@ pub const MAX_SCANNED: u32 = 10_000;
 pub const MAX_SCANNED_BYTES: usize = 32 * 1024 * 1024;
 /// The field that each document has by itself.
 pub const ID_FIELD: &str = "id";
-
-/// Where a value is within a document: names of fields with dots between them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct FieldPath(Box<str>);
-
-/// A text that is no path of a field.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a field is 1 to {MAX_FIELD_BYTES} bytes of names with dots between them, without NUL, and none of the names begins with `$`"
-)]
-pub struct InvalidField;
-
-impl FieldPath {
-    /// The path's text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The value there.
-    pub fn of<'d>(&self, document: &'d Map<String, Value>) -> Option<&'d Value> {
-        let mut names = self.0.split('.');
-        let first = document.get(names.next()?)?;
-        names.try_fold(first, |value, name| value.as_object()?.get(name))
-    }
-
-    /// Whether it is the document's own id.
-    pub fn is_id(&self) -> bool {
-        &*self.0 == ID_FIELD
-    }
-}
-
-impl FromStr for FieldPath {
-    type Err = InvalidField;
-
-    fn from_str(text: &str) -> Result<Self, InvalidField> {
-        let good = text.len() <= MAX_FIELD_BYTES
-            && !text.contains('\0')
-            && text.split('.').all(|name| !name.is_empty() && !name.starts_with('$'));
-        if good { Ok(Self(text.into())) } else { Err(InvalidField) }
-    }
-}
-
-impl TryFrom<String> for FieldPath {
-    type Error = InvalidField;
-
-    fn try_from(text: String) -> Result<Self, InvalidField> {
-        text.parse()
-    }
-}
-
-impl From<FieldPath> for String {
-    fn from(path: FieldPath) -> Self {
-        path.0.into()
-    }
-}
-
-impl fmt::Display for FieldPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Why a value is no document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

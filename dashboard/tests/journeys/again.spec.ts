@@ -43,6 +43,7 @@ test('what was made unheard of and is deleted can be made anew', async ({ page, 
   await expect(page.getByRole('alert')).toContainText('PiCloud cannot be reached');
   await page.getByRole('button', { name: 'Close' }).click();
   await page.getByRole('link', { name: 'Domains' }).click();
+  await expect(page).toHaveURL(/\/domains$/);
   await page.getByRole('link', { name: 'Scripts' }).click();
   await page.getByRole('button', { name: 'Actions for greet' }).click();
   await page.getByRole('menuitem', { name: 'Delete…' }).click();

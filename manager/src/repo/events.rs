@@ -4,9 +4,9 @@
 pub(crate) mod claims;
 pub(crate) mod cron;
 pub(crate) mod dead_letters;
+mod lane;
 pub(crate) mod upkeep;
 
-use std::fmt;
 use std::str::FromStr;
 
 use picloud_shared::clock::Timestamp;
@@ -14,6 +14,8 @@ use picloud_shared::event::{Event, EventOp, EventPayload, EventSource};
 use picloud_shared::id::{AppId, DeadLetterId, EventId, ExecutionId, ScriptId, TriggerId};
 use picloud_shared::name::QueueName;
 use uuid::Uuid;
+
+pub use lane::Lane;
 
 use crate::repo::RepoError;
 use crate::repo::error::Cause;
@@ -75,40 +77,6 @@ statements! {
         GROUP BY lane ORDER BY lane LIMIT $3";
     DELETE_WAITING = "DELETE FROM events WHERE app_id = $1 AND id = $2 AND source = 'queue' AND state = 'waiting' RETURNING bytes";
     DELETE_ATTEMPTS = "DELETE FROM event_attempts WHERE event_id = $1";
-}
-
-/// Where an event waits until it is handled.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Lane {
-    /// A queue's messages, handled by the trigger that the queue has at the time.
-    Queue(QueueName),
-    /// The events of one trigger.
-    Trigger(TriggerId),
-    /// What was made for a script itself: calls that nobody waits for.
-    Script(ScriptId),
-}
-
-impl fmt::Display for Lane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Queue(queue) => write!(f, "queue:{queue}"),
-            Self::Trigger(id) => write!(f, "trigger:{id}"),
-            Self::Script(id) => write!(f, "script:{id}"),
-        }
-    }
-}
-
-impl FromStr for Lane {
-    type Err = Cause;
-
-    fn from_str(text: &str) -> Result<Self, Cause> {
-        match text.split_once(':') {
-            Some(("queue", name)) => Ok(Self::Queue(name.parse()?)),
-            Some(("trigger", id)) => Ok(Self::Trigger(id.parse()?)),
-            Some(("script", id)) => Ok(Self::Script(id.parse()?)),
-            _ => Err("it is no lane".into()),
-        }
-    }
 }
 
 /// What has become of an event.

@@ -170,7 +170,7 @@ impl CronTicks {
     ) -> Result<Option<Timestamp>, RepoError> {
         let is_mine = |state: &&CronState| state.schedule == schedule_text(&schedule);
         if state.is_some_and(|state| !is_mine(&state))
-            && self.events.stored_schedule(app, id).await != Some(Some(schedule.clone()))
+            && self.events.stored_schedule(app, id).await.flatten().is_some_and(|stored| stored != schedule)
         {
             // Another node knows of a change already.
             self.look_at = self.look_at.min(passed + LOOK);

@@ -79,7 +79,7 @@ async fn a_trigger_is_set_up_shown_changed_and_deleted(store: &Store) {
     assert_eq!(log["items"][0]["before"]["config"]["queue"], "mail");
 }
 
-async fn a_queue_has_one_trigger_and_others_as_many_as_there_are(store: &Store) {
+async fn a_queue_has_one_trigger_as_dead_letters_have_and_entries_as_many_as_there_are(store: &Store) {
     let world = World::start(store).await;
     let shop = shop(&world).await;
     let first = shop.owner.post(TRIGGERS, shop.queue("mail")).await.is(201);
@@ -96,10 +96,14 @@ async fn a_queue_has_one_trigger_and_others_as_many_as_there_are(store: &Store) 
     shop.owner.patch(&path, taken.clone()).await.problem(409, "trigger_exists");
     shop.owner.delete(&format!("{TRIGGERS}/{}", id(&first))).await.is(204);
     assert_eq!(shop.owner.patch(&path, taken).await.is(200)["config"]["queue"], "mail");
+    let handler = json!({ "script_id": id(&shop.script), "source": "dead_letter" });
+    let made = shop.owner.post(TRIGGERS, handler.clone()).await.is(201);
+    assert_eq!(made["config"], json!({}));
+    assert_eq!(shop.owner.post(TRIGGERS, handler).await.problem(409, "trigger_exists")["conflict"], made);
     for _ in 0..2 {
-        let handler = json!({ "script_id": id(&shop.script), "source": "dead_letter" });
-        let made = shop.owner.post(TRIGGERS, handler).await.is(201);
-        assert_eq!(made["config"], json!({}));
+        let config = json!({ "collection": "default" });
+        let listener = json!({ "script_id": id(&shop.script), "source": "kv", "config": config });
+        shop.owner.post(TRIGGERS, listener).await.is(201);
     }
     let blog = shop.owner.make_app("blog").await;
     let script = shop.owner.make_endpoint(&blog, "worker", "1").await;
@@ -305,7 +309,7 @@ async fn a_trigger_that_cannot_be_read_is_left_out_and_can_be_deleted(test: &Tes
     let shop = shop(&world).await;
     let bad = shop.owner.post(TRIGGERS, shop.queue("bad")).await.is(201);
     let good = shop.owner.post(TRIGGERS, shop.queue("good")).await.is(201);
-    test.tamper("UPDATE triggers SET config = '{\"queue\": \"bad\", \"batch_size\": 0, \"concurrency\": 1}' WHERE queue = 'bad'")
+    test.tamper("UPDATE triggers SET config = '{\"queue\": \"bad\", \"batch_size\": 0, \"concurrency\": 1}' WHERE sole = 'queue:bad'")
         .await;
     assert_eq!(shop.owner.get(TRIGGERS).await.is(200)["items"], json!([good]));
     let path = format!("{TRIGGERS}/{}", id(&bad));
@@ -322,7 +326,7 @@ async fn a_trigger_that_cannot_be_read_is_left_out_and_can_be_deleted(test: &Tes
 
 on_both! {
     a_trigger_is_set_up_shown_changed_and_deleted,
-    a_queue_has_one_trigger_and_others_as_many_as_there_are,
+    a_queue_has_one_trigger_as_dead_letters_have_and_entries_as_many_as_there_are,
     of_many_triggers_of_one_queue_made_at_once_one_comes_to_be,
     triggers_that_could_not_run_are_refused_by_field,
     a_cron_trigger_is_told_when_it_ticks,
