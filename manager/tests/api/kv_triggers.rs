@@ -1,7 +1,5 @@
 //! Triggers of the source `kv`: setting them up, and what they are run for.
 
-use std::time::Duration;
-
 use picloud_manager::store::Store;
 use serde_json::{Value, json};
 
@@ -16,19 +14,6 @@ async fn shop(owner: &Client, source: &str, config: Value) -> Value {
     let app = owner.make_app("shop").await;
     let script = owner.make_endpoint(&app, "handler", source).await;
     owner.post(TRIGGERS, json!({ "script_id": id(&script), "source": "kv", "config": config })).await.is(201)
-}
-
-/// Asks until the answer is as wanted; gives it.
-async fn until(client: &Client, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let begun = std::time::Instant::now();
-    loop {
-        let answer = client.get(path).await.json();
-        if wanted(&answer) {
-            return answer;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{path}: {answer}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 async fn set(client: &Client, key: &str, body: Value) {
@@ -107,9 +92,8 @@ async fn the_page_tells_of_a_trigger_that_works(store: &Store) {
     assert_eq!((&told["source"], &told["config"]), (&trigger["source"], &trigger["config"]));
     set(&owner, "users%2Fada", json!({ "value": { "name": "Ada" } })).await;
     set(&owner, "carts%2Fada", json!({ "value": { "name": "Ada" } })).await;
-    let path = "/apps/shop/kv/log/users%2Fada";
-    assert_eq!(until(&owner, path, |entry| entry["value"] != Value::Null).await["value"], "set: Ada");
-    let done = until(&owner, "/apps/shop/events?state=done", |page| page["items"] != json!([])).await;
+    let done = owner.get_until("/apps/shop/events?state=done", |page| page["items"] != json!([])).await;
+    assert_eq!(owner.get("/apps/shop/kv/log/users%2Fada").await.is(200)["value"], "set: Ada");
     let [event] = &done["items"].as_array().unwrap()[..] else { panic!("{done}") };
     assert_eq!((&event["source"], &event["op"], &event["trigger_id"]), (&json!("kv"), &json!("set"), &trigger["id"]));
     owner.delete("/apps/shop/kv/default/users%2Fada").await.is(204);
@@ -122,7 +106,7 @@ async fn a_script_that_sets_what_it_is_run_for_ends_as_a_dead_letter_of_a_loop(s
     let owner = world.owner().await;
     shop(&owner, r#"kv::incr("n", 1)"#, json!({ "collection": "default", "prefix": "n" })).await;
     set(&owner, "n", json!({ "value": 0 })).await;
-    let letters = until(&owner, "/apps/shop/dead-letters", |page| page["items"] != json!([])).await;
+    let letters = owner.get_until("/apps/shop/dead-letters", |page| page["items"] != json!([])).await;
     let [letter] = &letters["items"].as_array().unwrap()[..] else { panic!("{letters}") };
     assert!(letter["last_error"].as_str().unwrap().starts_with("a loop of triggers"), "{letter}");
     assert_eq!((&letter["attempt_count"], &letter["payload"]["value"]), (&json!(0), &json!(17)));
