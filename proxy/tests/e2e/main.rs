@@ -12,6 +12,7 @@ mod certificates;
 mod cloud;
 mod command_line;
 mod connections;
+mod crash_oracle;
 mod docs;
 mod faults;
 mod https;

@@ -1,11 +1,9 @@
 //! Events, from what makes them to what has become of them, on the real program and over its kills.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::cloud::{Database, Home, OWNER, PATIENCE, TestCloud, on_both_databases, text};
@@ -15,14 +13,14 @@ const SENDER: &str = r#"queue::send("orders", #{ n: ctx.request.query.n })"#;
 
 impl TestCloud {
     /// Makes the script `name` of the app `shop` handle what `source` and `config` say; gives the trigger's id.
-    async fn trigger(&self, script: &str, source: &str, config: Value, more: Value) -> String {
+    pub async fn trigger(&self, script: &str, source: &str, config: Value, more: Value) -> String {
         let mut body = json!({ "script_id": script, "source": source, "config": config });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         text(&self.must(Method::POST, "apps/shop/triggers", Some(body)).await["id"])
     }
 
     /// Asks until the answer is as wanted; gives it.
-    async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
             let answer = self.must(Method::GET, path, None).await;
@@ -34,11 +32,11 @@ impl TestCloud {
         }
     }
 
-    async fn until_event_is(&self, id: &str, state: &str) -> Value {
+    pub async fn until_event_is(&self, id: &str, state: &str) -> Value {
         self.until(&format!("apps/shop/events/{id}"), |event| event["state"] == state).await
     }
 
-    async fn send(&self, queue: &str, payload: Value) -> String {
+    pub async fn send(&self, queue: &str, payload: Value) -> String {
         let messages = format!("apps/shop/queues/{queue}");
         text(&self.must(Method::POST, &messages, Some(json!({ "payload": payload }))).await["event_id"])
     }
@@ -223,97 +221,7 @@ on_both_databases! {
         assert_eq!(letters["items"][0]["attempt_count"], 0);
         assert_eq!(cloud.must(Method::GET, "apps/shop/kv/default/rounds", None).await["value"], 17);
     }
-
-    async fn every_message_that_was_acknowledged_is_handled_or_a_dead_letter_after_kills_amid_them(database: Database) {
-        let mut cloud = TestCloud::start(database).await;
-        let app = shop(&cloud).await;
-        // Those that end in 7 always fail; those that end in 3 fail once.
-        let source = r#"
-            let n = ctx.event.payload.n;
-            kv::incr(`run-${n}`, 1);
-            if n.ends_with("7") { throw "always"; }
-            if n.ends_with("3") && ctx.event.attempt == 1 { throw "once"; }
-            kv::incr(`done-${n}`, 1);
-        "#;
-        let handler = cloud.script(&app, "handler", "endpoint", source).await;
-        let quick = json!({ "max_attempts": 3, "backoff": { "base_ms": 5, "cap_ms": 20 } });
-        cloud.trigger(&handler, "queue", json!({ "queue": "orders", "batch_size": 1, "concurrency": 4 }), quick).await;
-        let mut acknowledged: BTreeMap<String, String> = BTreeMap::new();
-        for round in 0..ROUNDS {
-            let begun = Arc::new(AtomicU32::new(0));
-            let senders: Vec<_> = (0..4)
-                .map(|sender| {
-                    let (begun, client, address) = (Arc::clone(&begun), Client::new(), cloud.address("http"));
-                    tokio::spawn(async move {
-                        let mut answered = Vec::new();
-                        for number in 0.. {
-                            let n = format!("{round}-{sender}-{number}");
-                            begun.fetch_add(1, Ordering::Relaxed);
-                            let request = client.get(format!("http://{address}/?n={n}")).header("host", "shop.test");
-                            match request.timeout(Duration::from_secs(10)).send().await {
-                                Ok(response) if response.status() == 200 => {
-                                    if let Ok(id) = response.text().await {
-                                        answered.push((n, id));
-                                    }
-                                }
-                                Ok(response) => panic!("{}", response.status()),
-                                Err(_) => return answered,
-                            }
-                        }
-                        unreachable!("the senders end when the program is killed")
-                    })
-                })
-                .collect();
-            // In the thick of it, each time elsewhere.
-            while begun.load(Ordering::Relaxed) < 20 + 7 * round {
-                tokio::task::yield_now().await;
-            }
-            cloud.signal("-KILL");
-            assert!(!cloud.ended().success());
-            for sender in senders {
-                acknowledged.extend(sender.await.unwrap());
-            }
-            cloud.restart();
-        }
-        cloud.until("apps/shop/queues", |queues| queues["items"] == json!([])).await;
-        let mut lost_attempts = 0;
-        let (mut repeated, mut dead) = (0, BTreeSet::new());
-        for (n, id) in &acknowledged {
-            let event = cloud.must(Method::GET, &format!("apps/shop/events/{id}"), None).await;
-            let expected = if n.ends_with('7') { "dead" } else { "done" };
-            assert_eq!(event["state"], expected, "{n}: {event}");
-            let attempts = event["attempts"].as_array().unwrap();
-            let lost = attempts.iter().filter(|attempt| attempt["outcome"] == "lost").count() as u64;
-            lost_attempts += lost;
-            if expected == "dead" {
-                dead.insert(id.clone());
-                continue;
-            }
-            let (status, done) = cloud.api(Method::GET, &format!("apps/shop/kv/default/done-{n}"), None).await;
-            assert_eq!(status, 200, "{n} is called done and was not handled");
-            let done = done["value"].as_u64().unwrap();
-            // More than once only where a kill cut a lease.
-            assert!(done <= 1 + lost, "{n} was handled {done} times, and {lost} attempts were lost");
-            repeated += done - 1;
-        }
-        let mut letters = BTreeSet::new();
-        let mut cursor = String::new();
-        loop {
-            let page = cloud.must(Method::GET, &format!("apps/shop/dead-letters?limit=200{cursor}"), None).await;
-            letters.extend(page["items"].as_array().unwrap().iter().map(|letter| text(&letter["event_id"])));
-            match page["next_cursor"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => break,
-            }
-        }
-        assert!(dead.is_subset(&letters));
-        assert!(acknowledged.len() as u32 > 20 * ROUNDS, "{}", acknowledged.len());
-        eprintln!("{} acknowledged, {} dead letters, {lost_attempts} attempts cut, {repeated} repeated", acknowledged.len(), dead.len());
-    }
 }
-
-/// Kills amid the load.
-const ROUNDS: u32 = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_share_the_work_handle_nothing_twice_and_one_takes_over_what_the_other_had() {
