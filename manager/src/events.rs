@@ -157,24 +157,24 @@ use changing;
 macro_rules! reading {
     ($store:expr, |$db:ident| $work:expr) => {
         match $store.data() {
-            DataPlace::File(file) => {
+            $crate::store::DataPlace::File(file) => {
                 let work = move |conn: &$crate::store::data_file::DataConnection| {
                     // It ends, with nothing to keep, when it is dropped.
                     let _moment = conn.unchecked_transaction()?;
-                    let $db = &mut FileDb(conn);
-                    at_once(async { $work.await })
+                    let $db = &mut $crate::store::data_db::FileDb(conn);
+                    $crate::store::data_db::at_once(async { $work.await })
                 };
                 file.read_aside(work).await
             }
-            DataPlace::Postgres(data) => {
+            $crate::store::DataPlace::Postgres(data) => {
                 let mut tx = data.begin_search().await?;
-                let $db = &mut PostgresDb(&mut tx);
+                let $db = &mut $crate::store::data_db::PostgresDb(&mut tx);
                 $work.await
             }
         }
     };
 }
-use reading;
+pub(crate) use reading;
 
 impl Events {
     /// The events in that store, of which each app may have so many, leased for so long to who handles them. Must be called

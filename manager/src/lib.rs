@@ -9,6 +9,7 @@ pub mod audit_chain;
 pub mod certificate_store;
 mod dashboard_files;
 mod data_audit;
+mod data_watch;
 pub mod docs;
 pub mod events;
 pub mod execution_writer;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use picloud_executor::Executor;
 use picloud_shared::admin_hosts::AdminHosts;
+use picloud_shared::app_data::AppData;
 use picloud_shared::certificate::{CertificateState, Preflight};
 use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::Host;
@@ -14,12 +15,14 @@ use picloud_shared::name::Username;
 use picloud_shared::request::AdminPeer;
 use picloud_shared::script::LimitPolicy;
 use picloud_shared::snapshot::SnapshotCell;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::api::{self, ApiState};
 use crate::app_secrets::AppSecrets;
 use crate::certificate_store::Certificates;
+use crate::data_watch::DataWatch;
 use crate::docs::Docs;
 use crate::events::Events;
 use crate::execution_writer::ExecutionWriter;
@@ -165,6 +168,7 @@ pub struct Manager {
     last_use: LastUse,
     execution_log: ExecutionWriter,
     dispatcher: Dispatcher,
+    app_data: watch::Receiver<Arc<AppData>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -238,6 +242,10 @@ impl Manager {
 
         let ticks = CronTicks::new(events.clone(), Arc::clone(&snapshot), Arc::clone(&clock));
         let ticking = tokio::spawn(ticks.keep_ticking());
+        let data_watch =
+            DataWatch::new(store.clone(), Arc::clone(&clock), Arc::clone(&snapshot), (&kv, &docs, &events));
+        let app_data = data_watch.found();
+        let watching = tokio::spawn(data_watch.keep_watching());
 
         let desk = Desk { audited: audited.clone(), publisher };
         let (passwords, throttle) = (PasswordSlot::new(), Arc::<LoginThrottle>::default());
@@ -283,10 +291,10 @@ impl Manager {
         };
         let tasks = publishing
             .into_iter()
-            .chain([noting, housekeeping, following, purging, sweeping, sweeping_events, ticking, indexing])
+            .chain([noting, housekeeping, following, purging, sweeping, sweeping_events, ticking, watching, indexing])
             .chain(dispatching)
             .collect();
-        Ok(Manager { store, state, setup_link, key_fingerprint, last_use, execution_log, dispatcher, tasks })
+        Ok(Manager { store, state, setup_link, key_fingerprint, last_use, execution_log, dispatcher, app_data, tasks })
     }
 
     /// What the handlers of the API are given.
@@ -361,6 +369,11 @@ impl Manager {
     /// Executions of this node whose record was lost, since too many waited or the store was away.
     pub fn records_dropped(&self) -> u64 {
         self.execution_log.dropped()
+    }
+
+    /// What apps keep, as it was in the last minute.
+    pub fn app_data(&self) -> Arc<AppData> {
+        Arc::clone(&self.app_data.borrow())
     }
 
     /// The number of the store's newest migration.

@@ -3,6 +3,7 @@
 //! A repository runs statements and turns rows into types. It must not decide, log, commit or read the clock.
 
 pub mod api_keys;
+pub(crate) mod app_data;
 pub mod apps;
 pub mod audit;
 pub mod certificates;

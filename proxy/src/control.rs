@@ -9,6 +9,7 @@ use axum::body::Body;
 use http::{HeaderMap, Request, Response};
 use picloud_manager::Manager;
 use picloud_proxy::manager_link::{ControlPlane, StoreHealth, StoreUnavailable};
+use picloud_shared::app_data::AppData;
 use picloud_shared::certificate::CertificateState;
 use picloud_shared::id::ScriptId;
 use picloud_shared::request::AdminPeer;
@@ -65,5 +66,9 @@ impl ControlPlane for InProcess {
 
     fn records_dropped(&self) -> u64 {
         self.manager.records_dropped()
+    }
+
+    fn app_data(&self) -> Arc<AppData> {
+        self.manager.app_data()
     }
 }

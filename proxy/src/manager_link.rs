@@ -11,6 +11,7 @@ use futures_util::stream;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
+use picloud_shared::app_data::AppData;
 use picloud_shared::certificate::CertificateState;
 use picloud_shared::id::ScriptId;
 use picloud_shared::request::AdminPeer;
@@ -68,6 +69,9 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// Executions of this node whose record was lost.
     fn records_dropped(&self) -> u64;
+
+    /// What apps keep, as it was when it was last looked at.
+    fn app_data(&self) -> Arc<AppData>;
 }
 
 /// A request on its way to the manager.

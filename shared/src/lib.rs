@@ -7,6 +7,7 @@
 pub mod address;
 pub mod admin_hosts;
 pub mod app;
+pub mod app_data;
 pub mod at_most;
 pub mod certificate;
 pub mod clock;

@@ -97,8 +97,9 @@ pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
 #[doc(hidden)]
 pub fn data_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
     use crate::repo::events::{self, claims, cron, dead_letters, upkeep};
-    use crate::repo::{data_audit, docs, kv, probe};
+    use crate::repo::{app_data, data_audit, docs, kv, probe};
     [
+        app_data::CATALOGUE,
         data_audit::CATALOGUE,
         docs::CATALOGUE,
         events::CATALOGUE,

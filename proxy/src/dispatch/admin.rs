@@ -224,6 +224,7 @@ impl Gateway {
         let sample = Sample {
             load: executor.load(),
             records_dropped: control.records_dropped(),
+            app_data: control.app_data(),
             store: probed.health,
             store_probe: probed.took,
             // Who is known not to answer is not waited for.

@@ -1,15 +1,18 @@
 //! The page: what was counted, and what is so at this moment, in Prometheus' text format.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use picloud_executor::Load;
+use picloud_shared::app_data::AppData;
 use picloud_shared::certificate::CertificateState;
 use picloud_shared::clock::Timestamp;
+use picloud_shared::id::AppId;
 use picloud_shared::snapshot::Snapshot;
 use picloud_shared::version;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, prometheus_text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric, prometheus_text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -29,6 +32,8 @@ pub struct Sample {
     pub load: Load,
     /// Executions whose record was lost.
     pub records_dropped: u64,
+    /// What apps keep.
+    pub app_data: Arc<AppData>,
     /// How the store is.
     pub store: StoreHealth,
     /// How long the store took to tell.
@@ -41,21 +46,24 @@ pub struct Sample {
     pub ending_soon: usize,
 }
 
-/// Numbers of one kind, told apart by one label.
+/// Numbers of one kind, told apart by labels.
 #[derive(Debug)]
-struct Gauges {
+struct Gauges<V, const LABELS: usize> {
     name: &'static str,
     help: &'static str,
     unit: Option<Unit>,
-    label: &'static str,
-    values: Vec<(String, i64)>,
+    labels: [&'static str; LABELS],
+    values: Vec<([String; LABELS], V)>,
 }
 
-impl Collector for Gauges {
+impl<V, const LABELS: usize> Collector for Gauges<V, LABELS>
+where
+    V: EncodeGaugeValue + Copy + fmt::Debug + Send + Sync + 'static,
+{
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut family = encoder.encode_descriptor(self.name, self.help, self.unit.as_ref(), MetricType::Gauge)?;
         for (told, value) in &self.values {
-            let labels = [(self.label, told.as_str())];
+            let labels: [_; LABELS] = std::array::from_fn(|place| (self.labels[place], told[place].as_str()));
             ConstGauge::new(*value).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
@@ -101,6 +109,7 @@ impl Metrics {
             "The version of the configuration that is served",
             gauge(snapshot.version()),
         );
+        tell_of_data(&mut registry, snapshot, &sample.app_data);
         self.tell_of_certificates(&mut registry, sample);
         let mut page = String::new();
         // Writing to a string cannot fail, nor does anything that is written here of itself.
@@ -135,16 +144,16 @@ impl Metrics {
                 name: "certificates",
                 help: "Certificates of the instance by state.",
                 unit: None,
-                label: "state",
-                values: by_state.into_iter().map(|(state, count)| (state.to_string(), number(count))).collect(),
+                labels: ["state"],
+                values: by_state.into_iter().map(|(state, count)| ([state.to_string()], number(count))).collect(),
             }));
         }
         registry.register_collector(Box::new(Gauges {
             name: "certificate_not_after_timestamp",
             help: "Until when each certificate is good that this node shows, in seconds since 1970.",
             unit: Some(Unit::Seconds),
-            label: "name",
-            values: sample.ends.into_iter().map(|(name, ends)| (name, ends.as_millis() / 1000)).collect(),
+            labels: ["name"],
+            values: sample.ends.into_iter().map(|(name, ends)| ([name], ends.as_millis() / 1000)).collect(),
         }));
         registry.register(
             "certificates_ending_soon",
@@ -154,10 +163,37 @@ impl Metrics {
     }
 }
 
+/// What apps keep, of those that are published.
+fn tell_of_data(registry: &mut Registry, snapshot: &Snapshot, data: &AppData) {
+    let slug = |app: &AppId| snapshot.app(*app).map(|app| app.app().slug.to_string());
+    let near = data.near_quota.iter();
+    registry.register_collector(Box::new(Gauges {
+        name: "app_quota_used_ratio",
+        help: "The share of a quota that an app uses, from 0.8 on.",
+        unit: None,
+        labels: ["app", "quota"],
+        values: near.filter_map(|near| Some(([slug(&near.app)?, near.quota.as_str().into()], near.ratio()))).collect(),
+    }));
+    let letters = data.dead_letters.iter();
+    registry.register_collector(Box::new(Gauges {
+        name: "dead_letters_unresolved",
+        help: "Dead letters of an app that are neither replayed nor resolved.",
+        unit: None,
+        labels: ["app"],
+        values: letters.filter_map(|(app, count)| Some(([slug(app)?], i64::try_from(*count).ok()?))).collect(),
+    }));
+    let oldest = data.oldest_events.iter();
+    registry.register_collector(Box::new(Gauges {
+        name: "oldest_event_timestamp",
+        help: "From when on an app's oldest event was to be handled that is not, in seconds since 1970.",
+        unit: Some(Unit::Seconds),
+        labels: ["app"],
+        values: oldest.filter_map(|(app, since)| Some(([slug(app)?], since.as_millis() / 1000))).collect(),
+    }));
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use http::StatusCode;
     use picloud_shared::certificate::AttemptOutcome;
 
@@ -168,6 +204,7 @@ mod tests {
         Sample {
             load: Load { running: 3, waiting: 1, busy_workers: 2, workers: 4, spare_workers: 1, lost_bytes: 5 },
             records_dropped: 7,
+            app_data: Arc::default(),
             store: StoreHealth::NotWritable,
             store_probe: Duration::from_millis(2),
             certificates: Some(vec![(CertificateState::Valid, 2), (CertificateState::Failing, 1)]),

@@ -31,8 +31,7 @@ pub async fn start_with_internal(pebble: &Pebble) -> (TestCloud, String) {
         command.env("PICLOUD_INTERNAL", "127.0.0.1:0");
     };
     let cloud = start_with(Home::new(Database::Sqlite), pebble, internal).await;
-    let announced = cloud.announced("listening http://127.0.0.1:").unwrap();
-    let origin = format!("http://127.0.0.1:{}", announced.trim_end_matches(" internal"));
+    let origin = cloud.internal().to_owned();
     (cloud, origin)
 }
 

@@ -106,6 +106,11 @@ impl TestCloud {
         self.process.address(scheme)
     }
 
+    /// The origin of its internal listener.
+    pub fn internal(&self) -> &str {
+        self.process.internal()
+    }
+
     /// What it announced after this word at its start.
     pub fn announced(&self, word: &str) -> Option<&str> {
         self.process.announced(word)

@@ -23,6 +23,7 @@ use picloud_proxy::metrics::Metrics;
 use picloud_proxy::tls::Certificates;
 use picloud_proxy::trusted_proxies::TrustedProxies;
 use picloud_shared::app::App;
+use picloud_shared::app_data::AppData;
 use picloud_shared::certificate::CertificateState;
 use picloud_shared::clock::{Clock, SystemClock};
 use picloud_shared::domain_pattern::{DomainPattern, Host};
@@ -164,6 +165,10 @@ impl ControlPlane for TestControl {
 
     fn records_dropped(&self) -> u64 {
         5
+    }
+
+    fn app_data(&self) -> Arc<AppData> {
+        Arc::default()
     }
 }
 

@@ -79,6 +79,12 @@ impl Process {
         self.announcement.iter().find_map(|line| line.strip_prefix(word)).map(str::trim)
     }
 
+    /// The origin of the internal listener.
+    pub fn internal(&self) -> &str {
+        let lines = self.announcement.iter().filter_map(|line| line.strip_prefix("listening "));
+        lines.filter_map(|line| line.trim_end().strip_suffix(" internal")).next().expect("such a listener")
+    }
+
     pub fn address(&self, scheme: &str) -> SocketAddr {
         let listener = self.announced(&format!("listening {scheme}://")).expect("such a listener");
         listener.parse().expect("an address")
