@@ -31,6 +31,26 @@ async fn a_row_that_cannot_be_read_is_left_out_and_the_rest_serves(test: &TestSt
     assert_eq!(again.fetch("GET", "http://second.localhost/two").await, "two");
 }
 
+async fn an_event_that_cannot_be_read_keeps_no_other_waiting_and_is_not_lost(test: &TestStore) {
+    let world = World::start(&test.store).await;
+    let owner = world.owner().await;
+    let shop = owner.make_app("shop").await;
+    for (concurrency, queue) in [(1, "one-by-one"), (4, "many")] {
+        let damaged = owner.send_message("shop", queue, json!("damaged")).await;
+        test.tamper_with_data("UPDATE events SET op = 'of_a_newer_version' WHERE state = 'waiting'").await;
+        let good = owner.send_message("shop", queue, json!("good")).await;
+        let script = owner.make_endpoint(&shop, queue, "1").await;
+        let config = json!({ "queue": queue, "concurrency": concurrency });
+        let trigger = json!({ "script_id": id(&script), "source": "queue", "config": config });
+        owner.post("/apps/shop/triggers", trigger).await.is(201);
+        owner.get_until(&format!("/apps/shop/events/{good}"), |event| event["state"] == "done").await;
+        test.tamper_with_data("UPDATE events SET op = 'message', due_at = 1 WHERE state = 'waiting'").await;
+        // Whatever comes wakes the lane.
+        owner.send_message("shop", queue, json!("another")).await;
+        owner.get_until(&format!("/apps/shop/events/{damaged}"), |event| event["state"] == "done").await;
+    }
+}
+
 async fn a_change_to_a_store_that_went_back_is_live_with_its_answer(test: &TestStore) {
     let world = World::start(&test.store).await;
     let owner = world.owner().await;
@@ -192,6 +212,7 @@ async fn nothing_is_changed_without_its_audit_row(test: &TestStore) {
 on_both! {
     damaged:
     a_row_that_cannot_be_read_is_left_out_and_the_rest_serves,
+    an_event_that_cannot_be_read_keeps_no_other_waiting_and_is_not_lost,
     lists_leave_out_what_cannot_be_read_and_show_the_rest,
     an_app_with_damaged_rows_is_worked_on_and_mended_through_the_api,
     an_app_whose_own_row_is_damaged_hides_no_other_and_goes_by_its_id,

@@ -1,6 +1,8 @@
 //! Taking events that are due, for a while, and saying what came of them. Whoever says so names the claim by which they were
 //! taken: who lost it meanwhile changes nothing.
 
+use std::time::Duration;
+
 use tracing::warn;
 
 use super::*;
@@ -49,6 +51,9 @@ statements! {
         WHERE claim = $1 AND id = $2";
     PUT_BACK = "UPDATE events SET state = 'waiting', due_at = $3, attempt = attempt - 1, claim = NULL, lease_until = NULL \
         WHERE claim = $1 AND id = $2";
+    // Behind all others of its lane.
+    SET_ASIDE = "UPDATE events SET state = 'waiting', due_at = $3, ordered_at = $3, attempt = attempt - 1, claim = NULL, lease_until = NULL \
+        WHERE claim = $1 AND id = $2";
     // The end of a dead letter's own event makes no other.
     BURY = concat!("UPDATE events SET state = 'dead', ended_at = $3, claim = NULL, lease_until = NULL, last_error = $4, \
         dead_letter_id = CASE WHEN source = 'dead_letter' THEN NULL ELSE $5 END WHERE claim = $1 AND id = $2 RETURNING ", columns!()),
@@ -81,6 +86,9 @@ statements! {
 
 /// Bytes of the payloads of a batch, unless one event alone has more.
 const MOST_BATCH_BYTES: i64 = 1024 * 1024;
+
+/// For how long an event is set aside that cannot be read.
+const ASIDE_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// What is told of an attempt whose node went.
 const LOST: &str = "the node that ran it ended, or lost its lease";
@@ -188,8 +196,15 @@ pub(crate) async fn claim<D: DataDb>(db: &mut D, by: &Claimant) -> Result<Claime
         (by.execution.as_uuid(), by.trigger.map(TriggerId::as_uuid), by.script.map(ScriptId::as_uuid));
     let given = params![app, &*ids, by.claim, by.lease, execution, trigger, script, by.now.as_millis()];
     db.execute(&CLAIM, given).await?;
-    let events = db.fetch(&CLAIMED, params![by.claim]).await?.into_iter().map(event_row).collect::<Result<_, _>>()?;
-    Ok(Claimed { events, next_due: None })
+    let told = |error: &RepoError| warn!(app_id = %by.app, lane, %error, "an event cannot be read, and is set aside for an hour");
+    let rows = db.fetch(&CLAIMED, params![by.claim]).await?.into_iter();
+    let events: Vec<_> = rows.filter_map(|row| event_row(row).inspect_err(told).ok()).collect();
+    // Perhaps of a newer version: it keeps no other waiting, and is not lost.
+    for id in ids.iter().filter(|id| events.iter().all(|event| event.id.as_uuid() != **id)) {
+        db.execute(&SET_ASIDE, params![by.claim, *id, by.now.plus(ASIDE_FOR).as_millis()]).await?;
+    }
+    let next_due = events.is_empty().then_some(by.now);
+    Ok(Claimed { events, next_due })
 }
 
 /// From when on something in a lane may be handled.
