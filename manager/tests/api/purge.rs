@@ -7,7 +7,9 @@ use picloud_manager::repo::executions::{ExecutionFilter, ExecutionsOf, count, co
 use picloud_manager::store::Store;
 use picloud_shared::clock::{Clock, Timestamp};
 use picloud_shared::id::AppId;
+use serde_json::json;
 
+use crate::test_store::TestStore;
 use crate::world::{World, id};
 
 /// Records and counters of an app that the log holds.
@@ -37,7 +39,8 @@ async fn shop(world: &World) -> AppId {
     id(&app).parse().unwrap()
 }
 
-async fn the_log_of_a_deleted_app_is_purged_and_that_of_another_stays(store: &Store) {
+async fn the_log_of_a_deleted_app_is_purged_and_that_of_another_stays(test: &TestStore) {
+    let store = &test.store;
     let world = World::start(store).await;
     let app = shop(&world).await;
     assert_eq!(world.fetch("GET", "http://localhost/").await, "Hello World\n");
@@ -58,7 +61,8 @@ async fn the_log_of_a_deleted_app_is_purged_and_that_of_another_stays(store: &St
     );
 }
 
-async fn a_start_purges_what_a_process_that_was_killed_did_not(store: &Store) {
+async fn a_start_purges_what_a_process_that_was_killed_did_not(test: &TestStore) {
+    let store = &test.store;
     let world = World::start(store).await;
     let app = shop(&world).await;
     let long_ago = AppId::generate(world.clock.now());
@@ -79,6 +83,41 @@ async fn a_start_purges_what_a_process_that_was_killed_did_not(store: &Store) {
     again.manager.shutdown().await;
 }
 
+async fn of_a_deleted_app_no_table_has_a_row(test: &TestStore) {
+    let world = World::start(&test.store).await;
+    let app = shop(&world).await;
+    let owner = world.owner().await;
+    for (path, body) in [
+        ("env/PLACE", json!({ "value": "here" })),
+        ("secrets/KEY", json!({ "value": "correct-horse-battery" })),
+        ("kv/default/key", json!({ "value": 1 })),
+        ("docs/books/indexes", json!({ "fields": ["title"] })),
+        ("docs/books/018f6b1e-0000-7000-8000-000000000001", json!({ "document": { "title": "Emma" } })),
+    ] {
+        owner.send_json("PUT", &format!("/apps/shop/{path}"), body.to_string()).await.is(200);
+    }
+    let shop = owner.get("/apps/shop").await.is(200);
+    owner.make_failing(&shop, "orders").await;
+    let handler = owner.make_endpoint(&shop, "ticks", "1").await;
+    let config = json!({ "expression": "* * * * * *" });
+    let trigger = json!({ "script_id": id(&handler), "source": "cron", "config": config });
+    owner.post("/apps/shop/triggers", trigger).await.is(201);
+    owner.send_message("shop", "orders", json!(1)).await;
+    owner.until_dead("shop", 1).await;
+    owner.send_message("shop", "idle", json!(1)).await;
+    let tables = async |wanted: fn(i64) -> bool| {
+        let rows = test.rows_of_app(app.as_uuid()).await;
+        rows.into_iter().filter(|(_, rows)| wanted(*rows)).map(|(table, _)| table).collect::<Vec<_>>()
+    };
+    // All but these, so that a new table is not forgotten here.
+    let empty = ["api_keys", "app_members", "certificate_attempts", "certificates", "slug_history"];
+    let filled = async { while tables(|rows| rows == 0).await != empty {} };
+    tokio::time::timeout(Duration::from_secs(30), filled).await.expect("each table has a row");
+    owner.delete("/apps/shop?force=true").await.is(204);
+    let purged = async { while tables(|rows| rows > 0).await != ["audit_log"] {} };
+    tokio::time::timeout(Duration::from_secs(30), purged).await.expect("all is purged but who did it");
+}
+
 #[test]
 fn on_postgres_the_log_goes_with_the_app_in_one_transaction() {
     crate::run(async || {
@@ -96,6 +135,8 @@ fn on_postgres_the_log_goes_with_the_app_in_one_transaction() {
 }
 
 on_both! {
+    damaged:
+    of_a_deleted_app_no_table_has_a_row,
     the_log_of_a_deleted_app_is_purged_and_that_of_another_stays,
     a_start_purges_what_a_process_that_was_killed_did_not,
 }

@@ -4,6 +4,7 @@
 //! `on_both! { async fn a_fact(test: TestStore) { ... } }`, which makes `a_fact::sqlite` and `a_fact::postgres`.
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses a part of it")]
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
@@ -119,6 +120,38 @@ impl TestStore {
                 sqlx::query_scalar(count).fetch_one(&mut self.pg_connection().await).await.unwrap()
             }
         }
+    }
+
+    /// The tables, of all data, that tell apps apart, each with how many rows it has of one.
+    pub async fn rows_of_app(&self, app: Uuid) -> BTreeMap<String, i64> {
+        let mut found = BTreeMap::new();
+        macro_rules! count {
+            ($conn:expr, $tables:expr) => {
+                let mut conn = $conn;
+                for table in sqlx::query_scalar::<_, String>($tables).fetch_all(&mut conn).await.unwrap() {
+                    let rows = AssertSqlSafe(format!("SELECT COUNT(*) FROM {table} WHERE app_id = $1"));
+                    let rows = sqlx::query_scalar(rows).bind(app).fetch_one(&mut conn).await.unwrap();
+                    found.insert(table, rows);
+                }
+            };
+        }
+        match &self.place {
+            Place::Directory(dir) => {
+                let tables = "SELECT m.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c \
+                    WHERE m.type = 'table' AND c.name = 'app_id'";
+                for file in ["main", "data", "logs"] {
+                    let file = dir.path().join(format!("data/{file}.db"));
+                    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+                    count!(sqlx::SqliteConnection::connect_with(&options).await.unwrap(), tables);
+                }
+            }
+            Place::Database { .. } => {
+                let tables = "SELECT table_name::text FROM information_schema.columns \
+                    WHERE column_name = 'app_id' AND table_schema = 'public'";
+                count!(self.pg_connection().await, tables);
+            }
+        }
+        found
     }
 
     async fn tamper_with(&self, file: &str, sql: &str) {
