@@ -17,7 +17,7 @@ help:
 	@echo 'make test-dashboard  the tests of the dashboard alone'
 	@echo 'make test   every test, on SQLite and on a throw-away PostgreSQL'
 	@echo 'make check  formatting, lints, documentation, layering, dependencies: what CI asks for before the tests'
-	@echo 'make soak   hostile scripts beside good ones for ten minutes'
+	@echo 'make soak   everything at once, for SOAK_SECONDS: what the process holds must not grow'
 	@echo 'make fuzz   fuzz-api, then fuzz-scripts'
 	@echo 'make fuzz-api        all that the API document allows, and more, asked of a running binary'
 	@echo 'make fuzz-scripts    random input for executor, parsers and router, three minutes each'
@@ -65,8 +65,12 @@ check: dashboard
 
 # Hostile scripts beside good ones for SOAK_SECONDS (600): no good one may fail, and memory must end where it was once warm.
 soak:
-	@.ci/ensure cargo cc cmake
+	@.ci/ensure cargo cc cmake openssl python3
+	$(call say,hostile scripts beside good ones in the executor alone)
 	cargo run --locked --release --package picloud-executor --example soak
+	$(call say,everything at once against the release binary)
+	cargo build --locked --release --package picloud-proxy --bin picloud
+	deploy/loadtest/soak
 
 fuzz: fuzz-api fuzz-scripts
 
@@ -89,6 +93,6 @@ tls-posture:
 
 bench:
 	@.ci/ensure cargo cc cmake openssl python3 taskset wrk h2load nginx
-	cargo build --locked --release --package picloud-proxy --bin picloud --example bare_pingora --example bare_hyper --example handshakes
+	cargo build --locked --release --package picloud-proxy --package picloud-manager --bin picloud --example bare_pingora --example bare_hyper --example handshakes --example store_alone
 	cargo build --locked --release --package picloud-executor --example engine_alone
 	deploy/loadtest/run

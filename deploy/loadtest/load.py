@@ -39,6 +39,7 @@ class Work:
 
 
 COMPUTE = ("picloud", "engine alone")
+STORED = ("picloud", "store alone")
 HANDSHAKES = ("picloud", "ProxyHttp", "hyper", "nginx")
 WORKS = [
     Work("P1", "hello", "http", "h1", "GET", "/hello", "Hello, World!"),
@@ -50,8 +51,8 @@ WORKS = [
     Work("P5 resumed", "a resumed one, then hello", "https", "resumed", "GET", "/hello", "Hello, World!", HANDSHAKES),
     Work("P6 loop", "10,000 additions", "http", "h1", "GET", "/additions", 49995000, COMPUTE, 32),
     Work("P6 fib", "fib(20)", "http", "h1", "GET", "/fib", 6765, COMPUTE, 32),
-    Work("P8 get", "one kv::get", "http", "h1", "GET", "/kv/get", "Hello, World!", ("picloud",), 32),
-    Work("P8 set", "one kv::set", "http", "h1", "GET", "/kv/set", "Hello, World!", ("picloud",), 32),
+    Work("P8 get", "one kv::get", "http", "h1", "GET", "/kv/get", "Hello, World!", STORED, 32),
+    Work("P8 set", "one kv::set", "http", "h1", "GET", "/kv/set", "Hello, World!", STORED, 32),
 ]
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from statistics import median
 
 FIGURES = ("cpu_us", "per_second", "p50_ms", "p99_ms")
-SUBJECT, FLOOR, ENGINE, NGINX = "picloud", "ProxyHttp", "engine alone", "nginx"
+SUBJECT, FLOOR, ENGINE, STORE, NGINX = "picloud", "ProxyHttp", "engine alone", "store alone", "nginx"
 
 
 def medians(samples):
@@ -52,14 +52,14 @@ def neighbours(rounds):
 def markdown(table, works, settings, verdicts):
     lines = [
         f"Medians of {settings['rounds']} interleaved rounds of {settings['seconds']} s; "
-        f"one core for the server, one for the load. The ratio is to {FLOOR}, in P5 to nginx, in P6 to the engine alone.",
+        f"one core for the server, one for the load. The ratio is to {FLOOR}, in P5 to nginx, in P6 to the engine alone, in P8 to the store alone.",
         "",
         "| row | work | server | CPU us/request | ratio | requests/s | p50 ms | p99 ms |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for work in works:
         servers = table.get(work.row, {})
-        floor = servers.get(next((name for name in (ENGINE, NGINX) if name in servers), FLOOR), {}).get("cpu_us")
+        floor = servers.get(next((name for name in (ENGINE, STORE, NGINX) if name in servers), FLOOR), {}).get("cpu_us")
         for server, figures in servers.items():
             ratio = f"{figures['cpu_us'] / floor:.2f}" if floor else ""
             lines.append(

@@ -40,12 +40,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def make_certificate(directory):
+def make_certificate(directory, host=HOST):
     """A self-made ECDSA P-256 certificate, the same for every server."""
     chain, key = directory / "chain.pem", directory / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST},DNS:localhost",
+         "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host},DNS:localhost",
          "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", chain],
         check=True, capture_output=True)
     return chain, key
@@ -83,13 +83,14 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * 1_000_000 // os.sysconf("SC_CLK_TCK")
 
-    def stop(self):
+    def stop(self, seconds=5):
+        """Has it end within so many seconds, or kills it; the status that it ended with."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(timeout=5)
+            return self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
+            return self.process.wait()
 
     def ask(self, scheme, method, path, host=HOST, body=None, headers=()):
         """One HTTP/1.1 exchange on a connection of its own: status, body and the size of the whole answer."""
@@ -158,6 +159,7 @@ class PiCloud(Server):
     """A PiCloud with a fresh data directory and the measured scripts published through its admin API."""
 
     USERNAME, PASSWORD = "bench", "a passphrase for measuring"
+    token = None
 
     def __init__(self, binary, ports, certificate, core, directory):
         chain, key = certificate
@@ -173,23 +175,27 @@ class PiCloud(Server):
         super().__init__("picloud", [binary, "serve", "--dev"], ports, core, directory, environment)
 
     def publish(self):
-        token = self._admin("auth/login", {"username": self.USERNAME, "password": self.PASSWORD}, 200)["token"]
-        self._publish_app(token, "bench", HOST, SCRIPTS)
-        self._admin("apps/bench/kv/default/hello", {"value": "Hello, World!"}, 200, token, "PUT")
+        self.sign_in()
+        self._publish_app("bench", HOST, SCRIPTS)
+        self.admin("apps/bench/kv/default/hello", {"value": "Hello, World!"}, 200, "PUT")
         limits = {"timeout_ms": 10_000, "sandbox": {"max_operations": 50_000_000}}
-        self._publish_app(token, "neighbour", NEIGHBOUR, [("spin", "GET", "exact", "/spin", SPIN)], limits)
+        self._publish_app("neighbour", NEIGHBOUR, [("spin", "GET", "exact", "/spin", SPIN)], limits)
 
-    def _publish_app(self, token, slug, host, scripts, limits=None):
-        app = self._admin("apps", {"slug": slug, "name": slug}, 201, token)["id"]
-        self._admin(f"apps/{app}/domains", {"pattern": host}, 201, token)
+    def sign_in(self):
+        self.token = self.admin("auth/login", {"username": self.USERNAME, "password": self.PASSWORD}, 200)["token"]
+
+    def _publish_app(self, slug, host, scripts, limits=None):
+        app = self.admin("apps", {"slug": slug, "name": slug}, 201)["id"]
+        self.admin(f"apps/{app}/domains", {"pattern": host}, 201)
         for name, method, path_kind, path, source in scripts:
             script = {"app_id": app, "name": name, "kind": "endpoint", "source": source, **(limits or {})}
-            script_id = self._admin("scripts", script, 201, token)["id"]
+            script_id = self.admin("scripts", script, 201)["id"]
             route = {"host_kind": "any", "path_kind": path_kind, "path": path, "method": method}
-            self._admin(f"scripts/{script_id}/routes", route, 201, token)
+            self.admin(f"scripts/{script_id}/routes", route, 201)
 
-    def _admin(self, call, body, expected, token=None, method="POST"):
-        headers = [f"authorization: Bearer {token}"] if token else []
+    def admin(self, call, body, expected, method="POST"):
+        """One call of the admin API, as who signed in."""
+        headers = [f"authorization: Bearer {self.token}"] if self.token else []
         path = f"/api/v1/admin/{call}"
         status, answer, _ = self.ask("http", method, path, "localhost", json.dumps(body), headers)
         if status != expected:
