@@ -92,7 +92,7 @@ tls-posture:
 	.ci/tls-posture
 
 bench:
-	@.ci/ensure cargo cc cmake openssl python3 taskset wrk h2load nginx
-	cargo build --locked --release --package picloud-proxy --package picloud-manager --bin picloud --example bare_pingora --example bare_hyper --example handshakes --example store_alone
+	@.ci/ensure cargo cc cmake openssl python3 taskset wrk h2load nginx nginx-lua caddy
+	cargo build --locked --release --package picloud-proxy --package picloud-manager --bin picloud --example bare_pingora --example bare_hyper --example handshakes --example store_alone --example record_cost
 	cargo build --locked --release --package picloud-executor --example engine_alone
 	deploy/loadtest/run

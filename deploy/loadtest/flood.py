@@ -1,14 +1,11 @@
 """P7: what a visitor of one app feels while another app's scripts of two seconds hold every worker and its queue is full."""
 
-import re
-import tempfile
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-from load import percentile, run
+from load import steady
 from servers import HOST, NEIGHBOUR, BenchError
 
 # More than an app may have running and waiting (64 by default), so that some are always refused.
@@ -36,18 +33,8 @@ def measure_neighbour(server, seconds, core):
 
 
 def visit(server, seconds, core):
-    """The p99 of hello at a steady rate, in milliseconds; every answer must be right."""
-    with tempfile.NamedTemporaryFile(prefix="picloud-h2load.") as log:
-        output = run(
-            ["taskset", "--cpu-list", str(core), "h2load", "--h1", "-t1", f"-c{CONNECTIONS}", f"--rps={PER_SECOND_EACH}",
-             "-D", str(seconds), f"--connect-to=127.0.0.1:{server.ports['http']}", f"--log-file={log.name}",
-             f"http://{HOST}/hello"], None)
-        lines = [line.split() for line in Path(log.name).read_text().splitlines()]
-    done = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", output)
-    wrong = [status for _, status, _ in lines if status != "200"]
-    if done is None or any(map(int, done.groups())) or wrong or len(lines) < CONNECTIONS * PER_SECOND_EACH * seconds / 2:
-        raise BenchError(f"the visitor of P7 was not served, {len(wrong)} wrong statuses:\n{output}")
-    return percentile(sorted(int(latency) for _, _, latency in lines), 99) / 1000
+    """The p99 of hello at a steady rate, in milliseconds."""
+    return steady(server, HOST, "/hello", CONNECTIONS, CONNECTIONS * PER_SECOND_EACH, seconds, core).p99_ms
 
 
 class Flood:

@@ -29,7 +29,7 @@ class Work:
     path: str
     expected: object
     # Who answers it: a constant is no match for a parameter, nor for what has to be computed.
-    servers: tuple = ("picloud", "ProxyHttp", "HttpServerApp", "hyper")
+    servers: tuple = ("picloud", "ProxyHttp", "HttpServerApp", "hyper", "nginx", "nginx+lua", "caddy")
     # Fewer than an app may have running and waiting, where it matters.
     most_connections: int = 1_000_000
 
@@ -38,13 +38,15 @@ class Work:
         return ECHO if self.method == "POST" else None
 
 
-COMPUTE = ("picloud", "engine alone")
+PARSE = ("picloud", "ProxyHttp", "HttpServerApp", "hyper", "nginx+lua")
+NAME = ("picloud", "nginx+lua", "caddy")
+COMPUTE = ("picloud", "engine alone", "nginx+lua")
 STORED = ("picloud", "store alone")
-HANDSHAKES = ("picloud", "ProxyHttp", "hyper", "nginx")
+HANDSHAKES = ("picloud", "ProxyHttp", "hyper", "nginx", "nginx+lua", "caddy")
 WORKS = [
     Work("P1", "hello", "http", "h1", "GET", "/hello", "Hello, World!"),
-    Work("P2", "echo 1 KB JSON", "http", "h1", "POST", "/echo", json.loads(ECHO)),
-    Work("P3", "hello with a parameter", "http", "h1", "GET", "/hello/pi", {"hello": "pi"}, ("picloud",)),
+    Work("P2", "echo 1 KB JSON", "http", "h1", "POST", "/echo", json.loads(ECHO), PARSE),
+    Work("P3", "hello with a parameter", "http", "h1", "GET", "/hello/pi", {"hello": "pi"}, NAME),
     Work("P4 h1", "hello, TLS", "https", "h1", "GET", "/hello", "Hello, World!"),
     Work("P4 h2", "hello, TLS and HTTP/2", "https", "h2", "GET", "/hello", "Hello, World!"),
     Work("P5 full", "a full handshake, then hello", "https", "full", "GET", "/hello", "Hello, World!", HANDSHAKES),
@@ -154,8 +156,33 @@ def run_handshakes(server, work, seconds, core, body, handshakes):
     }
 
 
+@dataclass(frozen=True)
+class Steady:
+    """One run at a steady rate: how long answers took."""
+
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+
+
+def steady(server, host, path, connections, per_second, seconds, core):
+    """Asks at that rate over HTTP/1.1, with so many connections; every answer must be 200."""
+    each = max(1, round(per_second / connections))
+    with tempfile.NamedTemporaryFile(prefix="picloud-h2load.") as log:
+        output = run(
+            ["taskset", "--cpu-list", str(core), "h2load", "--h1", "-t1", f"-c{connections}", f"--rps={each}", "-D", str(seconds),
+             f"--connect-to=127.0.0.1:{server.ports['http']}", f"--log-file={log.name}", f"http://{host}{path}"], None)
+        lines = [line.split() for line in Path(log.name).read_text().splitlines()]
+    done = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", output)
+    wrong = [status for _, status, _ in lines if status != "200"]
+    if done is None or any(map(int, done.groups())) or wrong or len(lines) < connections * each * seconds / 2:
+        raise BenchError(f"{server.name} was too slow for {per_second:.0f}/s, {len(wrong)} wrong statuses:\n{output}")
+    latencies_us = sorted(int(latency) for _, _, latency in lines)
+    return Steady(*(percentile(latencies_us, percent) / 1000 for percent in (50, 99, 99.9)))
+
+
 def percentile(ordered, percent):
-    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def run(command, environment):

@@ -4,7 +4,10 @@ from dataclasses import asdict
 from statistics import median
 
 FIGURES = ("cpu_us", "per_second", "p50_ms", "p99_ms")
-SUBJECT, FLOOR, ENGINE, STORE, NGINX = "picloud", "ProxyHttp", "engine alone", "store alone", "nginx"
+SUBJECT, FLOOR, ENGINE, STORE, NGINX, LUA = "picloud", "ProxyHttp", "engine alone", "store alone", "nginx", "nginx+lua"
+
+# What the ratios of a row are to, where it is not FLOOR.
+UNIT = {"P5": NGINX, "P6": ENGINE, "P8": STORE}
 
 
 def medians(samples):
@@ -49,6 +52,47 @@ def neighbours(rounds):
     return ("P7", "p99 <= 2 x quiet + 5 ms; B's overflow gets 503", told, flooded <= 2 * quiet + 5 and refused > 0)
 
 
+def half_load(samples):
+    """Row P12, of each server at the rate that is half of what the slowest of them can do."""
+    percentiles = {name: [median(getattr(sample, what) for sample in rounds) for what in ("p50_ms", "p99_ms", "p999_ms")]
+                   for name, rounds in samples.items()}
+    lines = []
+    if SUBJECT in percentiles and LUA in percentiles:
+        for what, own, other in zip(("p50", "p99", "p99.9"), percentiles[SUBJECT], percentiles[LUA]):
+            lines.append(("P12", f"{what} <= 1.2 x {LUA}", f"{own:.2f} ms, {LUA} {other:.2f} ms", own <= 1.2 * other))
+    return lines
+
+
+def half_load_table(samples, rate):
+    lines = [f"P12: hello at {rate:,.0f} requests/s, half of what the slowest did in P1.", "",
+             "| server | p50 ms | p99 ms | p99.9 ms |", "| --- | ---: | ---: | ---: |"]
+    for name, rounds in samples.items():
+        figures = (median(getattr(sample, what) for sample in rounds) for what in ("p50_ms", "p99_ms", "p999_ms"))
+        lines.append(f"| {name} | " + " | ".join(f"{figure:.2f}" for figure in figures) + " |")
+    return "\n".join(lines)
+
+
+def record(nanoseconds):
+    return ("P10", "handing over a record <= 1 us", f"{nanoseconds / 1000:.2f} us", nanoseconds <= 1000)
+
+
+def idle(sample):
+    return [
+        ("P11", "idle memory <= 30 MB", f"{sample.idle_mb:.1f} MB", sample.idle_mb <= 30),
+        ("P11", "an idle connection <= 40 KB", f"{sample.connection_kb:.1f} KB", sample.connection_kb <= 40),
+        ("P11", "first answer with 10,000 routes <= 200 ms", f"{sample.start_ms:.0f} ms", sample.start_ms <= 200),
+    ]
+
+
+def many(sample):
+    return [
+        ("P9", "CPU <= 1.5 x that with few routes", f"{sample.many_us / sample.few_us:.2f} x", sample.many_us <= 1.5 * sample.few_us),
+        ("P9", "a change live in <= 5 ms", f"{sample.publish_many_ms:.1f} ms, with few routes {sample.publish_few_ms:.1f} ms",
+         sample.publish_many_ms <= 5),
+        ("P9", "a route <= 400 B", f"{sample.route_bytes:.0f} B", sample.route_bytes <= 400),
+    ]
+
+
 def markdown(table, works, settings, verdicts):
     lines = [
         f"Medians of {settings['rounds']} interleaved rounds of {settings['seconds']} s; "
@@ -59,7 +103,7 @@ def markdown(table, works, settings, verdicts):
     ]
     for work in works:
         servers = table.get(work.row, {})
-        floor = servers.get(next((name for name in (ENGINE, STORE, NGINX) if name in servers), FLOOR), {}).get("cpu_us")
+        floor = servers.get(UNIT.get(work.row.split()[0], FLOOR), {}).get("cpu_us")
         for server, figures in servers.items():
             ratio = f"{figures['cpu_us'] / floor:.2f}" if floor else ""
             lines.append(

@@ -121,40 +121,6 @@ class Server:
             answer += received
 
 
-NGINX = """
-daemon off;
-master_process off;
-pid {directory}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/nginx-body;
-    proxy_temp_path {directory}/nginx-proxy;
-    fastcgi_temp_path {directory}/nginx-fastcgi;
-    uwsgi_temp_path {directory}/nginx-uwsgi;
-    scgi_temp_path {directory}/nginx-scgi;
-    server {{
-        listen 127.0.0.1:{ports[http]};
-        listen 127.0.0.1:{ports[https]} ssl;
-        ssl_certificate {chain};
-        ssl_certificate_key {key};
-        ssl_protocols TLSv1.2 TLSv1.3;
-        ssl_session_tickets on;
-        location / {{ default_type text/plain; return 200 "Hello, World!"; }}
-    }}
-}}
-"""
-
-
-def nginx(ports, certificate, core, directory):
-    """nginx with one process, TLS as it comes, and a fixed answer."""
-    chain, key = certificate
-    config = directory / "nginx.conf"
-    config.write_text(NGINX.format(directory=directory, ports=ports, chain=chain, key=key))
-    return Server("nginx", ["/usr/sbin/nginx", "-e", "stderr", "-p", directory, "-c", config], ports, core, directory)
-
-
 class PiCloud(Server):
     """A PiCloud with a fresh data directory and the measured scripts published through its admin API."""
 
