@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy, Rate};
+use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
 use picloud_manager::store::{DatabaseConfig, Store};
 use picloud_shared::clock::{Clock, SystemClock};
 use picloud_shared::execution::{ExecutionRecord, Origin, Outcome, RecordedInput};
@@ -50,8 +50,8 @@ async fn main() {
     let dir = PathBuf::from(std::env::args().nth(1).expect("the first argument is a directory"));
     let store = Store::open(&DatabaseConfig::Sqlite { dir }).await.expect("the directory is empty");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let successes = Rate { per_second: 50, burst: 5_000 };
-    let writer = ExecutionWriter::start(store, Arc::clone(&clock), LogPolicy { successes, ..LogPolicy::default() });
+    let policy = LogPolicy::for_store(&store);
+    let writer = ExecutionWriter::start(store, Arc::clone(&clock), policy);
     let (sink, head) = (writer.sink(), Arc::new(head()));
     let (app_id, script_id) = (AppId::generate(clock.now()), ScriptId::generate(clock.now()));
     let record = || ExecutionRecord {

@@ -115,9 +115,9 @@ async fn of_a_deleted_app_no_table_has_a_row(test: &TestStore) {
     let _ = tokio::time::timeout(Duration::from_secs(10), filled).await;
     assert_eq!(tables(|rows| rows == 0).await, empty);
     owner.delete("/apps/shop?force=true").await.is(204);
-    let purged = async { while tables(|rows| rows > 0).await != ["audit_log"] {} };
+    let purged = async { while tables(|rows| rows > 0).await != ["audit_log", "config_changes"] {} };
     let _ = tokio::time::timeout(Duration::from_secs(30), purged).await;
-    assert_eq!(tables(|rows| rows > 0).await, ["audit_log"], "all is purged but who did it");
+    assert_eq!(tables(|rows| rows > 0).await, ["audit_log", "config_changes"], "all is purged but that it was there");
 }
 
 #[test]
