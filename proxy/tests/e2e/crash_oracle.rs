@@ -52,7 +52,7 @@ fn keys(held: &Value, collection: &str) -> usize {
 
 impl TestCloud {
     /// All items of a list of the API, over all its pages.
-    async fn all(&self, list: &str) -> Vec<Value> {
+    pub async fn all(&self, list: &str) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), String::new());
         loop {
             let joint = if list.contains('?') { '&' } else { '?' };
@@ -66,14 +66,14 @@ impl TestCloud {
     }
 
     /// The entries of a collection of the app `shop`.
-    async fn entries(&self, collection: &str) -> BTreeMap<String, Value> {
+    pub async fn entries(&self, collection: &str) -> BTreeMap<String, Value> {
         let entries = self.all(&format!("apps/shop/kv/{collection}")).await;
         entries.into_iter().map(|mut entry| (text(&entry["key"]), entry["value"].take())).collect()
     }
 
     /// Visits the shop on several connections, and kills the program once so many requests have begun. Gives the names that were
     /// acknowledged, with what was answered.
-    async fn kill_amid_load(&mut self, round: u32, requests: u32) -> Vec<(String, String)> {
+    pub async fn kill_amid_load(&mut self, round: u32, requests: u32) -> Vec<(String, String)> {
         let begun = Arc::new(AtomicU32::new(0));
         let visit = |visitor: u32| {
             let (begun, client, address) = (Arc::clone(&begun), Client::new(), self.address("http"));
@@ -106,7 +106,6 @@ impl TestCloud {
         for visitor in visitors {
             answered.extend(visitor.await.unwrap());
         }
-        self.restart();
         answered
     }
 }
@@ -134,6 +133,7 @@ on_both_databases! {
         for round in 0..ROUNDS {
             // In the thick of it, each time elsewhere.
             acknowledged.extend(cloud.kill_amid_load(round, 20 + 7 * round).await);
+            cloud.restart();
         }
         // What was made after the last kill has still to come, and then there are no more ticks, so that all has an end.
         let ticked = cloud.entries("ticks").await.len();

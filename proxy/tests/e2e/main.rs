@@ -21,6 +21,7 @@ mod key_rotation;
 mod kv;
 mod lifecycle;
 mod metrics;
+mod power_cut;
 mod publish;
 #[path = "../support/raw.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of it")]
