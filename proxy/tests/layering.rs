@@ -71,8 +71,9 @@ fn quoted(page: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn what_the_architecture_page_names_exists() {
-    let page = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the page is there");
+fn what_the_pages_of_architecture_and_reliability_name_exists() {
+    let page = |name: &str| fs::read_to_string(root().join("docs").join(name)).expect("the page is there");
+    let page = page("ARCHITECTURE.md") + &page("reliability.md");
     let mut tree = this_workspace();
     for krate in CRATES {
         read_into(&mut tree, &root().join(krate).join("tests"));

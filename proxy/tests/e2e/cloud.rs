@@ -106,6 +106,11 @@ impl TestCloud {
         self.process.address(scheme)
     }
 
+    /// Memory that its process has in use.
+    pub fn resident_bytes(&self) -> u64 {
+        self.process.resident_bytes()
+    }
+
     /// The origin of its internal listener.
     pub fn internal(&self) -> &str {
         self.process.internal()

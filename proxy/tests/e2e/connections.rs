@@ -1,5 +1,6 @@
 //! Many connections at once, in a process that may open few files.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
@@ -26,6 +27,51 @@ async fn a_full_house_of_connections_leaves_files_for_a_write() {
     last.write_all(format!("{head}{credentials}").as_bytes()).await.unwrap();
     let answer = last.read_answer().await;
     assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+/// Idle connections, and as many whose heads never end.
+const EACH: usize = 5_000;
+
+/// What a connection may hold, idle or slow: the budget of an idle one.
+const CONNECTION_BYTES: u64 = 40 * 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_idle_and_slow_connections_leave_others_served_and_hold_little() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = 2 * EACH as u64 + 512;
+    assert!(limit.maximum.is_none_or(|most| most >= wanted), "this test needs {wanted} open files: raise `ulimit -Hn`");
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).unwrap();
+    let mut cloud = TestCloud::start_with(Home::new(Database::Sqlite), |command| {
+        command.env("PICLOUD_ADMIN_USERNAME", OWNER.0).env("PICLOUD_ADMIN_PASSWORD", OWNER.1);
+        // All are there at once, however long it takes to open them.
+        for setting in ["PICLOUD_REQUEST_HEAD_TIMEOUT_MS", "PICLOUD_IDLE_TIMEOUT_MS"] {
+            command.env(setting, "600000");
+        }
+    });
+    cloud.sign_in(OWNER.1).await;
+    let before = cloud.resident_bytes();
+    let mut held = Vec::new();
+    for number in 0..2 * EACH {
+        let mut client = RawClient::connect_from((2 + number % 50) as u8, cloud.address("http")).await;
+        if number % 2 == 0 {
+            client.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+            assert_eq!(client.read_answer().await.status, 200);
+        } else {
+            client.write_all(b"GET /healthz HTTP/1.1\r\nhost: loc").await.unwrap();
+        }
+        held.push(client);
+    }
+    let grown = cloud.resident_bytes().saturating_sub(before);
+    assert!(grown < held.len() as u64 * CONNECTION_BYTES, "{grown} bytes for {} connections", held.len());
+    let app = cloud.app("shop", "shop.test").await;
+    let script = cloud.script(&app, "page", "endpoint", "\"served\"").await;
+    cloud.route(&script, "exact", "/", "GET").await;
+    assert_eq!(cloud.visit("shop.test", "/").await, (200, "served".to_owned()));
+    // The slow ones are waited for, and each that comes to its end is answered.
+    for client in held.iter_mut().skip(1).step_by(1_000) {
+        client.write_all(b"alhost\r\n\r\n").await.unwrap();
+        assert_eq!(client.read_answer().await.status, 200);
+    }
 }
 
 /// A cloud with an owner, in a process that may open only so many files.

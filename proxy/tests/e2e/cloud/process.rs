@@ -102,6 +102,14 @@ impl Process {
         rustix::process::prlimit(Some(pid), rustix::process::Resource::Fsize, limit).expect("the process is a child");
     }
 
+    /// Memory that it has in use.
+    pub fn resident_bytes(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells of it");
+        line.trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
+    }
+
     pub fn ended(&mut self) -> ExitStatus {
         // Its output ends with it, and waiting for that has a bound.
         let output = self.output.get_mut().expect("nobody else has it");
