@@ -1,5 +1,5 @@
 /** The names of an app's settings and secrets, and how many there may be. */
-import { ApiProblem, invalid } from './api/problem';
+import { ApiProblem, found, invalid } from './api/problem';
 
 /** Of each an app may have so many. The API counts them; here one is told before that is all. */
 export const MOST_SETTINGS = 200;
@@ -10,16 +10,6 @@ export const MOST_VALUE_BYTES = 8 * 1024;
 export function checkName(name: string): void {
   if (!/^[A-Za-z_][A-Za-z0-9_.-]{0,63}$/.test(name))
     throw invalid('name', 'a name is 1 to 64 of A-Z, a-z, 0-9, _, . and -, and begins with a letter or _');
-}
-
-/** What reading gives, or null where there is no such thing. */
-export async function found<T>(reading: Promise<T>): Promise<T | null> {
-  try {
-    return await reading;
-  } catch (thrown) {
-    if (thrown instanceof ApiProblem && thrown.status === 404) return null;
-    throw thrown;
-  }
 }
 
 /** Fails where there is one of that name already: making one must not replace another. */

@@ -1,5 +1,4 @@
 /** What a trigger may listen to, in words. What each source must know is in `trigger-fields.ts`. */
-import { invalid } from './api/problem';
 import type { TriggerConfigView, TriggerSource } from './api/schema';
 import { exactly } from './legible';
 
@@ -47,10 +46,4 @@ export const TRIGGER_SOURCES: Record<TriggerSource, SourceWords> = {
 export function toldOf({ source, config }: { source: string; config: TriggerConfigView }): string {
   const { name, place } = TRIGGER_SOURCES[source as TriggerSource];
   return [name, place(config)].filter(Boolean).join(' ');
-}
-
-/** What is wrong with a queue's name; the API would only say that there is none such. */
-export function checkQueue(name: string): void {
-  if (!/^[a-z0-9][a-z0-9_-]{0,62}$/.test(name))
-    throw invalid('queue', 'a name is 1 to 63 of a-z, 0-9, _ and -, and begins with a letter or a digit');
 }

@@ -2,9 +2,10 @@
 import { expect, test } from '@playwright/test';
 import { beginningOf, endOf, oneOf, originOf, scheduledOf, STATES } from '../../src/lib/events';
 import { following } from '../../src/lib/ids';
+import { checkPlaceName } from '../../src/lib/place-name';
 import { configOf, draftOf } from '../../src/lib/trigger-fields';
 import { sampleOf } from '../../src/lib/trigger-samples';
-import { checkQueue, toldOf } from '../../src/lib/trigger-sources';
+import { toldOf } from '../../src/lib/trigger-sources';
 
 test('a source’s fields begin with what a trigger has, or else with what is usual', () => {
   expect(draftOf('queue')).toEqual({ queue: '', batch_size: 1, concurrency: 1 });
@@ -79,8 +80,9 @@ test('a word of the address counts where it is one', () => {
 
 test('names of queues are those that the API takes', () => {
   for (const name of ['a', '0', 'orders-of_2026', 'a'.repeat(63)])
-    expect(() => checkQueue(name)).not.toThrow();
-  for (const name of ['', '-a', 'A', 'a b', 'a'.repeat(64)]) expect(() => checkQueue(name)).toThrow();
+    expect(() => checkPlaceName('queue', name)).not.toThrow();
+  for (const name of ['', '-a', 'A', 'a b', 'a'.repeat(64)])
+    expect(() => checkPlaceName('queue', name)).toThrow();
 });
 
 test('an id is followed by the next one', () => {

@@ -4,6 +4,7 @@
  * What makes something is made once, however often it is sent (`once.ts`).
  */
 import createClient from 'openapi-fetch';
+import { serverClock } from '$lib/server-clock';
 import { session } from '$lib/session.svelte';
 import { forget, once, takesKey } from './once';
 import { ApiProblem } from './problem';
@@ -25,7 +26,9 @@ export interface Revised<T> {
  * what is typed, and signing out. */
 export async function quietly(request: Request): Promise<Response> {
   try {
-    return await fetch(request);
+    const response = await fetch(request);
+    serverClock.tell(response.headers.get('date'));
+    return response;
   } catch (thrown) {
     // An aborted call is whoever aborted it's own doing.
     if (thrown instanceof DOMException && thrown.name === 'AbortError') throw thrown;
@@ -56,7 +59,7 @@ api.use({
     takesKey(request.method, schemaPath) ? once(request, options.fetch) : undefined,
 });
 
-type Answer<T> = Promise<{ data?: T; error?: unknown; response: Response }>;
+export type Answer<T> = Promise<{ data?: T; error?: unknown; response: Response }>;
 
 /** What a call answered; throws its {@link ApiProblem}. */
 export async function ok<T>(answer: Answer<T>): Promise<T> {

@@ -1,7 +1,7 @@
 /** `apps/{app}/kv`: what an app keeps. Values that are JSON come and go as the text that they are (`json-text.ts`). */
 import { keepMember } from '$lib/json-text';
 import type { Page } from '$lib/pages.svelte';
-import { api, ifMatch, ok, PAGE, revised } from './client';
+import { type Answer, api, ifMatch, ok, PAGE, revised } from './client';
 import { ApiProblem } from './problem';
 import type { KvEntryView, SetKvEntry } from './schema';
 
@@ -12,9 +12,6 @@ export type KvEntry = Omit<KvEntryView, 'value'> & { value?: string };
 export interface ReadEntry {
   entry: KvEntry;
   etag: string;
-  /** When, by this machine's clock and by the server's, which may differ by hours. */
-  at_ms: number;
-  server_ms: number;
 }
 
 /** What an entry is to be. */
@@ -65,14 +62,9 @@ export async function remove(app: string, collection: string, key: string, etag?
   await ok(api.DELETE('/apps/{app}/kv/{collection}/{entry}', { params }));
 }
 
-async function read(
-  answer: Promise<{ data?: string; error?: unknown; response: Response }>,
-): Promise<ReadEntry> {
+async function read(answer: Answer<string>): Promise<ReadEntry> {
   const { value, etag } = await revised(answer);
-  const at_ms = Date.now();
-  const told = Date.parse((await answer).response.headers.get('date') ?? '');
-  const entry = JSON.parse(keepMember(value, 'value', 1)) as KvEntry;
-  return { entry, etag, at_ms, server_ms: Number.isNaN(told) ? at_ms : told };
+  return { entry: JSON.parse(keepMember(value, 'value', 1)) as KvEntry, etag };
 }
 
 /** No address has such a part: browsers resolve it, however it is written, and PiCloud refuses it. */

@@ -62,6 +62,16 @@ function isWithin(path: string, field: string): boolean {
   return path === field || path.startsWith(`${field}.`) || path.startsWith(`${field}[`);
 }
 
+/** What reading gives, or null where there is no such thing. */
+export async function found<T>(reading: Promise<T>): Promise<T | null> {
+  try {
+    return await reading;
+  } catch (thrown) {
+    if (thrown instanceof ApiProblem && thrown.status === 404) return null;
+    throw thrown;
+  }
+}
+
 /** Any thrown value as a problem; what is not one is a defect of the dashboard, and says so. */
 export function asProblem(thrown: unknown): ApiProblem {
   if (thrown instanceof ApiProblem) return thrown;
