@@ -369,7 +369,11 @@ impl From<ServiceError> for ApiError {
             E::QuotaExceeded { limit, most } => {
                 let detail =
                     format!("the app keeps as much as it may, which is {most} ({limit}); delete what is not needed");
-                let field = if limit.starts_with("event") { "payload" } else { "value" };
+                let field = match limit {
+                    limit if limit.starts_with("event") => "payload",
+                    limit if limit.starts_with("docs") => "document",
+                    _ => "value",
+                };
                 unprocessable("quota_exceeded", detail.clone())
                     .with("limit", limit)
                     .with("ceiling", most)

@@ -132,6 +132,19 @@ async fn what_cannot_be_a_document_a_search_or_an_index_is_refused_by_its_field(
     assert_eq!(owner.get("/apps/shop/docs").await.is(200)["documents"], 0);
 }
 
+async fn an_app_that_keeps_as_many_documents_as_it_may_is_told_so_by_the_field(test: &TestStore) {
+    let world = World::start(&test.store).await;
+    let owner = world.owner().await;
+    owner.make_app("shop").await;
+    put(&owner, &path("orders", 1), json!({ "document": {} })).await.is(200);
+    test.tamper_with_data("UPDATE docs_apps SET documents = 100000").await;
+    let refused = put(&owner, &path("orders", 2), json!({ "document": {} })).await.problem(422, "quota_exceeded");
+    assert_eq!((&refused["limit"], &refused["ceiling"]), (&json!("docs_documents"), &json!(100_000)));
+    assert_eq!(refused["errors"][0]["field"], "document");
+    // One that is there may still be changed.
+    put(&owner, &path("orders", 1), json!({ "document": { "a": 1 } })).await.is(200);
+}
+
 async fn indexes_are_declared_built_and_removed(store: &Store) {
     let world = World::start(store).await;
     let owner = world.owner().await;
@@ -301,4 +314,10 @@ on_both! {
     scripts_and_people_see_the_same_documents_of_one_app,
     each_change_of_documents_by_people_has_its_row_in_the_chain,
     the_documents_of_a_deleted_app_are_purged,
+}
+
+mod damaged {
+    use super::an_app_that_keeps_as_many_documents_as_it_may_is_told_so_by_the_field;
+
+    on_both! { damaged: an_app_that_keeps_as_many_documents_as_it_may_is_told_so_by_the_field }
 }
