@@ -267,6 +267,7 @@ test('triggers are for times and for changes of entries, and say what is wrong w
   await page.getByRole('menuitem', { name: 'Edit' }).click();
   const edit = page.getByRole('region', { name: 'Edit trigger' });
   await edit.getByLabel('Key prefix').fill('');
+  await edit.getByLabel('Timeout in milliseconds').fill('500');
   await edit.getByRole('button', { name: 'Save trigger' }).click();
   await expect(page.getByText('The trigger of Key-value store default is changed, and live')).toBeVisible();
   await expect(kv).not.toContainText('users/');
@@ -275,6 +276,15 @@ test('triggers are for times and for changes of entries, and say what is wrong w
     { expression: '0 3 * * *', time_zone: 'Europe/Zurich', misfire: 'once' },
     { collection: 'default', prefix: '', ops: ['set', 'expire'] },
   ]);
+  expect(items[1]).toHaveProperty('timeout_ms', 500);
+  // What may be empty and is emptied, is so from then on.
+  await kv.getByRole('button', { name: /^Actions/ }).click();
+  await page.getByRole('menuitem', { name: 'Edit' }).click();
+  await edit.getByLabel('Timeout in milliseconds').fill('');
+  await edit.getByRole('button', { name: 'Save trigger' }).click();
+  await expect(edit).toBeHidden();
+  const emptied = await api.call<{ items: object[] }>('GET', `apps/${app}/triggers`);
+  expect(emptied.items[1]).toHaveProperty('timeout_ms', null);
 
   await kv.getByRole('button', { name: /^Actions/ }).click();
   await page.getByRole('menuitem', { name: 'Send a test event…' }).click();
@@ -390,4 +400,46 @@ test('each role sees triggers, queues and dead letters, and acts only where it m
       await expect(page.getByRole('button', { name: 'Resolve…', exact: true })).toHaveCount(may);
     });
   }
+});
+
+test('on a phone the tab that one is on is seen as a whole, with the pill that comes to it', async ({
+  page,
+  api,
+  enter,
+  open,
+}) => {
+  const app = await api.app('shop');
+  await api.queueTrigger(app, await api.script(app, 'pack', FAILS), 'orders');
+  await api.send(app, 'orders', 1);
+  await expect.poll(() => api.deadLetters(app)).toBe(1);
+  // The pill comes once the tab is there.
+  let release = () => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route(/dead-letters:count$/, async (route) => {
+    await held;
+    await route.continue();
+  });
+  await page.setViewportSize({ width: 360, height: 740 });
+  await enter();
+  await open('/apps/shop/dead-letters');
+  const isSeen = (name: RegExp) =>
+    tab(page, name).evaluate((link) => {
+      const [{ left, right }, list] = [
+        link.getBoundingClientRect(),
+        link.closest('ul')?.getBoundingClientRect(),
+      ];
+      return list !== undefined && left >= list.left - 1 && right <= list.right + 1;
+    });
+  await expect(tab(page, 'Dead letters')).toBeVisible();
+  await expect.poll(() => isSeen(/^Dead letters/)).toBe(true);
+  release();
+  await expect(tab(page, /^Dead letters/)).toHaveAccessibleName('Dead letters 1 unresolved');
+  await expect.poll(() => isSeen(/^Dead letters/)).toBe(true);
+  // Also the one that is gone to, at either end, though the page is scrolled.
+  await tab(page, 'Settings').click();
+  await expect(tab(page, 'Settings')).toHaveAttribute('aria-current', 'page');
+  await expect.poll(() => isSeen(/^Settings/)).toBe(true);
+  await tab(page, 'Scripts').click();
+  await expect(tab(page, 'Scripts')).toHaveAttribute('aria-current', 'page');
+  await expect.poll(() => isSeen(/^Scripts/)).toBe(true);
 });
