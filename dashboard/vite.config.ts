@@ -11,7 +11,7 @@ const EDITOR =
 
 /** What pages alone share that lie beyond an app's tabs, of which those tabs need nothing, but for that of its dead letters. */
 const BEYOND =
-  /\/components\/(EventTable|EventFacts|DeadLetterDetail|ReplayDeadLetter|ResolveDeadLetter|SettingUsage|SettingName|DeleteSetting|RevealedSecret)\.svelte/;
+  /\/components\/(DeleteDocument|DraftPane|EventTable|EventFacts|DeadLetterDetail|ReplayDeadLetter|ResolveDeadLetter|SettingUsage|SettingName|DeleteSetting|RevealedSecret)\.svelte/;
 
 /** The API takes a cookie only with the `Origin` of its own host, which the page of this development server does not have. */
 const proxied = { target: api, changeOrigin: true, headers: { origin: api } };

@@ -34,6 +34,13 @@ export const data = (slug: string, collection: string, prefix = '') =>
 export const entry = (slug: string, collection: string, key?: string) =>
   `${app(slug, 'data')}/entry?${new URLSearchParams({ collection, ...(key === undefined ? {} : { key }) })}`;
 
+/** A collection of an app's documents, or what a search finds in it; without a collection the first one. */
+export const documents = (slug: string, collection?: string, search: Record<string, string> = {}) =>
+  `${app(slug, 'data')}/documents${collection === undefined ? '' : `?${new URLSearchParams({ collection, ...search })}`}`;
+/** A document of a collection, or without an id a new one. */
+export const document = (slug: string, collection: string, id?: string) =>
+  `${documents(slug)}/document?${new URLSearchParams({ collection, ...(id === undefined ? {} : { id }) })}`;
+
 /** The queues of an app, or one of them. */
 export const queues = (slug: string, queue?: string) =>
   `${app(slug, 'data')}/queues${queue === undefined ? '' : `?queue=${queue}`}`;

@@ -1,5 +1,5 @@
 /** The server's clock, from which that of this machine may be hours away. */
-class ServerClock {
+export class ServerClock {
   /** By how much it is ahead of this machine's, as it was last told. */
   #ahead_ms = 0;
 

@@ -5,6 +5,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { idAt } from '../../src/lib/ids';
 
 export const OWNER = { username: 'ada', password: 'a cloud of one’s own' };
 
@@ -20,6 +21,8 @@ export interface User {
 
 /** Calls of the admin API in one session, each of which must succeed. */
 export class Api {
+  private documentAt = Date.now();
+
   constructor(
     private readonly origin: string,
     private readonly token: string,
@@ -55,6 +58,13 @@ export class Api {
   /** Keeps a value by kv, for ever or so many seconds. */
   async keep(app: string, collection: string, key: string, value: unknown, ttl?: number): Promise<void> {
     await this.call('PUT', `apps/${app}/kv/${collection}/${encodeURIComponent(key)}`, { value, ttl });
+  }
+
+  /** Keeps a document by docs, each a millisecond newer than the one before; gives its id. */
+  async keepDocument(app: string, collection: string, document: object): Promise<string> {
+    const id = idAt((this.documentAt += 1));
+    await this.call('PUT', `apps/${app}/docs/${collection}/${id}`, { document });
+    return id;
   }
 
   /** Has a script handle the messages of a queue; gives the trigger's id. One attempt, unless something else is said. */
