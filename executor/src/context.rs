@@ -16,7 +16,7 @@ use picloud_shared::request::{Params, RequestHead, ScriptRequest};
 use picloud_shared::version;
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, Position};
 
-use crate::invocation::{Input, Invocation};
+use crate::invocation::Invocation;
 use crate::json::{self, SizeLimits};
 use crate::limits::charge_bytes;
 pub use part::Lending;
@@ -81,10 +81,7 @@ impl Context {
             body: Part::default(),
             text: Part::default(),
             bytes: Part::default(),
-            payloads: match &invocation.input {
-                Input::Request(_) => Box::default(),
-                Input::Events(events) => events.iter().map(|_| Part::default()).collect(),
-            },
+            payloads: invocation.input.events().iter().map(|_| Part::default()).collect(),
         });
         (Self(Arc::clone(&exchange)), Loan(exchange))
     }
@@ -114,24 +111,13 @@ impl Exchange {
 impl Invocation {
     /// The request, for who has `ctx.request`.
     fn request(&self) -> &ScriptRequest {
-        match &self.input {
-            Input::Request(request) => request,
-            Input::Events(_) => unreachable!("a run that is given events has no request"),
-        }
-    }
-
-    /// The events: those of a request are none.
-    fn events(&self) -> &[Event] {
-        match &self.input {
-            Input::Request(_) => &[],
-            Input::Events(events) => events,
-        }
+        self.input.request().expect("`ctx.request` is there in runs alone that have a request")
     }
 }
 
 impl EventInfo {
     fn read<T>(&self, read: impl FnOnce(&Event) -> T) -> T {
-        read(&self.0.invocation().events()[self.1])
+        read(&self.0.invocation().input.events()[self.1])
     }
 }
 
@@ -151,9 +137,9 @@ pub fn register(module: &mut Module) {
     get!("execution_id", |ctx: &mut Context| ctx.0.invocation().execution_id.to_string());
     get!("app", |ctx: &mut Context| AppInfo(Arc::clone(&ctx.0)));
     get!("script", |ctx: &mut Context| ScriptInfo(Arc::clone(&ctx.0)));
-    get!("request", |ctx: &mut Context| match &ctx.0.invocation().input {
-        Input::Request(_) => Dynamic::from(Request(Arc::clone(&ctx.0))),
-        Input::Events(_) => Dynamic::UNIT,
+    get!("request", |ctx: &mut Context| match ctx.0.invocation().input.request() {
+        Some(_) => Dynamic::from(Request(Arc::clone(&ctx.0))),
+        None => Dynamic::UNIT,
     });
     get!("event", |ctx: &mut Context| match ctx.0.payloads.is_empty() {
         true => Dynamic::UNIT,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use picloud_shared::event::Event;
-use picloud_shared::execution::{ExecutionFailure, LogLine, Origin, Outcome, RecordPolicy, RecordedInput};
+use picloud_shared::execution::{
+    EventAttempt, ExecutionFailure, LogLine, Origin, Outcome, RecordPolicy, RecordedInput,
+};
 use picloud_shared::id::ExecutionId;
 use picloud_shared::request::ScriptRequest;
 use picloud_shared::secret::GivenSecrets;
@@ -36,11 +38,32 @@ pub enum Input {
     Request(ScriptRequest),
     /// Events to be handled: one at least.
     Events(Arc<[Event]>),
+    /// A request that was answered when it came, and the event that it was kept as. What the script answers reaches nobody.
+    Deferred(ScriptRequest, Event),
 }
 
 impl From<ScriptRequest> for Input {
     fn from(request: ScriptRequest) -> Self {
         Self::Request(request)
+    }
+}
+
+impl Input {
+    /// The request, where there is one.
+    pub(crate) fn request(&self) -> Option<&ScriptRequest> {
+        match self {
+            Self::Request(request) | Self::Deferred(request, _) => Some(request),
+            Self::Events(_) => None,
+        }
+    }
+
+    /// The events, if there are any.
+    pub(crate) fn events(&self) -> &[Event] {
+        match self {
+            Self::Request(_) => &[],
+            Self::Events(events) => events,
+            Self::Deferred(_, event) => std::slice::from_ref(event),
+        }
     }
 }
 
@@ -53,21 +76,20 @@ impl Invocation {
 
     /// How many events stand between those that it makes and what was not caused by one.
     pub(crate) fn event_depth(&self) -> u32 {
-        match &self.input {
-            Input::Request(_) => 0,
-            Input::Events(events) => events.iter().map(|event| event.depth).max().unwrap_or(0).saturating_add(1),
-        }
+        self.input.events().iter().map(|event| event.depth).max().map_or(0, |depth| depth.saturating_add(1))
     }
 
     /// What its record tells of what it is given.
     pub(crate) fn recorded_input(&self, policy: &RecordPolicy) -> RecordedInput {
-        match &self.input {
-            Input::Request(ScriptRequest { head, body, .. }) => RecordedInput::Request {
-                head: Arc::clone(head),
-                body: policy.recorded_body(body),
-                body_len: body.len(),
-            },
-            Input::Events(events) => RecordedInput::Events(policy.recorded_events(events)),
+        let events = self.input.events();
+        let Some(ScriptRequest { head, body, .. }) = self.input.request() else {
+            return RecordedInput::Events(policy.recorded_events(events));
+        };
+        RecordedInput::Request {
+            head: Arc::clone(head),
+            body: policy.recorded_body(body),
+            body_len: body.len(),
+            event: events.first().map(|event| EventAttempt { id: event.id, attempt: event.attempt }),
         }
     }
 }

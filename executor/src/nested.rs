@@ -238,9 +238,9 @@ fn callers_stop() -> Failed {
 /// The request that a script is invoked by: no client sent it, and what its caller's client sent is not in it, but for where to. A
 /// caller that handles events had none, and the app's slug stands for the host.
 fn head(caller: &Invocation) -> RequestHead {
-    let (scheme, host, port, remote_ip) = match &caller.input {
-        Input::Request(ScriptRequest { head, .. }) => (head.scheme, head.host.clone(), head.port, head.remote_ip),
-        Input::Events(_) => (Scheme::Https, caller.app.app().slug.as_str().into(), None, Ipv4Addr::UNSPECIFIED.into()),
+    let (scheme, host, port, remote_ip) = match caller.input.request() {
+        Some(ScriptRequest { head, .. }) => (head.scheme, head.host.clone(), head.port, head.remote_ip),
+        None => (Scheme::Https, caller.app.app().slug.as_str().into(), None, Ipv4Addr::UNSPECIFIED.into()),
     };
     RequestHead {
         method: Method::POST,

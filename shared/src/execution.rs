@@ -209,9 +209,20 @@ pub enum RecordedInput {
         body: Bytes,
         /// The length of the whole body, in bytes.
         body_len: usize,
+        /// The event that it was kept as, if it was answered when it came.
+        event: Option<EventAttempt>,
     },
     /// Events.
     Events(Box<[RecordedEvent]>),
+}
+
+/// An attempt at the event that a request was kept as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct EventAttempt {
+    /// Its id, the same at each attempt.
+    pub id: EventId,
+    /// Which attempt it was.
+    pub attempt: u32,
 }
 
 /// What a record tells of an event.

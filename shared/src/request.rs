@@ -1,10 +1,14 @@
 //! The request that a script is to answer, as the data plane hands it over.
 
+mod kept;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+
+pub use kept::{InvalidKeptRequest, KeptRequest, NotKept, RequestKeeper};
 
 use crate::route::RouteMethod;
 

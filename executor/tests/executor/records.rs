@@ -58,7 +58,7 @@ fn a_record_tells_who_ran_for_what_and_keeps_the_beginning_of_the_bodies() {
     let script = published.script("main");
     assert_eq!((record.app_id, record.script_id, record.script_version), (published.0.app().id, script.row.id, 3));
     assert_eq!((record.origin, record.started_at), (Origin::Test, NOW.plus(Duration::from_millis(7))));
-    let RecordedInput::Request { head, body, body_len } = &record.input else { panic!("it is a request") };
+    let RecordedInput::Request { head, body, body_len, .. } = &record.input else { panic!("it is a request") };
     assert_eq!((body.len(), *body_len), (RECORDED_BODY_BYTES, 9_000));
     assert_eq!(&*head.path, "/a");
     let response = record.response.unwrap();

@@ -161,6 +161,18 @@ pub(crate) struct RecordedRequest {
     body_base64: Option<String>,
     /// Bytes of the whole body.
     body_len: u64,
+    /// The event that it was kept as; absent where its caller waited.
+    event: Option<RecordedAttempt>,
+}
+
+/// An attempt at the event that a request was kept as.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it stands for a stored document in the OpenAPI document")]
+pub(crate) struct RecordedAttempt {
+    /// The event's id.
+    id: uuid::Uuid,
+    /// Which attempt it was, from 1 on.
+    attempt: u32,
 }
 
 /// A response as it was recorded, without credentials and what the app leaves out.

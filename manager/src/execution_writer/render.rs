@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderMap;
-use picloud_shared::execution::{ExecutionRecord, LogLine, RecordPolicy, RecordedEvent, RecordedInput, Redactor};
+use picloud_shared::execution::{
+    EventAttempt, ExecutionRecord, LogLine, RecordPolicy, RecordedEvent, RecordedInput, Redactor,
+};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -28,6 +30,8 @@ struct Request<'r> {
     #[serde(flatten)]
     body: Body<'r>,
     body_len: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<EventAttempt>,
 }
 
 /// What stands in the place of a request.
@@ -86,13 +90,14 @@ impl Texts<'_> {
 pub(super) fn row(record: &ExecutionRecord, sample_weight: u64, bytes: usize) -> NewExecution {
     let redactor = &Redactor::new(&record.secrets, bytes, MOST_WORK);
     let input = match &record.input {
-        RecordedInput::Request { head, body, body_len } => json(&Request {
+        RecordedInput::Request { head, body, body_len, event } => json(&Request {
             method: head.method.as_str(),
             url: redactor.callers_text(&head.url()),
             remote_ip: head.remote_ip,
             headers: Headers(&head.headers, &record.policy, Texts::Callers(redactor)),
             body: Body::of(body, *body_len, Texts::Callers(redactor)),
             body_len: *body_len,
+            event: *event,
         }),
         RecordedInput::Events(events) => {
             json(&Events { events: events.iter().map(|event| event_without_secrets(event, redactor)).collect() })

@@ -55,7 +55,7 @@ impl Log {
             outcome,
             status: StatusCode::OK,
             policy: Arc::default(),
-            input: RecordedInput::Request { head: Arc::new(head()), body: Bytes::new(), body_len: 0 },
+            input: RecordedInput::Request { head: Arc::new(head()), body: Bytes::new(), body_len: 0, event: None },
             response: None,
             failure: None,
             logs: vec![],
@@ -146,7 +146,7 @@ on_both! {
         headers.insert("set-cookie", "hunter2".parse().unwrap());
         headers.insert("content-type", "text/plain".parse().unwrap());
         let body = Bytes::from_static(b"\xff\x00");
-        record.input = RecordedInput::Request { head: Arc::new(request), body, body_len: 5_000 };
+        record.input = RecordedInput::Request { head: Arc::new(request), body, body_len: 5_000, event: None };
         record.response = Some(RecordedResponse { headers, body: Bytes::from_static(b"o\0k"), body_len: 3 });
         record.failure =
             Some(ExecutionFailure { message: "bad \0 thing".to_owned(), line: Some(3), column: None, limit: None });

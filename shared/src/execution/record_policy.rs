@@ -96,6 +96,11 @@ impl RecordPolicy {
         !SECRET_HEADERS.contains(name) && !self.redacted.contains(name)
     }
 
+    /// Whether a record keeps of bodies anything at all.
+    pub fn keeps_bodies(&self) -> bool {
+        self.bodies
+    }
+
     /// The part of a body that a record keeps. Always a copy: a short body can be a slice of a large buffer, which a waiting
     /// record must not keep alive.
     pub fn recorded_body(&self, body: &[u8]) -> Bytes {
