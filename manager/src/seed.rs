@@ -63,6 +63,6 @@ async fn publish_hello(change: &mut Change, app_id: AppId) -> Result<(), Service
     insert_script(change, &script, None).await?;
     let path = PathPattern::parse(PathKind::Exact, "/").expect("/ is a path");
     let pattern = RoutePattern { host: HostSelector::Any, path, method: RouteMethod::Get };
-    let route = Route { id: RouteId::generate(change.at), app_id, script_id: id, pattern };
+    let route = Route { id: RouteId::generate(change.at), app_id, script_id: id, pattern, is_async: false };
     insert_route(change, route).await.map(drop)
 }

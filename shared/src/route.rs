@@ -60,6 +60,8 @@ pub struct Route {
     pub script_id: ScriptId,
     /// What it takes.
     pub pattern: RoutePattern,
+    /// Whether its callers are answered at once with 202, and the endpoint runs later.
+    pub is_async: bool,
 }
 
 impl HostSelector {

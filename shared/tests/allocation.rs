@@ -56,6 +56,7 @@ fn route(number: u128, kind: PathKind, path: &str, host: HostSelector) -> Arc<Ro
         app_id: AppId::from_uuid(Uuid::from_u128(1)),
         script_id: ScriptId::from_uuid(Uuid::from_u128(2)),
         pattern: RoutePattern { host, path, method: RouteMethod::Get },
+        is_async: false,
     })
 }
 

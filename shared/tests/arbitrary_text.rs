@@ -69,6 +69,7 @@ proptest! {
                 app_id: AppId::from_uuid(Uuid::from_u128(2)),
                 script_id: ScriptId::from_uuid(Uuid::from_u128(3)),
                 pattern: RoutePattern { host: HostSelector::Any, path, method: RouteMethod::Get },
+                is_async: false,
             };
             let table = RouteTable::new([Arc::new(route)]);
             let (host, path) = (Host::parse("x").unwrap(), RequestPath::parse(&text).unwrap());

@@ -43,6 +43,7 @@ fn table(patterns: &[&str]) -> RouteTable {
             app_id: AppId::from_uuid(Uuid::from_u128(1)),
             script_id: ScriptId::from_uuid(Uuid::from_u128(2)),
             pattern: pattern(text),
+            is_async: false,
         })
     };
     RouteTable::new(patterns.iter().enumerate().map(route))

@@ -52,6 +52,7 @@ fn route((number, (hosts, kind, method, path)): (usize, &(u8, u8, u8, &str))) ->
             path: PathPattern::parse(kind, path).ok()?,
             method: RouteMethod::ALL[usize::from(*method) % RouteMethod::ALL.len()],
         },
+        is_async: false,
     }))
 }
 

@@ -90,16 +90,27 @@ struct RouteDocument {
     path: String,
     #[schema(value_type = schema::RouteMethod)]
     method: RouteMethod,
+    /// Whether its callers are answered at once with 202; absent where they are not.
+    #[serde(rename = "async", skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    is_async: bool,
 }
 
-impl From<&RoutePattern> for RouteDocument {
-    fn from(RoutePattern { host, path, method }: &RoutePattern) -> Self {
+/// Documents of apps without async routes are what they were before there were any.
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl From<&Route> for RouteDocument {
+    fn from(route: &Route) -> Self {
+        let RoutePattern { host, path, method } = &route.pattern;
         Self {
             host_kind: HostKind::of(host),
             host: host_text(host),
             path_kind: path.kind(),
             path: path.as_str().to_owned(),
             method: *method,
+            is_async: route.is_async,
         }
     }
 }
@@ -109,7 +120,7 @@ impl From<State> for AppDocument {
         let scripts = scripts.into_iter().map(|script| {
             let routes = routes.iter().filter(|route| route.script_id == script.meta.id);
             ScriptDocument {
-                routes: routes.map(|route| RouteDocument::from(&route.pattern)).collect(),
+                routes: routes.map(RouteDocument::from).collect(),
                 name: script.meta.name.to_string(),
                 kind: script.meta.kind,
                 description: script.meta.description,

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use http::StatusCode;
 use picloud_shared::id::{RouteId, ScriptId};
-use picloud_shared::route::RoutePattern;
+use picloud_shared::route::Route;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -112,8 +112,8 @@ async fn create_route(
     Path(script): Path<ScriptId>,
     Body(body): Body<PatternBody>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let pattern = body.parse().map_err(ServiceError::Invalid)?;
-    let route = state.services.routes.create(&actor, script, pattern).await?;
+    let wanted = body.parse().map_err(ServiceError::Invalid)?;
+    let route = state.services.routes.create(&actor, script, wanted).await?;
     Ok(route_response(StatusCode::CREATED, route))
 }
 
@@ -146,8 +146,8 @@ async fn update_route(
     Body(patch): Body<PatternPatch>,
 ) -> Result<impl IntoResponse, ApiError> {
     let routes = &state.services.routes;
-    let pattern = |old: &RoutePattern| patch.onto(old).parse().map_err(ServiceError::Invalid);
-    let changed = routes.update(&actor, id, patch.script_id, pattern, &precondition).await?;
+    let wanted = |old: &Route| patch.onto(old).parse().map_err(ServiceError::Invalid);
+    let changed = routes.update(&actor, id, patch.script_id, wanted, &precondition).await?;
     Ok(route_response(StatusCode::OK, changed))
 }
 

@@ -4,13 +4,14 @@ use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::id::{AppId, RouteId, ScriptId};
 use picloud_shared::path_pattern::{PathKind, PathPattern};
-use picloud_shared::route::{HostSelector, RouteMethod, RoutePattern};
+use picloud_shared::route::{HostSelector, Route, RouteMethod, RoutePattern};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::extract::present;
 use crate::api::schema;
 use crate::service::error::InvalidField;
+use crate::service::route::WantedRoute;
 use crate::service::route_url::LocatedRoute;
 
 /// A route.
@@ -31,6 +32,9 @@ pub(crate) struct RouteView {
     pub path: String,
     #[schema(value_type = schema::RouteMethod)]
     pub method: RouteMethod,
+    /// Whether callers are answered at once with 202 and the id of an event, and the script runs later.
+    #[serde(rename = "async")]
+    pub is_async: bool,
     /// An address that the route answers at; null while the app claims no domain.
     pub url: Option<String>,
     #[schema(value_type = String, format = DateTime)]
@@ -50,6 +54,7 @@ impl From<LocatedRoute> for RouteView {
             path_kind: path.kind(),
             path: path.as_str().to_owned(),
             method: *method,
+            is_async: route.is_async,
             url,
             created_at: stored.created_at,
         }
@@ -102,6 +107,9 @@ pub(crate) struct PatternBody {
     pub path: String,
     #[schema(value_type = schema::RouteMethod)]
     pub method: RouteMethod,
+    /// Whether callers are answered at once with 202 and the id of an event, and the script runs later. Absent, they wait for it.
+    #[serde(rename = "async", default)]
+    pub is_async: bool,
 }
 
 /// Changes of a route; what is absent stays.
@@ -124,6 +132,9 @@ pub(crate) struct PatternPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = schema::RouteMethod, required = false)]
     pub method: Option<RouteMethod>,
+    #[serde(rename = "async", default, deserialize_with = "present")]
+    #[schema(value_type = bool, required = false)]
+    pub is_async: Option<bool>,
     /// Another endpoint of the same app.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Uuid, required = false)]
@@ -131,20 +142,24 @@ pub(crate) struct PatternPatch {
 }
 
 impl PatternBody {
-    /// Reads the pattern, or says of each field what is wrong.
-    pub(crate) fn parse(&self) -> Result<RoutePattern, Vec<InvalidField>> {
+    /// Reads what is wanted, or says of each field what is wrong.
+    pub(crate) fn parse(&self) -> Result<WantedRoute, Vec<InvalidField>> {
         let host = parse_host(self.host_kind, self.host.as_deref()).map_err(|detail| invalid("host", detail));
         let path = PathPattern::parse(self.path_kind, &self.path).map_err(|error| invalid("path", error));
         match (host, path) {
-            (Ok(host), Ok(path)) => Ok(RoutePattern { host, path, method: self.method }),
+            (Ok(host), Ok(path)) => {
+                let pattern = RoutePattern { host, path, method: self.method };
+                Ok(WantedRoute { pattern, is_async: self.is_async })
+            }
             (host, path) => Err(host.err().into_iter().chain(path.err()).collect()),
         }
     }
 }
 
 impl PatternPatch {
-    /// The whole pattern that the route would have. Another kind of host drops the old host.
-    pub(crate) fn onto(&self, old: &RoutePattern) -> PatternBody {
+    /// The whole route that it would be. Another kind of host drops the old host.
+    pub(crate) fn onto(&self, route: &Route) -> PatternBody {
+        let old = &route.pattern;
         let old_kind = HostKind::of(&old.host);
         let host_kind = self.host_kind.unwrap_or(old_kind);
         let kept_host = if host_kind == old_kind { host_text(&old.host) } else { None };
@@ -154,6 +169,7 @@ impl PatternPatch {
             path_kind: self.path_kind.unwrap_or(old.path.kind()),
             path: self.path.clone().unwrap_or_else(|| old.path.as_str().to_owned()),
             method: self.method.unwrap_or(old.method),
+            is_async: self.is_async.unwrap_or(route.is_async),
         }
     }
 }
@@ -179,11 +195,13 @@ fn parse_host(kind: HostKind, host: Option<&str>) -> Result<HostSelector, String
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn body(host_kind: HostKind, host: Option<&str>, path_kind: PathKind, path: &str) -> PatternBody {
         let (host, path) = (host.map(str::to_owned), path.to_owned());
-        PatternBody { host_kind, host, path_kind, path, method: RouteMethod::Get }
+        PatternBody { host_kind, host, path_kind, path, method: RouteMethod::Get, is_async: true }
     }
 
     #[test]
@@ -202,12 +220,26 @@ mod tests {
 
     #[test]
     fn a_patch_keeps_what_it_does_not_name_and_drops_the_host_of_another_kind() {
-        let old = body(HostKind::Strict, Some("a.example"), PathKind::Exact, "/a").parse().unwrap();
-        let blank =
-            PatternPatch { host_kind: None, host: None, path_kind: None, path: None, method: None, script_id: None };
-        assert_eq!(blank.onto(&old).parse().unwrap(), old);
+        let WantedRoute { pattern, is_async } =
+            body(HostKind::Strict, Some("a.example"), PathKind::Exact, "/a").parse().unwrap();
+        let (id, app_id, script_id) = (Uuid::nil(), AppId::from_uuid(Uuid::nil()), ScriptId::from_uuid(Uuid::nil()));
+        let old = Route { id: RouteId::from_uuid(id), app_id, script_id, pattern, is_async };
+        let blank = PatternPatch {
+            host_kind: None,
+            host: None,
+            path_kind: None,
+            path: None,
+            method: None,
+            is_async: None,
+            script_id: None,
+        };
+        let wanted = |patch: &PatternPatch| patch.onto(&old).parse().unwrap();
+        assert_eq!(wanted(&blank), WantedRoute { pattern: old.pattern.clone(), is_async: true });
+        let waiting = PatternPatch { is_async: Some(false), ..blank.clone() };
+        assert_eq!(wanted(&waiting), WantedRoute { pattern: old.pattern.clone(), is_async: false });
         let any = PatternPatch { host_kind: Some(HostKind::Any), ..blank.clone() };
-        assert_eq!(any.onto(&old).parse().unwrap(), RoutePattern { host: HostSelector::Any, ..old.clone() });
+        let pattern = RoutePattern { host: HostSelector::Any, ..old.pattern.clone() };
+        assert_eq!(wanted(&any), WantedRoute { pattern, is_async: true });
         let wildcard = PatternPatch { host_kind: Some(HostKind::Wildcard), ..blank };
         assert!(wildcard.onto(&old).parse().is_err());
     }

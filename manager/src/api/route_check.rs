@@ -56,6 +56,8 @@ struct DraftRoute {
     path: String,
     #[schema(value_type = schema::RouteMethod)]
     method: RouteMethod,
+    #[serde(rename = "async", default)]
+    is_async: bool,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -147,6 +149,8 @@ struct MatchedRouteView {
     path: String,
     #[schema(value_type = schema::RouteMethod)]
     method: RouteMethod,
+    #[serde(rename = "async")]
+    is_async: bool,
     url: Option<String>,
 }
 
@@ -162,9 +166,9 @@ async fn check_route(
     Caller(actor): Caller,
     Body(CheckRoute { app_id, route: Object(route), except_id }): Body<CheckRoute>,
 ) -> Result<Json<RouteCheck>, ApiError> {
-    let DraftRoute { script_id, host_kind, host, path_kind, path, method } = route;
-    let parsed = PatternBody { host_kind, host, path_kind, path, method }.parse();
-    let pattern = parsed.as_ref().ok();
+    let DraftRoute { script_id, host_kind, host, path_kind, path, method, is_async } = route;
+    let parsed = PatternBody { host_kind, host, path_kind, path, method, is_async }.parse();
+    let pattern = parsed.as_ref().ok().map(|wanted| &wanted.pattern);
     let report = state.services.routes.check(&actor, app_id, script_id, pattern, except_id).await?;
     let errors = parsed.err().into_iter().flatten().map(FieldError::from).collect();
     Ok(Json(RouteCheck::new(report, errors)))
@@ -242,6 +246,7 @@ impl RequestMatch {
             path_kind: pattern.path.kind(),
             path: pattern.path.as_str().to_owned(),
             method: pattern.method,
+            is_async: route.is_async,
             url,
         });
     }

@@ -30,8 +30,8 @@ pub struct StoredRoute {
 impl<'r, R: StoreRow> FromRow<'r, R> for StoredRoute {
     fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
         let pattern = RoutePattern { host: host(row)?, path: path(row)?, method: row.read("method")? };
-        let route =
-            Route { id: row.read("id")?, app_id: row.read("app_id")?, script_id: row.read("script_id")?, pattern };
+        let (id, app_id, script_id) = (row.read("id")?, row.read("app_id")?, row.read("script_id")?);
+        let route = Route { id, app_id, script_id, pattern, is_async: row.read("is_async")? };
         Ok(Self { route, created_at: row.read("created_at")? })
     }
 }
@@ -100,23 +100,23 @@ impl<'p> PatternColumns<'p> {
 
 macro_rules! columns {
     () => {
-        "id, app_id, script_id, host_kind, host, host_key, path_kind, path, path_shape, method, param_shape, created_at"
+        "id, app_id, script_id, host_kind, host, host_key, path_kind, path, path_shape, method, param_shape, is_async, created_at"
     };
 }
 
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, app_id, script_id, host_kind, host, path_kind, path, method, created_at FROM routes ",
+            "SELECT id, app_id, script_id, host_kind, host, path_kind, path, method, is_async, created_at FROM routes ",
             $rest
         )
     };
 }
 
 statements! {
-    INSERT = concat!("INSERT INTO routes (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"),
+    INSERT = concat!("INSERT INTO routes (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"),
         concat!("INSERT INTO routes (", columns!(), ") SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], \
-        $6::text[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::text[], $12::bigint[])");
+        $6::text[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::text[], $12::boolean[], $13::bigint[])");
     FIND = select!("WHERE id = $1");
     FIND_APP = "SELECT app_id AS id FROM routes WHERE id = $1";
     LIST_OF_SCRIPT = select!("WHERE script_id = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"),
@@ -125,10 +125,10 @@ statements! {
         select!("WHERE app_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3");
     FIND_CONFLICT = select!("WHERE app_id = $1 AND host_key = $2 AND path_shape = $3 AND method = $4");
     UPDATE = "UPDATE routes SET script_id = $1, host_kind = $2, host = $3, host_key = $4, path_kind = $5, path = $6, \
-        path_shape = $7, method = $8, param_shape = $9 WHERE id = $10 AND app_id = $11",
+        path_shape = $7, method = $8, param_shape = $9, is_async = $10 WHERE id = $11 AND app_id = $12",
         "UPDATE routes SET script_id = s, host_kind = hk, host = h, host_key = ho, path_kind = pk, path = p, path_shape = ps, \
-        method = m, param_shape = pa FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], \
-        $7::bytea[], $8::text[], $9::text[], $10::uuid[], $11::uuid[]) AS rows (s, hk, h, ho, pk, p, ps, m, pa, i, a) \
+        method = m, param_shape = pa, is_async = asy FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], \
+        $7::bytea[], $8::text[], $9::text[], $10::boolean[], $11::uuid[], $12::uuid[]) AS rows (s, hk, h, ho, pk, p, ps, m, pa, asy, i, a) \
         WHERE id = i AND app_id = a";
     DELETE = "DELETE FROM routes WHERE id IN (SELECT unhex(value) FROM json_each($1))",
         "DELETE FROM routes WHERE id = ANY($1)";
@@ -166,24 +166,25 @@ pub async fn insert_all(conn: &mut Conn, routes: &[StoredRoute]) -> Result<(), R
 }
 
 static INSERT_MANY: LazyLock<String> =
-    LazyLock::new(|| insert_many(concat!("INSERT INTO routes (", columns!(), ")"), 12, ""));
+    LazyLock::new(|| insert_many(concat!("INSERT INTO routes (", columns!(), ")"), 13, ""));
 
 fn bind_row<'q>(query: SqliteQuery<'q>, StoredRoute { route: r, created_at }: &'q StoredRoute) -> SqliteQuery<'q> {
     let query = query.bind(r.id.as_uuid()).bind(r.app_id.as_uuid()).bind(r.script_id.as_uuid());
-    bind_pattern(query, &r.pattern).bind(created_at.as_millis())
+    bind_taken(query, r).bind(created_at.as_millis())
 }
 
-fn bind_pattern<'q>(query: SqliteQuery<'q>, pattern: &'q RoutePattern) -> SqliteQuery<'q> {
-    let p = PatternColumns::of(pattern);
+/// What a route takes, and how.
+fn bind_taken<'q>(query: SqliteQuery<'q>, route: &'q Route) -> SqliteQuery<'q> {
+    let p = PatternColumns::of(&route.pattern);
     let query = query.bind(p.host_kind).bind(p.host).bind(p.host_key).bind(p.path_kind).bind(p.path);
-    query.bind(p.path_shape).bind(p.method).bind(p.param_shape.as_str().to_owned())
+    query.bind(p.path_shape).bind(p.method).bind(p.param_shape.as_str().to_owned()).bind(route.is_async)
 }
 
 type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 /// The same of many routes, a list for each column.
-fn bind_patterns<'q>(query: PgQuery<'q>, routes: impl Iterator<Item = &'q Route>) -> PgQuery<'q> {
-    let patterns: Vec<PatternColumns<'q>> = routes.map(|route| PatternColumns::of(&route.pattern)).collect();
+fn bind_all_taken<'q>(query: PgQuery<'q>, routes: impl Iterator<Item = &'q Route> + Clone) -> PgQuery<'q> {
+    let patterns: Vec<PatternColumns<'q>> = routes.clone().map(|route| PatternColumns::of(&route.pattern)).collect();
     query
         .bind(patterns.iter().map(|p| p.host_kind).collect::<Vec<_>>())
         .bind(patterns.iter().map(|p| p.host).collect::<Vec<_>>())
@@ -193,6 +194,7 @@ fn bind_patterns<'q>(query: PgQuery<'q>, routes: impl Iterator<Item = &'q Route>
         .bind(patterns.iter().map(|p| p.path_shape.clone()).collect::<Vec<_>>())
         .bind(patterns.iter().map(|p| p.method).collect::<Vec<_>>())
         .bind(patterns.iter().map(|p| p.param_shape.as_str().to_owned()).collect::<Vec<_>>())
+        .bind(routes.map(|route| route.is_async).collect::<Vec<_>>())
 }
 
 /// All by one: a statement costs a way over the network.
@@ -204,7 +206,7 @@ async fn insert_postgres(db: &mut PgConnection, routes: &[StoredRoute]) -> Resul
         .bind(column(routes, |r| r.route.id.as_uuid()))
         .bind(column(routes, |r| r.route.app_id.as_uuid()))
         .bind(column(routes, |r| r.route.script_id.as_uuid()));
-    let query = bind_patterns(query, routes.iter().map(|stored| &stored.route));
+    let query = bind_all_taken(query, routes.iter().map(|stored| &stored.route));
     query.bind(column(routes, |r| r.created_at.as_millis())).execute(db).await?;
     Ok(())
 }
@@ -309,7 +311,7 @@ pub async fn update_all(conn: &mut Conn, routes: &[&Route]) -> Result<bool, Repo
 async fn update_sqlite(db: &mut SqliteConnection, routes: &[&Route]) -> Result<u64, RepoError> {
     let mut stored = 0;
     for route in routes {
-        let query = bind_pattern(sqlx::query(UPDATE.sqlite).bind(route.script_id.as_uuid()), &route.pattern);
+        let query = bind_taken(sqlx::query(UPDATE.sqlite).bind(route.script_id.as_uuid()), route);
         let done = query.bind(route.id.as_uuid()).bind(route.app_id.as_uuid()).execute(&mut *db).await?;
         stored += done.rows_affected();
     }
@@ -321,7 +323,7 @@ async fn update_postgres(db: &mut PgConnection, routes: &[&Route]) -> Result<u64
         routes.iter().map(|route| value(route)).collect()
     }
     let query = sqlx::query(UPDATE.postgres).bind(column(routes, |r| r.script_id.as_uuid()));
-    let query = bind_patterns(query, routes.iter().copied())
+    let query = bind_all_taken(query, routes.iter().copied())
         .bind(column(routes, |r| r.id.as_uuid()))
         .bind(column(routes, |r| r.app_id.as_uuid()));
     Ok(query.execute(db).await?.rows_affected())

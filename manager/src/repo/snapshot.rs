@@ -142,7 +142,7 @@ macro_rules! scripts {
 macro_rules! routes {
     ($rest:literal) => {
         concat!(
-            "SELECT app_id, id, script_id, host_kind, host, path_kind, path, method, created_at FROM routes ",
+            "SELECT app_id, id, script_id, host_kind, host, path_kind, path, method, is_async, created_at FROM routes ",
             $rest
         )
     };

@@ -27,7 +27,7 @@ use crate::service::change::{Change, Desk};
 use crate::service::domain::{self, DomainService};
 use crate::service::error::{InvalidField, ServiceError};
 use crate::service::revision::{Precondition, Revision};
-use crate::service::route::{self, insert_routes, is_claimed};
+use crate::service::route::{self, WantedRoute, insert_routes, is_claimed};
 use crate::service::script::{self, insert_script};
 use crate::service::script_check::Checker;
 use crate::service::trigger::triggers_of;
@@ -206,7 +206,7 @@ impl DeploymentService {
             if script.kind == ScriptKind::Module && !script.routes.is_empty() {
                 errors.add(format!("scripts[{place}].routes"), "a module cannot answer requests");
             }
-            for (route, pattern) in script.routes.iter().enumerate() {
+            for (route, WantedRoute { pattern, .. }) in script.routes.iter().enumerate() {
                 let field = |name: &str| format!("scripts[{place}].routes[{route}].{name}");
                 if !is_claimed(pattern, &claims) {
                     errors.add(field("host"), "it lies in no domain of the app");

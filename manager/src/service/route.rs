@@ -27,6 +27,14 @@ use crate::service::route_url::{LocatedRoute, UrlStyle};
 use crate::service::script::find_meta;
 use crate::store::Conn;
 
+/// A route as somebody wants it, wherever it leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WantedRoute {
+    pub pattern: RoutePattern,
+    /// Whether its callers are answered at once.
+    pub is_async: bool,
+}
+
 /// Routes of one statement.
 const STORED_AT_ONCE: usize = 500;
 
@@ -45,7 +53,7 @@ fn audited(route: &Route) -> Value {
     let RoutePattern { host, path, method } = &route.pattern;
     json!({
         "script_id": route.script_id, "host_kind": host.kind(), "host": host.shape_key(),
-        "path_kind": path.kind(), "path": path.as_str(), "method": method,
+        "path_kind": path.kind(), "path": path.as_str(), "method": method, "async": route.is_async,
     })
 }
 
@@ -122,12 +130,14 @@ impl RouteService {
         &self,
         actor: &Actor,
         script: ScriptId,
-        pattern: RoutePattern,
+        wanted: WantedRoute,
     ) -> Result<LocatedRoute, ServiceError> {
         let (mut change, actor) = self.desk.begin(actor).await?;
         let (meta, access) = find_meta(&mut change, &actor, script).await?;
         access.require(Capability::RouteWrite)?;
-        let route = Route { id: RouteId::generate(change.at), app_id: meta.app_id, script_id: script, pattern };
+        let WantedRoute { pattern, is_async } = wanted;
+        let (id, app_id) = (RouteId::generate(change.at), meta.app_id);
+        let route = Route { id, app_id, script_id: script, pattern, is_async };
         let claims = self.refuse_invalid(&mut change, &route).await?;
         admit_route(&mut change, meta.app_id).await?;
         let stored = insert_route(&mut change, route).await?;
@@ -135,24 +145,22 @@ impl RouteService {
         Ok(self.urls.locate(stored, &claims))
     }
 
-    /// Changes a route. `change_pattern` makes the new pattern out of the old one, since an address may name a part.
+    /// Changes a route. `change_route` makes what is wanted out of the old route, since an address may name a part.
     pub(crate) async fn update(
         &self,
         actor: &Actor,
         id: RouteId,
         script: Option<ScriptId>,
-        change_pattern: impl FnOnce(&RoutePattern) -> Result<RoutePattern, ServiceError>,
+        change_route: impl FnOnce(&Route) -> Result<WantedRoute, ServiceError>,
         precondition: &Precondition,
     ) -> Result<LocatedRoute, ServiceError> {
         let (mut change, actor) = self.desk.begin(actor).await?;
         let (old, access) = find_route(&mut change, &actor, id).await?;
         access.require(Capability::RouteWrite)?;
         precondition.check(&revision(&old.route))?;
-        let route = Route {
-            script_id: script.unwrap_or(old.route.script_id),
-            pattern: change_pattern(&old.route.pattern)?,
-            ..old.route.clone()
-        };
+        let WantedRoute { pattern, is_async } = change_route(&old.route)?;
+        let script_id = script.unwrap_or(old.route.script_id);
+        let route = Route { script_id, pattern, is_async, ..old.route.clone() };
         let claims = self.refuse_invalid(&mut change, &route).await?;
         if route == old.route {
             return Ok(self.urls.locate(old, &claims));

@@ -38,6 +38,7 @@ pub const HISTORY: &[Step] = &[
     Step { version: 13, name: "triggers", text: include_str!("../../../migrations/0013_triggers.sql") },
     Step { version: 14, name: "cron", text: include_str!("../../../migrations/0014_cron.sql") },
     Step { version: 15, name: "docs", text: include_str!("../../../migrations/0015_docs.sql") },
+    Step { version: 16, name: "async routes", text: include_str!("../../../migrations/0016_async_routes.sql") },
 ];
 
 /// The number of the newest step: the fifth versioned surface.

@@ -74,7 +74,10 @@ pub fn script(app_id: AppId, name: &str) -> Script {
 pub fn route(app_id: AppId, script_id: ScriptId, path: &str) -> StoredRoute {
     let path = PathPattern::parse(PathKind::Exact, path).unwrap();
     let pattern = RoutePattern { host: HostSelector::Any, path, method: RouteMethod::Get };
-    StoredRoute { route: Route { id: RouteId::generate(NOW), app_id, script_id, pattern }, created_at: NOW }
+    StoredRoute {
+        route: Route { id: RouteId::generate(NOW), app_id, script_id, pattern, is_async: false },
+        created_at: NOW,
+    }
 }
 
 /// The rows of a list, each of which can be read.

@@ -202,13 +202,17 @@ mod tests {
             [scripts.hello]
             timeout_ms = 50
             routes = [{ method = "GET", path = "/" }, { method = "ANY", path = "/a/:id", host = "*.shop.test" },
-                { method = "GET", path = "/files/*", host = "a.shop.test" }, { method = "GET", path = "/:x", path_kind = "exact" }]
+                { method = "GET", path = "/files/*", host = "a.shop.test" }, { method = "GET", path = "/:x", path_kind = "exact", async = true }]
         "#;
         let dir = folder(file, &[("hello.rhai", "1"), ("util.rhai", "fn f() {}"), ("notes.txt", "no script")]);
         let folder = AppFolder::read(dir.path()).unwrap();
         assert_eq!(folder.slug(), Some("shop"));
         let route =
             |method: &str, path: &str, path_kind: &str| json!({"method": method, "path": path, "path_kind": path_kind});
+        let later = |mut route: Value| {
+            route["async"] = json!(true);
+            route
+        };
         let on = |mut route: Value, host_kind: &str, host: Option<&str>| {
             route["host_kind"] = json!(host_kind);
             if let Some(host) = host {
@@ -225,7 +229,7 @@ mod tests {
                     on(route("GET", "/", "exact"), "any", None),
                     on(route("ANY", "/a/:id", "param"), "wildcard", Some("*.shop.test")),
                     on(route("GET", "/files/*", "prefix"), "strict", Some("a.shop.test")),
-                    on(route("GET", "/:x", "exact"), "any", None),
+                    later(on(route("GET", "/:x", "exact"), "any", None)),
                 ]},
                 {"name": "util", "kind": "endpoint", "source": "fn f() {}"},
             ],

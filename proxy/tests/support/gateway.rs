@@ -115,6 +115,7 @@ impl TestApp {
                 path: PathPattern::parse(kind, path).expect("a path"),
                 method: method.parse().expect("a method"),
             },
+            is_async: false,
         });
         script_id
     }

@@ -314,6 +314,7 @@ mod tests {
                 path: PathPattern::parse(PathKind::Param, path).unwrap(),
                 method: RouteMethod::Get,
             },
+            is_async: false,
         }
     }
 

@@ -71,7 +71,8 @@ fn route_pattern(segments: &'static [&'static str]) -> impl Strategy<Value = Rou
 
 fn route(id: u32, pattern: RoutePattern) -> Arc<Route> {
     let (app_id, script_id) = (AppId::from_uuid(Uuid::from_u128(1)), ScriptId::from_uuid(Uuid::from_u128(2)));
-    Arc::new(Route { id: RouteId::from_uuid(Uuid::from_u128(id.into())), app_id, script_id, pattern })
+    let id = RouteId::from_uuid(Uuid::from_u128(id.into()));
+    Arc::new(Route { id, app_id, script_id, pattern, is_async: false })
 }
 
 fn answer(table: &RouteTable, host: &Host<'_>, path: &RequestPath<'_>, method: &Method) -> Answer {

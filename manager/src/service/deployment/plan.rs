@@ -14,6 +14,7 @@ use crate::repo::domains::Domain;
 use crate::repo::scripts::{Script, ScriptMeta};
 use crate::service::app::AppPatch;
 use crate::service::authorize::Capability;
+use crate::service::route::WantedRoute;
 use crate::service::script::{blank_meta, needs_check};
 
 /// What an app is to be.
@@ -36,7 +37,7 @@ pub(crate) struct WantedScript {
     pub sandbox: Sandbox,
     /// Absent, a script keeps what it has, and a new one has the instance's default.
     pub execute_access: Option<ExecuteAccess>,
-    pub routes: Vec<RoutePattern>,
+    pub routes: Vec<WantedRoute>,
 }
 
 /// What an app is at one moment.
@@ -163,12 +164,12 @@ pub(crate) fn steps(state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec
             None => script.as_new(state.app.id, state.execute_access, at),
         })
         .collect();
-    let mut wanted_routes: HashMap<RouteKey, (ScriptId, &RoutePattern)> = HashMap::new();
+    let mut wanted_routes: HashMap<RouteKey, (ScriptId, &WantedRoute)> = HashMap::new();
     let mut keys = Vec::new();
     for (script, of) in wanted.scripts.iter().enumerate() {
-        for (route, pattern) in of.routes.iter().enumerate() {
-            let key = route_key(pattern);
-            if wanted_routes.insert(key.clone(), (scripts[script].meta.id, pattern)).is_some() {
+        for (route, wanted) in of.routes.iter().enumerate() {
+            let key = route_key(&wanted.pattern);
+            if wanted_routes.insert(key.clone(), (scripts[script].meta.id, wanted)).is_some() {
                 return Err(SameRoute { script, route });
             }
             keys.push(key);
@@ -183,8 +184,9 @@ pub(crate) fn steps(state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec
         let key = route_key(&old.pattern);
         match wanted_routes.get(&key).filter(|_| staying.contains(&old.script_id)) {
             None => steps.push(Step::DeleteRoute(old.clone())),
-            Some((script_id, pattern)) => {
-                let new = Route { script_id: *script_id, pattern: (*pattern).clone(), ..old.clone() };
+            Some((script_id, WantedRoute { pattern, is_async })) => {
+                let (script_id, pattern, is_async) = (*script_id, pattern.clone(), *is_async);
+                let new = Route { script_id, pattern, is_async, ..old.clone() };
                 if new != *old {
                     changed_routes.push(Step::UpdateRoute { old: old.clone(), new });
                 }
@@ -219,13 +221,9 @@ pub(crate) fn steps(state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec
     }
     steps.extend(changed_routes);
     let added = keys.iter().filter(|key| !kept.contains(*key)).map(|key| {
-        let (script_id, pattern) = wanted_routes[key];
-        Step::CreateRoute(Route {
-            id: RouteId::generate(at),
-            app_id: state.app.id,
-            script_id,
-            pattern: pattern.clone(),
-        })
+        let (script_id, WantedRoute { pattern, is_async }) = wanted_routes[key];
+        let (id, app_id, pattern) = (RouteId::generate(at), state.app.id, pattern.clone());
+        Step::CreateRoute(Route { id, app_id, script_id, pattern, is_async: *is_async })
     });
     steps.extend(added.collect::<Vec<_>>());
     // In the order of kinds, and within one kind as they came.
@@ -304,10 +302,10 @@ mod tests {
     }
 
     fn script(name: &str, source: &str, routes: &[&str]) -> WantedScript {
-        let pattern = |path: &&str| RoutePattern {
-            host: HostSelector::Any,
-            path: PathPattern::parse(PathKind::Param, path).unwrap(),
-            method: RouteMethod::Get,
+        let route = |path: &&str| {
+            let path = PathPattern::parse(PathKind::Param, path).unwrap();
+            let pattern = RoutePattern { host: HostSelector::Any, path, method: RouteMethod::Get };
+            WantedRoute { pattern, is_async: false }
         };
         WantedScript {
             name: name.parse().unwrap(),
@@ -317,7 +315,7 @@ mod tests {
             timeout_ms: None,
             sandbox: Sandbox::default(),
             execute_access: None,
-            routes: routes.iter().map(pattern).collect(),
+            routes: routes.iter().map(route).collect(),
         }
     }
 

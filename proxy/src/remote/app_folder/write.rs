@@ -168,7 +168,7 @@ mod tests {
             "scripts": [{
                 "name": "hello", "kind": "module", "description": "", "timeout_ms": null,
                 "sandbox": {"max_operations": null, "max_string_size": 5}, "execute_access": "open", "source": "1\n",
-                "routes": [{"host_kind": "strict", "host": "a.b", "path_kind": "exact", "path": "/:x", "method": "GET"}],
+                "routes": [{"host_kind": "strict", "host": "a.b", "path_kind": "exact", "path": "/:x", "method": "GET", "async": true}],
             }],
         });
         let dir = tempfile::tempdir().unwrap();
