@@ -3,12 +3,7 @@
 //! `record_cost DIRECTORY` prints a line of JSON, `{"record_ns": N, "dropped": N}`: the median over bursts of 1,000 records, each of
 //! a request with some headers, handed over one after the other to the writer that the binary has, with its log as by default.
 
-#![expect(
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::disallowed_methods,
-    reason = "it is a tool, and tells people"
-)]
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "it is a tool, and tells people")]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -65,7 +60,7 @@ async fn main() {
         outcome: Outcome::Success,
         status: StatusCode::OK,
         policy: Arc::default(),
-        input: RecordedInput::Request { head: Arc::clone(&head), body: Bytes::new(), body_len: 0 },
+        input: RecordedInput::Request { head: Arc::clone(&head), body: Bytes::new(), body_len: 0, event: None },
         response: None,
         failure: None,
         logs: Vec::new(),

@@ -6,6 +6,7 @@ mod claims;
 mod cron;
 mod dead_letters;
 mod port;
+mod requests;
 mod upkeep;
 
 use std::collections::{HashMap, HashSet};
@@ -21,9 +22,10 @@ use tokio::sync::Notify;
 pub(crate) use crate::repo::events::cron::CronState;
 pub(crate) use crate::repo::events::dead_letters::{DeadLetter, DeadLetterFilter, Resolution};
 pub(crate) use crate::repo::events::{AttemptRow, EventFilter, EventRow, EventState, EventUsage, Lane, QueueDepth};
-pub(crate) use claims::{Leased, Settled};
+pub(crate) use claims::{Handler, Leased, Settled};
 pub(crate) use cron::{Ticked, Ticking};
 pub(crate) use dead_letters::DeadLetterRefusal;
+pub(crate) use requests::shown;
 
 use crate::repo::RepoError;
 use crate::repo::data_audit::{self, Outbound};
@@ -125,6 +127,7 @@ pub struct Events {
     /// Of the runtime that connections to PostgreSQL belong to.
     runtime: tokio::runtime::Handle,
     bells: Arc<Bells>,
+    arrivals: Arc<requests::Arrivals>,
 }
 
 /// Runs work on the apps' data as one transaction, with what it captures. SQLite's writer may run it again after nothing of it
@@ -180,7 +183,8 @@ impl Events {
     /// The events in that store, of which each app may have so many, leased for so long to who handles them. Must be called
     /// within a tokio runtime.
     pub fn new(store: Store, clock: Arc<dyn Clock>, quota: EventQuota, lease: Duration) -> Self {
-        Self { store, clock, quota, lease, runtime: tokio::runtime::Handle::current(), bells: Arc::default() }
+        let runtime = tokio::runtime::Handle::current();
+        Self { store, clock, quota, lease, runtime, bells: Arc::default(), arrivals: Arc::default() }
     }
 
     /// How much one app may have.

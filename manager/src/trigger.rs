@@ -8,17 +8,18 @@ pub(crate) mod cron;
 mod handling;
 mod orphans;
 mod outcome;
+mod request;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use picloud_executor::{Completion, Executor, Input, Invocation};
+use picloud_executor::{Completion, Executor, Invocation};
 use picloud_shared::clock::{Clock, Timestamp};
 use picloud_shared::event::Event;
-use picloud_shared::execution::{Origin, Outcome};
-use picloud_shared::id::{AppId, TriggerId};
+use picloud_shared::execution::Outcome;
+use picloud_shared::id::AppId;
 use picloud_shared::script::ScriptKind;
 use picloud_shared::snapshot::{PublishedApp, PublishedScript, Snapshot, SnapshotCell};
 use picloud_shared::trigger::Trigger;
@@ -29,7 +30,7 @@ use tracing::{debug, warn};
 
 use handling::{Handling, handler_of, lane_of};
 
-use crate::events::{Events, Lane, Leased, Settled};
+use crate::events::{Events, Handler, Lane, Leased, Settled};
 use crate::repo::RepoError;
 use crate::survive::survive;
 use crate::without_secrets::without_secrets;
@@ -334,18 +335,32 @@ impl Dispatcher {
         let (mut settled, mut given) = (Vec::new(), Vec::new());
         for event in events {
             match outcome::given_up(&event, ready.handling.max_attempts, now) {
-                Some(error) => settled.push(Settled::Dead { id: event.id, outcome: None, error, handler }),
+                Some(error) => {
+                    settled.push(Settled::Dead { id: event.id, outcome: None, error, handler: handler.clone() });
+                }
                 None => given.push(event.delivered()),
             }
         }
-        if !given.is_empty() {
-            let given: Arc<[Event]> = given.into();
+        let input = match request::of_events(&given, ready.handling.trigger) {
+            Ok(input) => Some(input).filter(|_| !given.is_empty()),
+            Err(unreadable) => {
+                let dead = |event: Event| Settled::Dead {
+                    id: event.id,
+                    outcome: None,
+                    error: unreadable.to_string(),
+                    handler: handler.clone(),
+                };
+                settled.extend(given.drain(..).map(dead));
+                None
+            }
+        };
+        if let Some((input, origin)) = input {
             let invocation = Invocation {
                 execution_id: execution,
                 app: Arc::clone(&ready.app),
                 script: Arc::clone(&ready.script),
-                input: Input::Events(Arc::clone(&given)),
-                origin: ready.handling.trigger.map_or(Origin::Event, Origin::Trigger),
+                input,
+                origin,
                 timeout: ready.handling.timeout,
             };
             let run = async { without_secrets(self.0.executor.run(invocation).await).await };
@@ -353,7 +368,7 @@ impl Dispatcher {
             if completion.outcome != Outcome::Success {
                 debug!(execution_id = %execution, outcome = completion.outcome.as_str(), "events were not handled");
             }
-            settled.extend(self.judge(&completion, &given, &ready.handling, handler));
+            settled.extend(self.judge(&completion, &given, &ready.handling, handler.as_ref()));
         }
         self.tell(app, claim, settled).await;
     }
@@ -363,7 +378,7 @@ impl Dispatcher {
         completion: &Completion,
         given: &[Event],
         handling: &Handling,
-        handler: Option<TriggerId>,
+        handler: Option<&Handler>,
     ) -> Vec<Settled> {
         let now: Timestamp = self.0.clock.now();
         let failures = outcome::of_run(completion, given);
@@ -377,7 +392,7 @@ impl Dispatcher {
                     Settled::Retry { id, due_at, outcome, error }
                 }
                 outcome::OfEvent::Failed { outcome, error } => {
-                    Settled::Dead { id, outcome: Some(outcome), error, handler }
+                    Settled::Dead { id, outcome: Some(outcome), error, handler: handler.cloned() }
                 }
             }
         };

@@ -4,6 +4,7 @@ mod admin;
 mod challenge;
 mod execute_by_id;
 mod run;
+mod run_later;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +16,7 @@ use picloud_executor::Executor;
 use picloud_shared::admin_hosts::is_admin_path;
 use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::Host;
-use picloud_shared::request::Scheme;
+use picloud_shared::request::{RequestKeeper, Scheme};
 use picloud_shared::snapshot::SnapshotCell;
 
 use crate::access_log::AccessLogEntry;
@@ -37,6 +38,8 @@ pub struct GatewayParts {
     pub executor: Arc<Executor>,
     /// Where ids get their time from.
     pub clock: Arc<dyn Clock>,
+    /// What keeps the requests whose callers do not wait.
+    pub requests: Arc<dyn RequestKeeper>,
     /// What answers admin requests.
     pub control: Arc<dyn ControlPlane>,
     /// Which hosts are the dashboard's and the API's.

@@ -1,6 +1,7 @@
 //! Handing events out for a while, and taking in what came of them.
 
 use picloud_shared::event::{EventPayload, MAX_PAYLOAD_BYTES};
+use picloud_shared::execution::RecordPolicy;
 use picloud_shared::id::{ExecutionId, ScriptId, TriggerId};
 use picloud_shared::script::ScriptKind;
 use serde_json::json;
@@ -42,8 +43,16 @@ pub(crate) enum Settled {
     Retry { id: EventId, due_at: Timestamp, outcome: &'static str, error: String },
     /// It was not tried: there was no capacity.
     PutBack { id: EventId, due_at: Timestamp },
-    /// It failed, and is not tried again. This trigger handles the dead letter.
-    Dead { id: EventId, outcome: Option<&'static str>, error: String, handler: Option<TriggerId> },
+    /// It failed, and is not tried again. This one is told of the dead letter.
+    Dead { id: EventId, outcome: Option<&'static str>, error: String, handler: Option<Handler> },
+}
+
+/// Who is told of an app's dead letters.
+#[derive(Debug, Clone)]
+pub(crate) struct Handler {
+    pub trigger: TriggerId,
+    /// How much of a request it is shown.
+    pub shown: Arc<RecordPolicy>,
 }
 
 impl Events {
@@ -202,7 +211,7 @@ impl Events {
 
 impl Settled {
     fn handler(&self) -> Option<TriggerId> {
-        if let Self::Dead { handler, .. } = self { *handler } else { None }
+        if let Self::Dead { handler: Some(handler), .. } = self { Some(handler.trigger) } else { None }
     }
 }
 
@@ -244,7 +253,7 @@ async fn settle<D: DataDb>(
                 if let Some(letter) = bury(db, (app, claim), *id, (now, error), not_made, &mut account).await?
                     && let Some(handler) = handler
                 {
-                    tell_handler(db, app, *handler, &letter, now, &mut account).await?;
+                    tell_handler(db, app, handler, &letter, now, &mut account).await?;
                 }
             }
         }
@@ -323,12 +332,12 @@ async fn bury<D: DataDb>(
 async fn tell_handler<D: DataDb>(
     db: &mut D,
     app: AppId,
-    handler: TriggerId,
+    handler: &Handler,
     Buried { letter, depth }: &Buried,
     now: Timestamp,
     account: &mut Account,
 ) -> Result<(), RepoError> {
-    let payload = payload_of(letter);
+    let payload = payload_of(letter, &handler.shown);
     let delta = EventDelta { events: 1, bytes: repo::length(payload.as_str()) };
     if !account.admits(delta) {
         return Ok(());
@@ -336,7 +345,7 @@ async fn tell_handler<D: DataDb>(
     let insertion = Insertion {
         id: EventId::generate(now),
         app,
-        lane: &Lane::Trigger(handler),
+        lane: &Lane::Trigger(handler.trigger),
         source: EventSource::DeadLetter,
         op: EventOp::Created,
         depth: depth.saturating_add(1),
@@ -356,7 +365,7 @@ fn bytes(event: &EventRow) -> i64 {
 }
 
 /// What a handler of dead letters is given: the letter as the API shows it. Its payload is left out where there is no room for it.
-fn payload_of(letter: &DeadLetter) -> EventPayload {
+fn payload_of(letter: &DeadLetter, policy: &RecordPolicy) -> EventPayload {
     let mut view = json!({
         "id": letter.id,
         "event_id": letter.event,
@@ -374,7 +383,8 @@ fn payload_of(letter: &DeadLetter) -> EventPayload {
     });
     // Room for the fields beside it, and for the level that it is deeper by.
     const BESIDE: usize = 8 * 1024;
-    let whole = letter.payload.as_ref().filter(|payload| payload.as_str().len() <= MAX_PAYLOAD_BYTES - BESIDE);
+    let payload = shown(letter.payload.clone(), letter.source, policy);
+    let whole = payload.as_ref().filter(|payload| payload.as_str().len() <= MAX_PAYLOAD_BYTES - BESIDE);
     if let Some(Ok(payload)) = whole.map(|payload| serde_json::from_str::<serde_json::Value>(payload.as_str())) {
         view["payload"] = payload;
         // It is a level deeper than it was, which may be one too many.

@@ -1,12 +1,13 @@
 //! What people make of dead letters: events again, or nothing.
 
 use picloud_shared::id::UserId;
+use picloud_shared::request::{InvalidKeptRequest, KeptRequest};
 
 use super::*;
 use crate::repo::events::dead_letters as letters;
 
 /// Why nothing is made of a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DeadLetterRefusal {
     /// There is none.
     #[error("there is no such dead letter")]
@@ -14,6 +15,9 @@ pub(crate) enum DeadLetterRefusal {
     /// Somebody was first.
     #[error("the dead letter is resolved already")]
     Resolved,
+    /// It was a request, and the payload in its place is none.
+    #[error(transparent)]
+    Payload(InvalidKeptRequest),
     /// There is no room for the event.
     #[error(transparent)]
     Quota(EventRefusal),
@@ -101,7 +105,7 @@ impl Events {
                 // Somebody else was first.
                 Err(DeadLetterRefusal::NotFound | DeadLetterRefusal::Resolved) => {}
                 Err(refusal @ DeadLetterRefusal::Quota(_)) if made == 0 => return Ok(Err(refusal)),
-                Err(DeadLetterRefusal::Quota(_)) => break,
+                Err(DeadLetterRefusal::Quota(_) | DeadLetterRefusal::Payload(_)) => break,
             }
         }
         Ok(Ok(made))
@@ -161,6 +165,11 @@ async fn make<D: DataDb>(
     let mut delta = EventDelta { events: -1, bytes: -i64::try_from(letter.bytes).unwrap_or(i64::MAX) };
     let mut replayed = None;
     if making.replay {
+        if let Some(payload) = making.payload.as_ref().filter(|_| letter.source == EventSource::Http)
+            && let Err(invalid) = KeptRequest::of_payload(payload)
+        {
+            return Ok(Err(DeadLetterRefusal::Payload(invalid)));
+        }
         let payload = making.payload.clone().or(letter.payload).unwrap_or_default();
         delta.events += 1;
         delta.bytes += repo::length(payload.as_str());

@@ -1,16 +1,15 @@
 //! The queues as scripts reach them, on threads that may wait until their deadline.
 
-use std::cell::Cell;
-use std::sync::Arc;
 use std::time::Instant;
 
 use picloud_executor::port::{EventQueue, PortCaller, PortError};
 use picloud_shared::event::QueueMessage;
 use picloud_shared::id::ScriptId;
-use tokio::time::timeout_at;
 
+use super::requests::{take_on_file, take_on_postgres};
 use super::*;
-use crate::port_failure::{failed, not_written, unknown};
+use crate::port_failure::not_written;
+use crate::store::data_file::DataConnection;
 
 impl EventQueue for Events {
     fn send(&self, caller: &PortCaller, message: QueueMessage) -> Result<EventId, PortError> {
@@ -41,32 +40,12 @@ impl Events {
     }
 
     fn take_until(&self, deadline: Instant, taking: Taking) -> Result<Result<EventId, EventRefusal>, PortError> {
-        match self.store.data() {
+        let taken = match self.store.data() {
             DataPlace::File(file) => {
-                let taking = Arc::new(taking);
-                let work = move |conn: &crate::store::data_file::DataConnection| {
-                    at_once(async { take(&mut FileDb(conn), &taking).await })
-                };
-                file.write_until(deadline, work).map_err(not_written)
+                file.write_until(deadline, move |conn: &DataConnection| take_on_file(conn, &taking))
             }
-            DataPlace::Postgres(data) => {
-                let committing = Cell::new(false);
-                let work = async {
-                    let mut tx = data.begin().await?;
-                    let taken = take(&mut PostgresDb(&mut tx), &taking).await?;
-                    committing.set(true);
-                    tx.commit().await?;
-                    Ok::<_, RepoError>(taken)
-                };
-                match self.runtime.block_on(async { timeout_at(deadline.into(), work).await }) {
-                    Ok(Ok(taken)) => Ok(taken),
-                    // A connection that broke amid the commit does not say what became of it.
-                    Ok(Err(error)) if committing.get() => Err(unknown(error)),
-                    Ok(Err(error)) => Err(failed(error)),
-                    Err(_) if committing.get() => Err(PortError::Unsettled),
-                    Err(_) => Err(PortError::TooLate),
-                }
-            }
-        }
+            DataPlace::Postgres(data) => self.runtime.block_on(take_on_postgres(data, deadline, &taking)),
+        };
+        taken.map_err(not_written)
     }
 }

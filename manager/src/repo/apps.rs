@@ -2,7 +2,7 @@
 
 use picloud_shared::app::HstsMaxAge;
 use picloud_shared::clock::Timestamp;
-use picloud_shared::execution::RedactedHeaders;
+use picloud_shared::execution::{RecordPolicy, RedactedHeaders};
 use picloud_shared::id::{AppId, UserId};
 use picloud_shared::name::{AppName, AppSlug};
 use sqlx::types::Json;
@@ -32,6 +32,13 @@ pub struct App {
     pub created_at: Timestamp,
     /// When a field last changed.
     pub updated_at: Timestamp,
+}
+
+impl App {
+    /// What its execution records keep.
+    pub(crate) fn record_policy(&self) -> RecordPolicy {
+        RecordPolicy::new(self.redacted_headers.names().iter().cloned(), self.record_bodies)
+    }
 }
 
 from_row!(App { id, slug, name, redacted_headers, record_bodies, hsts_max_age_s, created_at, updated_at });

@@ -3,6 +3,7 @@
 use picloud_shared::id::AppId;
 use tracing::warn;
 
+use crate::repo::apps::App;
 use crate::repo::data_audit::Outbound;
 use crate::service::authorize::{Actor, AppRef, Capability};
 use crate::service::change::{Author, Desk, Event, as_of_now};
@@ -11,9 +12,19 @@ use crate::service::error::ServiceError;
 impl Desk {
     /// The app, for who may read so much of it.
     pub(crate) async fn access(&self, actor: &Actor, app: &AppRef, needed: Capability) -> Result<AppId, ServiceError> {
+        Ok(self.access_to_app(actor, app, needed).await?.id)
+    }
+
+    /// The same, with what else there is to know of the app.
+    pub(crate) async fn access_to_app(
+        &self,
+        actor: &Actor,
+        app: &AppRef,
+        needed: Capability,
+    ) -> Result<App, ServiceError> {
         let access = actor.access(&mut self.store.read().await?, app).await?;
         access.require(needed)?;
-        Ok(access.app.id)
+        Ok(access.app)
     }
 
     /// The same for a change: who makes it is looked at as they are now, and the node must have the store's key, by which the

@@ -1,10 +1,11 @@
 //! Dead letters: events that are not tried again, until somebody says what is to become of them.
 
 use picloud_shared::event::EventPayload;
+use picloud_shared::execution::RecordPolicy;
 use picloud_shared::id::{AppId, DeadLetterId, EventId};
 use serde_json::json;
 
-use crate::events::{AuditOf, DeadLetter, DeadLetterFilter, DeadLetterRefusal, Events};
+use crate::events::{AuditOf, DeadLetter, DeadLetterFilter, DeadLetterRefusal, Events, shown};
 use crate::repo::audit::AuditObject;
 use crate::service::authorize::{Actor, AppRef, Capability};
 use crate::service::change::{Author, Desk, Event};
@@ -40,8 +41,10 @@ impl DeadLetterService {
         size: PageSize,
         before: Option<DeadLetterId>,
     ) -> Result<Page<DeadLetter, DeadLetterId>, ServiceError> {
-        let app = self.desk.access(actor, app, Capability::DataRead).await?;
-        let found = self.events.list_dead(app, filter, before, size.plus_one()).await?;
+        let app = self.desk.access_to_app(actor, app, Capability::DataRead).await?;
+        let (found, policy) =
+            (self.events.list_dead(app.id, filter, before, size.plus_one()).await?, app.record_policy());
+        let found = found.into_iter().map(|letter| as_shown(letter, &policy)).collect();
         Ok(Page::cut(found, size, |last| last.id))
     }
 
@@ -57,9 +60,9 @@ impl DeadLetterService {
         app: &AppRef,
         id: DeadLetterId,
     ) -> Result<(AppId, DeadLetter), ServiceError> {
-        let app = self.desk.access(actor, app, Capability::DataRead).await?;
-        let letter = self.events.find_dead(app, id).await?.ok_or(ServiceError::NotFound("dead letter"))?;
-        Ok((app, letter))
+        let app = self.desk.access_to_app(actor, app, Capability::DataRead).await?;
+        let letter = self.events.find_dead(app.id, id).await?.ok_or(ServiceError::NotFound("dead letter"))?;
+        Ok((app.id, as_shown(letter, &app.record_policy())))
     }
 
     /// Makes a dead letter an event again, perhaps with another payload; the event.
@@ -129,11 +132,16 @@ impl DeadLetterService {
     }
 }
 
+fn as_shown(letter: DeadLetter, policy: &RecordPolicy) -> DeadLetter {
+    DeadLetter { payload: shown(letter.payload, letter.source, policy), ..letter }
+}
+
 impl From<DeadLetterRefusal> for ServiceError {
     fn from(refusal: DeadLetterRefusal) -> Self {
         match refusal {
             DeadLetterRefusal::NotFound => Self::NotFound("dead letter"),
             DeadLetterRefusal::Resolved => Self::AlreadyResolved,
+            DeadLetterRefusal::Payload(invalid) => Self::invalid("payload", invalid),
             DeadLetterRefusal::Quota(refusal) => refusal.into(),
         }
     }

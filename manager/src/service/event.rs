@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use picloud_shared::event::{DedupKey, EventOp, EventPayload, EventSource};
+use picloud_shared::execution::RecordPolicy;
 use picloud_shared::id::{AppId, EventId, TriggerId};
 use picloud_shared::name::QueueName;
 use picloud_shared::trigger::TriggerSource;
@@ -11,7 +12,7 @@ use serde_json::json;
 
 use crate::events::{
     AttemptRow, AuditOf, EventFilter, EventQuota, EventRefusal, EventRow, EventState, EventUsage, Events, Lane,
-    MAX_QUEUES, NewEvent, QueueDepth,
+    MAX_QUEUES, NewEvent, QueueDepth, shown,
 };
 use crate::repo::audit::AuditObject;
 use crate::repo::triggers;
@@ -54,8 +55,9 @@ impl EventService {
         size: PageSize,
         before: Option<EventId>,
     ) -> Result<Page<EventRow, EventId>, ServiceError> {
-        let app = self.desk.access(actor, app, Capability::DataRead).await?;
-        let found = self.events.list(app, filter, before, size.plus_one()).await?;
+        let app = self.desk.access_to_app(actor, app, Capability::DataRead).await?;
+        let (found, policy) = (self.events.list(app.id, filter, before, size.plus_one()).await?, app.record_policy());
+        let found = found.into_iter().map(|event| as_shown(event, &policy)).collect();
         Ok(Page::cut(found, size, |last| last.id))
     }
 
@@ -66,8 +68,9 @@ impl EventService {
         app: &AppRef,
         id: EventId,
     ) -> Result<(EventRow, Vec<AttemptRow>), ServiceError> {
-        let app = self.desk.access(actor, app, Capability::DataRead).await?;
-        self.events.find(app, id).await?.ok_or(ServiceError::NotFound("event"))
+        let app = self.desk.access_to_app(actor, app, Capability::DataRead).await?;
+        let (event, attempts) = self.events.find(app.id, id).await?.ok_or(ServiceError::NotFound("event"))?;
+        Ok((as_shown(event, &app.record_policy()), attempts))
     }
 
     /// A page of queues that have messages, by name.
@@ -163,6 +166,10 @@ impl EventService {
         self.desk.tell_of_data().await;
         Ok(())
     }
+}
+
+fn as_shown(event: EventRow, policy: &RecordPolicy) -> EventRow {
+    EventRow { payload: shown(event.payload, event.source, policy), ..event }
 }
 
 /// The key by which an event is known that a call by an `Idempotency-Key` made, should its answer not be kept.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(crate) use rusqlite::Connection as DataConnection;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use crate::repo::RepoError;
 use crate::store::conn::FUNCTION_TIMEOUT;
@@ -132,7 +132,7 @@ impl DataFile {
         await_until(deadline, &answer, &ticket)
     }
 
-    /// The same for a caller that must not hold its thread.
+    /// The same for a caller that must not hold its thread, and has 10 s.
     ///
     /// # Errors
     /// See [`WriteFailed`].
@@ -140,12 +140,24 @@ impl DataFile {
         &self,
         write: impl FnMut(&Connection) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, WriteFailed> {
+        self.write_by(Instant::now() + FUNCTION_TIMEOUT, write).await
+    }
+
+    /// The same until a deadline of the caller's.
+    ///
+    /// # Errors
+    /// See [`WriteFailed`].
+    pub(crate) async fn write_by<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        write: impl FnMut(&Connection) -> Result<T, RepoError> + Send + 'static,
+    ) -> Result<T, WriteFailed> {
         let (told, mut answer) = oneshot::channel();
         let (job, ticket) = writer::job(write, move |end| {
             let _ = told.send(end);
         });
         self.submit(job)?;
-        match timeout(FUNCTION_TIMEOUT, &mut answer).await {
+        match timeout_at(deadline.into(), &mut answer).await {
             Ok(Ok(end)) => end,
             Ok(Err(_)) => Err(WriteFailed::broken()),
             Err(_) if ticket.withdraw() => Err(WriteFailed::TooLate),

@@ -7,7 +7,7 @@ use picloud_shared::id::TriggerId;
 use picloud_shared::snapshot::PublishedApp;
 use picloud_shared::trigger::{Backoff, MaxAttempts, Trigger, TriggerSource};
 
-use crate::events::Lane;
+use crate::events::{Handler, Lane};
 
 /// Events that one run of a trigger is given that has no size of batches, and such runs at once.
 const ONE: u32 = 1;
@@ -57,7 +57,10 @@ pub(super) fn lane_of(trigger: &Trigger) -> Lane {
 }
 
 /// Who is told of the dead letters of an app.
-pub(super) fn handler_of(app: &PublishedApp) -> Option<TriggerId> {
+pub(super) fn handler_of(app: &PublishedApp) -> Option<Handler> {
     let handles = |trigger: &&Arc<Trigger>| trigger.enabled && trigger.source == TriggerSource::DeadLetter;
-    app.triggers().iter().find(handles).map(|trigger| trigger.id)
+    app.triggers()
+        .iter()
+        .find(handles)
+        .map(|trigger| Handler { trigger: trigger.id, shown: Arc::clone(app.record_policy()) })
 }

@@ -42,8 +42,12 @@ impl Dispatcher {
                     Lane::Script(_) => "the script that was to handle it is gone, or no endpoint any more",
                     _ => "the trigger that was to handle it is gone",
                 };
-                let dead =
-                    |event: EventRow| Settled::Dead { id: event.id, outcome: None, error: error.to_owned(), handler };
+                let dead = |event: EventRow| Settled::Dead {
+                    id: event.id,
+                    outcome: None,
+                    error: error.to_owned(),
+                    handler: handler.clone(),
+                };
                 let settled = leased.events.into_iter().map(dead).collect();
                 self.0.events.settle(app_id, leased.claim, settled).await?;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use picloud_executor::Completion;
 use picloud_shared::clock::Timestamp;
-use picloud_shared::event::{Event, MAX_AGE, MAX_DEPTH};
+use picloud_shared::event::{Event, EventSource, MAX_AGE, MAX_DEPTH};
 use picloud_shared::execution::Outcome;
 use picloud_shared::id::EventId;
 use picloud_shared::trigger::MaxAttempts;
@@ -64,6 +64,8 @@ struct Answer {
 /// What a run's end means for its events.
 pub(super) fn of_run(completion: &Completion, given: &[Event]) -> OfRun {
     match completion.outcome {
+        // What answers a request is for its caller, who is gone.
+        Outcome::Success if given.iter().all(|event| event.source == EventSource::Http) => OfRun::All(OfEvent::Handled),
         Outcome::Success => of_answer(completion.response.as_ref().map_or(&[][..], |response| &response.body), given),
         Outcome::Rejected => OfRun::All(OfEvent::NotTried),
         outcome => {

@@ -39,6 +39,7 @@ macro_rules! on_both {
 mod access;
 mod app_limits;
 mod apps;
+mod async_routes;
 mod attacks;
 mod audit;
 mod auth;

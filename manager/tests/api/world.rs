@@ -67,6 +67,7 @@ pub struct World {
     pub executor: Arc<Executor>,
     pub kv: Kv,
     pub docs: Docs,
+    pub events: Events,
     router: Router,
 }
 
@@ -129,13 +130,13 @@ impl World {
             execution_log: log,
             kv: kv.clone(),
             docs: docs.clone(),
-            events,
+            events: events.clone(),
             certificates: Arc::new(Certificates::new(store.clone(), clock.clone(), &SECRET_KEY)),
             preflight: Arc::new(NothingStandsInTheWay),
         };
         let manager = Manager::start(config, parts).await.unwrap();
         let router = manager.router();
-        Self { manager, store: store.clone(), clock, snapshot, executor, kv, docs, router }
+        Self { manager, store: store.clone(), clock, snapshot, executor, kv, docs, events, router }
     }
 
     /// The store as the command line works on it.

@@ -1,4 +1,4 @@
-//! Phase two: a route's script, run, and its outcome as an answer. The one place of the data plane that turns an
+//! Phase two: a route's script, run, and its outcome as an answer; or its request, kept for later. The one place of the data plane that turns an
 //! outcome into a status.
 
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::header::{RETRY_AFTER, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use picloud_executor::{Completion, Invocation};
+use picloud_shared::event::MAX_PAYLOAD_BYTES;
 use picloud_shared::execution::{MAX_FAILURE_BYTES, Origin, Outcome, Redactor};
 use picloud_shared::id::{ExecutionId, RouteId};
 use picloud_shared::request::{Params, RequestHead, Scheme, ScriptRequest};
@@ -27,6 +28,8 @@ pub(super) struct Routed {
     app: Arc<PublishedApp>,
     script: Arc<PublishedScript>,
     route_id: RouteId,
+    /// Whether the caller does not wait for the script.
+    is_async: bool,
     params: Params,
     host_params: Params,
     rest: Option<Box<str>>,
@@ -87,6 +90,7 @@ impl Gateway {
             app: Arc::clone(app),
             script: Arc::clone(script),
             route_id: found.route.id,
+            is_async: found.route.is_async,
             params: found.params,
             host_params,
             rest: found.rest,
@@ -101,7 +105,9 @@ impl Gateway {
         head: Head,
         exchange: &mut Exchange<'_>,
     ) -> Answer {
-        let body = match exchange.read_body(self.parts.body_limit).await {
+        // What is kept is longer than its body.
+        let most = if routed.is_async { MAX_PAYLOAD_BYTES } else { usize::MAX };
+        let body = match exchange.read_body(self.parts.body_limit.min(most)).await {
             Ok(body) => body,
             Err(refusal) => return refusal.into(),
         };
@@ -114,8 +120,13 @@ impl Gateway {
         };
         // Over plain HTTP browsers do not heed it (RFC 6797, 8.1). A script that says something of its own is let.
         let hsts = routed.app.hsts().filter(|_| sender.scheme == Scheme::Https).cloned();
-        let completion = self.run(routed.app, routed.script, request, Origin::Route(routed.route_id)).await;
-        let mut answer = to_answer(completion, Audience::Public);
+        let mut answer = match routed.is_async {
+            true => Box::pin(self.run_later(&routed.app, &routed.script, routed.route_id, request)).await,
+            false => {
+                let completion = self.run(routed.app, routed.script, request, Origin::Route(routed.route_id)).await;
+                to_answer(completion, Audience::Public)
+            }
+        };
         if let Some(hsts) = hsts.and_then(|value| HeaderValue::from_str(&value).ok()) {
             answer.headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(hsts);
         }

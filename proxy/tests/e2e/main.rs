@@ -2,6 +2,7 @@
 //! a caller see; the rules in between have their own tests beside the code.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod async_routes;
 #[path = "../support/certificate.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 mod certificate;

@@ -27,10 +27,11 @@ use picloud_shared::app_data::AppData;
 use picloud_shared::certificate::CertificateState;
 use picloud_shared::clock::{Clock, SystemClock};
 use picloud_shared::domain_pattern::{DomainPattern, Host};
+use picloud_shared::event::EventPayload;
 use picloud_shared::execution::{ExecutionRecord, ExecutionSink};
-use picloud_shared::id::{AppId, RouteId, ScriptId};
+use picloud_shared::id::{AppId, EventId, RouteId, ScriptId};
 use picloud_shared::path_pattern::{PathKind, PathPattern};
-use picloud_shared::request::AdminPeer;
+use picloud_shared::request::{AdminPeer, NotKept, RequestKeeper};
 use picloud_shared::route::{HostSelector, Route, RoutePattern};
 use picloud_shared::script::{ExecuteAccess, LimitPolicy, Limits, ScriptKind};
 use picloud_shared::snapshot::{PublishedApp, ScriptRow, Snapshot, SnapshotCell};
@@ -124,6 +125,16 @@ impl TestApp {
         let (app, astray) = PublishedApp::new(self.app, self.claims, self.scripts, self.routes);
         assert!(astray.is_empty());
         Arc::new(app)
+    }
+}
+
+/// In the place of the events: keeps nothing.
+struct NoKeeper;
+
+#[async_trait]
+impl RequestKeeper for NoKeeper {
+    async fn keep(&self, _: AppId, _: ScriptId, _: EventPayload) -> Result<EventId, NotKept> {
+        Err(NotKept::Unavailable)
     }
 }
 
@@ -248,6 +259,7 @@ impl TestGateway {
             snapshot: Arc::clone(&snapshot),
             executor: Arc::clone(&executor),
             clock,
+            requests: Arc::new(NoKeeper),
             control: Arc::new(control),
             admin_hosts: AdminHosts::new([admin]),
             version_document: "{\"product\":\"test\"}".into(),
