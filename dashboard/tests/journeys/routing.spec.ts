@@ -115,3 +115,52 @@ test('a deleted route is gone after asking', async ({ page, api, enter, open }) 
   await asked.getByRole('button', { name: 'Delete route' }).click();
   await expect(page.getByText('No routes yet')).toBeVisible();
 });
+
+test('a route that answers at once is marked, and what came by it leads to its event and its script', async ({
+  page,
+  cloud,
+  api,
+  enter,
+  open,
+}) => {
+  const app = await api.app('shop');
+  const script = await api.script(app, 'greet', '#{ hello: ctx.request.path }');
+  await enter();
+  await open(`/scripts/${script}/routing`);
+  await page.getByRole('button', { name: 'New route' }).click();
+  const form = page.getByRole('region', { name: 'New route' });
+  await form.getByLabel('Path', { exact: true }).fill('/orders');
+  await form.getByLabel('Answer at once, run later').check();
+  await form.getByRole('button', { name: 'Create route' }).click();
+  await expect(page.getByRole('cell', { name: '/orders async' })).toBeVisible();
+  await page.getByLabel('What would answer this address?').fill(`http://shop.localhost:${cloud.port}/orders`);
+  await page.getByRole('button', { name: 'Check' }).click();
+  await expect(page.getByText('The answer is 202 at once')).toBeVisible();
+
+  const { status, body } = await cloud.visit('shop.localhost', '/orders');
+  expect(status).toBe(202);
+  const { event_id: event } = JSON.parse(body) as { event_id: string };
+  await expect
+    .poll(async () => ((await api.call('GET', `apps/shop/events/${event}`)) as { state: string }).state)
+    .toBe('done');
+  await open('/apps/shop/triggers/events?source=http');
+  await expect(
+    page.getByRole('row', { name: 'HTTP, request' }).getByRole('link', { name: 'greet' }),
+  ).toBeVisible();
+  await page.getByRole('link', { name: 'HTTP, request' }).click();
+  await expect(page).toHaveURL(new RegExp(event));
+
+  // What is not ticked any more waits for its script again.
+  await open(`/scripts/${script}/routing`);
+  await page.getByRole('button', { name: 'Actions for ANY /orders' }).click();
+  await page.getByRole('menuitem', { name: 'Edit' }).click();
+  const edited = page.getByRole('region', { name: 'Edit route' });
+  await expect(edited.getByLabel('Answer at once, run later')).toBeChecked();
+  await edited.getByLabel('Answer at once, run later').uncheck();
+  await edited.getByRole('button', { name: 'Save route' }).click();
+  await expect(page.getByRole('cell', { name: '/orders', exact: true })).toBeVisible();
+  expect(await cloud.visit('shop.localhost', '/orders')).toEqual({
+    status: 200,
+    body: '{"hello":"/orders"}',
+  });
+});

@@ -50,8 +50,14 @@ export class Api {
     return (await this.call('POST', 'scripts', { app_id: app, name, kind, source })).id;
   }
 
-  async route(script: string, path: string, method = 'GET', path_kind = 'exact'): Promise<string> {
-    const route = { host_kind: 'any', path_kind, path, method };
+  async route(
+    script: string,
+    path: string,
+    method = 'GET',
+    path_kind = 'exact',
+    isAsync = false,
+  ): Promise<string> {
+    const route = { host_kind: 'any', path_kind, path, method, async: isAsync };
     return (await this.call('POST', `scripts/${script}/routes`, route)).id;
   }
 
