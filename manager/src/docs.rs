@@ -2,7 +2,8 @@
 //! ways of a search (`plan`, `search`) and the two ways of storing (`repo/docs`), and knows neither scripts nor HTTP.
 //!
 //! A write is decided and made in one transaction with its entries in the indexes, on SQLite (`Docs::in_file`) as in PostgreSQL
-//! (`Docs::in_postgres`). What else is to be kept with it or not at all, stands there beside the row for the audit log.
+//! (`Docs::in_postgres`). What else is to be kept with it or not at all, stands there: the row for the audit log, and the events for those that
+//! listen. Whoever locks the documents of an app and its events does so in this order.
 
 mod decide;
 mod index;
@@ -14,10 +15,13 @@ mod search;
 use std::sync::Arc;
 use std::time::Instant;
 
+use picloud_executor::port::PortCaller;
 use picloud_shared::clock::{Clock, Timestamp};
 use picloud_shared::docs::{DocPage, DocPlace, DocQuery, DocUsage, DocWrite, DocWritten, Document, MAX_SCANNED};
-use picloud_shared::id::AppId;
+use picloud_shared::event::{EventOp, EventSource};
+use picloud_shared::id::{AppId, TriggerId};
 use picloud_shared::name::CollectionName;
+use picloud_shared::snapshot::SnapshotCell;
 use tokio::sync::Notify;
 
 pub use decide::DocQuota;
@@ -30,9 +34,11 @@ pub(crate) use people::SearchRefusal;
 use plan::Plan;
 use search::Search;
 
+use crate::events::{Change, Changed, Events, Listeners, NewEvent, take_groups, triggers_of};
 use crate::repo::RepoError;
 use crate::repo::data_audit::{self, Outbound};
 use crate::repo::docs::{DocCollection, DocEffect, DocIndex, Each, postgres, sqlite};
+use crate::store::data_db::{FileDb, PostgresDb, at_once};
 use crate::store::data_file::{DataConnection, WriteFailed};
 use crate::store::{DataPlace, PostgresData, Store};
 
@@ -42,6 +48,10 @@ pub struct Docs {
     store: Store,
     clock: Arc<dyn Clock>,
     quota: DocQuota,
+    /// Where the events go that writes make.
+    events: Events,
+    /// Which says who listens.
+    snapshot: Arc<SnapshotCell>,
     /// Of the runtime that connections to PostgreSQL belong to.
     runtime: tokio::runtime::Handle,
     /// Rung when there is an index to build or to drop.
@@ -54,6 +64,8 @@ pub(crate) struct Write {
     pub app: AppId,
     pub place: DocPlace,
     pub write: DocWrite,
+    /// How many events stand between it and what was not caused by one.
+    pub depth: u32,
     /// What the document must be like, looked at before anything else.
     pub demand: Option<Demand>,
     /// What the audit log is told of it.
@@ -69,17 +81,24 @@ pub(crate) type Audit = Box<dyn Fn(Option<&Document>, Option<&Document>) -> Outb
 /// What a write came to, unless it was refused.
 pub(crate) type Made = Result<DocWritten, DocRefusal>;
 
+/// What came of a write in one transaction.
+struct Attempt {
+    made: Made,
+    /// Which triggers have events by it.
+    heard: Vec<TriggerId>,
+}
+
 /// What is to be stored for a write, and what came of it.
 struct Step {
     effect: Option<DocEffect>,
     written: DocWritten,
+    events: Vec<NewEvent>,
     audit: Option<Outbound>,
 }
 
 impl Write {
-    /// A script's.
-    fn plain(app: AppId, place: DocPlace, write: DocWrite) -> Self {
-        Self { app, place, write, demand: None, audit: None }
+    fn of_script(caller: &PortCaller, place: DocPlace, write: DocWrite) -> Self {
+        Self { app: caller.app, place, write, depth: caller.event_depth, demand: None, audit: None }
     }
 
     fn decide(
@@ -89,27 +108,63 @@ impl Write {
         usage: DocUsage,
         quota: DocQuota,
         now: Timestamp,
+        listeners: &Listeners,
     ) -> Result<Step, DocRefusal> {
         if let Some(demand) = &self.demand {
             demand(stored)?;
         }
         let decision = decide::decide(self.place.id, &self.write, stored, indexes, usage, quota, now)?;
         let Some(effect) = decision else {
-            return Ok(Step { effect: None, written: DocWritten::Missing, audit: None });
+            return Ok(Step { effect: None, written: DocWritten::Missing, events: Vec::new(), audit: None });
         };
         let audit = self.audit.as_ref().map(|audit| audit(stored, effect.document.as_ref()));
+        let events = self.events(stored, effect.document.as_ref(), listeners);
         let written = effect.document.clone().map_or(DocWritten::Deleted, DocWritten::Is);
-        Ok(Step { effect: Some(effect), written, audit })
+        Ok(Step { effect: Some(effect), written, events, audit })
+    }
+
+    /// What there is to hear of it.
+    fn events(&self, before: Option<&Document>, after: Option<&Document>, listeners: &Listeners) -> Vec<NewEvent> {
+        let op = match (before, after) {
+            (None, Some(_)) => EventOp::Insert,
+            (Some(_), Some(_)) => EventOp::Update,
+            (_, None) => EventOp::Delete,
+        };
+        let DocPlace { collection, id } = &self.place;
+        let body = after.map(|document| &document.body);
+        let of = Changed::Document { collection: collection.as_str(), id: *id, body };
+        listeners.events(Change { app: self.app, op, of, depth: self.depth })
+    }
+}
+
+impl Attempt {
+    fn refused(refusal: impl Into<DocRefusal>) -> Self {
+        Self { made: Err(refusal.into()), heard: Vec::new() }
+    }
+}
+
+impl From<Step> for Attempt {
+    fn from(step: Step) -> Self {
+        Self { made: Ok(step.written), heard: triggers_of(&step.events).collect() }
     }
 }
 
 impl Docs {
-    /// The documents in that store, of which each app may hold so many. Must be called within a tokio runtime.
-    pub fn new(store: Store, clock: Arc<dyn Clock>, quota: DocQuota) -> Self {
+    /// The documents in that store, of which each app may hold so many. Events of their changes are kept among `events`, of the same
+    /// store, for the triggers that `snapshot` has. Must be called within a tokio runtime.
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        quota: DocQuota,
+        events: Events,
+        snapshot: Arc<SnapshotCell>,
+    ) -> Self {
         Self {
             store,
             clock,
             quota,
+            events,
+            snapshot,
             runtime: tokio::runtime::Handle::current(),
             bell: Arc::default(),
             places: SearchPlaces::default(),
@@ -165,32 +220,38 @@ impl Docs {
     pub(crate) async fn write(&self, write: Write) -> Result<Made, RepoError> {
         match self.store.data() {
             DataPlace::File(file) => {
-                let made = file.write(self.in_file(Arc::new(write))).await;
-                made.map_err(WriteFailed::into_repo_error)
+                let app = write.app;
+                let attempt = file.write(self.in_file(Arc::new(write))).await.map_err(WriteFailed::into_repo_error)?;
+                Ok(self.end(app, attempt))
             }
             DataPlace::Postgres(data) => self.in_postgres(data, &write, || {}).await,
         }
     }
 
     /// The write as the writer of the file makes it.
-    fn in_file(&self, write: Arc<Write>) -> impl FnMut(&DataConnection) -> Result<Made, RepoError> + Send + 'static {
+    fn in_file(&self, write: Arc<Write>) -> impl FnMut(&DataConnection) -> Result<Attempt, RepoError> + Send + 'static {
         let (clock, quota) = (Arc::clone(&self.clock), self.quota);
+        let (snapshot, of_events) = (Arc::clone(&self.snapshot), self.events.quota());
         move |conn| {
-            let (app, place) = (write.app, &write.place);
+            let (app, place, now) = (write.app, &write.place, clock.now());
+            let listeners = Listeners::of(&snapshot, app, EventSource::Docs);
             let stored = sqlite::find(conn, app, place)?;
             let indexes = sqlite::indexes(conn, app, &place.collection)?;
             let usage = sqlite::usage_of(conn, app)?;
-            let step = match write.decide(stored.as_ref(), &indexes, usage, quota, clock.now()) {
+            let step = match write.decide(stored.as_ref(), &indexes, usage, quota, now, &listeners) {
                 Ok(step) => step,
-                Err(refusal) => return Ok(Err(refusal)),
+                Err(refusal) => return Ok(Attempt::refused(refusal)),
             };
-            if let Some(effect) = &step.effect {
-                sqlite::apply(conn, app, place, effect)?;
+            let Some(effect) = &step.effect else { return Ok(step.into()) };
+            let groups = std::slice::from_ref(&step.events);
+            if let (_, Some(refusal)) = at_once(take_groups(&mut FileDb(conn), app, groups, of_events, now))? {
+                return Ok(Attempt::refused(refusal));
             }
+            sqlite::apply(conn, app, place, effect)?;
             if let Some(row) = &step.audit {
                 data_audit::insert_sqlite(conn, row)?;
             }
-            Ok(Ok(step.written))
+            Ok(step.into())
         }
     }
 
@@ -207,18 +268,29 @@ impl Docs {
         let stored = postgres::find(&mut tx, app, place).await?;
         let indexes = postgres::indexes(&mut tx, app, &place.collection).await?;
         // Whoever waited for the lock decides by what is true now.
-        let step = match write.decide(stored.as_ref(), &indexes, usage, self.quota, self.clock.now()) {
+        let (now, listeners) = (self.clock.now(), Listeners::of(&self.snapshot, app, EventSource::Docs));
+        let step = match write.decide(stored.as_ref(), &indexes, usage, self.quota, now, &listeners) {
             Ok(step) => step,
             Err(refusal) => return Ok(Err(refusal)),
         };
         let Some(effect) = &step.effect else { return Ok(Ok(step.written)) };
+        let (groups, mut db) = (std::slice::from_ref(&step.events), PostgresDb(&mut tx));
+        if let (_, Some(refusal)) = take_groups(&mut db, app, groups, self.events.quota(), now).await? {
+            return Ok(Err(refusal.into()));
+        }
         postgres::apply(&mut tx, app, place, effect).await?;
         if let Some(row) = &step.audit {
             data_audit::insert_postgres(&mut tx, row).await?;
         }
         committing();
         tx.commit().await?;
-        Ok(Ok(step.written))
+        Ok(self.end(app, step.into()))
+    }
+
+    /// What a write comes to that is kept. Those that listen are told.
+    fn end(&self, app: AppId, Attempt { made, heard }: Attempt) -> Made {
+        self.events.ring_for(app, &heard);
+        made
     }
 }
 

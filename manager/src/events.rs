@@ -5,6 +5,7 @@
 mod claims;
 mod cron;
 mod dead_letters;
+mod listeners;
 mod port;
 mod requests;
 mod upkeep;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use picloud_shared::clock::{Clock, Timestamp};
 use picloud_shared::event::{DedupKey, EventOp, EventPayload, EventSource};
-use picloud_shared::id::{AppId, DeadLetterId, EventId};
+use picloud_shared::id::{AppId, DeadLetterId, EventId, TriggerId};
 use picloud_shared::name::QueueName;
 use tokio::sync::Notify;
 
@@ -25,6 +26,7 @@ pub(crate) use crate::repo::events::{AttemptRow, EventFilter, EventRow, EventSta
 pub(crate) use claims::{Handler, Leased, Settled};
 pub(crate) use cron::{Ticked, Ticking};
 pub(crate) use dead_letters::DeadLetterRefusal;
+pub(crate) use listeners::{Change, Changed, Listeners, anybody_hears_of_expiry, triggers_of};
 pub(crate) use requests::shown;
 
 use crate::repo::RepoError;
@@ -269,6 +271,13 @@ impl Events {
     /// Rings for a lane.
     pub(crate) fn ring(&self, app: AppId, lane: &Lane) {
         self.bells.ring(app, lane);
+    }
+
+    /// Rings for those triggers, which have events of what was written.
+    pub(crate) fn ring_for(&self, app: AppId, triggers: &[TriggerId]) {
+        for trigger in triggers {
+            self.bells.ring(app, &Lane::Trigger(*trigger));
+        }
     }
 
     /// What is rung when something may be there to handle in a lane.

@@ -2,11 +2,10 @@
 //! (`decide`) with the two ways of storing (`repo/kv`), and knows neither scripts nor HTTP.
 //!
 //! A write is decided and made in one transaction, on SQLite (`Kv::in_file`) as in PostgreSQL (`Kv::in_postgres`). What else is to
-//! be kept with it or not at all, stands there: the row for the audit log, and the events for those that listen (`listeners`).
+//! be kept with it or not at all, stands there: the row for the audit log, and the events for those that listen.
 //! Whoever locks the entries of an app and its events does so in this order.
 
 mod decide;
-mod listeners;
 mod port;
 mod sweep;
 
@@ -14,7 +13,7 @@ use std::sync::Arc;
 
 use picloud_executor::port::PortCaller;
 use picloud_shared::clock::{Clock, Timestamp};
-use picloud_shared::event::EventOp;
+use picloud_shared::event::{EventOp, EventSource};
 use picloud_shared::id::{AppId, TriggerId};
 use picloud_shared::kv::{KvEntry, KvPage, KvPlace, KvQuery, KvUsage, KvWrite, KvWritten};
 use picloud_shared::name::CollectionName;
@@ -23,10 +22,9 @@ use picloud_shared::snapshot::SnapshotCell;
 pub use decide::KvQuota;
 pub(crate) use decide::KvRefusal;
 use decide::{Decision, is_live};
-use listeners::{Change, Listeners, triggers_of};
 use sweep::{Swept, expire_in_file, expire_in_postgres};
 
-use crate::events::{Events, Lane, NewEvent, take_groups};
+use crate::events::{Change, Changed, Events, Listeners, NewEvent, take_groups, triggers_of};
 use crate::repo::RepoError;
 use crate::repo::data_audit::{self, Outbound};
 use crate::repo::kv::{KvCollection, KvEffect, postgres, sqlite};
@@ -128,8 +126,8 @@ impl Write {
     ) -> Vec<NewEvent> {
         let happened = |op, entry| {
             let KvPlace { collection, key } = &self.place;
-            let (collection, key) = (collection.as_str(), key.as_str());
-            listeners.events(Change { app: self.app, collection, key, op, entry, depth: self.depth })
+            let of = Changed::Entry { collection: collection.as_str(), key: key.as_str(), entry };
+            listeners.events(Change { app: self.app, op, of, depth: self.depth })
         };
         let had_expired = stored.is_some_and(|entry| !is_live(entry, now));
         let expired = || if had_expired { happened(EventOp::Expire, None) } else { Vec::new() };
@@ -243,9 +241,10 @@ impl Kv {
         write: &Arc<Write>,
     ) -> impl FnMut(&DataConnection) -> Result<Attempt, RepoError> + Send + 'static {
         let (write, clock, quota) = (Arc::clone(write), Arc::clone(&self.clock), self.quota);
-        let (listeners, of_events) = (Listeners::of(&self.snapshot, write.app), self.events.quota());
+        let (snapshot, of_events) = (Arc::clone(&self.snapshot), self.events.quota());
         move |conn| {
             let (app, place, now) = (write.app, &write.place, clock.now());
+            let listeners = Listeners::of(&snapshot, app, EventSource::Kv);
             let look = || -> Result<_, RepoError> {
                 let (stored, usage) = (sqlite::find(conn, app, place)?, sqlite::usage_of(conn, app)?);
                 Ok(write.decide(stored.as_ref(), usage, quota, now, &listeners))
@@ -284,13 +283,13 @@ impl Kv {
         committing: impl Fn(),
     ) -> Result<Made, RepoError> {
         let (app, place, quota) = (write.app, &write.place, self.quota);
-        let (listeners, of_events) = (Listeners::of(&self.snapshot, app), self.events.quota());
+        let of_events = self.events.quota();
         let mut attempts = Attempts::default();
         loop {
             let mut tx = data.begin().await?;
             let usage = postgres::lock(&mut tx, app).await?;
             // Whoever waited for the lock decides by what is true now.
-            let now = self.clock.now();
+            let (now, listeners) = (self.clock.now(), Listeners::of(&self.snapshot, app, EventSource::Kv));
             let stored = postgres::find(&mut tx, app, place).await?;
             let mut step = write.decide(stored.as_ref(), usage, quota, now, &listeners);
             let mut swept = Swept::default();
@@ -332,15 +331,8 @@ impl Kv {
 
     /// What a write comes to after an attempt that is kept, unless it is to be tried again. Those that listen are told.
     fn end(&self, attempts: &mut Attempts, app: AppId, attempt: Attempt) -> Option<Made> {
-        self.ring(app, &attempt.heard);
+        self.events.ring_for(app, &attempt.heard);
         attempts.end(attempt)
-    }
-
-    /// Says that there are events for these triggers.
-    fn ring(&self, app: AppId, heard: &[TriggerId]) {
-        for trigger in heard {
-            self.events.ring(app, &Lane::Trigger(*trigger));
-        }
     }
 }
 

@@ -110,9 +110,9 @@ impl Node {
         let snapshot = Arc::new(SnapshotCell::default());
         let http = OutgoingHttp::new(config.script_http_allow.clone(), Arc::new(SystemDns::new()), Vec::new());
         let events = Events::new(store.clone(), Arc::clone(&clock), config.event_quota, config.event_lease);
-        let (quota, shown) = (config.kv_quota, Arc::clone(&snapshot));
-        let kv = Kv::new(store.clone(), Arc::clone(&clock), quota, events.clone(), shown);
-        let docs = Docs::new(store.clone(), Arc::clone(&clock), config.docs_quota);
+        let shown = || Arc::clone(&snapshot);
+        let kv = Kv::new(store.clone(), Arc::clone(&clock), config.kv_quota, events.clone(), shown());
+        let docs = Docs::new(store.clone(), Arc::clone(&clock), config.docs_quota, events.clone(), shown());
         let ports = Ports {
             kv: Some(Arc::new(kv.clone())),
             docs: Some(Arc::new(docs.clone())),

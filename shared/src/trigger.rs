@@ -135,6 +135,9 @@ impl EventOps {
     /// What happens to entries that scripts keep by key.
     pub const OF_KV: &'static [EventOp] = &[EventOp::Set, EventOp::Delete, EventOp::Expire];
 
+    /// What happens to documents.
+    pub const OF_DOCS: &'static [EventOp] = &[EventOp::Insert, EventOp::Update, EventOp::Delete];
+
     /// All that a source has.
     pub fn all(of: &'static [EventOp]) -> Self {
         Self(of.into())
@@ -202,6 +205,13 @@ pub enum TriggerSource {
         /// What must happen to them.
         ops: EventOps,
     },
+    /// Changes of documents.
+    Docs {
+        /// The collection that they are in.
+        collection: CollectionName,
+        /// What must happen to them.
+        ops: EventOps,
+    },
     /// Times.
     Cron {
         /// Which.
@@ -219,6 +229,7 @@ impl TriggerSource {
         match self {
             Self::Queue { .. } => EventSource::Queue,
             Self::Kv { .. } => EventSource::Kv,
+            Self::Docs { .. } => EventSource::Docs,
             Self::Cron { .. } => EventSource::Cron,
             Self::DeadLetter => EventSource::DeadLetter,
         }

@@ -226,7 +226,11 @@ problems! {
         "422": "`invalid`, `quota_exceeded` (with `limit` and `ceiling`)",
     }
     SetIndexesProblems { "404": "`not_found`", "412": "`precondition_failed`", "422": "`invalid`" }
-    DeleteProblems { "404": "`not_found`", "412": "`precondition_failed`" }
+    DeleteProblems {
+        "404": "`not_found`",
+        "412": "`precondition_failed`",
+        "422": "`quota_exceeded` (with `limit` and `ceiling`): there is no room for the events that it makes",
+    }
 }
 
 /// A collection in the address. What is no name names none.

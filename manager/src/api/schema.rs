@@ -37,7 +37,7 @@ words! {
     /// How an execution ended.
     Outcome "snake_case" { Success, Error, Timeout, BudgetExceeded, Rejected }
     /// Which events a trigger is for.
-    TriggerSource "snake_case" { Cron, Queue, Kv, DeadLetter }
+    TriggerSource "snake_case" { Cron, Queue, Kv, Docs, DeadLetter }
     /// What is made of ticks that were missed: nothing, one for all of them, or each of the newest 100.
     Misfire "snake_case" { Skip, Once, All }
     /// Where an event comes from.
@@ -268,7 +268,13 @@ mod tests {
         {
             assert!(word(documented).parse::<execution::Outcome>().is_ok());
         }
-        for documented in [TriggerSource::Cron, TriggerSource::Queue, TriggerSource::Kv, TriggerSource::DeadLetter] {
+        for documented in [
+            TriggerSource::Cron,
+            TriggerSource::Queue,
+            TriggerSource::Kv,
+            TriggerSource::Docs,
+            TriggerSource::DeadLetter,
+        ] {
             assert!(word(documented).parse::<event::EventSource>().is_ok());
         }
         for documented in [Misfire::Skip, Misfire::Once, Misfire::All] {

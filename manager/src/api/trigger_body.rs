@@ -47,7 +47,7 @@ pub(crate) struct TriggerConfigView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = u32, required = false)]
     concurrency: Option<u32>,
-    /// Of `kv`: the collection.
+    /// Of `kv` and `docs`: the collection.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     collection: Option<String>,
@@ -55,7 +55,7 @@ pub(crate) struct TriggerConfigView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     prefix: Option<String>,
-    /// Of `kv`: what must happen.
+    /// Of `kv` and `docs`: what must happen.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Vec<schema::EventOp>, required = false)]
     ops: Option<Vec<EventOp>>,
@@ -115,6 +115,11 @@ impl From<StoredTrigger> for TriggerView {
                 ops: Some(ops.as_slice().to_vec()),
                 ..TriggerConfigView::default()
             },
+            TriggerSource::Docs { collection, ops } => TriggerConfigView {
+                collection: Some(collection.into()),
+                ops: Some(ops.as_slice().to_vec()),
+                ..TriggerConfigView::default()
+            },
             TriggerSource::Cron { schedule: CronSchedule { expression, time_zone }, misfire } => TriggerConfigView {
                 expression: Some(expression),
                 time_zone: Some(time_zone),
@@ -163,6 +168,7 @@ enum SourceKind {
     Cron,
     Queue,
     Kv,
+    Docs,
     DeadLetter,
 }
 
@@ -194,8 +200,8 @@ pub(crate) struct TriggerConfigBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = u32, required = false, minimum = 1, maximum = 64)]
     concurrency: Option<i64>,
-    /// Of `kv`: the collection, 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or a digit. That of entries which scripts
-    /// keep in none is `default`.
+    /// Of `kv` and `docs`: the collection, 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or a digit. That of entries which
+    /// scripts keep in none is `default`.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 63)]
     collection: Option<CollectionName>,
@@ -203,7 +209,8 @@ pub(crate) struct TriggerConfigBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = String, required = false, max_length = 512)]
     prefix: Option<KvPrefix>,
-    /// Of `kv`: what must happen, one or more of `set`, `delete` and `expire`; all of them if absent.
+    /// Of `kv` and `docs`: what must happen, one or more of `set`, `delete` and `expire`, or of `insert`, `update` and `delete`; all of
+    /// them if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Vec<schema::EventOp>, required = false, min_items = 1)]
     ops: Option<Vec<String>>,
@@ -304,6 +311,21 @@ impl Wrong {
         read.map_err(|error| self.add("config.ops", error)).ok()
     }
 
+    /// Of which collection and of which ops a new trigger for changes is; `without` is what is wrong where it names no collection.
+    fn changes(
+        &mut self,
+        collection: Option<CollectionName>,
+        ops: Option<&[String]>,
+        of: &'static [EventOp],
+        without: &str,
+    ) -> Option<(CollectionName, EventOps)> {
+        let ops = self.ops(ops, of).unwrap_or(EventOps::all(of));
+        if collection.is_none() {
+            self.add("config.collection", without);
+        }
+        Some((collection?, ops))
+    }
+
     fn backoff(&mut self, given: BackoffBody, before: Backoff) -> Backoff {
         let before_ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         let base_ms = given.base_ms.unwrap_or(before_ms(before.base()));
@@ -330,6 +352,7 @@ impl TriggerConfigBody {
             SourceKind::Cron => EventSource::Cron,
             SourceKind::Queue => EventSource::Queue,
             SourceKind::Kv => EventSource::Kv,
+            SourceKind::Docs => EventSource::Docs,
             SourceKind::DeadLetter => EventSource::DeadLetter,
         };
         self.refuse_of_others(word, wrong);
@@ -343,12 +366,16 @@ impl TriggerConfigBody {
                 self.queue.map(|queue| TriggerSource::Queue { queue, batch_size, concurrency })
             }
             SourceKind::Kv => {
-                let ops = wrong.ops(self.ops.as_deref(), EventOps::OF_KV).unwrap_or(EventOps::all(EventOps::OF_KV));
-                if self.collection.is_none() {
-                    wrong.add("config.collection", "a trigger of the source kv has one");
-                }
-                let prefix = self.prefix.unwrap_or_default();
-                self.collection.map(|collection| TriggerSource::Kv { collection, prefix, ops })
+                let (prefix, of) = (self.prefix.unwrap_or_default(), EventOps::OF_KV);
+                let changes =
+                    wrong.changes(self.collection, self.ops.as_deref(), of, "a trigger of the source kv has one");
+                changes.map(|(collection, ops)| TriggerSource::Kv { collection, prefix, ops })
+            }
+            SourceKind::Docs => {
+                let of = EventOps::OF_DOCS;
+                let changes =
+                    wrong.changes(self.collection, self.ops.as_deref(), of, "a trigger of the source docs has one");
+                changes.map(|(collection, ops)| TriggerSource::Docs { collection, ops })
             }
             SourceKind::Cron => {
                 if self.expression.is_none() {
@@ -383,24 +410,29 @@ impl TriggerConfigBody {
                 collection: self.collection.unwrap_or_else(|| collection.clone()),
                 prefix: self.prefix.unwrap_or_else(|| prefix.clone()),
             },
+            TriggerSource::Docs { collection, ops } => TriggerSource::Docs {
+                ops: wrong.ops(self.ops.as_deref(), EventOps::OF_DOCS).unwrap_or_else(|| ops.clone()),
+                collection: self.collection.unwrap_or_else(|| collection.clone()),
+            },
             TriggerSource::DeadLetter => TriggerSource::DeadLetter,
         }
     }
 
     /// Refuses what only other sources have.
     fn refuse_of_others(&self, source: EventSource, wrong: &mut Wrong) {
-        let members = [
-            ("config.expression", EventSource::Cron, self.expression.is_some()),
-            ("config.time_zone", EventSource::Cron, self.time_zone.is_some()),
-            ("config.misfire", EventSource::Cron, self.misfire.is_some()),
-            ("config.queue", EventSource::Queue, self.queue.is_some()),
-            ("config.batch_size", EventSource::Queue, self.batch_size.is_some()),
-            ("config.concurrency", EventSource::Queue, self.concurrency.is_some()),
-            ("config.collection", EventSource::Kv, self.collection.is_some()),
-            ("config.prefix", EventSource::Kv, self.prefix.is_some()),
-            ("config.ops", EventSource::Kv, self.ops.is_some()),
+        use EventSource::{Cron, Docs, Kv, Queue};
+        let members: [(_, &[EventSource], _); 9] = [
+            ("config.expression", &[Cron], self.expression.is_some()),
+            ("config.time_zone", &[Cron], self.time_zone.is_some()),
+            ("config.misfire", &[Cron], self.misfire.is_some()),
+            ("config.queue", &[Queue], self.queue.is_some()),
+            ("config.batch_size", &[Queue], self.batch_size.is_some()),
+            ("config.concurrency", &[Queue], self.concurrency.is_some()),
+            ("config.collection", &[Kv, Docs], self.collection.is_some()),
+            ("config.prefix", &[Kv], self.prefix.is_some()),
+            ("config.ops", &[Kv, Docs], self.ops.is_some()),
         ];
-        for (field, _, _) in members.iter().filter(|(_, of, is_given)| *is_given && *of != source) {
+        for (field, _, _) in members.iter().filter(|(_, of, is_given)| *is_given && !of.contains(&source)) {
             wrong.add(field, "a trigger of this source has none");
         }
     }

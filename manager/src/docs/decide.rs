@@ -4,6 +4,7 @@ use picloud_shared::clock::Timestamp;
 use picloud_shared::docs::{DocUsage, DocWrite, Document, DocumentBody, InvalidDocument};
 use picloud_shared::id::DocumentId;
 
+use crate::events::EventRefusal;
 use crate::repo::docs::{DocDelta, DocEffect, DocIndex, Entry, IndexState, size};
 
 /// How much one app may hold.
@@ -45,6 +46,9 @@ pub(crate) enum DocRefusal {
     /// There is nothing to change, which who asks wants to know.
     #[error("there is no such document")]
     NotFound,
+    /// There is no room for the events that it makes.
+    #[error(transparent)]
+    Events(#[from] EventRefusal),
 }
 
 impl DocRefusal {
@@ -55,6 +59,7 @@ impl DocRefusal {
             Self::Invalid(_) => "invalid",
             Self::PreconditionFailed => "precondition_failed",
             Self::NotFound => "not_found",
+            Self::Events(_) => EventRefusal::CODE,
         }
     }
 }

@@ -54,10 +54,11 @@ impl DocStore for Docs {
     }
 
     fn write(&self, caller: &PortCaller, place: DocPlace, write: DocWrite) -> Result<DocWritten, PortError> {
-        let write = Write::plain(caller.app, place, write);
+        let write = Write::of_script(caller, place, write);
         let made: Made = match self.store.data() {
             DataPlace::File(file) => {
-                file.write_until(caller.deadline, self.in_file(Arc::new(write))).map_err(not_written)?
+                let attempt = file.write_until(caller.deadline, self.in_file(Arc::new(write))).map_err(not_written)?;
+                self.end(caller.app, attempt)
             }
             DataPlace::Postgres(data) => {
                 let committing = Cell::new(false);

@@ -4,18 +4,18 @@
 //! it at once: on PostgreSQL whoever writes an app's entries has locked it before, and who comes second finds nothing. So an entry
 //! whose time is over makes its events once, with its removal. Where there is no room for them it stays, and what comes after it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use picloud_shared::clock::Timestamp;
-use picloud_shared::event::EventOp;
+use picloud_shared::event::{EventOp, EventSource};
 use picloud_shared::id::{AppId, TriggerId};
 use tokio::time::interval;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Kv;
-use super::listeners::{Change, Listeners, anybody_hears_of_expiry, triggers_of};
-use crate::events::{EventQuota, take_groups};
+use crate::events::{Change, Changed, EventQuota, Listeners, anybody_hears_of_expiry, take_groups, triggers_of};
 use crate::repo::RepoError;
 use crate::repo::kv::{Piece, find_expired, postgres, sqlite};
 use crate::store::data_db::{DataDb, FileDb, PostgresDb, at_once};
@@ -76,7 +76,7 @@ impl Kv {
             };
             let Some(app) = app else { return Ok(total) };
             let swept = self.sweep_piece(app, now).await?;
-            self.ring(app, &swept.heard);
+            self.events.ring_for(app, &swept.heard);
             if swept.count == 0 {
                 full.push(app.as_uuid());
             }
@@ -85,15 +85,19 @@ impl Kv {
     }
 
     async fn sweep_piece(&self, app: AppId, now: Timestamp) -> Result<Swept, RepoError> {
-        let (listeners, quota) = (Listeners::of(&self.snapshot, app), self.events.quota());
+        let quota = self.events.quota();
         match self.store.data() {
             DataPlace::File(file) => {
-                let swept = file.write(move |conn| expire_in_file(conn, app, &listeners, quota, now)).await;
-                swept.map_err(WriteFailed::into_repo_error)
+                let snapshot = Arc::clone(&self.snapshot);
+                let work = move |conn: &DataConnection| {
+                    expire_in_file(conn, app, &Listeners::of(&snapshot, app, EventSource::Kv), quota, now)
+                };
+                file.write(work).await.map_err(WriteFailed::into_repo_error)
             }
             DataPlace::Postgres(data) => {
                 let mut tx = data.begin().await?;
                 postgres::lock(&mut tx, app).await?;
+                let listeners = Listeners::of(&self.snapshot, app, EventSource::Kv);
                 let swept = expire_in_postgres(&mut tx, app, &listeners, quota, now).await?;
                 tx.commit().await?;
                 Ok(swept)
@@ -168,7 +172,8 @@ async fn tell_of<D: DataDb>(
             break;
         }
         let op = EventOp::Expire;
-        let events = listeners.events(Change { app, collection, key, op, entry: None, depth: 0 });
+        let events =
+            listeners.events(Change { app, op, of: Changed::Entry { collection, key, entry: None }, depth: 0 });
         count += events.len();
         groups.push(events);
     }

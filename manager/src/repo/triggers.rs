@@ -52,6 +52,14 @@ struct KvConfig {
     ops: Vec<String>,
 }
 
+/// What a trigger of documents is stored as.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocsConfig {
+    collection: CollectionName,
+    ops: Vec<String>,
+}
+
 /// What a cron trigger is stored as.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,6 +83,7 @@ pub(crate) fn config(source: &TriggerSource) -> Value {
         TriggerSource::Kv { collection, prefix, ops } => {
             json!({ "collection": collection, "prefix": prefix, "ops": ops.as_slice() })
         }
+        TriggerSource::Docs { collection, ops } => json!({ "collection": collection, "ops": ops.as_slice() }),
         TriggerSource::Cron { schedule: CronSchedule { expression, time_zone }, misfire } => {
             json!({ "expression": expression, "time_zone": time_zone, "misfire": misfire })
         }
@@ -87,7 +96,7 @@ fn sole(source: &TriggerSource) -> Option<String> {
     match source {
         TriggerSource::Queue { queue, .. } => Some(format!("queue:{queue}")),
         TriggerSource::DeadLetter => Some("dead_letter".to_owned()),
-        TriggerSource::Cron { .. } | TriggerSource::Kv { .. } => None,
+        TriggerSource::Cron { .. } | TriggerSource::Kv { .. } | TriggerSource::Docs { .. } => None,
     }
 }
 
@@ -101,6 +110,10 @@ fn source(kind: &str, config: Value) -> Result<TriggerSource, Cause> {
         "kv" => {
             let KvConfig { collection, prefix, ops } = serde_json::from_value(config)?;
             Ok(TriggerSource::Kv { collection, prefix, ops: EventOps::of_words(&ops, EventOps::OF_KV)? })
+        }
+        "docs" => {
+            let DocsConfig { collection, ops } = serde_json::from_value(config)?;
+            Ok(TriggerSource::Docs { collection, ops: EventOps::of_words(&ops, EventOps::OF_DOCS)? })
         }
         "cron" => {
             let CronConfig { expression, time_zone, misfire } = serde_json::from_value(config)?;

@@ -130,7 +130,7 @@ impl DocsService {
             None => precondition.check_absent().map_err(|_| DocRefusal::PreconditionFailed),
         });
         let audit = Some(self.audit(&actor, app, &place.collection, action));
-        let made = self.docs.write(Write { app, place, write, demand: Some(demand), audit }).await?;
+        let made = self.docs.write(Write { app, place, write, depth: 0, demand: Some(demand), audit }).await?;
         self.carry_audit().await;
         Ok(made?)
     }
@@ -216,6 +216,7 @@ impl From<DocRefusal> for ServiceError {
             DocRefusal::TooManyBytes { most } => Self::QuotaExceeded { limit: "docs_bytes", most },
             DocRefusal::PreconditionFailed => Self::PreconditionFailed,
             DocRefusal::NotFound => Self::NotFound("document"),
+            DocRefusal::Events(refusal) => refusal.into(),
             DocRefusal::Invalid(error) => Self::invalid("document", error),
         }
     }

@@ -123,8 +123,8 @@ impl EventService {
         let (lane, op) = match &trigger.source {
             TriggerSource::Queue { queue, .. } => (Lane::Queue(queue.clone()), EventOp::Message),
             // As if it were the first thing that it is for.
-            TriggerSource::Kv { ops, .. } => {
-                (Lane::Trigger(id), ops.as_slice().first().copied().unwrap_or(EventOp::Set))
+            TriggerSource::Kv { ops, .. } | TriggerSource::Docs { ops, .. } => {
+                (Lane::Trigger(id), ops.as_slice().first().copied().unwrap_or(EventOp::Delete))
             }
             TriggerSource::Cron { .. } => (Lane::Trigger(id), EventOp::Tick),
             TriggerSource::DeadLetter => (Lane::Trigger(id), EventOp::Created),

@@ -52,7 +52,10 @@ impl Handling {
 pub(super) fn lane_of(trigger: &Trigger) -> Lane {
     match &trigger.source {
         TriggerSource::Queue { queue, .. } => Lane::Queue(queue.clone()),
-        TriggerSource::Cron { .. } | TriggerSource::Kv { .. } | TriggerSource::DeadLetter => Lane::Trigger(trigger.id),
+        TriggerSource::Cron { .. }
+        | TriggerSource::Kv { .. }
+        | TriggerSource::Docs { .. }
+        | TriggerSource::DeadLetter => Lane::Trigger(trigger.id),
     }
 }
 

@@ -49,6 +49,7 @@ mod damage;
 mod dead_letters;
 mod deployments;
 mod docs;
+mod docs_triggers;
 mod documented;
 mod env;
 mod events;

@@ -111,9 +111,9 @@ impl World {
         };
         let snapshot = Arc::new(SnapshotCell::default());
         let events = Events::new(store.clone(), Arc::clone(&shared_clock), EventQuota::default(), LEASE);
-        let shown = Arc::clone(&snapshot);
-        let kv = Kv::new(store.clone(), Arc::clone(&shared_clock), KvQuota::default(), events.clone(), shown);
-        let docs = Docs::new(store.clone(), Arc::clone(&shared_clock), DocQuota::default());
+        let (clock_of, shown) = (|| Arc::clone(&shared_clock), || Arc::clone(&snapshot));
+        let kv = Kv::new(store.clone(), clock_of(), KvQuota::default(), events.clone(), shown());
+        let docs = Docs::new(store.clone(), clock_of(), DocQuota::default(), events.clone(), shown());
         let ports = Ports {
             kv: Some(Arc::new(kv.clone())),
             docs: Some(Arc::new(docs.clone())),

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "../support/listening.rs"]
+mod listening;
 #[path = "../support/test_store.rs"]
 mod test_store;
 #[allow(dead_code, reason = "the executor's own tests use all of it")]
@@ -9,6 +11,7 @@ mod test_store;
 mod world;
 
 mod documented;
+mod events;
 mod hostile;
 mod indexes;
 mod sdk;

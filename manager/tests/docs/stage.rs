@@ -7,9 +7,11 @@ use std::time::Duration;
 use picloud_executor::port::Ports;
 use picloud_executor::{Completion, ExecutorConfig};
 use picloud_manager::docs::{DocQuota, Docs};
+use picloud_manager::events::{EventQuota, Events};
 use picloud_shared::clock::{Clock, ManualClock};
 use picloud_shared::id::AppId;
 use picloud_shared::script::Limits;
+use picloud_shared::snapshot::SnapshotCell;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -19,6 +21,7 @@ use crate::world::{NOW, Published, World, config, limits, publish, runtime, text
 pub struct Stage {
     world: World,
     pub docs: Docs,
+    pub snapshot: Arc<SnapshotCell>,
     pub test: TestStore,
 }
 
@@ -65,14 +68,20 @@ impl Stage {
         let runtime = runtime();
         let test = runtime.block_on(opening);
         let clock = Arc::new(ManualClock::new(NOW));
-        let docs = open(&runtime, &test, &clock, quota);
+        let snapshot = Arc::new(SnapshotCell::default());
+        let docs = open(&runtime, &test, &clock, &snapshot, quota, EventQuota::default());
         let ports = Ports { docs: Some(Arc::new(docs.clone())), ..Ports::default() };
-        Self { world: World::reaching(runtime, config, clock, ports), docs, test }
+        Self { world: World::reaching(runtime, config, clock, ports), docs, snapshot, test }
     }
 
     /// The same documents under another quota, and as another process has them.
     pub fn again(&self, quota: DocQuota) -> Docs {
-        open(&self.runtime, &self.test, &self.clock, quota)
+        open(&self.runtime, &self.test, &self.clock, &self.snapshot, quota, EventQuota::default())
+    }
+
+    /// The same documents under another quota of events.
+    pub fn under_events(&self, quota: EventQuota) -> Docs {
+        open(&self.runtime, &self.test, &self.clock, &self.snapshot, DocQuota::default(), quota)
     }
 
     /// Runs one script of an app of its own; what it gave.
@@ -93,9 +102,18 @@ impl Stage {
     }
 }
 
-fn open(runtime: &Runtime, test: &TestStore, clock: &Arc<ManualClock>, quota: DocQuota) -> Docs {
+fn open(
+    runtime: &Runtime,
+    test: &TestStore,
+    clock: &Arc<ManualClock>,
+    snapshot: &Arc<SnapshotCell>,
+    quota: DocQuota,
+    of_events: EventQuota,
+) -> Docs {
     let _entered = runtime.enter();
-    Docs::new(test.store.clone(), Arc::clone(clock) as Arc<dyn Clock>, quota)
+    let clock = || Arc::clone(clock) as Arc<dyn Clock>;
+    let events = Events::new(test.store.clone(), clock(), of_events, Duration::from_secs(30));
+    Docs::new(test.store.clone(), clock(), quota, events, Arc::clone(snapshot))
 }
 
 /// An app of scripts that run each other's data.

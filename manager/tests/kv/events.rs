@@ -9,12 +9,12 @@ use picloud_executor::port::{EventQueue, KvStore, PortCaller, PortError};
 use picloud_manager::events::EventQuota;
 use picloud_manager::kv::Kv;
 use picloud_shared::event::{Event, EventOp, EventPayload, EventSource, QueueMessage};
-use picloud_shared::id::{EventId, TriggerId};
+use picloud_shared::id::EventId;
 use picloud_shared::kv::{KvPlace, KvWrite};
-use picloud_shared::trigger::{Backoff, EventOps, MaxAttempts, Trigger, TriggerSource};
+use picloud_shared::trigger::{EventOps, TriggerSource};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
+use crate::listening;
 use crate::stage::{Stage, app, given, on_both};
 use crate::upkeep::{read, the_account_is_right};
 use crate::world::{NOW, Published};
@@ -27,46 +27,16 @@ type Listener = (u128, &'static str, &'static str, &'static [&'static str]);
 
 /// An app of that script, published with such triggers.
 fn listening(stage: &Stage, source: &str, listeners: &[Listener]) -> Published {
-    let published = app(&[("main", source)]);
-    let script_id = published.script("main").row.id;
-    let trigger = |(number, collection, prefix, ops): &Listener| Trigger {
-        id: TriggerId::from_uuid(Uuid::from_u128(*number)),
-        script_id,
-        source: TriggerSource::Kv {
-            collection: collection.parse().unwrap(),
-            prefix: prefix.parse().unwrap(),
-            ops: EventOps::of_words(ops, EventOps::OF_KV).unwrap(),
-        },
-        // Those of higher numbers are disabled.
-        enabled: *number < 100,
-        max_attempts: MaxAttempts::default(),
-        backoff: Backoff::default(),
-        timeout: None,
+    let source_of = |(number, collection, prefix, ops): &Listener| {
+        let (collection, prefix) = (collection.parse().unwrap(), prefix.parse().unwrap());
+        (*number, TriggerSource::Kv { collection, prefix, ops: EventOps::of_words(ops, EventOps::OF_KV).unwrap() })
     };
-    let app = Arc::into_inner(published.0).expect("nobody has it yet");
-    let app = Arc::new(app.with_triggers(listeners.iter().map(trigger).collect()));
-    let before = stage.snapshot.load_full();
-    stage.snapshot.store(Arc::new(before.with_apps(before.version() + 1, [(app.app().id, Some(Arc::clone(&app)))])));
-    Published(app)
+    listening::listening(&stage.snapshot, app(&[("main", source)]), listeners.iter().map(source_of).collect())
 }
 
 /// Each event in its order: the trigger's number, the op, the depth and the payload.
 fn heard(stage: &Stage) -> Vec<(u128, String, i64, Value)> {
-    let sql = "SELECT trigger_id, op, depth, payload FROM events WHERE source = 'kv' ORDER BY seq";
-    let rows: Vec<(Uuid, String, i64, String)> = stage.runtime.block_on(async {
-        match stage.test.sqlite_dir() {
-            Some(dir) => {
-                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("data.db"));
-                let mut conn = <sqlx::SqliteConnection as sqlx::Connection>::connect_with(&options).await.unwrap();
-                sqlx::query_as(sql).fetch_all(&mut conn).await.unwrap()
-            }
-            None => sqlx::query_as(sql).fetch_all(&mut stage.test.pg_connection().await).await.unwrap(),
-        }
-    });
-    let row = |(id, op, depth, payload): (Uuid, String, i64, String)| {
-        (id.as_u128(), op, depth, serde_json::from_str(&payload).unwrap())
-    };
-    rows.into_iter().map(row).collect()
+    stage.runtime.block_on(listening::heard(&stage.test))
 }
 
 /// The same without the depth, as `1 set default/key`.
