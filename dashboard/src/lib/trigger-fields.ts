@@ -136,6 +136,28 @@ export const FIELDS: Record<TriggerSource, ConfigField[]> = {
       ],
     },
   ],
+  docs: [
+    {
+      name: 'collection',
+      label: 'Collection',
+      kind: 'text',
+      value: '',
+      placeholder: 'orders',
+      maxlength: 63,
+      hint: 'Its name: a-z, 0-9, _ and -.',
+    },
+    {
+      name: 'ops',
+      label: 'Changes',
+      kind: 'several',
+      value: ['insert', 'update', 'delete'],
+      choices: [
+        { value: 'insert', name: 'insert: a document is added' },
+        { value: 'update', name: 'update: a document is changed' },
+        { value: 'delete', name: 'delete: a document is removed' },
+      ],
+    },
+  ],
   dead_letter: [],
 };
 

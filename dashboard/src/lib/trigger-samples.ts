@@ -8,14 +8,20 @@ export function sampleOf(
 ): string {
   const { time_zone, collection, prefix = '', ops = [] } = config;
   const key = { collection, key: `${prefix}sample` };
+  const document = { collection, id: SAMPLE_ID };
   switch (source) {
     case 'cron':
       return setOut({ scheduled_at: at.toISOString(), time_zone });
     case 'kv':
       return setOut(ops[0] === 'set' ? { ...key, value: {}, expires_at: null } : key);
+    case 'docs':
+      return setOut(ops[0] === 'delete' ? document : { ...document, document: {} });
     default:
       return '{}';
   }
 }
+
+/** As ids of documents are, and none that a store has given. */
+const SAMPLE_ID = '00000000-0000-7000-8000-000000000000';
 
 const setOut = (payload: object) => JSON.stringify(payload, null, 2);

@@ -34,6 +34,12 @@ export const TRIGGER_SOURCES: Record<TriggerSource, SourceWords> = {
     place: ({ collection = '', prefix }) => (prefix ? `${collection}/${exactly(prefix)}` : collection),
     manner: ({ ops = [] }) => [ops.join(', ')],
   },
+  docs: {
+    name: 'Documents',
+    what: 'Changes of documents that scripts and people keep and search.',
+    place: ({ collection }) => collection ?? null,
+    manner: ({ ops = [] }) => [ops.join(', ')],
+  },
   dead_letter: {
     name: 'Dead letters',
     what: 'Events of this app that are not tried again. What fails in the script itself becomes no dead letter.',

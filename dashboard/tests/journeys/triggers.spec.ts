@@ -301,6 +301,46 @@ test('triggers are for times and for changes of entries, and say what is wrong w
   await expect(page.getByLabel('Payload')).toContainText('"time_zone": "Europe/Zurich"');
 });
 
+test('a trigger of documents is set up, changed, and run by what a person changes', async ({
+  page,
+  api,
+  enter,
+  open,
+}) => {
+  const app = await api.app('shop');
+  await api.script(app, 'thank', 'log::info(ctx.event.payload.id)');
+  await enter();
+  await open('/apps/shop/triggers/form?source=docs');
+  const form = page.getByRole('region', { name: 'New trigger' });
+  await form.getByLabel('Script', { exact: true }).selectOption('thank');
+  await form.getByLabel('Collection').fill('Orders');
+  await form.getByRole('button', { name: 'Create trigger' }).click();
+  await expect(form.getByLabel('Collection')).toBeFocused();
+  await expect(form.getByLabel('Collection')).toHaveAttribute('aria-invalid', 'true');
+  await form.getByLabel('Collection').fill('orders');
+  await form.getByRole('checkbox', { name: /^update/ }).uncheck();
+  await form.getByRole('button', { name: 'Create trigger' }).click();
+  await expect(page.getByText('The trigger of Documents orders is set up, and live')).toBeVisible();
+  const row = page.getByRole('row', { name: /^Documents orders/ });
+  await expect(row).toContainText('insert, delete');
+
+  await row.getByRole('button', { name: /^Actions/ }).click();
+  await page.getByRole('menuitem', { name: 'Edit' }).click();
+  const edit = page.getByRole('region', { name: 'Edit trigger' });
+  await edit.getByRole('checkbox', { name: /^delete/ }).uncheck();
+  await edit.getByRole('button', { name: 'Save trigger' }).click();
+  await expect(page.getByText('The trigger of Documents orders is changed, and live')).toBeVisible();
+  const { items } = await api.call<{ items: { config: object }[] }>('GET', `apps/${app}/triggers`);
+  expect(items.map(({ config }) => config)).toEqual([{ collection: 'orders', ops: ['insert'] }]);
+
+  await row.getByRole('button', { name: /^Actions/ }).click();
+  await page.getByRole('menuitem', { name: 'Send a test event…' }).click();
+  await expect(page.getByRole('dialog').getByLabel('Payload')).toHaveValue(/"document": \{\}/);
+  await page.getByRole('dialog').getByRole('button', { name: 'Send event' }).click();
+  await expect(page.getByRole('heading', { name: 'Documents, insert' })).toBeVisible();
+  await expect(steps(page).last()).toContainText('Done');
+});
+
 test('a queue shows what waits, why, and lets it be deleted', async ({ page, api, enter, open }) => {
   const app = await api.app('shop');
   await api.script(app, 'pack', '()');

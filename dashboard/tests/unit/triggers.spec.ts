@@ -15,6 +15,7 @@ test('a source’s fields begin with what a trigger has, or else with what is us
   expect(draftOf('cron')).toEqual({ expression: '', time_zone: timeZone, misfire: 'once' });
   expect(draftOf('kv')).toEqual({ collection: 'default', prefix: '', ops: ['set', 'delete', 'expire'] });
   expect(draftOf('kv', { collection: 'carts', prefix: 'a', ops: ['set'] }).ops).toEqual(['set']);
+  expect(draftOf('docs')).toEqual({ collection: '', ops: ['insert', 'update', 'delete'] });
   expect(draftOf('dead_letter')).toEqual({});
 });
 
@@ -25,6 +26,7 @@ test('a number that is left empty is not sent, nor what another source has, but 
   });
   const emptied = { collection: 'carts', prefix: '', ops: [] };
   expect(configOf('kv', { ...emptied, queue: 'orders' })).toEqual(emptied);
+  expect(configOf('docs', emptied)).toEqual({ collection: 'carts', ops: [] });
   expect(configOf('dead_letter', { queue: 'orders' })).toEqual({});
 });
 
@@ -37,6 +39,10 @@ test('triggers, events and ends of attempts are told in words', () => {
   expect(kv('users/')).toBe('Key-value store carts/users/');
   expect(kv('\u202e')).toBe('Key-value store carts/"\\u202e"');
   expect(originOf({ source: 'queue', op: 'message', queue: 'orders' })).toBe('Queue orders, message');
+  expect(toldOf({ source: 'docs', config: { collection: 'carts', ops: ['insert'] } })).toBe(
+    'Documents carts',
+  );
+  expect(originOf({ source: 'docs', op: 'update' })).toBe('Documents, update');
   expect(originOf({ source: 'kv', op: 'expire' })).toBe('Key-value store, expire');
   expect(originOf({ source: 'later', op: 'thing' })).toBe('later, thing');
   expect(endOf('timeout').name).toBe('Timeout');
@@ -54,7 +60,7 @@ test('a tick tells the time that it is for, and one that was made by hand what i
 });
 
 test('an event to try a trigger with is such as its source makes', () => {
-  const sample = (source: 'cron' | 'kv' | 'queue', config: object): unknown =>
+  const sample = (source: 'cron' | 'kv' | 'docs' | 'queue', config: object): unknown =>
     JSON.parse(sampleOf({ source, config }, new Date(0)));
   expect(sample('cron', { expression: '0 3 * * *', time_zone: 'Europe/Zurich' })).toEqual({
     scheduled_at: '1970-01-01T00:00:00.000Z',
@@ -64,6 +70,11 @@ test('an event to try a trigger with is such as its source makes', () => {
   const kv = { collection: 'carts', prefix: 'of/' };
   expect(sample('kv', { ...kv, ops: ['set', 'expire'] })).toEqual({ ...place, value: {}, expires_at: null });
   expect(sample('kv', { ...kv, ops: ['expire'] })).toEqual(place);
+  const document = { collection: 'carts', id: '00000000-0000-7000-8000-000000000000' };
+  const docs = { collection: 'carts' };
+  for (const ops of [['insert', 'delete'], ['update']])
+    expect(sample('docs', { ...docs, ops })).toEqual({ ...document, document: {} });
+  expect(sample('docs', { ...docs, ops: ['delete'] })).toEqual(document);
   expect(sample('queue', { queue: 'orders' })).toEqual({});
 });
 
