@@ -23,18 +23,31 @@ pub async fn run(Triggers { app, command }: Triggers, api: &Api, output: Output)
             output.table(
                 "triggers",
                 &triggers,
-                ["SOURCE", "QUEUE", "SCRIPT", "ENABLED", "ATTEMPTS", "ID"],
+                ["SOURCE", "OF", "SCRIPT", "ENABLED", "ATTEMPTS", "ID"],
                 |trigger| {
-                    let [source, queue, enabled, attempts, id] =
-                        ["/source", "/config/queue", "/enabled", "/max_attempts", "/id"]
-                            .map(|place| cell_at(trigger, place));
-                    [source, queue, names.tell(&trigger["script_id"]), enabled, attempts, id]
+                    let [source, enabled, attempts, id] =
+                        ["/source", "/enabled", "/max_attempts", "/id"].map(|place| cell_at(trigger, place));
+                    let of = ["/config/queue", "/config/collection", "/config/expression"]
+                        .map(|place| cell_at(trigger, place))
+                        .concat();
+                    [source, of, names.tell(&trigger["script_id"]), enabled, attempts, id]
                 },
             )?;
         }
-        TriggersCommand::Create { script, queue, disabled, knobs, .. } => {
-            let source = if queue.is_some() { "queue" } else { "dead_letter" };
-            let mut body = changes(knobs, queue.map(String::from));
+        TriggersCommand::Create { script, queue, kv, docs, prefix, ops, disabled, knobs, .. } => {
+            let source = match (&queue, &kv, &docs) {
+                (Some(_), ..) => "queue",
+                (_, Some(_), _) => "kv",
+                (_, _, Some(_)) => "docs",
+                _ => "dead_letter",
+            };
+            let of = [
+                ("queue", queue.map(|queue| json!(queue))),
+                ("collection", kv.or(docs).map(|collection| json!(collection))),
+                ("prefix", prefix.map(|prefix| json!(prefix))),
+                ("ops", ops.map(|ops| json!(ops))),
+            ];
+            let mut body = changes(knobs, of);
             body.insert("source".to_owned(), json!(source));
             let script_id = find(api, &app, &script).await?.with_context(|| missing(&app, &script))?;
             body.insert("script_id".to_owned(), json!(script_id));
@@ -44,7 +57,7 @@ pub async fn run(Triggers { app, command }: Triggers, api: &Api, output: Output)
         }
         TriggersCommand::Update { trigger, script, queue, enable, disable, no_timeout, knobs } => {
             let id = id(api, &app, &trigger).await?;
-            let mut body = changes(knobs, queue.map(String::from));
+            let mut body = changes(knobs, [("queue", queue.map(|queue| json!(queue)))]);
             if let Some(script) = script {
                 let script_id = find(api, &app, &script).await?.with_context(|| missing(&app, &script))?;
                 body.insert("script_id".to_owned(), json!(script_id));
@@ -171,27 +184,20 @@ fn cell_at(thing: &Value, place: &str) -> String {
     thing.pointer(place).map(cell).unwrap_or_default()
 }
 
-/// The members that a trigger is to have, as far as they are named.
-fn changes(knobs: Knobs, queue: Option<String>) -> Map<String, Value> {
+/// The members that are named.
+fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+/// The members that a trigger is to have, as far as they are named; of its config those that tell what it is for.
+fn changes<const N: usize>(knobs: Knobs, of: [(&str, Option<Value>); N]) -> Map<String, Value> {
     let Knobs { batch_size, concurrency, max_attempts, backoff_base_ms, backoff_cap_ms, timeout_ms } = knobs;
-    let object = |members: [(&str, Option<Value>); 3]| -> Map<String, Value> {
-        members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
-    };
-    let config = object([
-        ("queue", queue.map(Value::from)),
-        ("batch_size", batch_size.map(Value::from)),
-        ("concurrency", concurrency.map(Value::from)),
-    ]);
-    let backoff = object([
-        ("base_ms", backoff_base_ms.map(Value::from)),
-        ("cap_ms", backoff_cap_ms.map(Value::from)),
-        ("", None),
-    ]);
-    let mut body = object([
-        ("max_attempts", max_attempts.map(Value::from)),
-        ("timeout_ms", timeout_ms.map(Value::from)),
-        ("", None),
-    ]);
+    let mut config = object(of);
+    let sizes = [("batch_size", batch_size.map(Value::from)), ("concurrency", concurrency.map(Value::from))];
+    config.extend(object(sizes));
+    let backoff = object([("base_ms", backoff_base_ms.map(Value::from)), ("cap_ms", backoff_cap_ms.map(Value::from))]);
+    let mut body =
+        object([("max_attempts", max_attempts.map(Value::from)), ("timeout_ms", timeout_ms.map(Value::from))]);
     for (name, members) in [("config", config), ("backoff", backoff)] {
         if !members.is_empty() {
             body.insert(name.to_owned(), members.into());

@@ -359,6 +359,10 @@ on_both_databases! {
             &["triggers", "create", "mail", "--queue", "mail", "--dead-letters", "--app", "shop"],
             &["triggers", "create", "gone", "--queue", "mail", "--app", "shop"],
             &["triggers", "create", "mail", "--dead-letters", "--batch-size", "2", "--app", "shop"],
+            &["triggers", "create", "mail", "--docs", "orders", "--kv", "orders", "--app", "shop"],
+            &["triggers", "create", "mail", "--docs", "orders", "--prefix", "a", "--app", "shop"],
+            &["triggers", "create", "mail", "--docs", "orders", "--ops", "insert,set", "--app", "shop"],
+            &["triggers", "create", "mail", "--docs", "Orders", "--app", "shop"],
             &["triggers", "update", "mail", "--app", "shop"],
             &["queues", "send", "mail", "{", "--app", "shop"],
             &["dead-letters", "replay", "--app", "shop"],
@@ -375,7 +379,7 @@ on_both_databases! {
         let said = remote.must(&["triggers", "update", "mail", "--enable", "--max-attempts", "1", "--app", "shop"]);
         assert!(said.starts_with("changed the trigger "), "{said}");
         let listed = remote.must(&["triggers", "list", "--app", "shop"]);
-        assert!(listed.contains("queue   mail   mail    true"), "{listed}");
+        assert!(listed.contains("queue   mail  mail    true"), "{listed}");
         until(&remote, &["queues", "list"], |queues| *queues == json!([]));
 
         let (good, said) = remote.run(&["triggers", "fire", "mail", "--payload-stdin", "--app", "shop"], "{ \"note\": 1 }\n");
@@ -400,6 +404,16 @@ on_both_databases! {
         let said = remote.must(&[&resolve_all[..], &["--source", "dead_letter"]].concat());
         assert_eq!(said, "resolved: 0\n");
         assert_eq!(remote.must(&resolve_all), "resolved: 2\n");
+        for (given, source, config) in [
+            (&["--docs", "orders", "--ops", "insert,delete"][..], "docs", json!({ "collection": "orders", "ops": ["insert", "delete"] })),
+            (&["--kv", "users", "--prefix", "a/", "--ops", "set"], "kv", json!({ "collection": "users", "prefix": "a/", "ops": ["set"] })),
+        ] {
+            let made = json(&[&["triggers", "create", "mail"][..], given].concat());
+            assert_eq!((&made["source"], &made["config"]), (&json!(source), &config));
+            let id = made["id"].as_str().unwrap();
+            assert!(remote.must(&["triggers", "list", "--app", "shop"]).contains(config["collection"].as_str().unwrap()));
+            remote.must(&["triggers", "delete", id, "--app", "shop"]);
+        }
         remote.must(&["triggers", "delete", "mail", "--app", "shop"]);
         assert!(remote.refused(&["triggers", "delete", "mail", "--app", "shop"]).contains("no trigger of the app shop"));
     }

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use clap::{ArgGroup, Args, Subcommand};
 use picloud_shared::event::{DedupKey, EventSource};
 use picloud_shared::id::DeadLetterId;
-use picloud_shared::name::{QueueName, ScriptName};
+use picloud_shared::kv::KvPrefix;
+use picloud_shared::name::{CollectionName, QueueName, ScriptName};
 use serde_json::Value;
 
 /// What to do with an app's triggers.
@@ -24,14 +25,26 @@ pub struct Triggers {
 pub enum TriggersCommand {
     /// List them
     List,
-    /// Have a script run for messages of a queue, or for dead letters
-    #[command(group(ArgGroup::new("source").required(true).args(["queue", "dead_letters"])))]
+    /// Have a script run for messages of a queue, for changes of entries or documents, or for dead letters
+    #[command(group(ArgGroup::new("source").required(true).args(["queue", "kv", "docs", "dead_letters"])))]
     Create {
         /// The script, an endpoint of the app
         script: ScriptName,
         /// For messages of this queue
         #[arg(long)]
         queue: Option<QueueName>,
+        /// For changes of entries in this collection
+        #[arg(long, value_name = "COLLECTION")]
+        kv: Option<CollectionName>,
+        /// For changes of documents in this collection
+        #[arg(long, value_name = "COLLECTION")]
+        docs: Option<CollectionName>,
+        /// Only for entries whose keys begin so
+        #[arg(long, requires = "kv")]
+        prefix: Option<KvPrefix>,
+        /// Only for these changes: set, delete, expire of entries; insert, update, delete of documents
+        #[arg(long, value_name = "OP", value_delimiter = ',')]
+        ops: Option<Vec<String>>,
         /// For events of the app that are not tried again
         #[arg(long)]
         dead_letters: bool,
