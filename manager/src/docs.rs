@@ -37,7 +37,7 @@ use search::Search;
 use crate::events::{Change, Changed, Events, Listeners, NewEvent, take_groups, triggers_of};
 use crate::repo::RepoError;
 use crate::repo::data_audit::{self, Outbound};
-use crate::repo::docs::{DocCollection, DocEffect, DocIndex, Each, postgres, sqlite};
+use crate::repo::docs::{DocCollection, DocEffect, DocIndex, Each, Held, postgres, sqlite};
 use crate::store::data_db::{FileDb, PostgresDb, at_once};
 use crate::store::data_file::{DataConnection, WriteFailed};
 use crate::store::{DataPlace, PostgresData, Store};
@@ -103,17 +103,18 @@ impl Write {
 
     fn decide(
         &self,
-        stored: Option<&Document>,
+        held: Option<&Held>,
         indexes: &[DocIndex],
         usage: DocUsage,
         quota: DocQuota,
         now: Timestamp,
         listeners: &Listeners,
     ) -> Result<Step, DocRefusal> {
+        let stored = held.map(|held| &held.document);
         if let Some(demand) = &self.demand {
             demand(stored)?;
         }
-        let decision = decide::decide(self.place.id, &self.write, stored, indexes, usage, quota, now)?;
+        let decision = decide::decide(self.place.id, &self.write, held, indexes, usage, quota, now)?;
         let Some(effect) = decision else {
             return Ok(Step { effect: None, written: DocWritten::Missing, events: Vec::new(), audit: None });
         };
@@ -235,10 +236,10 @@ impl Docs {
         move |conn| {
             let (app, place, now) = (write.app, &write.place, clock.now());
             let listeners = Listeners::of(&snapshot, app, EventSource::Docs);
-            let stored = sqlite::find(conn, app, place)?;
+            let held = sqlite::find_held(conn, app, place, &write.write)?;
             let indexes = sqlite::indexes(conn, app, &place.collection)?;
             let usage = sqlite::usage_of(conn, app)?;
-            let step = match write.decide(stored.as_ref(), &indexes, usage, quota, now, &listeners) {
+            let step = match write.decide(held.as_ref(), &indexes, usage, quota, now, &listeners) {
                 Ok(step) => step,
                 Err(refusal) => return Ok(Attempt::refused(refusal)),
             };
@@ -265,11 +266,11 @@ impl Docs {
         let (app, place) = (write.app, &write.place);
         let mut tx = data.begin().await?;
         let usage = postgres::lock(&mut tx, app).await?;
-        let stored = postgres::find(&mut tx, app, place).await?;
+        let held = postgres::find_held(&mut tx, app, place, &write.write).await?;
         let indexes = postgres::indexes(&mut tx, app, &place.collection).await?;
         // Whoever waited for the lock decides by what is true now.
         let (now, listeners) = (self.clock.now(), Listeners::of(&self.snapshot, app, EventSource::Docs));
-        let step = match write.decide(stored.as_ref(), &indexes, usage, self.quota, now, &listeners) {
+        let step = match write.decide(held.as_ref(), &indexes, usage, self.quota, now, &listeners) {
             Ok(step) => step,
             Err(refusal) => return Ok(Err(refusal)),
         };

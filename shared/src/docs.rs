@@ -104,6 +104,11 @@ impl DocumentBody {
         Ok(Self { fields, text })
     }
 
+    /// What the store holds where it cannot be read: a body without fields.
+    pub fn unread(text: String) -> Self {
+        Self { fields: Map::new(), text }
+    }
+
     /// The same with a patch applied (RFC 7396): what is null is removed, maps are merged, all else is replaced.
     ///
     /// # Errors

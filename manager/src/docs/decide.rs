@@ -5,7 +5,7 @@ use picloud_shared::docs::{DocUsage, DocWrite, Document, DocumentBody, InvalidDo
 use picloud_shared::id::DocumentId;
 
 use crate::events::EventRefusal;
-use crate::repo::docs::{DocDelta, DocEffect, DocIndex, Entry, IndexState, size};
+use crate::repo::docs::{DocDelta, DocEffect, DocIndex, Entry, Held, IndexState, size};
 
 /// How much one app may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,12 +68,13 @@ impl DocRefusal {
 pub(crate) fn decide(
     id: DocumentId,
     write: &DocWrite,
-    stored: Option<&Document>,
+    held: Option<&Held>,
     indexes: &[DocIndex],
     usage: DocUsage,
     quota: DocQuota,
     now: Timestamp,
 ) -> Result<Option<DocEffect>, DocRefusal> {
+    let stored = held.map(|held| &held.document);
     let become_body = |body: DocumentBody| Some(Document { id, body, updated_at: now });
     let document = match (write, stored) {
         (DocWrite::Put(body), _) | (DocWrite::Replace(body), Some(_)) => become_body(body.clone()),
@@ -81,7 +82,9 @@ pub(crate) fn decide(
         (DocWrite::Delete, Some(_)) => None,
         (DocWrite::Replace(_) | DocWrite::Patch(_) | DocWrite::Delete, None) => return Ok(None),
     };
-    let (mut removed, mut added) = (entries(stored, indexes), entries(document.as_ref(), indexes));
+    let known = held.and_then(|held| held.entries.clone());
+    let (mut removed, mut added) =
+        (known.unwrap_or_else(|| entries(stored, indexes)), entries(document.as_ref(), indexes));
     // Most changes leave most entries where they are.
     let stays: Vec<Entry> = removed.iter().filter(|entry| added.contains(entry)).cloned().collect();
     removed.retain(|entry| !stays.contains(entry));
@@ -159,7 +162,8 @@ mod tests {
             index(6, "a", IndexState::NoRoom),
         ];
         let usage = DocUsage { documents: u64::from(stored.is_some()), bytes: 0 };
-        decide(id(), write, stored, &indexes, usage, DocQuota { documents: 1, bytes }, Timestamp::from_millis(1))
+        let held = stored.cloned().map(Held::from);
+        decide(id(), write, held.as_ref(), &indexes, usage, DocQuota { documents: 1, bytes }, Timestamp::from_millis(1))
     }
 
     #[test]

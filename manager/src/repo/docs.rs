@@ -7,7 +7,7 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
 use picloud_shared::clock::Timestamp;
-use picloud_shared::docs::{DocUsage, Document, DocumentBody, FieldPath, KeyRange, SortKey};
+use picloud_shared::docs::{DocUsage, DocWrite, Document, DocumentBody, FieldPath, KeyRange, SortKey};
 use picloud_shared::id::{AppId, DocumentId};
 use picloud_shared::name::CollectionName;
 use uuid::Uuid;
@@ -55,6 +55,9 @@ macro_rules! within_bytes {
 
 statements! {
     FIND = "SELECT id, updated_at, body FROM docs_documents WHERE app_id = $1 AND collection = $2 AND id = $3";
+    // Looks through the indexes: what is damaged does not tell where its entries are.
+    ENTRIES_OF = "SELECT number, value FROM docs_entries WHERE app_id = $1 AND number IN \
+        (SELECT number FROM docs_indexes WHERE app_id = $1 AND collection = $2) AND id = $3";
     PUT = "INSERT INTO docs_documents (app_id, collection, id, updated_at, body) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (app_id, collection, id) DO UPDATE SET updated_at = excluded.updated_at, body = excluded.body";
     DELETE = "DELETE FROM docs_documents WHERE app_id = $1 AND collection = $2 AND id = $3";
@@ -190,6 +193,30 @@ impl Entry {
     /// What is counted of it.
     pub(crate) fn bytes(&self) -> i64 {
         (ROW_BYTES + self.key.as_bytes().len()) as i64
+    }
+}
+
+/// A document that is there, about to be written over or removed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Held {
+    /// Without fields where it is damaged.
+    pub document: Document,
+    /// Its entries where it is damaged, so that they cannot be told from its fields.
+    pub entries: Option<Vec<Entry>>,
+}
+
+impl From<Document> for Held {
+    fn from(document: Document) -> Self {
+        Self { document, entries: None }
+    }
+}
+
+impl Held {
+    fn damaged((id, updated_at, body): Row, entries: impl Iterator<Item = (i64, Vec<u8>)>) -> Self {
+        let entry = |(number, key)| Entry { number, key: SortKey::stored(key), id };
+        let (id, updated_at) = (DocumentId::from_uuid(id), Timestamp::from_millis(updated_at));
+        let document = Document { id, body: DocumentBody::unread(body), updated_at };
+        Self { document, entries: Some(entries.map(entry).collect()) }
     }
 }
 

@@ -1,11 +1,14 @@
 //! Scripts that would have the store work for them without end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use picloud_executor::port::{DocStore, PortCaller};
+use picloud_shared::docs::{DocPlace, DocWrite, DocWritten, DocumentBody};
 use picloud_shared::execution::Outcome;
-use picloud_shared::id::AppId;
+use picloud_shared::id::{AppId, DocumentId};
 use picloud_shared::script::Limits;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::stage::{Stage, app, given, on_both};
 use crate::world::{endless, limits, publish};
@@ -94,5 +97,32 @@ on_both! {
         stage.index(app.0.app().id, "c", &["n"]);
         assert_eq!(stage.call(&app, "found"), json!(11));
         assert_eq!(stage.call(&app, "sorted")["items"].as_array().unwrap().len(), 50);
+    }
+
+    fn what_is_damaged_is_not_read_but_can_be_replaced_and_deleted_with_its_entries(stage: &Stage) {
+        let app = AppId::generate(crate::world::NOW);
+        let caller = PortCaller { app, deadline: Instant::now() + Duration::from_secs(60), event_depth: 0 };
+        let place = |id: u128| DocPlace { collection: "c".parse().unwrap(), id: DocumentId::from_uuid(Uuid::from_u128(id)) };
+        let body = |n: u32| DocumentBody::new(json!({ "n": n }).as_object().unwrap().clone(), place(1).id).unwrap();
+        let write = |id: u128, write| stage.docs.write(&caller, place(id), write);
+        stage.index(app, "c", &["n", "m"]);
+        for id in 1..=4 {
+            write(id, DocWrite::Put(body(7))).unwrap();
+        }
+        let damage = "UPDATE docs_documents SET body = 'no JSON' WHERE body = '{\"n\":7}'";
+        stage.runtime.block_on(stage.test.tamper_with_data(damage));
+        assert!(stage.docs.get(&caller, &place(1)).is_err());
+        assert!(write(1, DocWrite::Patch(body(8).fields().clone())).is_err(), "it is changed by what it was");
+        assert_eq!(write(1, DocWrite::Delete), Ok(DocWritten::Deleted));
+        assert_eq!(write(1, DocWrite::Delete), Ok(DocWritten::Missing));
+        for (id, change) in [(2, DocWrite::Replace(body(7))), (3, DocWrite::Put(body(8)))] {
+            assert!(matches!(write(id, change), Ok(DocWritten::Is(_))));
+        }
+        write(4, DocWrite::Delete).unwrap();
+        let count = |of: &str| stage.runtime.block_on(stage.test.count_of_data(of));
+        assert_eq!((count("docs_documents"), count("docs_entries")), (2, 4));
+        let right = "docs_apps WHERE documents = 2 AND bytes = (SELECT SUM(octet_length(body) + 64) FROM docs_documents) \
+            + (SELECT SUM(octet_length(value) + 64) FROM docs_entries)";
+        assert_eq!(count(right), 1);
     }
 }

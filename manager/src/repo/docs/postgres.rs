@@ -16,6 +16,26 @@ pub(crate) async fn find(conn: &mut Conn, app: AppId, place: &DocPlace) -> Resul
     })
 }
 
+/// The document as that write needs it: all but a patch make do with one that is damaged.
+pub(crate) async fn find_held(
+    conn: &mut Conn,
+    app: AppId,
+    place: &DocPlace,
+    write: &DocWrite,
+) -> Result<Option<Held>, RepoError> {
+    match find(conn, app, place).await {
+        Err(RepoError::Corrupt { .. }) if !matches!(write, DocWrite::Patch(_)) => {}
+        found => return Ok(found?.map(Held::from)),
+    }
+    on_postgres!(conn, db => {
+        let (app, collection, id) = (app.as_uuid(), place.collection.as_str(), place.id.as_uuid());
+        let query = sqlx::query_as::<_, Row>(FIND.postgres).bind(app).bind(collection).bind(id);
+        let row = query.fetch_one(&mut *db).await?;
+        let query = sqlx::query_as::<_, (i64, Vec<u8>)>(ENTRIES_OF.postgres).bind(app).bind(collection).bind(id);
+        Ok(Some(Held::damaged(row, query.fetch_all(db).await?.into_iter())))
+    })
+}
+
 /// Hands over the documents of a scan one by one, at most so many and no more than some bytes of them; how many there were.
 pub(crate) async fn scan(
     conn: &mut Conn,

@@ -13,6 +13,26 @@ pub(crate) fn find(conn: &Connection, app: AppId, place: &DocPlace) -> Result<Op
     statement.query_row(place, |row| columns(row, 0)).optional()?.map(document).transpose()
 }
 
+/// The document as that write needs it: all but a patch make do with one that is damaged.
+pub(crate) fn find_held(
+    conn: &Connection,
+    app: AppId,
+    place: &DocPlace,
+    write: &DocWrite,
+) -> Result<Option<Held>, RepoError> {
+    match find(conn, app, place) {
+        Err(RepoError::Corrupt { .. }) if !matches!(write, DocWrite::Patch(_)) => {}
+        found => return Ok(found?.map(Held::from)),
+    }
+    let (app, id) = (app.as_uuid(), place.id.as_uuid());
+    let place = params![app.as_bytes(), place.collection.as_str(), id.as_bytes()];
+    let row = conn.prepare_cached(FIND.sqlite)?.query_row(place, |row| columns(row, 0))?;
+    let mut statement = conn.prepare_cached(ENTRIES_OF.sqlite)?;
+    let entries = statement.query_map(place, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let entries: Vec<_> = entries.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(Held::damaged(row, entries.into_iter())))
+}
+
 /// Hands over the documents of a scan one by one, at most so many.
 pub(crate) fn scan(
     conn: &Connection,
