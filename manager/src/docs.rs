@@ -31,7 +31,7 @@ pub(crate) use index::{IndexAudit, IndexDemand, IndexRefusal};
 pub use people::SearchPlace;
 use people::SearchPlaces;
 pub(crate) use people::SearchRefusal;
-use plan::Plan;
+use plan::{Plan, Source};
 use search::Search;
 
 use crate::events::{Change, Changed, Events, Listeners, NewEvent, take_groups, triggers_of};
@@ -303,8 +303,13 @@ fn search_in_file(conn: &DataConnection, app: AppId, query: &DocQuery, until: In
     if plan.is_open() {
         plan.hear(sqlite::count_documents(&moment, app, &query.collection)?);
     }
-    while let Some((number, range, most)) = plan.next_count() {
-        plan.counted(sqlite::count_entries(&moment, app, number, &range, most)?);
+    while let Some((source, most)) = plan.next_count() {
+        plan.counted(match source {
+            Source::Ids { after, before } => {
+                sqlite::count_between(&moment, app, &query.collection, after, before, most)?
+            }
+            Source::Index { number, range } => sqlite::count_entries(&moment, app, number, &range, most)?,
+        });
     }
     plan.choose();
     while let Some(way) = plan.next_way() {
@@ -334,8 +339,13 @@ async fn search_in_postgres(data: PostgresData<'_>, app: AppId, query: &DocQuery
     if plan.is_open() {
         plan.hear(postgres::count_documents(&mut moment, app, &query.collection).await?);
     }
-    while let Some((number, range, most)) = plan.next_count() {
-        plan.counted(postgres::count_entries(&mut moment, app, number, &range, most).await?);
+    while let Some((source, most)) = plan.next_count() {
+        plan.counted(match source {
+            Source::Ids { after, before } => {
+                postgres::count_between(&mut moment, app, &query.collection, after, before, most).await?
+            }
+            Source::Index { number, range } => postgres::count_entries(&mut moment, app, number, &range, most).await?,
+        });
     }
     plan.choose();
     while let Some(way) = plan.next_way() {

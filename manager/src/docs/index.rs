@@ -326,7 +326,7 @@ impl<'i> Piece<'i> {
 
     /// The documents that it is made of.
     fn scan(&self) -> Scan {
-        Scan::Ids { after: self.index.built_to }
+        Scan::Ids { after: self.index.built_to, end: Uuid::max() }
     }
 
     /// Adds a document; whether there is room for another.

@@ -1,18 +1,20 @@
 //! The ways of a search, and which of them is gone first: the rules, without a database.
 //!
-//! Each index whose field the filter narrows or the search sorts by is a way, and looking at all documents is one. A way in the order that is
+//! Each index whose field the filter narrows or the search sorts by is a way, and looking at all documents is one, or at those of some ids
+//! where the filter narrows these. A way in the order that is
 //! asked for may end as soon as a page is full; any other looks at all that it leads to. Which is the shorter is told by counting entries.
 //! Where a way would look at too many documents the next one is gone, so that an index can end no search that would end without it.
 
-use picloud_shared::docs::{DocPage, DocQuery, KeyRange, MAX_SCANNED, Scanned};
+use picloud_shared::docs::{DocPage, DocQuery, FieldPath, KeyRange, MAX_SCANNED, Scanned, SortKey};
+use uuid::Uuid;
 
 use crate::repo::docs::{DocIndex, IndexState};
 
 /// What documents are looked up by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
-    /// All of the collection, by their ids.
-    Ids,
+    /// Those of the collection whose ids are between two: all, where these are the nil UUID and the max.
+    Ids { after: Uuid, before: Uuid },
     /// Those of an index within a range.
     Index { number: i64, range: KeyRange },
 }
@@ -57,7 +59,9 @@ pub(super) struct Plan<'q> {
 impl<'q> Plan<'q> {
     pub fn new(query: &'q DocQuery, indexes: &[DocIndex]) -> Self {
         let sorted = query.sort.field.as_ref();
-        let mut ways = vec![Way { source: Source::Ids, ordered: sorted.is_none(), narrowed: false, count: 0 }];
+        let within = query.filter.range_of(&FieldPath::id());
+        let (narrowed, source) = (within.is_some(), ids_within(&within.unwrap_or_else(KeyRange::all)));
+        let mut ways = vec![Way { source, ordered: sorted.is_none(), narrowed, count: 0 }];
         for index in indexes.iter().filter(|index| index.state == IndexState::Ready) {
             let range = query.filter.range_of(&index.field);
             let sorts = sorted == Some(&index.field);
@@ -74,7 +78,7 @@ impl<'q> Plan<'q> {
         Self { query, ways, counting: 0, narrowest: 0, scanned: Scanned::default() }
     }
 
-    /// Whether it must be told how many documents there are, and be given its counts.
+    /// Whether it must be told how many documents there are, and be given its counts: not where there is one way, in order.
     pub fn is_open(&self) -> bool {
         self.ways.len() > 1 || self.ways.iter().any(|way| !way.ordered)
     }
@@ -87,15 +91,17 @@ impl<'q> Plan<'q> {
         }
     }
 
-    /// What is to be counted next: the entries of which index, in which range, and up to how many. No more than the shortest way has so
-    /// far, and one more than may be looked at.
-    pub fn next_count(&mut self) -> Option<(i64, KeyRange, u32)> {
+    /// What is to be counted next, and up to how many. No more than the shortest way has so far, and one more than may be looked at.
+    pub fn next_count(&mut self) -> Option<(Source, u32)> {
+        if !self.is_open() {
+            return None;
+        }
         let most = u32::try_from(self.narrowest).unwrap_or(u32::MAX).min(MAX_SCANNED + 1);
         while let Some(way) = self.ways.get(self.counting) {
-            match &way.source {
-                Source::Index { number, range } if way.narrowed => return Some((*number, range.clone(), most)),
-                _ => self.counting += 1,
+            if way.narrowed {
+                return Some((way.source.clone(), most));
             }
+            self.counting += 1;
         }
         None
     }
@@ -136,6 +142,27 @@ impl<'q> Plan<'q> {
     }
 }
 
+/// The ids whose keys are in a range. Neither the nil UUID nor the max is a document's.
+fn ids_within(range: &KeyRange) -> Source {
+    let (from, to) = (first_id_from(&range.from), first_id_from(&range.to));
+    Source::Ids { after: Uuid::from_u128(from.saturating_sub(1)), before: Uuid::from_u128(to) }
+}
+
+/// The least id whose key does not come before that one, or else the max: ids come in the order of their texts.
+fn first_id_from(key: &SortKey) -> u128 {
+    let comes_before = |id: u128| SortKey::of(Some(&Uuid::from_u128(id).to_string().into())) < *key;
+    let (mut low, mut high) = (0, u128::MAX);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if comes_before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,16 +193,17 @@ mod tests {
         if plan.is_open() {
             plan.hear(documents);
         }
-        while let Some((number, _, most)) = plan.next_count() {
-            let (_, count) = entries.iter().find(|(field, _)| *field == fields[number as usize]).unwrap();
+        let name = |source: Source| match source {
+            Source::Ids { .. } => "ids",
+            Source::Index { number, .. } => fields[number as usize],
+        };
+        while let Some((source, most)) = plan.next_count() {
+            let name = name(source);
+            let (_, count) = entries.iter().find(|(field, _)| *field == name).unwrap();
             plan.counted(most.min(*count));
         }
         plan.choose();
-        let name = |way: Way| match way.source {
-            Source::Ids => "ids",
-            Source::Index { number, .. } => fields[number as usize],
-        };
-        std::iter::from_fn(|| plan.next_way()).map(name).collect()
+        std::iter::from_fn(|| plan.next_way()).map(|way| name(way.source)).collect()
     }
 
     #[test]
@@ -191,6 +219,45 @@ mod tests {
         assert_eq!(ways(&equal, "x", 9_000, &[("a", 12)]), ["a", "x", "ids"]);
         assert_eq!(ways(&equal, "x", 9_000, &[("a", 4_000)]), ["x", "a", "ids"]);
         assert_eq!(ways(&json!({}), "-x", 9_000, &[]), ["x", "ids"]);
+    }
+
+    #[test]
+    fn ids_that_the_filter_narrows_are_a_way_that_is_counted_as_an_index_is() {
+        let id = json!({ "id": "0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a" });
+        // By the ids alone there is one way still.
+        assert_eq!(ways(&id, "id", 1 << 30, &[]), ["ids"]);
+        assert_eq!(ways(&id, "c", 1 << 30, &[("ids", 1)]), ["ids"], "it is sorted, however many there are of others");
+        assert_eq!(ways(&id, "x", 9_000, &[("ids", 1)]), ["ids", "x"]);
+        let both = json!({ "a": 1, "id": { "$gt": "0190" } });
+        assert_eq!(ways(&both, "id", 9_000, &[("ids", 5), ("a", 5)]), ["ids", "a"]);
+        assert_eq!(ways(&both, "id", 9_000, &[("ids", 500), ("a", 5)]), ["a", "ids"]);
+    }
+
+    #[test]
+    fn ids_are_between_those_that_the_filter_names() {
+        let (nil, max) = (Uuid::nil().as_u128(), Uuid::max().as_u128());
+        let one = "0190c6a2-7b1e-7cc0-9f6e-1f2e3d4c5b6a";
+        let is = one.parse::<Uuid>().unwrap().as_u128();
+        let from = |digits: &str| u128::from_str_radix(&format!("{digits:0<32}"), 16).unwrap();
+        for (filter, after, before) in [
+            (json!({}), nil, max),
+            (json!({ "a": 1, "id": { "$ne": one } }), nil, max),
+            (json!({ "id": one }), is - 1, is + 1),
+            (json!({ "id": { "$gt": one } }), is - 1, max),
+            (json!({ "id": { "$lte": one } }), nil, is + 1),
+            (json!({ "id": { "$gte": "0190", "$lt": "0191" } }), from("0190") - 1, from("0191")),
+            (json!({ "id": { "$gte": "0190c6a2-" } }), from("0190c6a2") - 1, max),
+            // What is no id, or of no id's form, stands where it would.
+            (json!({ "id": one.to_uppercase() }), from("0190a") - 1, from("0190a")),
+            (json!({ "id": "z" }), max - 1, max),
+            (json!({ "id": { "$lt": "" } }), nil, nil),
+            (json!({ "id": 7 }), nil, nil),
+            (json!({ "id": null }), nil, nil),
+        ] {
+            let within = Filter::read(&filter).unwrap().range_of(&FieldPath::id()).unwrap_or_else(KeyRange::all);
+            let expected = Source::Ids { after: Uuid::from_u128(after), before: Uuid::from_u128(before) };
+            assert_eq!(ids_within(&within), expected, "{filter}");
+        }
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl<'q> Search<'q> {
         }
         let descending = self.way.descends(self.query);
         let scan = match &self.way.source {
-            Source::Ids => Scan::Ids { after: self.position.id },
+            Source::Ids { after, before } => {
+                Scan::Ids { after: self.position.id, end: if descending { *after } else { *before } }
+            }
             Source::Index { number, range } => Scan::Index {
                 number: *number,
                 after: (self.position.key.clone(), self.position.id),
@@ -123,9 +125,10 @@ fn begin(query: &DocQuery, way: &Way) -> Position {
     let descending = way.descends(query);
     // What is not in order is gone through from its beginning.
     match (&way.source, query.after.as_ref().filter(|_| way.ordered)) {
-        (Source::Ids, Some(after)) => Position { key: SortKey::none(), id: after.id.as_uuid() },
-        (Source::Ids, None) => {
-            Position { key: SortKey::none(), id: if descending { Uuid::max() } else { Uuid::nil() } }
+        (Source::Ids { after, before }, place) => {
+            let (begin, place) = (if descending { before } else { after }, place.map(|place| place.id.as_uuid()));
+            let further = |place: Uuid| if descending { place.min(*begin) } else { place.max(*begin) };
+            Position { key: SortKey::none(), id: place.map_or(*begin, further) }
         }
         (Source::Index { range, .. }, None) => first(if descending { &range.to } else { &range.from }),
         // Within one value.

@@ -61,10 +61,14 @@ statements! {
     PUT = "INSERT INTO docs_documents (app_id, collection, id, updated_at, body) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (app_id, collection, id) DO UPDATE SET updated_at = excluded.updated_at, body = excluded.body";
     DELETE = "DELETE FROM docs_documents WHERE app_id = $1 AND collection = $2 AND id = $3";
-    UP = concat!(documents!("id, updated_at, body", "docs_documents WHERE app_id = $1 AND collection = $2 AND id > $3", "id"), "$4"),
-        within_bytes!("id, updated_at, body", "docs_documents WHERE app_id = $1 AND collection = $2 AND id > $3", "id", "$4", "$5");
-    DOWN = concat!(documents!("id, updated_at, body", "docs_documents WHERE app_id = $1 AND collection = $2 AND id < $3", "id DESC"), "$4"),
-        within_bytes!("id, updated_at, body", "docs_documents WHERE app_id = $1 AND collection = $2 AND id < $3", "id DESC", "$4", "$5");
+    UP = concat!(documents!("id, updated_at, body",
+        "docs_documents WHERE app_id = $1 AND collection = $2 AND id > $3 AND id < $4", "id"), "$5"),
+        within_bytes!("id, updated_at, body",
+        "docs_documents WHERE app_id = $1 AND collection = $2 AND id > $3 AND id < $4", "id", "$5", "$6");
+    DOWN = concat!(documents!("id, updated_at, body",
+        "docs_documents WHERE app_id = $1 AND collection = $2 AND id < $3 AND id > $4", "id DESC"), "$5"),
+        within_bytes!("id, updated_at, body",
+        "docs_documents WHERE app_id = $1 AND collection = $2 AND id < $3 AND id > $4", "id DESC", "$5", "$6");
     // SQLite takes a CROSS JOIN in the order in which it is written.
     INDEX_UP = concat!(documents!("value, id, updated_at, body",
         "docs_entries CROSS JOIN docs_documents USING (app_id, id) WHERE app_id = $1 AND number = $2 \
@@ -80,6 +84,8 @@ statements! {
         AND (value, id) < ($3, $4) AND value >= $5 AND collection = $6", "value DESC, id DESC", "$7", "$8");
     COUNT_ENTRIES = "SELECT COUNT(*) FROM (SELECT id FROM docs_entries WHERE app_id = $1 AND number = $2 AND value >= $3 \
         AND value < $4 LIMIT $5) AS counted";
+    COUNT_BETWEEN = "SELECT COUNT(*) FROM (SELECT id FROM docs_documents WHERE app_id = $1 AND collection = $2 AND id > $3 \
+        AND id < $4 LIMIT $5) AS counted";
     COUNT_DOCUMENTS = "SELECT documents FROM docs_collections WHERE app_id = $1 AND collection = $2";
     INDEXES = "SELECT number, field, state, built_to FROM docs_indexes WHERE app_id = $1 AND collection = $2 ORDER BY number";
     COUNT_INDEXES = "SELECT COUNT(*) FROM docs_indexes WHERE app_id = $1";
@@ -238,8 +244,8 @@ pub(crate) type Each<'e> = &'e mut (dyn FnMut(SortKey, Document) -> bool + Send)
 /// What is read of a collection, in one direction or the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Scan {
-    /// By ids, after that one.
-    Ids { after: Uuid },
+    /// By ids, after one and before another, which on the way down is the lesser.
+    Ids { after: Uuid, end: Uuid },
     /// By an index, after that place and up to an end: the first key that is not meant, or the last one that is on the way down.
     Index { number: i64, after: (SortKey, Uuid), end: SortKey },
 }

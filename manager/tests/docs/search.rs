@@ -135,6 +135,8 @@ on_both! {
         let app = app(&[("insert", INSERT), ("find", FIND), ("ask", ASK)]);
         let inserted = stage.call(&app, "insert");
         let documents = inserted.as_array().unwrap();
+        let mut ids: Vec<_> = documents.iter().map(|document| document["id"].as_str().unwrap()).collect();
+        ids.sort_unstable();
         let filters = [
             json!({}),
             json!({ "a": 2 }),
@@ -148,9 +150,14 @@ on_both! {
             json!({ "a": { "$exists": false } }),
             json!({ "n": { "$gt": 70 }, "b.c": 1 }),
             json!({ "missing": 1 }),
+            json!({ "id": ids[7] }),
+            json!({ "id": { "$gt": ids[40] }, "n": { "$exists": true } }),
+            json!({ "id": { "$gte": ids[10], "$lt": ids[20] } }),
+            json!({ "id": { "$in": [ids[3], ids[60], "none"] } }),
+            json!({ "id": { "$ne": ids[0], "$lte": ids[79] } }),
         ];
         let counts = filters.each_ref().map(|filter| expected(documents, filter, &Value::Null).len());
-        assert_eq!(counts, [80, 14, 17, 21, 14, 31, 7, 9, 7, 9, 2, 0]);
+        assert_eq!(counts, [80, 14, 17, 21, 14, 31, 7, 9, 7, 9, 2, 0, 1, 39, 10, 2, 79]);
         for indexes in [&[][..], &["a"], &["b.c"], &["a", "b.c", "n"], &["missing"]] {
             stage.index(app.0.app().id, "c", indexes);
             for filter in &filters {
@@ -225,6 +232,38 @@ on_both! {
         // And where the index alone leads to few, it is taken before the order.
         let few = stage.docs.find(&caller, &query(&json!({ "a": 3 }), "x", 100)).unwrap();
         assert_eq!((few.documents.len(), few.scanned.documents, few.gave_up), (0, 0, false));
+    }
+
+    fn a_filter_of_ids_has_a_search_look_at_these_alone(stage: &Stage) {
+        let id = app(&[("main", "1")]).0.app().id;
+        for n in 1..=300 {
+            put(&stage.docs, id, n, &json!({ "n": n as u64 }));
+        }
+        let text = |n: u128| uuid::Uuid::from_u128(n).to_string();
+        for (filter, sort, found, scanned) in [
+            (json!({ "id": text(7) }), "id", 1, 1),
+            (json!({ "id": text(7) }), "-n", 1, 1),
+            (json!({ "id": text(7), "n": 8 }), "n", 0, 1),
+            // Keys tell where a value is, and not whether it is greater.
+            (json!({ "id": { "$gt": text(290) } }), "-n", 10, 11),
+            (json!({ "id": { "$gte": text(100), "$lte": text(109) } }), "-id", 10, 10),
+            (json!({ "id": { "$in": [text(5), text(8)] } }), "id", 2, 4),
+            (json!({ "id": text(301) }), "id", 0, 0),
+            (json!({ "id": "7" }), "n", 0, 0),
+        ] {
+            for indexes in [&[][..], &["n"]] {
+                stage.index(id, "c", indexes);
+                let page = stage.docs.find(&caller(id), &query(&filter, sort, 100)).unwrap();
+                assert_eq!((page.documents.len(), page.scanned.documents), (found, scanned), "{filter} {sort} {indexes:?}");
+            }
+        }
+        // From a place on, which may lie outside.
+        for (sort, place, found) in [("id", 1, 10), ("id", 105, 4), ("id", 200, 0), ("-id", 200, 10), ("-id", 103, 3)] {
+            let filter = json!({ "id": { "$gte": text(100), "$lte": text(109) } });
+            let after = Some(format!(".{}", text(place)).parse().unwrap());
+            let page = stage.docs.find(&caller(id), &DocQuery { after, ..query(&filter, sort, 100) }).unwrap();
+            assert_eq!((page.documents.len(), page.scanned.documents), (found, u32::try_from(found).unwrap()), "{sort} {place}");
+        }
     }
 
     fn a_search_sees_one_moment(stage: &Stage) {

@@ -149,18 +149,24 @@ const FILL_DOCS: [&str; 2] = [
 
 /// The statements of documents that go through many, with the types and values of their parameters, and the tables that they go through
 /// by a part of their key.
-const OF_DOCS: [(&str, &str, &str, &str); 9] = [
+const OF_DOCS: [(&str, &str, &str, &str); 10] = [
     (
         "UP",
-        "uuid, text, uuid, bigint, bigint",
-        "APP, 'c1', ID, 50, 1000000",
-        "documents (app_id=? AND collection=? AND id>?)",
+        "uuid, text, uuid, uuid, bigint, bigint",
+        "APP, 'c1', ID, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 50, 1000000",
+        "documents (app_id=? AND collection=? AND id>? AND id<?)",
     ),
     (
         "DOWN",
-        "uuid, text, uuid, bigint, bigint",
-        "APP, 'c1', ID, 50, 1000000",
-        "documents (app_id=? AND collection=? AND id<?)",
+        "uuid, text, uuid, uuid, bigint, bigint",
+        "APP, 'c1', ID, '00000000-0000-0000-0000-000000000000', 50, 1000000",
+        "documents (app_id=? AND collection=? AND id>? AND id<?)",
+    ),
+    (
+        "COUNT_BETWEEN",
+        "uuid, text, uuid, uuid, bigint",
+        "APP, 'c1', ID, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 10001",
+        "documents (app_id=? AND collection=? AND id>? AND id<?)",
     ),
     (
         "INDEX_UP",

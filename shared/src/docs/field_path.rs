@@ -33,6 +33,11 @@ impl FieldPath {
         names.try_fold(first, |value, name| value.as_object()?.get(name))
     }
 
+    /// The document's own id.
+    pub fn id() -> Self {
+        Self(ID_FIELD.into())
+    }
+
     /// Whether it is the document's own id.
     pub fn is_id(&self) -> bool {
         &*self.0 == ID_FIELD

@@ -51,9 +51,9 @@ pub(crate) async fn scan(
         let (app, collection) = (app.as_uuid(), collection.as_str());
         let mut count = 0;
         match scan {
-            Scan::Ids { after } => {
+            Scan::Ids { after, end } => {
                 let text = if descending { DOWN.postgres } else { UP.postgres };
-                let query = sqlx::query_as::<_, Row>(text).bind(app).bind(collection).bind(after);
+                let query = sqlx::query_as::<_, Row>(text).bind(app).bind(collection).bind(after).bind(end);
                 let mut rows = query.bind(limit).bind(bytes).fetch(db);
                 while let Some(row) = rows.try_next().await? {
                     count += 1;
@@ -91,6 +91,22 @@ pub(crate) async fn count_entries(
         let query = sqlx::query_as::<_, (i64,)>(COUNT_ENTRIES.postgres).bind(app.as_uuid()).bind(number);
         let query = query.bind(range.from.as_bytes()).bind(range.to.as_bytes()).bind(i64::from(most));
         let (count,) = query.fetch_one(db).await?;
+        Ok(u32::try_from(count).unwrap_or(most))
+    })
+}
+
+/// How many documents a collection has between two ids, counted up to some.
+pub(crate) async fn count_between(
+    conn: &mut Conn,
+    app: AppId,
+    collection: &CollectionName,
+    after: Uuid,
+    before: Uuid,
+    most: u32,
+) -> Result<u32, RepoError> {
+    on_postgres!(conn, db => {
+        let query = sqlx::query_as::<_, (i64,)>(COUNT_BETWEEN.postgres).bind(app.as_uuid()).bind(collection.as_str());
+        let (count,) = query.bind(after).bind(before).bind(i64::from(most)).fetch_one(db).await?;
         Ok(u32::try_from(count).unwrap_or(most))
     })
 }

@@ -45,9 +45,10 @@ pub(crate) fn scan(
 ) -> Result<(), RepoError> {
     let (app, collection) = (app.as_uuid(), collection.as_str());
     match scan {
-        Scan::Ids { after } => {
+        Scan::Ids { after, end } => {
             let mut statement = conn.prepare_cached(if descending { DOWN.sqlite } else { UP.sqlite })?;
-            let mut rows = statement.query(params![app.as_bytes(), collection, after.as_bytes(), limit])?;
+            let (after, end) = (after.as_bytes(), end.as_bytes());
+            let mut rows = statement.query(params![app.as_bytes(), collection, after, end, limit])?;
             while let Some(row) = rows.next()? {
                 if !each(SortKey::none(), document(columns(row, 0)?)?) {
                     break;
@@ -79,6 +80,20 @@ pub(crate) fn count_entries(
     let (app, from, to) = (app.as_uuid(), range.from.as_bytes(), range.to.as_bytes());
     let mut statement = conn.prepare_cached(COUNT_ENTRIES.sqlite)?;
     Ok(statement.query_row(params![app.as_bytes(), number, from, to, most], |row| row.get(0))?)
+}
+
+/// How many documents a collection has between two ids, counted up to some.
+pub(crate) fn count_between(
+    conn: &Connection,
+    app: AppId,
+    collection: &CollectionName,
+    after: Uuid,
+    before: Uuid,
+    most: u32,
+) -> Result<u32, RepoError> {
+    let (app, collection, after, before) = (app.as_uuid(), collection.as_str(), after.as_bytes(), before.as_bytes());
+    let mut statement = conn.prepare_cached(COUNT_BETWEEN.sqlite)?;
+    Ok(statement.query_row(params![app.as_bytes(), collection, after, before, most], |row| row.get(0))?)
 }
 
 /// How many documents a collection has.
