@@ -64,6 +64,8 @@ impl DataWatch {
             turns.tick().await;
             if let Some(Err(error)) = survive("looking at what apps keep", self.look()).await {
                 debug!(error = &error as &dyn std::error::Error, "what apps keep cannot be told");
+                // What was so before may not be any more.
+                self.found.send_replace(Arc::default());
             }
         }
     }

@@ -12,9 +12,9 @@ use crate::store::data_db::{DataDb, DataRow, params};
 const APPS: u32 = 1_000;
 
 statements! {
-    KV_NEAR = "SELECT app_id, keys, bytes FROM kv_apps WHERE keys >= $1 OR bytes >= $2 LIMIT $3";
-    DOCS_NEAR = "SELECT app_id, documents, bytes FROM docs_apps WHERE documents >= $1 OR bytes >= $2 LIMIT $3";
-    EVENTS_NEAR = "SELECT app_id, events, bytes FROM event_apps WHERE events >= $1 OR bytes >= $2 LIMIT $3";
+    KV_NEAR = "SELECT app_id, keys, bytes FROM kv_apps WHERE keys >= $1 OR bytes >= $2 ORDER BY app_id LIMIT $3";
+    DOCS_NEAR = "SELECT app_id, documents, bytes FROM docs_apps WHERE documents >= $1 OR bytes >= $2 ORDER BY app_id LIMIT $3";
+    EVENTS_NEAR = "SELECT app_id, events, bytes FROM event_apps WHERE events >= $1 OR bytes >= $2 ORDER BY app_id LIMIT $3";
     UNRESOLVED = "SELECT app_id, COUNT(*) AS letters FROM dead_letters WHERE resolved_at IS NULL GROUP BY app_id \
         ORDER BY letters DESC LIMIT $1";
     // The first of each lane, which its index gives.

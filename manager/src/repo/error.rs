@@ -161,7 +161,7 @@ impl From<rusqlite::Error> for RepoError {
             Error::SqliteFailure(failure, _) if sqlite_may_pass(failure.extended_code.unsigned_abs()) => {
                 Self::Unavailable(error.into())
             }
-            Error::FromSqlConversionFailure(at, ..) | Error::InvalidColumnType(at, ..) => {
+            Error::FromSqlConversionFailure(at, ..) | Error::InvalidColumnType(at, ..) | Error::Utf8Error(at, _) => {
                 Self::Corrupt { column: column(*at), source: error.into() }
             }
             _ => Self::Failed(error.into()),

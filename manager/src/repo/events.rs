@@ -13,6 +13,7 @@ use picloud_shared::clock::Timestamp;
 use picloud_shared::event::{Event, EventOp, EventPayload, EventSource};
 use picloud_shared::id::{AppId, DeadLetterId, EventId, ExecutionId, ScriptId, TriggerId};
 use picloud_shared::name::QueueName;
+use tracing::debug;
 use uuid::Uuid;
 
 pub use lane::Lane;
@@ -343,8 +344,23 @@ pub(crate) async fn list<D: DataDb>(
     let source = filter.source.map_or("", EventSource::as_str);
     let trigger = filter.trigger.map_or(Uuid::nil(), TriggerId::as_uuid);
     let by_trigger = i64::from(filter.trigger.is_some());
-    let given = params![app.as_uuid(), before, state, source, &*lane, by_trigger, trigger, limit];
-    db.fetch(&LIST, given).await?.into_iter().map(event_row).collect()
+    let (mut found, mut before) = (Vec::new(), before);
+    loop {
+        let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+        let given = params![app.as_uuid(), before, state, source, &*lane, by_trigger, trigger, left];
+        let rows = db.fetch(&LIST, given).await?;
+        let is_last = u32::try_from(rows.len()).unwrap_or(u32::MAX) < left;
+        for mut row in rows {
+            before = row.take(0, "id")?;
+            // Perhaps of a newer version: it keeps no other from being shown.
+            found.extend(
+                event_of(before, row).inspect_err(|error| debug!(event = %before, %error, "left out of a list")),
+            );
+        }
+        if is_last || found.len() >= limit as usize {
+            return Ok(found);
+        }
+    }
 }
 
 pub(crate) async fn attempts<D: DataDb>(db: &mut D, id: EventId) -> Result<Vec<AttemptRow>, RepoError> {
@@ -391,10 +407,14 @@ pub(crate) async fn delete_waiting<D: DataDb>(db: &mut D, app: AppId, id: EventI
 }
 
 fn event_row(mut row: DataRow) -> Result<EventRow, RepoError> {
+    event_of(row.take(0, "id")?, row)
+}
+
+fn event_of(id: Uuid, mut row: DataRow) -> Result<EventRow, RepoError> {
     let row = &mut row;
     let created_at = time(row, 7, "created_at")?;
     Ok(EventRow {
-        id: EventId::from_uuid(row.take(0, "id")?),
+        id: EventId::from_uuid(id),
         lane: word(row, 1, "lane")?,
         source: word(row, 2, "source")?,
         op: word(row, 3, "op")?,

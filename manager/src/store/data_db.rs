@@ -63,6 +63,8 @@ enum Value {
     Uuid(Uuid),
     Int(i64),
     Text(String),
+    /// What no column holds, unless it is damaged.
+    Unreadable,
 }
 
 /// A row, its values by their places.
@@ -153,7 +155,7 @@ impl FileDb<'_> {
         let mut rows = statement.raw_query();
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
-            let values = (0..columns).map(|place| sqlite_value(row.get_ref(place)?)).collect::<Result<_, _>>()?;
+            let values = (0..columns).map(|place| row.get_ref(place).map(sqlite_value)).collect::<Result<_, _>>()?;
             found.push(DataRow(values));
         }
         Ok(found)
@@ -204,17 +206,16 @@ fn bind_to_sqlite(statement: &mut rusqlite::Statement<'_>, params: &[Param<'_>])
     Ok(())
 }
 
-fn sqlite_value(value: ValueRef<'_>) -> Result<Value, RepoError> {
-    let corrupt = |source| RepoError::Corrupt { column: "a column".to_owned(), source };
-    Ok(match value {
+fn sqlite_value(value: ValueRef<'_>) -> Value {
+    match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => Value::Int(number),
-        ValueRef::Blob(bytes) => Value::Uuid(Uuid::from_slice(bytes).map_err(|error| corrupt(error.into()))?),
+        ValueRef::Blob(bytes) => Uuid::from_slice(bytes).map_or(Value::Unreadable, Value::Uuid),
         ValueRef::Text(text) => {
-            Value::Text(std::str::from_utf8(text).map_err(|error| corrupt(error.into()))?.to_owned())
+            std::str::from_utf8(text).map_or(Value::Unreadable, |text| Value::Text(text.to_owned()))
         }
-        ValueRef::Real(_) => return Err(corrupt("it is a float".into())),
-    })
+        ValueRef::Real(_) => Value::Unreadable,
+    }
 }
 
 impl DataDb for PostgresDb<'_> {

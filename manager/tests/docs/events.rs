@@ -13,7 +13,7 @@ use picloud_shared::event::{Event, EventOp, EventPayload, EventSource};
 use picloud_shared::id::{DocumentId, EventId};
 use picloud_shared::trigger::{EventOps, TriggerSource};
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
+use sqlx::Executor;
 use uuid::Uuid;
 
 use crate::listening;
@@ -227,59 +227,26 @@ on_both! {
         assert_eq!(told, there);
         the_accounts_are_right(stage);
     }
-
-    fn who_waits_to_write_hears_of_a_trigger_that_was_set_up_meanwhile(stage: &Stage) {
-        let shop = app(&[("main", "1")]);
-        let caller = caller(&shop);
-        stage.docs.write(&caller, place(1), put(1)).unwrap();
-        let lock = |sql: &'static str| async move {
-            match stage.test.sqlite_dir() {
-                Some(dir) => {
-                    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("data.db"));
-                    let mut conn = SqliteConnection::connect_with(&options).await.unwrap();
-                    conn.execute("BEGIN IMMEDIATE").await.unwrap();
-                    Other::File(conn)
-                }
-                None => {
-                    let mut conn = stage.test.pg_connection().await;
-                    conn.execute(sql).await.unwrap();
-                    Other::Postgres(conn)
-                }
-            }
-        };
-        let mut other = stage.runtime.block_on(lock("BEGIN; SELECT * FROM docs_apps FOR UPDATE"));
-        thread::scope(|scope| {
-            let writer = scope.spawn(|| stage.docs.write(&caller, place(2), put(2)).unwrap());
-            stage.runtime.block_on(other.until_somebody_waits());
-            let ops = EventOps::all(EventOps::OF_DOCS);
-            let source = TriggerSource::Docs { collection: "c".parse().unwrap(), ops };
-            listening::listening(&stage.snapshot, shop, vec![(1, source)]);
-            stage.runtime.block_on(other.let_go());
-            writer.join().unwrap();
-        });
-        assert_eq!(lines(stage), ["1 insert c/2"]);
-    }
 }
 
-/// Somebody else, who keeps all others from writing.
-enum Other {
-    File(SqliteConnection),
-    Postgres(PgConnection),
-}
-
-impl Other {
-    /// Waits for one who waits; of SQLite nobody can tell.
-    async fn until_somebody_waits(&mut self) {
-        let Self::Postgres(conn) = self else { return };
-        let waiting = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND pid IN \
-            (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
-        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *conn).await.unwrap() == 0 {}
-    }
-
-    async fn let_go(&mut self) {
-        match self {
-            Self::File(conn) => drop(conn.execute("ROLLBACK").await.unwrap()),
-            Self::Postgres(conn) => drop(conn.execute("ROLLBACK").await.unwrap()),
-        }
-    }
+/// On PostgreSQL, where it can be told that somebody waits.
+#[test]
+fn who_waits_to_write_hears_of_a_trigger_that_was_set_up_meanwhile() {
+    let stage = Stage::postgres();
+    let shop = app(&[("main", "1")]);
+    let caller = caller(&shop);
+    stage.docs.write(&caller, place(1), put(1)).unwrap();
+    let mut other = stage.runtime.block_on(stage.test.pg_connection());
+    stage.runtime.block_on(other.execute("BEGIN; SELECT * FROM docs_apps FOR UPDATE")).unwrap();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| stage.docs.write(&caller, place(2), put(2)).unwrap());
+        let waiting = async { stage.test.until_somebody_waits_for_a_lock().await };
+        stage.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), waiting).await }).unwrap();
+        let ops = EventOps::all(EventOps::OF_DOCS);
+        let source = TriggerSource::Docs { collection: "c".parse().unwrap(), ops };
+        listening::listening(&stage.snapshot, shop, vec![(1, source)]);
+        stage.runtime.block_on(other.execute("ROLLBACK")).unwrap();
+        writer.join().unwrap();
+    });
+    assert_eq!(lines(&stage), ["1 insert c/2"]);
 }

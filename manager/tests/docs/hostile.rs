@@ -106,11 +106,18 @@ on_both! {
         let body = |n: u32| DocumentBody::new(json!({ "n": n }).as_object().unwrap().clone(), place(1).id).unwrap();
         let write = |id: u128, write| stage.docs.write(&caller, place(id), write);
         stage.index(app, "c", &["n", "m"]);
-        for id in 1..=4 {
+        for id in 1..=5 {
             write(id, DocWrite::Put(body(7))).unwrap();
         }
         let damage = "UPDATE docs_documents SET body = 'no JSON' WHERE body = '{\"n\":7}'";
         stage.runtime.block_on(stage.test.tamper_with_data(damage));
+        if stage.test.sqlite_dir().is_some() {
+            // What PostgreSQL would not take: no text at all.
+            let damage = "UPDATE docs_documents SET body = CAST(X'7B226EFF3A377D' AS TEXT) WHERE id = X'00000000000000000000000000000005'";
+            stage.runtime.block_on(stage.test.tamper_with_data(damage));
+        }
+        assert!(stage.docs.get(&caller, &place(5)).is_err());
+        assert_eq!(write(5, DocWrite::Delete), Ok(DocWritten::Deleted));
         assert!(stage.docs.get(&caller, &place(1)).is_err());
         assert!(write(1, DocWrite::Patch(body(8).fields().clone())).is_err(), "it is changed by what it was");
         assert_eq!(write(1, DocWrite::Delete), Ok(DocWritten::Deleted));

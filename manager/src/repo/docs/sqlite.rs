@@ -26,7 +26,7 @@ pub(crate) fn find_held(
     }
     let (app, id) = (app.as_uuid(), place.id.as_uuid());
     let place = params![app.as_bytes(), place.collection.as_str(), id.as_bytes()];
-    let row = conn.prepare_cached(FIND.sqlite)?.query_row(place, |row| columns(row, 0))?;
+    let row = conn.prepare_cached(FIND.sqlite)?.query_row(place, damaged_columns)?;
     let mut statement = conn.prepare_cached(ENTRIES_OF.sqlite)?;
     let entries = statement.query_map(place, |row| Ok((row.get(0)?, row.get(1)?)))?;
     let entries: Vec<_> = entries.collect::<rusqlite::Result<_>>()?;
@@ -283,6 +283,13 @@ fn account(conn: &Connection, app: AppId, collection: &str, delta: DocDelta) -> 
         conn.prepare_cached(DELETE_EMPTY.sqlite)?.execute(params![app.as_bytes(), collection])?;
     }
     Ok(())
+}
+
+/// With as many bytes of a body as there are, of which those that are no text are not told.
+fn damaged_columns(row: &SqliteRow<'_>) -> rusqlite::Result<Row> {
+    let bytes = row.get_ref(2)?.as_bytes_or_null().ok().flatten().unwrap_or_default();
+    let body = bytes.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' }).collect();
+    Ok((Uuid::from_bytes(row.get(0)?), row.get(1)?, body))
 }
 
 fn columns(row: &SqliteRow<'_>, first: usize) -> rusqlite::Result<Row> {

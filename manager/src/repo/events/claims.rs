@@ -52,7 +52,11 @@ statements! {
     PUT_BACK = "UPDATE events SET state = 'waiting', due_at = $3, attempt = attempt - 1, claim = NULL, lease_until = NULL \
         WHERE claim = $1 AND id = $2";
     // Behind all others of its lane.
-    SET_ASIDE = "UPDATE events SET state = 'waiting', due_at = $3, ordered_at = $3, attempt = attempt - 1, claim = NULL, lease_until = NULL \
+    SET_ASIDE = "UPDATE events SET state = 'waiting', due_at = $3, ordered_at = MAX($3, COALESCE((SELECT newest_at + 1 FROM event_lanes \
+        WHERE event_lanes.app_id = events.app_id AND event_lanes.lane = events.lane), 0)), attempt = attempt - 1, claim = NULL, \
+        lease_until = NULL WHERE claim = $1 AND id = $2",
+        "UPDATE events SET state = 'waiting', due_at = $3, ordered_at = GREATEST($3, (SELECT newest_at + 1 FROM event_lanes \
+        WHERE event_lanes.app_id = events.app_id AND event_lanes.lane = events.lane)), attempt = attempt - 1, claim = NULL, lease_until = NULL \
         WHERE claim = $1 AND id = $2";
     // The end of a dead letter's own event makes no other.
     BURY = concat!("UPDATE events SET state = 'dead', ended_at = $3, claim = NULL, lease_until = NULL, last_error = $4, \
@@ -196,12 +200,17 @@ pub(crate) async fn claim<D: DataDb>(db: &mut D, by: &Claimant) -> Result<Claime
         (by.execution.as_uuid(), by.trigger.map(TriggerId::as_uuid), by.script.map(ScriptId::as_uuid));
     let given = params![app, &*ids, by.claim, by.lease, execution, trigger, script, by.now.as_millis()];
     db.execute(&CLAIM, given).await?;
-    let told = |error: &RepoError| warn!(app_id = %by.app, lane, %error, "an event cannot be read, and is set aside for an hour");
-    let rows = db.fetch(&CLAIMED, params![by.claim]).await?.into_iter();
-    let events: Vec<_> = rows.filter_map(|row| event_row(row).inspect_err(told).ok()).collect();
-    // Perhaps of a newer version: it keeps no other waiting, and is not lost.
-    for id in ids.iter().filter(|id| events.iter().all(|event| event.id.as_uuid() != **id)) {
-        db.execute(&SET_ASIDE, params![by.claim, *id, by.now.plus(ASIDE_FOR).as_millis()]).await?;
+    let mut events = Vec::new();
+    for mut row in db.fetch(&CLAIMED, params![by.claim]).await? {
+        let id: Uuid = row.take(0, "id")?;
+        match event_of(id, row) {
+            Ok(event) => events.push(event),
+            // Perhaps of a newer version: it keeps no other waiting, and is not lost.
+            Err(error) => {
+                warn!(event = %id, app_id = %by.app, lane, %error, "an event cannot be read, and is set aside for an hour");
+                db.execute(&SET_ASIDE, params![by.claim, id, by.now.plus(ASIDE_FOR).as_millis()]).await?;
+            }
+        }
     }
     let next_due = events.is_empty().then_some(by.now);
     Ok(Claimed { events, next_due })
