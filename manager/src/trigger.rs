@@ -48,8 +48,7 @@ const POLL: Duration = Duration::from_millis(500);
 /// How long a lane waits for a store that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Runs of all triggers that a node has under way at most, for each worker of the executor. Those of one app are as many as there
-/// are workers.
+/// Runs of all triggers that a node has under way at most, for each worker of the executor.
 const RUNS_A_WORKER: usize = 4;
 
 /// How long the end of what was begun is waited for when the node ends.
@@ -109,8 +108,10 @@ impl Dispatcher {
         executor: Arc<Executor>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let most_of_app = executor.load().workers.max(1);
-        let most_runs = most_of_app * RUNS_A_WORKER;
+        let workers = executor.load().workers.max(1);
+        let most_runs = workers * RUNS_A_WORKER;
+        // An app has half of the workers: one of them is left to requests, for which people wait.
+        let most_of_app = (workers / 2).saturating_sub(1).max(1);
         Self(Arc::new(Inner {
             events,
             snapshot,

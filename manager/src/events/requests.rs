@@ -24,24 +24,66 @@ const KEEPING: Duration = Duration::from_secs(5);
 const AT_ONCE_ON_SQLITE: usize = 64;
 const AT_ONCE_ON_POSTGRES: usize = 2;
 
+/// Bytes of requests of one app, and of all, that are being kept or wait for their turn: all of them are in memory. Beyond that a
+/// client is told at once to come again.
+const ROOM_OF_APP: usize = 8 * 1024 * 1024;
+const ROOM: usize = 32 * 1024 * 1024;
+
+/// What a request takes of the room at least, for what there is of it beside its payload.
+const LEAST_ROOM: usize = 1024;
+
 /// Apps of which it is remembered that their requests are being kept, before those are forgotten that have none.
 const REMEMBERED_APPS: usize = 1_000;
 
 /// Whose requests are being kept now.
-#[derive(Debug, Default)]
-pub(super) struct Arrivals(Mutex<HashMap<AppId, Arc<Semaphore>>>);
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    apps: Mutex<HashMap<AppId, Arc<OfApp>>>,
+    room: Arc<Semaphore>,
+}
+
+/// What those of one app have.
+#[derive(Debug)]
+struct OfApp {
+    turns: Arc<Semaphore>,
+    room: Arc<Semaphore>,
+}
+
+/// The place of a request that is being kept, or waits for its turn.
+#[derive(Debug)]
+struct Place {
+    of_app: Arc<OfApp>,
+    _room: [OwnedSemaphorePermit; 2],
+}
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        Self { apps: Mutex::default(), room: Arc::new(Semaphore::new(ROOM)) }
+    }
+}
 
 impl Arrivals {
-    /// Waits for the app's turn.
-    async fn turn(&self, app: AppId, at_once: usize) -> OwnedSemaphorePermit {
+    /// A place for a payload of so many bytes, where there is room.
+    fn place(&self, app: AppId, bytes: usize, at_once: usize) -> Option<Place> {
         let of_app = {
-            let mut apps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
             if apps.len() >= REMEMBERED_APPS {
                 apps.retain(|_, of_app| Arc::strong_count(of_app) > 1);
             }
-            Arc::clone(apps.entry(app).or_insert_with(|| Arc::new(Semaphore::new(at_once))))
+            let (turns, room) = (|| Arc::new(Semaphore::new(at_once)), || Arc::new(Semaphore::new(ROOM_OF_APP)));
+            Arc::clone(apps.entry(app).or_insert_with(|| Arc::new(OfApp { turns: turns(), room: room() })))
         };
-        of_app.acquire_owned().await.expect("nobody closes it")
+        let bytes = u32::try_from(bytes.max(LEAST_ROOM)).ok()?;
+        let room = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_many_owned(bytes).ok();
+        let room = [room(&of_app.room)?, room(&self.room)?];
+        Some(Place { of_app, _room: room })
+    }
+}
+
+impl Place {
+    /// Waits for the app's turn.
+    async fn turn(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.of_app.turns).acquire_owned().await.expect("nobody closes it")
     }
 }
 
@@ -71,8 +113,8 @@ impl Events {
         payload: EventPayload,
     ) -> Result<EventId, NotKept> {
         let at_once = if self.store.is_sqlite() { AT_ONCE_ON_SQLITE } else { AT_ONCE_ON_POSTGRES };
-        let turn = timeout_at(deadline.into(), self.arrivals.turn(app, at_once)).await;
-        let _turn = turn.map_err(|_| NotKept::Busy)?;
+        let place = self.arrivals.place(app, payload.as_str().len(), at_once).ok_or(NotKept::Busy)?;
+        let _turn = timeout_at(deadline.into(), place.turn()).await.map_err(|_| NotKept::Busy)?;
         let lane = Lane::Script(script);
         let event = NewEvent {
             app,
@@ -174,20 +216,34 @@ mod tests {
     async fn an_app_whose_requests_wait_holds_up_no_other() {
         let arrivals = Arrivals::default();
         let app = |n| AppId::from_uuid(uuid::Uuid::from_u128(n));
-        let held = arrivals.turn(app(1), 1).await;
-        let waits = tokio::time::timeout(Duration::from_secs(1), arrivals.turn(app(1), 1)).await;
+        let place = |n| arrivals.place(app(n), 1, 1).unwrap();
+        let (first, second, other) = (place(1), place(1), place(2));
+        let held = first.turn().await;
+        let waits = tokio::time::timeout(Duration::from_secs(1), second.turn()).await;
         assert!(waits.is_err());
-        let _other = arrivals.turn(app(2), 1).await;
+        let _other = other.turn().await;
         drop(held);
-        let _next = arrivals.turn(app(1), 1).await;
+        let _next = second.turn().await;
     }
 
-    #[tokio::test]
-    async fn apps_that_have_had_their_turn_are_forgotten() {
+    #[test]
+    fn what_waits_has_a_room_for_each_app_and_one_for_all() {
+        let arrivals = Arrivals::default();
+        let place = |n, bytes| arrivals.place(AppId::from_uuid(uuid::Uuid::from_u128(n)), bytes, 1);
+        let held: Vec<_> = (1..=4).map(|n| place(n, ROOM_OF_APP - LEAST_ROOM).unwrap()).collect();
+        assert!(place(1, LEAST_ROOM + 1).is_none());
+        let small: Vec<_> = (1..=4).map(|n| place(n, 0).unwrap()).collect();
+        assert!(place(1, 0).is_none() && place(5, 0).is_none());
+        drop((held, small));
+        assert!(place(5, ROOM_OF_APP).is_some());
+    }
+
+    #[test]
+    fn apps_that_have_had_their_turn_are_forgotten() {
         let arrivals = Arrivals::default();
         for n in 0..3 * REMEMBERED_APPS as u128 {
-            drop(arrivals.turn(AppId::from_uuid(uuid::Uuid::from_u128(n)), 1).await);
+            drop(arrivals.place(AppId::from_uuid(uuid::Uuid::from_u128(n)), 1, 1));
         }
-        assert!(arrivals.0.lock().unwrap().len() <= REMEMBERED_APPS);
+        assert!(arrivals.apps.lock().unwrap().len() <= REMEMBERED_APPS);
     }
 }

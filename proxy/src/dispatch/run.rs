@@ -20,6 +20,9 @@ use crate::client::Sender;
 use crate::http::{Head, RequestTarget};
 use crate::io::Exchange;
 
+/// What a route of any method may be asked.
+const ALLOWED_BY_ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// The header that names the execution.
 const EXECUTION_ID: HeaderName = HeaderName::from_static("x-execution-id");
 
@@ -86,6 +89,10 @@ impl Gateway {
         let Some(script) = app.script(found.route.script_id) else {
             return no_route().into();
         };
+        // Who asks what may be done does not wait for nothing, and is to have nothing done.
+        if found.route.is_async && method == Method::OPTIONS {
+            return options(ALLOWED_BY_ANY).into();
+        }
         Direction::Run(Routed {
             app: Arc::clone(app),
             script: Arc::clone(script),

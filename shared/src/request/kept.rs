@@ -177,7 +177,7 @@ impl KeptRequest {
     /// What no request of a client could be.
     pub fn of_payload(payload: &EventPayload) -> Result<Self, InvalidKeptRequest> {
         let read = serde_json::from_str(payload.as_str());
-        let read: Read = read.map_err(|error| InvalidKeptRequest::Shape(error.to_string()))?;
+        let read: Read = read.map_err(|error| InvalidKeptRequest::Shape(told(&error)))?;
         let invalid = InvalidKeptRequest::Member;
         let method = Method::from_bytes(read.method.as_bytes()).ok().filter(|method| check_method(method).is_ok());
         let scheme = [Scheme::Http, Scheme::Https].into_iter().find(|scheme| scheme.as_str() == read.scheme);
@@ -209,10 +209,10 @@ impl KeptRequest {
     }
 
     /// What people are shown of a payload that is a request, and scripts other than the one that it is for: as much as the app lets
-    /// its execution records keep. Of what is no request nothing is left out but what stands where headers and bodies do.
+    /// its execution records keep. Of what is no object nothing is shown, since headers may stand anywhere in it.
     pub fn shown(payload: &EventPayload, policy: &RecordPolicy) -> EventPayload {
         let mut value = payload.to_json();
-        let Value::Object(members) = &mut value else { return payload.clone() };
+        let Value::Object(members) = &mut value else { return EventPayload::default() };
         match members.get_mut("headers") {
             Some(Value::Object(headers)) => {
                 let keeps = |name: &str| name.parse().is_ok_and(|name: HeaderName| policy.keeps_header(&name));
@@ -227,6 +227,17 @@ impl KeptRequest {
         }
         // It is shorter than it was, and nested as it was.
         EventPayload::of_json(&value).unwrap_or_default()
+    }
+}
+
+/// What is wrong, without the values that serde_json tells of, which may be credentials.
+fn told(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let names_members_alone =
+        ["missing field", "unknown field", "duplicate field"].iter().any(|what| text.starts_with(what));
+    match names_members_alone {
+        true => text,
+        false => format!("it is wrong at line {} column {}", error.line(), error.column()),
     }
 }
 
