@@ -60,7 +60,10 @@ test('a conflict is shown beside the route that it is with, and changing one end
   await form.getByLabel('Path kind').selectOption('param');
   await expect(form.getByText('Another route of this app already takes these requests')).toBeVisible();
   await expect(form.getByText('GET /users/:id')).toBeVisible();
+  // What is typed next must not become what is saved.
+  const refused = page.waitForResponse((response) => response.request().method() === 'PATCH');
   await form.getByRole('button', { name: 'Save route' }).click();
+  expect((await refused).status()).toBe(409);
   await expect(form.getByText('GET /users/:id')).toBeVisible();
   await form.getByLabel('Path', { exact: true }).fill('/users/me');
   await form.getByLabel('Path kind').selectOption('exact');

@@ -376,7 +376,26 @@ mod tests {
         assert_eq!(KeptRequest::shown(&payload, &RecordPolicy::default()).to_json()["body"], "x");
         let odd = KeptRequest::shown(&with("headers", json!(["cookie: hunter2"])), &own);
         assert!(!odd.as_str().contains("hunter2"), "{}", odd.as_str());
-        let (plain, none) = (EventPayload::new("[1]").unwrap(), EventPayload::default());
-        assert_eq!((KeptRequest::shown(&plain, &own), KeptRequest::shown(&none, &own)), (plain, none));
+    }
+
+    #[test]
+    fn of_what_is_damaged_nothing_is_told_that_stood_in_it() {
+        for damaged in [
+            r#"{"headers":{"authorization":["Bearer hunter2"]"#,
+            r#"["hunter2"]"#,
+            "hunter2",
+            r#"{"headers":"hunter2"}"#,
+        ] {
+            let payload = EventPayload::of_written(damaged.to_owned()).unwrap();
+            let shown = KeptRequest::shown(&payload, &RecordPolicy::default());
+            assert!(!shown.as_str().contains("hunter2"), "{}", shown.as_str());
+        }
+        let odd = with("headers", json!({ "authorization": "Bearer hunter2" }));
+        for payload in [odd, with("scheme", json!("hunter2")), with("port", json!("hunter2"))] {
+            let told = KeptRequest::of_payload(&payload).unwrap_err().to_string();
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+        let missing = KeptRequest::of_payload(&EventPayload::new("{}").unwrap()).unwrap_err().to_string();
+        assert!(missing.contains("missing field"), "{missing}");
     }
 }
