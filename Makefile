@@ -63,7 +63,7 @@ check: dashboard
 	cargo deny --locked check bans licenses sources
 	cargo nextest run --locked --workspace -E '$(SHAPE_TESTS)'
 
-# Hostile scripts beside good ones for SOAK_SECONDS (600): no good one may fail, and memory must end where it was once warm.
+# Hostile scripts beside good ones, then everything at once, for SOAK_SECONDS (600 and 1800): memory must end where it was once warm.
 soak:
 	@.ci/ensure cargo cc cmake openssl python3
 	$(call say,hostile scripts beside good ones in the executor alone)

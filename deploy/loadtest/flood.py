@@ -1,4 +1,4 @@
-"""P7: what a visitor of one app feels while another app's scripts of two seconds hold every worker and its queue is full."""
+"""P7: what a visitor of one app feels while another app's scripts of two seconds hold all workers that it may have and its queue is full."""
 
 import threading
 import time

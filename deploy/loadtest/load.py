@@ -78,11 +78,11 @@ def check_answer(server, work):
     return body
 
 
-def measure(server, work, seconds, connections, core, handshakes):
+def measure(server, work, seconds, connections, core, handshakes, spread=None):
     body = check_answer(server, work)
     before = server.cpu_us()
     if work.protocol == "h1":
-        figures = run_wrk(server, work, seconds, min(connections, work.most_connections), core, body)
+        figures = run_wrk(server, work, seconds, min(connections, work.most_connections), core, body, spread or {})
     elif work.protocol == "h2":
         figures = run_h2load(server, work, seconds, core, body)
     else:
@@ -94,8 +94,8 @@ def measure(server, work, seconds, connections, core, handshakes):
     return Sample(cpu_us=cpu_us, **figures)
 
 
-def run_wrk(server, work, seconds, connections, core, body):
-    environment = {**os.environ, "BENCH_EXPECTED": body.decode(), **({"BENCH_BODY": work.body} if work.body else {})}
+def run_wrk(server, work, seconds, connections, core, body, spread):
+    environment = {**os.environ, **spread, "BENCH_EXPECTED": body.decode(), **({"BENCH_BODY": work.body} if work.body else {})}
     url = f"{work.scheme}://127.0.0.1:{server.ports[work.scheme]}{work.path}"
     output = run(
         ["taskset", "--cpu-list", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s",
@@ -175,7 +175,7 @@ def steady(server, host, path, connections, per_second, seconds, core):
         lines = [line.split() for line in Path(log.name).read_text().splitlines()]
     done = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", output)
     wrong = [status for _, status, _ in lines if status != "200"]
-    if done is None or any(map(int, done.groups())) or wrong or len(lines) < connections * each * seconds / 2:
+    if done is None or any(map(int, done.groups())) or wrong or len(lines) < connections * each * seconds * 0.9:
         raise BenchError(f"{server.name} was too slow for {per_second:.0f}/s, {len(wrong)} wrong statuses:\n{output}")
     latencies_us = sorted(int(latency) for _, _, latency in lines)
     return Steady(*(percentile(latencies_us, percent) / 1000 for percent in (50, 99, 99.9)))

@@ -13,9 +13,10 @@ from load import WORKS, measure
 from servers import HOST, BenchError, PiCloud, free_port
 
 CONNECTIONS = 2_000
-# P11 starts with so many routes in a hundred apps; P9 has a hundred times as many, and needs a machine of 4 GB.
-ROUTES, ROUTES_PER_APP = 10_000, 100
-MANY = 1_000_000
+# Apps, and routes of each: where P11 starts, and the two places of P9.
+SOME, FEW, MANY = (100, 100), (1, 10), (10_000, 100)
+# Apps of P9 that are asked, far from one another, each compiled once by then: what is measured is how they are found.
+ASKED_APPS = 100
 PUBLISHES = 20
 
 
@@ -53,13 +54,16 @@ class Place:
     def publish(self):
         """What is measured, published by the API."""
         cloud = self.start()
-        cloud.wait_ready()
-        cloud.publish()
-        if cloud.stop(30) != 0:
+        try:
+            cloud.wait_ready()
+            cloud.publish()
+        finally:
+            ended = cloud.stop(30)
+        if ended != 0:
             raise BenchError(f"picloud did not end well:\n{cloud.log.read_text()}")
 
-    def fill(self, routes):
-        """Adds apps with so many routes in all, as copies of the one that is there: through the API it would take an hour."""
+    def fill(self, apps, routes_per_app):
+        """Adds apps with so many routes each, as copies of the one that is there: through the API it would take an hour."""
         database = sqlite3.connect(self.directory / "picloud-data" / "main.db")
         database.row_factory = sqlite3.Row
         rows = {}
@@ -73,14 +77,14 @@ class Place:
             values = ([{**rows[table], **row}[column] for column in columns] for row in changed)
             database.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", values)
 
-        ids = [(uuid.uuid4().bytes, uuid.uuid4().bytes, number) for number in range(routes // ROUTES_PER_APP)]
+        ids = [(uuid.uuid4().bytes, uuid.uuid4().bytes, number) for number in range(apps)]
         insert("apps", ({"id": app, "slug": f"app-{number}"} for app, _, number in ids))
         insert("domains", ({"id": uuid.uuid4().bytes, "app_id": app, "pattern": f"a{number}.{HOST}", "shape_key": f"a{number}.{HOST}",
                             "parent": HOST} for app, _, number in ids))
         insert("scripts", ({"id": script, "app_id": app} for app, script, _ in ids))
         insert("routes", ({"id": uuid.uuid4().bytes, "app_id": app, "script_id": script, "path": f"/things/{place}/hello",
                            "path_shape": hashlib.sha256(f"/things/{place}/hello".encode()).digest()}
-                          for app, script, _ in ids for place in range(ROUTES_PER_APP)))
+                          for app, script, _ in ids for place in range(routes_per_app)))
         database.commit()
         database.close()
 
@@ -109,7 +113,8 @@ def until_answered(server, host, path):
         try:
             if server.ask("http", "GET", path, host)[0] == 200:
                 return (time.monotonic() - begun) * 1000
-        except OSError:
+        # Nobody listens yet, or nobody answers any more.
+        except (OSError, BenchError):
             pass
         time.sleep(0.002)
     raise BenchError(f"picloud answers nothing:\n{server.log.read_text()}")
@@ -125,7 +130,7 @@ def measure_idle(options, certificate, core, directory):
         connection = connection_bytes(cloud, idle)
     finally:
         cloud.stop(30)
-    place.fill(ROUTES)
+    place.fill(*SOME)
     starts = []
     for _ in range(options["rounds"]):
         cloud = place.start()
@@ -154,14 +159,13 @@ def connection_bytes(cloud, idle):
 
 
 def measure_many(options, certificate, core, load_core, directory):
-    """The same request, and the same change, where there are few routes and where there are a million, by turns."""
+    """Requests all over the routes, and a change, where there are ten routes and where there are a million, by turns."""
     places = {"few": Place(options, certificate, core, directory / "few"), "many": Place(options, certificate, core, directory / "many")}
-    clouds, held = {}, {}
+    shape, clouds, held = {"few": FEW, "many": MANY}, {}, {}
     try:
         for name, place in places.items():
             place.publish()
-            if name == "many":
-                place.fill(MANY)
+            place.fill(*shape[name])
             clouds[name] = place.start()
             until_answered(clouds[name], HOST, "/hello")
             held[name] = settled_rss_bytes(clouds[name])
@@ -170,7 +174,10 @@ def measure_many(options, certificate, core, load_core, directory):
         cpu, publish = {"few": [], "many": []}, {"few": [], "many": []}
         for number in range(options["rounds"] + 1):
             for name, cloud in clouds.items():
-                sample = measure(cloud, work, options["seconds"] if number else 1, options["connections"], load_core, None)
+                apps, routes = shape[name]
+                spread = {"BENCH_APPS": str(min(apps, ASKED_APPS)), "BENCH_STEP": str(max(1, apps // ASKED_APPS)), "BENCH_ROUTES": str(routes)}
+                seconds = options["seconds"] if number else 5
+                sample = measure(cloud, work, seconds, options["connections"], load_core, None, spread)
                 if number:
                     cpu[name].append(sample.cpu_us)
                 publish[name] += publish_times(cloud)
@@ -182,7 +189,7 @@ def measure_many(options, certificate, core, load_core, directory):
         return sorted(values)[len(values) // 2]
 
     return Many(middle(cpu["few"]), middle(cpu["many"]), middle(publish["few"]), middle(publish["many"]),
-                (held["many"] - held["few"]) / MANY)
+                (held["many"] - held["few"]) / (MANY[0] * MANY[1]))
 
 
 def publish_times(cloud):

@@ -8,6 +8,17 @@ if body then
   wrk.headers["content-type"] = "application/json"
 end
 
+-- Requests all over the routes of many apps: BENCH_APPS of them, each BENCH_STEP after the one before, with BENCH_ROUTES each.
+local apps = tonumber(os.getenv("BENCH_APPS"))
+if apps then
+  local step, routes = tonumber(os.getenv("BENCH_STEP")), tonumber(os.getenv("BENCH_ROUTES"))
+  local host = wrk.headers["Host"]
+  function request()
+    local app, route = math.random(0, apps - 1) * step, math.random(0, routes - 1)
+    return wrk.format("GET", "/things/" .. route .. "/hello", { Host = "a" .. app .. "." .. host })
+  end
+end
+
 local expected = os.getenv("BENCH_EXPECTED")
 
 -- How many there are of each byte. A server may write the members of an object in any order.
