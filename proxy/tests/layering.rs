@@ -79,7 +79,7 @@ fn what_the_pages_of_architecture_and_reliability_name_exists() {
         read_into(&mut tree, &root().join(krate).join("tests"));
     }
     let is_file = |word: &str| word.contains('/') && word.ends_with(".rs");
-    let is_fact = |word: &str| word.split('_').count() > 4 && !word.contains('/');
+    let is_fact = |word: &str| word.split('_').count() > 3 && !word.contains('/');
     let exists = |word: &str| match is_fact(word) {
         true => tree.values().any(|text| text.contains(&format!("fn {word}("))),
         false => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::task::JoinHandle;
 
 use crate::cloud::{Database, Home, OWNER, TestCloud, on_both_databases, text};
 
@@ -144,8 +145,8 @@ on_both_databases! {
                 })
                 .collect();
             // In the thick of it, each time elsewhere.
-            while begun.load(Ordering::Relaxed) < 40 + 7 * round {
-                tokio::task::yield_now().await;
+            while begun.load(Ordering::Relaxed) < 40 + 7 * round && !callers.iter().any(JoinHandle::is_finished) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
             cloud.signal("-KILL");
             assert!(!cloud.ended().success());
