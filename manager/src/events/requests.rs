@@ -130,7 +130,7 @@ impl Events {
         let taking = Taking { event, audit: None, now: self.clock.now(), quota: self.quota.of_requests() };
         let taken = match self.store.data() {
             DataPlace::File(file) => {
-                file.write_by(deadline, move |conn: &DataConnection| take_on_file(conn, &taking)).await
+                file.write_by(deadline.into(), move |conn: &DataConnection| take_on_file(conn, &taking)).await
             }
             DataPlace::Postgres(data) => take_on_postgres(data, deadline, &taking).await,
         };

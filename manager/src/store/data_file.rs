@@ -140,7 +140,7 @@ impl DataFile {
         &self,
         write: impl FnMut(&Connection) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, WriteFailed> {
-        self.write_by(Instant::now() + FUNCTION_TIMEOUT, write).await
+        self.write_by(tokio::time::Instant::now() + FUNCTION_TIMEOUT, write).await
     }
 
     /// The same until a deadline of the caller's.
@@ -149,7 +149,7 @@ impl DataFile {
     /// See [`WriteFailed`].
     pub(crate) async fn write_by<T: Send + 'static>(
         &self,
-        deadline: Instant,
+        deadline: tokio::time::Instant,
         write: impl FnMut(&Connection) -> Result<T, RepoError> + Send + 'static,
     ) -> Result<T, WriteFailed> {
         let (told, mut answer) = oneshot::channel();
@@ -157,7 +157,7 @@ impl DataFile {
             let _ = told.send(end);
         });
         self.submit(job)?;
-        match timeout_at(deadline.into(), &mut answer).await {
+        match timeout_at(deadline, &mut answer).await {
             Ok(Ok(end)) => end,
             Ok(Err(_)) => Err(WriteFailed::broken()),
             Err(_) if ticket.withdraw() => Err(WriteFailed::TooLate),
