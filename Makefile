@@ -22,7 +22,7 @@ help:
 	@echo 'make fuzz-api        all that the API document allows, and more, asked of a running binary'
 	@echo 'make fuzz-scripts    random input for executor, parsers and router, three minutes each'
 	@echo 'make tls-posture   the TLS of a running binary against Mozilla'\''s "intermediate" configuration'
-	@echo 'make bench  PiCloud against bare Pingora and bare hyper (deploy/loadtest/README.md)'
+	@echo 'make bench  PiCloud beside bare Pingora and hyper, nginx and Caddy (docs/benchmarks.md)'
 
 run: dashboard
 	@.ci/ensure cargo cc cmake

@@ -66,10 +66,10 @@ class Place:
         """Adds apps with so many routes each, as copies of the one that is there: through the API it would take an hour."""
         database = sqlite3.connect(self.directory / "picloud-data" / "main.db")
         database.row_factory = sqlite3.Row
-        rows = {}
-        for table, which in (("apps", "slug = 'bench'"), ("domains", f"pattern = '{HOST}'"), ("scripts", "name = 'hello'"),
-                             ("routes", "path = '/hello'")):
-            rows[table] = dict(database.execute(f"SELECT * FROM {table} WHERE {which}").fetchone())
+        rows = {"apps": dict(database.execute("SELECT * FROM apps WHERE slug = 'bench'").fetchone())}
+        for table, which in (("domains", f"pattern = '{HOST}'"), ("scripts", "name = 'hello'"), ("routes", "path = '/hello'")):
+            found = database.execute(f"SELECT * FROM {table} WHERE app_id = ? AND {which}", (rows["apps"]["id"],))
+            rows[table] = dict(found.fetchone())
 
         def insert(table, changed):
             columns = list(rows[table])

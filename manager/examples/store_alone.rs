@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 const SCHEMA: &str = "PRAGMA journal_mode = wal; PRAGMA synchronous = full; PRAGMA mmap_size = 0;
     CREATE TABLE entries (app BLOB NOT NULL, collection TEXT NOT NULL, key TEXT NOT NULL, updated_at INTEGER NOT NULL,
         value BLOB NOT NULL, PRIMARY KEY (app, collection, key)) STRICT;
-    INSERT INTO entries VALUES (zeroblob(16), 'default', 'hello', 0, '\"Hello, World!\"')";
+    INSERT INTO entries VALUES (zeroblob(16), 'default', 'hello', 0, CAST('\"Hello, World!\"' AS BLOB))";
 const GET: &str = "SELECT value FROM entries WHERE app = zeroblob(16) AND collection = ?1 AND key = ?2";
 const SET: &str = "INSERT INTO entries VALUES (zeroblob(16), ?1, ?2, ?3, ?4) \
     ON CONFLICT DO UPDATE SET updated_at = excluded.updated_at, value = excluded.value";
