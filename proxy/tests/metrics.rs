@@ -24,7 +24,7 @@ async fn get(address: SocketAddr, host: &str, path: &str) -> String {
 
 async fn page(gateway: &TestGateway) -> String {
     let page = get(gateway.internal, "localhost", "/metrics").await;
-    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("Content-Type: text/plain; version=0.0.4"), "{page}");
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("content-type: text/plain; version=0.0.4"), "{page}");
     page
 }
 

@@ -1,18 +1,18 @@
 //! The head of an HTTP/1 request as bytes: where it ends, and whether there is exactly one way to read it.
 //!
-//! The parser behind us is lenient (it escapes spaces in the target, takes a bare LF for a line's end, and lets
-//! `transfer-encoding` win over `content-length`), so the strict reading happens here, before it sees a byte.
+//! Parsers are lenient (Pingora's escapes spaces in the target, takes a bare LF for a line's end, and lets `transfer-encoding` win
+//! over `content-length`), so the reading is ours, and strict.
 
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, Version};
 
 use super::refusal::Refusal;
 
-/// Header lines that a request may have; HTTP/1's parser behind us holds 256, and in HTTP/2 one byte can stand for a line.
+/// Header lines that a request may have. In HTTP/2 one byte can stand for a line.
 pub const MAX_HEADER_LINES: usize = 128;
 
 /// A request's head after parsing, before any rule of host or path.
@@ -27,6 +27,9 @@ pub struct Head {
     target: Target,
 }
 
+/// Header lines for which there is room from the beginning.
+const COMMON_LINES: usize = 8;
+
 /// What a map of headers keeps for each line beside its text: an entry of 104 bytes, and room to grow.
 const LINE_BYTES: usize = 128;
 
@@ -39,9 +42,27 @@ enum Target {
 }
 
 impl Head {
-    /// A head of HTTP/1. A target that is not ASCII reads as an empty one.
-    pub fn http_1(method: Method, version: Version, target: Bytes, headers: HeaderMap) -> Self {
-        Self { method, version, headers, target: Target::Line(target) }
+    /// A head of HTTP/1, out of the bytes that were scanned; its fields share them.
+    ///
+    /// # Errors
+    /// Other bytes than those.
+    pub fn http_1(bytes: &Bytes, scanned: &ScannedHead) -> Result<Self, Refusal> {
+        let method = Method::from_bytes(&bytes[scanned.method.clone()]).map_err(|_| Refusal::MalformedHead)?;
+        let version = if scanned.is_1_0 { Version::HTTP_10 } else { Version::HTTP_11 };
+        let mut headers = HeaderMap::with_capacity(scanned.fields.len());
+        for Field { name, value } in &scanned.fields {
+            let name = HeaderName::from_bytes(&bytes[name.clone()]).map_err(|_| Refusal::MalformedHead)?;
+            let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone()));
+            headers.append(name, value.map_err(|_| Refusal::MalformedHead)?);
+        }
+        Ok(Self { method, version, headers, target: Target::Line(bytes.slice(scanned.target.clone())) })
+    }
+
+    /// A GET of HTTP/1.1, whatever the target.
+    #[cfg(test)]
+    pub(super) fn get(target: &str, headers: HeaderMap) -> Self {
+        let target = Target::Line(target.to_owned().into());
+        Self { method: Method::GET, version: Version::HTTP_11, headers, target }
     }
 
     /// A head of HTTP/2. Its `:authority` stands in `host` as well, where whoever reads the fields looks for it (RFC 9113, 8.3.1).
@@ -106,8 +127,21 @@ pub struct ScannedHead {
     pub host: Option<Range<usize>>,
     /// Whether the body comes in chunks.
     pub chunked: bool,
+    /// Bytes of the body, where they are told.
+    pub length: Option<u64>,
     /// Whether it is HTTP/1.0.
     pub is_1_0: bool,
+    /// Whether the client is to find the connection open after the answer.
+    pub keep_alive: bool,
+    /// Where the header lines stand.
+    pub fields: Vec<Field>,
+}
+
+/// Where a header line stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    name: Range<usize>,
+    value: Range<usize>,
 }
 
 /// Reads a head incrementally; no byte is looked at twice.
@@ -119,11 +153,15 @@ pub struct HeadScanner {
     line_start: usize,
     /// How far line ends were looked for.
     searched: usize,
-    lines: usize,
+    fields: Vec<Field>,
     request_line: Option<RequestLine>,
     host: Option<Range<usize>>,
+    length: Option<u64>,
     content_lengths: usize,
     transfer_encodings: usize,
+    /// Whether the connection is to end, or to stay; the last is for HTTP/1.0, where the former is the rule.
+    closes: bool,
+    stays: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -141,11 +179,14 @@ impl HeadScanner {
             max_target_bytes,
             line_start: 0,
             searched: 0,
-            lines: 0,
+            fields: Vec::with_capacity(COMMON_LINES),
             request_line: None,
             host: None,
+            length: None,
             content_lengths: 0,
             transfer_encodings: 0,
+            closes: false,
+            stays: false,
         }
     }
 
@@ -193,17 +234,25 @@ impl HeadScanner {
             (Some(request), true) => {
                 let request = request.clone();
                 self.check_framing(request.is_1_0)?;
-                let chunked = self.transfer_encodings > 0;
-                let RequestLine { method, target, is_1_0, .. } = request;
-                let (len, host) = (self.line_start, self.host.take());
-                Ok(Some(ScannedHead { len, method, target, host, chunked, is_1_0 }))
+                let RequestLine { method, target, is_1_0 } = request;
+                Ok(Some(ScannedHead {
+                    len: self.line_start,
+                    method,
+                    target,
+                    host: self.host.take(),
+                    chunked: self.transfer_encodings > 0,
+                    length: self.length,
+                    is_1_0,
+                    // RFC 9112, 9.3.
+                    keep_alive: !self.closes && (self.stays || !is_1_0),
+                    fields: std::mem::take(&mut self.fields),
+                }))
             }
         }
     }
 
     fn header_line(&mut self, line: &[u8], start: usize) -> Result<(), Refusal> {
-        self.lines += 1;
-        if self.lines > MAX_HEADER_LINES {
+        if self.fields.len() == MAX_HEADER_LINES {
             return Err(Refusal::HeadTooLarge { limit: self.max_bytes });
         }
         let colon = memchr::memchr(b':', line).ok_or(Refusal::MalformedHead)?;
@@ -216,19 +265,26 @@ impl HeadScanner {
         if !value.iter().copied().all(is_field_byte) {
             return Err(Refusal::MalformedHead);
         }
-        if name.eq_ignore_ascii_case(b"host") {
-            let again = self.host.replace(start + value_at.start..start + value_at.end);
-            return if again.is_none() { Ok(()) } else { Err(Refusal::RepeatedHost) };
+        let value_range = start + value_at.start..start + value_at.end;
+        if name.eq_ignore_ascii_case(b"host") && self.host.replace(value_range.clone()).is_some() {
+            return Err(Refusal::RepeatedHost);
         }
         if name.eq_ignore_ascii_case(b"content-length") {
             self.content_lengths += 1;
-            let digits = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
-            return if digits { Ok(()) } else { Err(Refusal::AmbiguousFraming) };
+            self.length = Some(read_length(value).ok_or(Refusal::AmbiguousFraming)?);
         }
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.transfer_encodings += 1;
-            return if value.eq_ignore_ascii_case(b"chunked") { Ok(()) } else { Err(Refusal::AmbiguousFraming) };
+            if !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Refusal::AmbiguousFraming);
+            }
         }
+        if name.eq_ignore_ascii_case(b"connection") {
+            let mut options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+            self.closes |= options.clone().any(|option| option.eq_ignore_ascii_case(b"close"));
+            self.stays |= options.any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
+        }
+        self.fields.push(Field { name: start..start + colon, value: value_range });
         Ok(())
     }
 
@@ -237,6 +293,12 @@ impl HeadScanner {
         let ambiguous = self.content_lengths + self.transfer_encodings > 1 || (is_1_0 && self.transfer_encodings > 0);
         if ambiguous { Err(Refusal::AmbiguousFraming) } else { Ok(()) }
     }
+}
+
+/// Digits alone, and so few that they say a number.
+fn read_length(value: &[u8]) -> Option<u64> {
+    let digits = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    digits.then(|| value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
 }
 
 /// `METHOD SP target SP HTTP/1.x`, with exactly those two spaces.
@@ -276,12 +338,23 @@ fn trim_whitespace(line: &[u8], from: usize) -> Range<usize> {
 
 /// A character of RFC 9110's `token`.
 pub(super) const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
+    TOKEN[byte as usize]
 }
+
+const TOKEN: [bool; 256] = {
+    let (mut table, marks) = ([false; 256], b"!#$%&'*+-.^_`|~");
+    let mut at = 0;
+    while at < 256 {
+        table[at] = at < 128 && (at as u8).is_ascii_alphanumeric();
+        at += 1;
+    }
+    at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// What a field's value may hold.
 pub(super) const fn is_field_byte(byte: u8) -> bool {
@@ -305,7 +378,10 @@ mod tests {
             target: 7..11,
             host: Some(28..29),
             chunked: false,
+            length: Some(3),
             is_1_0: false,
+            keep_alive: true,
+            fields: vec![Field { name: 22..26, value: 28..29 }, Field { name: 31..45, value: 47..48 }],
         };
         assert_eq!(scan(request), Ok(Some(whole.clone())));
         for cut in 0..request.len() - 3 {

@@ -185,7 +185,7 @@ mod tests {
             headers.append(HOST, HeaderValue::from_str(host).unwrap());
         }
         let Some(authority) = authority else {
-            return Head::http_1(Method::GET, Version::HTTP_11, target.to_owned().into(), headers);
+            return Head::get(target, headers);
         };
         let uri = Uri::builder().scheme("https").authority(authority).path_and_query(target).build().unwrap();
         let (mut parts, ()) = Request::new(()).into_parts();

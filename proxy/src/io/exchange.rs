@@ -3,7 +3,6 @@
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
-use pingora_core::protocols::Stream;
 use pingora_timeout::timeout;
 use tokio::time::Instant;
 
@@ -11,7 +10,7 @@ use super::farewell::{UNWANTED_BODY_BYTES, UNWANTED_BODY_TIME};
 use super::peer::Peer;
 use super::room::Place;
 use super::server::Shared;
-use super::session::{BrokenBody, Session};
+use super::session::{AnswerBody, BrokenBody, Session};
 use crate::answer::Answer;
 use crate::http::{Head, Refusal};
 
@@ -32,7 +31,7 @@ pub struct ClientGone;
 
 /// One request being answered.
 pub struct Exchange<'c> {
-    session: Session,
+    session: Session<'c>,
     shared: &'c Shared,
     is_head: bool,
     is_1_0: bool,
@@ -69,15 +68,15 @@ enum Sent {
 }
 
 impl<'c> Exchange<'c> {
-    /// A request whose head was read; `awaits_continue` as its expectation says.
+    /// A request whose head was read; `announced` as its length and `awaits_continue` as its expectation says.
     pub(super) fn new(
-        mut session: Session,
+        mut session: Session<'c>,
         head: &Head,
+        announced: Option<u64>,
         awaits_continue: bool,
         peer: &'c Peer,
         shared: &'c Shared,
     ) -> Self {
-        let announced = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         // In HTTP/2 only the end of the stream shows whether a length was true.
         let held = peer.guest.holdings();
         let bodiless = session.is_body_done() && !(session.is_h2() && announced.is_some());
@@ -232,7 +231,8 @@ impl<'c> Exchange<'c> {
         let Answer { status, headers, body } = answer;
         let time = self.shared.limits.time_for(body.len());
         let written = timeout(time, async {
-            self.write_head(status, headers, body.is_empty()).await?;
+            let follows = if body.is_empty() { AnswerBody::Nothing } else { AnswerBody::Length(body.len() as u64) };
+            self.write_head(status, headers, follows).await?;
             self.write_last(body).await
         });
         written.await.unwrap_or(Err(ClientGone))
@@ -256,19 +256,16 @@ impl<'c> Exchange<'c> {
     ) -> Result<(), ClientGone> {
         headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
-        match length {
-            Some(length) if may_have_length(status) => {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-            }
-            None if has_body(status) && self.is_1_0 => self.session.end_connection(),
-            None if has_body(status) && !self.session.is_h2() => {
-                headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-            }
-            _ => {}
+        if let Some(length) = length.filter(|_| may_have_length(status)) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         self.settle_request_body().await;
-        let ends = self.is_head || !has_body(status);
-        self.write_head(status, headers, ends).await
+        let follows = match length {
+            _ if self.is_head || !has_body(status) => AnswerBody::Nothing,
+            Some(length) => AnswerBody::Length(length),
+            None => AnswerBody::Parts,
+        };
+        self.write_head(status, headers, follows).await
     }
 
     /// Sends the next part of an answer that was started. Parts of an answer to HEAD go nowhere.
@@ -312,15 +309,15 @@ impl<'c> Exchange<'c> {
         self.session.client_gone().await;
     }
 
-    async fn write_head(&mut self, status: StatusCode, headers: HeaderMap, ends: bool) -> Result<(), ClientGone> {
+    async fn write_head(&mut self, status: StatusCode, headers: HeaderMap, body: AnswerBody) -> Result<(), ClientGone> {
         // Whoever answers is done with the body.
         self.body_memory.give_back();
         if self.body != BodyState::Done || self.shared.draining.has_begun() {
             self.session.end_connection();
         }
         self.status = Some(status);
-        self.session.write_head(status, headers, ends).await?;
-        self.sent = if ends && self.session.is_h2() { Sent::All } else { Sent::Head };
+        self.session.write_head(status, headers, body, self.is_1_0).await?;
+        self.sent = if body == AnswerBody::Nothing { Sent::All } else { Sent::Head };
         Ok(())
     }
 
@@ -344,12 +341,12 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// What an HTTP/1 connection goes on with; `None` when it is closed.
-    pub(super) async fn into_next(self) -> Option<(Stream, BytesMut)> {
-        if self.sent != Sent::All {
-            return None;
+    /// Whether an HTTP/1 connection goes on; otherwise it is closed.
+    pub(super) async fn goes_on(self) -> bool {
+        match self.session {
+            Session::H1(wire) if self.sent == Sent::All => wire.goes_on(self.body == BodyState::Done).await,
+            _ => false,
         }
-        self.session.into_next(self.body == BodyState::Done).await
     }
 
     /// Lets a client that is still sending see the answer: a stream that is dropped at once reads as an error. Tells

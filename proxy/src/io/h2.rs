@@ -206,7 +206,8 @@ async fn answer<H: Handler>(
     let session = Session::H2(H2Stream::new(body, respond, shared.limits.write_timeout));
     let head = Head::http_2(parts);
     let checked = check(&head, &shared.limits);
-    let mut exchange = Exchange::new(session, &head, checked == Ok(true), peer, shared);
+    let announced = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let mut exchange = Exchange::new(session, &head, announced, checked == Ok(true), peer, shared);
     match checked.and_then(|_| exchange.hold(&head, alone)) {
         Ok(()) => service.handler.handle(&peer.client, head, &mut exchange).await,
         Err(refusal) => {

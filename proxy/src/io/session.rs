@@ -1,22 +1,19 @@
-//! One request on the wire, in either protocol: Pingora's session for HTTP/1, a stream of `h2` for HTTP/2. Knows how
+//! One request on the wire, in either protocol: a connection of HTTP/1, or a stream of `h2` for HTTP/2. Knows how
 //! each frames bodies and answers, and nothing of limits beyond the wait for one write.
 
 use std::future::poll_fn;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::DATE;
 use http::{HeaderMap, Response, StatusCode};
-use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::date::get_cached_date;
-use pingora_core::protocols::http::v1::server::HttpSession;
-use pingora_http::ResponseHeader;
 use pingora_timeout::timeout;
 
 use super::exchange::ClientGone;
-use super::farewell::close;
+use super::h1::Wire;
 
 /// A body of this size is handed to `h2` at once; for a larger one the client must first have made room. So a client
 /// that makes none holds at most this much of each of its streams.
@@ -26,13 +23,19 @@ const UNASKED_BYTES: usize = 1024;
 #[derive(Debug)]
 pub(super) struct BrokenBody;
 
+/// What follows an answer's head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AnswerBody {
+    Nothing,
+    /// So many bytes.
+    Length(u64),
+    /// Parts, until there are no more.
+    Parts,
+}
+
 /// One request on the wire.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is that of most requests, and a box for it would be an allocation each"
-)]
-pub(super) enum Session {
-    H1(HttpSession),
+pub(super) enum Session<'c> {
+    H1(&'c mut Wire),
     H2(H2Stream),
 }
 
@@ -46,7 +49,7 @@ pub(super) struct H2Stream {
     patience: Duration,
 }
 
-impl Session {
+impl Session<'_> {
     pub(super) fn is_h2(&self) -> bool {
         matches!(self, Self::H2(_))
     }
@@ -54,21 +57,21 @@ impl Session {
     /// Whether no more of the body will come.
     pub(super) fn is_body_done(&mut self) -> bool {
         match self {
-            Self::H1(session) => session.is_body_done(),
+            Self::H1(wire) => wire.is_body_done(),
             Self::H2(stream) => stream.body.is_end_stream(),
         }
     }
 
     pub(super) async fn read_body(&mut self) -> Result<Option<Bytes>, BrokenBody> {
         match self {
-            Self::H1(session) => session.read_body_bytes().await.map_err(|_| BrokenBody),
+            Self::H1(wire) => wire.read_body().await,
             Self::H2(stream) => stream.read_body().await,
         }
     }
 
     pub(super) async fn write_continue(&mut self) -> Result<(), ClientGone> {
         match self {
-            Self::H1(session) => session.write_continue_response().await.map_err(|_| ClientGone),
+            Self::H1(wire) => wire.write_continue().await,
             Self::H2(stream) => {
                 let mut response = Response::new(());
                 *response.status_mut() = StatusCode::CONTINUE;
@@ -79,8 +82,8 @@ impl Session {
 
     /// Has the connection end with this answer; in HTTP/2 the answer is one of many.
     pub(super) fn end_connection(&mut self) {
-        if let Self::H1(session) = self {
-            session.set_server_keepalive(None);
+        if let Self::H1(wire) = self {
+            wire.end_connection();
         }
     }
 
@@ -89,21 +92,18 @@ impl Session {
         &mut self,
         status: StatusCode,
         mut headers: HeaderMap,
-        ends: bool,
+        body: AnswerBody,
+        is_1_0: bool,
     ) -> Result<(), ClientGone> {
         match self {
-            Self::H1(session) => {
-                let (mut parts, ()) = Response::new(()).into_parts();
-                parts.status = status;
-                parts.headers = headers;
-                session.write_response_header(Box::new(ResponseHeader::from(parts))).await.map_err(|_| ClientGone)
-            }
+            Self::H1(wire) => wire.write_head(status, &headers, body, is_1_0).await,
             Self::H2(stream) => {
                 headers.insert(DATE, get_cached_date());
                 let mut response = Response::new(());
                 *response.status_mut() = status;
                 *response.headers_mut() = headers;
-                stream.rest = Some(stream.respond.send_response(response, ends).map_err(|_| ClientGone)?);
+                stream.rest =
+                    Some(stream.respond.send_response(response, body == AnswerBody::Nothing).map_err(|_| ClientGone)?);
                 Ok(())
             }
         }
@@ -112,15 +112,7 @@ impl Session {
     /// Sends a part of the body, with which it may end.
     pub(super) async fn write_body(&mut self, part: Bytes, ends: bool) -> Result<(), ClientGone> {
         match self {
-            Self::H1(session) => {
-                if !part.is_empty() {
-                    session.write_body(&part).await.map_err(|_| ClientGone)?;
-                }
-                if ends {
-                    session.finish_body().await.map_err(|_| ClientGone)?;
-                }
-                Ok(())
-            }
+            Self::H1(wire) => wire.write_body(&part, ends).await,
             Self::H2(stream) => stream.write_body(part, ends).await,
         }
     }
@@ -128,7 +120,7 @@ impl Session {
     /// Waits until the client leaves, once its body was read.
     pub(super) async fn client_gone(&mut self) {
         match self {
-            Self::H1(session) => while let Ok(Some(_)) = session.read_body_or_idle(true).await {},
+            Self::H1(wire) => wire.client_gone().await,
             Self::H2(stream) => {
                 let _ = poll_fn(|cx| match &mut stream.rest {
                     Some(rest) => rest.poll_reset(cx),
@@ -142,22 +134,9 @@ impl Session {
     /// Breaks off, so that the client cannot take what it has for the whole.
     pub(super) async fn break_off(&mut self) {
         match self {
-            Self::H1(session) => session.shutdown().await,
+            Self::H1(wire) => wire.close(true).await,
             Self::H2(stream) => stream.respond.send_reset(Reason::INTERNAL_ERROR),
         }
-    }
-
-    /// What an answered HTTP/1 connection goes on with; `None` when it is closed.
-    pub(super) async fn into_next(self, all_read: bool) -> Option<(Stream, BytesMut)> {
-        let Self::H1(session) = self else {
-            return None;
-        };
-        if !session.will_keepalive() || !all_read {
-            close(session.into_inner(), all_read).await;
-            return None;
-        }
-        let (stream, rest) = session.reuse().await.ok()??.into_parts();
-        Some((stream, rest.unwrap_or_default()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A connection's bytes, plain or through TLS, in the shape that Pingora's sessions want. A client that takes nothing of
 //! what is written to it for too long makes the write fail, whatever protocol is spoken above.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest, UniqueID,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
@@ -21,13 +21,10 @@ use tokio_rustls::server::TlsStream;
 use super::flood::{Allowance, FrameWatch};
 use crate::http::ChunkScanner;
 
-/// Head and body of a common answer leave in one write, hence in one TLS record. Larger bodies bypass the buffer.
-const WRITE_BUFFER_BYTES: usize = 4 * 1024;
-
 /// A connection's bytes.
 #[derive(Debug)]
 pub(super) struct Transport {
-    socket: BufWriter<Socket>,
+    socket: Socket,
     id: i32,
     /// Looks at what is read, while that is a chunked body.
     chunks: Option<ChunkScanner>,
@@ -62,8 +59,12 @@ impl Transport {
     }
 
     fn over(link: Link, id: i32, patience: Duration) -> Self {
-        let socket = Socket { link, patience, stalled: None };
-        Self { socket: BufWriter::with_capacity(WRITE_BUFFER_BYTES, socket), id, chunks: None, allowance: None }
+        Self { socket: Socket { link, patience, stalled: None }, id, chunks: None, allowance: None }
+    }
+
+    /// Fails the read of a chunked body that breaks a rule; `chunks` has seen what was read of it so far.
+    pub(super) fn watch_chunks(&mut self, chunks: ChunkScanner) {
+        self.chunks = Some(chunks);
     }
 
     /// Reads nothing more once it is flooded with frames of HTTP/2.
@@ -86,12 +87,9 @@ impl Socket {
     }
 }
 
-/// Fails the read of a chunked body that breaks a rule; `chunks` has seen what was read of it so far.
-pub(super) fn watch_chunks(stream: Stream, chunks: ChunkScanner) -> Stream {
-    let transport = stream.into_any().downcast::<Transport>();
-    let mut transport = transport.expect("every connection's stream is a transport");
-    transport.chunks = Some(chunks);
-    transport
+/// The transport that a session of Pingora was given.
+pub(super) fn into_transport(stream: Stream) -> Box<Transport> {
+    stream.into_any().downcast::<Transport>().expect("every connection's stream is a transport")
 }
 
 macro_rules! on_link {
@@ -115,6 +113,23 @@ impl AsyncWrite for Socket {
         let this = self.get_mut();
         let written = on_link!(this, link => Pin::new(link).poll_write(cx, buf));
         this.within_patience(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = on_link!(this, link => Pin::new(link).poll_write_vectored(cx, bufs));
+        this.within_patience(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.link {
+            Link::Plain(link) => link.is_write_vectored(),
+            Link::Tls(link) => link.is_write_vectored(),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -160,6 +175,23 @@ impl AsyncWrite for Transport {
             allowance.wrote(written);
         }
         Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.socket).poll_write_vectored(cx, bufs))?;
+        if let Some(allowance) = &mut this.allowance {
+            allowance.wrote(written);
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
