@@ -142,7 +142,7 @@ impl Executor {
                 room: Arc::new(Room::new(room, memory_bytes)),
                 residues: Residues::new(memory_bytes),
                 lock_waits: LockWaits::default(),
-                ports,
+                ports: Arc::new(ports),
                 programs: Arc::new(Programs::new(program_cache_bytes, Arc::clone(&engines))),
                 compilers: Pool::start("picloud-compile", COMPILERS)?,
                 sink,

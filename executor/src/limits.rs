@@ -245,6 +245,11 @@ pub fn before_port() -> Result<(), Box<EvalAltResult>> {
     })
 }
 
+/// Whether the run on this thread is in the inline tier.
+pub fn is_inline() -> bool {
+    METER.with(|meter| meter.allowance.get().is_some_and(|allowance| allowance.inline))
+}
+
 /// When the run on this thread must have ended; nothing where none runs.
 pub fn deadline() -> Option<Instant> {
     METER.with(|meter| meter.allowance.get().map(|allowance| allowance.deadline))

@@ -1,8 +1,9 @@
 //! Ports: what a script may reach outside itself, each a trait that somebody else implements. An executor is started with
 //! those that there are.
 //!
-//! A port is called on a worker thread and may make it wait, until the deadline that it is given and no longer. It is called
-//! beside the memory of the run, which counts what it makes of the answer (`crate::sdk`).
+//! A port is called on a worker thread and may make it wait, until the deadline that it is given and no longer; but for what is
+//! answered at once, on the thread that began the run. It is called beside the memory of the run, which counts what it makes of the
+//! answer (`crate::sdk`).
 
 mod docs;
 mod http;

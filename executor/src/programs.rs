@@ -6,9 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use picloud_shared::hashing::FastHash;
 use picloud_shared::snapshot::{ProgramKey, PublishedApp, PublishedScript};
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::{OptionsBuilder, Weighter};
 use tokio::sync::watch;
 
 use crate::compiled::Program;
@@ -44,7 +45,7 @@ impl Weighter<ProgramKey, Compiled> for Bytes {
 
 /// The compiled programs.
 pub struct Programs {
-    cache: Cache<ProgramKey, Compiled, Bytes>,
+    cache: Cache<ProgramKey, Compiled, Bytes, FastHash>,
     /// What is on its way into the cache.
     compiling: Mutex<HashMap<ProgramKey, Compiling>>,
     engines: Arc<Engines>,
@@ -60,7 +61,7 @@ impl Programs {
             .shards(1)
             .build()
             .expect("both capacities are given");
-        let cache = Cache::with_options(options, Bytes, DefaultHashBuilder::default(), DefaultLifecycle::default());
+        let cache = Cache::with_options(options, Bytes, FastHash::default(), DefaultLifecycle::default());
         Self { cache, compiling: Mutex::default(), engines }
     }
 

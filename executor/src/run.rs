@@ -75,7 +75,7 @@ pub struct Surroundings {
     /// Whose runs waited where they must not.
     pub lock_waits: LockWaits,
     /// What scripts may reach outside themselves.
-    pub ports: Ports,
+    pub ports: Arc<Ports>,
     /// What runs.
     pub programs: Arc<Programs>,
     /// Who compiles it.
@@ -118,14 +118,11 @@ impl Surroundings {
         };
         let meter = Metered::start(allowance, share);
         let run = || match tier {
-            // It ends before it calls one.
+            // It ends before it runs another script.
             Tier::Inline => self.guarded(program, invocation),
-            Tier::Worker => {
-                let depth = invocation.event_depth();
-                let run = || nested::within(self, invocation, || self.guarded(program, invocation));
-                sdk::reaching(&self.ports, depth, run)
-            }
+            Tier::Worker => nested::within(self, invocation, || self.guarded(program, invocation)),
         };
+        let run = || sdk::reaching(&self.ports, app, invocation.event_depth(), run);
         let ((mut result, secrets), mut logs) = sdk::logging(&self.clock, || sdk::reading(&invocation.app, run));
         let (stop, operations, called_port, at) = (meter.stop(), meter.used(), meter.called_port(), Instant::now());
         let (account, peak_memory) = (meter.account(), meter.account().peak());

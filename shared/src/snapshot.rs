@@ -12,12 +12,15 @@ use arc_swap::ArcSwap;
 use rpds::HashTrieMapSync;
 
 use crate::domain_pattern::{DomainPattern, Host};
+use crate::hashing::FastHash;
 use crate::id::{AppId, ScriptId};
 use crate::request::Params;
 
 pub use published_app::{AppChanges, EnvByName, Now, PublishedApp};
 pub use published_script::{ProgramKey, PublishedScript, ScriptRow};
 pub use published_secrets::{PublishedSecret, PublishedSecrets};
+
+type Map<K, V> = HashTrieMapSync<K, V, FastHash>;
 
 /// A claim as the host table holds it.
 #[derive(Debug, Clone)]
@@ -39,10 +42,10 @@ pub struct HostMatch<'s> {
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     version: u64,
-    apps: HashTrieMapSync<AppId, Arc<PublishedApp>>,
-    exact: HashTrieMapSync<Box<str>, Claim>,
-    wildcards: HashTrieMapSync<Box<str>, Claim>,
-    scripts: HashTrieMapSync<ScriptId, AppId>,
+    apps: Map<AppId, Arc<PublishedApp>>,
+    exact: Map<Box<str>, Claim>,
+    wildcards: Map<Box<str>, Claim>,
+    scripts: Map<ScriptId, AppId>,
 }
 
 impl Snapshot {
@@ -133,7 +136,7 @@ impl Snapshot {
         self.apps.insert_mut(app.app().id, app);
     }
 
-    fn table_of<'p>(&mut self, pattern: &'p DomainPattern) -> (&mut HashTrieMapSync<Box<str>, Claim>, &'p str) {
+    fn table_of<'p>(&mut self, pattern: &'p DomainPattern) -> (&mut Map<Box<str>, Claim>, &'p str) {
         match pattern {
             DomainPattern::Exact(host) => (&mut self.exact, host.as_str()),
             DomainPattern::Wildcard { parent, .. } => (&mut self.wildcards, parent.as_str()),

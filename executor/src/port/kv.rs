@@ -12,6 +12,17 @@ pub trait KvStore: Send + Sync {
     /// See [`PortError`].
     fn get(&self, caller: &PortCaller, place: &KvPlace) -> Result<Option<KvValue>, PortError>;
 
+    /// Whether [`KvStore::get_at_once`] answers as a rule.
+    fn answers_at_once(&self) -> bool {
+        false
+    }
+
+    /// The same as [`KvStore::get`] on a thread that serves connections, in some microseconds; nothing where it might have to wait.
+    fn get_at_once(&self, caller: &PortCaller, place: &KvPlace) -> Option<Result<Option<KvValue>, PortError>> {
+        let _ = (caller, place);
+        None
+    }
+
     /// A page of entries that have not expired.
     ///
     /// # Errors

@@ -261,7 +261,10 @@ impl Target<'_> {
     fn find<T>(&self, key: &str, read: impl FnOnce(&Option<KvValue>) -> Fallible<T>) -> Fallible<T> {
         let key = self.key(key)?;
         let place = || KvPlace { collection: self.collection.clone(), key: key.clone() };
-        self.ask(|store, caller| store.get(caller, &place()), read)
+        let is_quick = |ports: &Ports| ports.kv.as_ref().is_some_and(|kv| kv.answers_at_once());
+        let at_once = |ports: &Ports, caller: &PortCaller| ports.kv.as_deref()?.get_at_once(caller, &place());
+        let work = |ports: &Ports, caller: &PortCaller| Some(ports.kv.as_deref()?.get(caller, &place()));
+        port::ask(self.call, is_quick, at_once, work, read)
     }
 
     /// `write` makes what is handed over, which another thread may drop.

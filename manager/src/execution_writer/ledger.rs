@@ -1,11 +1,11 @@
 //! Counts every execution, and decides which of them get a row and for how many each row stands.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::{ExecutionRecord, Origin, Outcome};
+use picloud_shared::hashing::FastMap;
 use picloud_shared::id::{AppId, ScriptId};
 
 use crate::execution_writer::policy::{LogPolicy, TokenBucket};
@@ -28,13 +28,13 @@ const MINUTE_MS: i64 = 60_000;
 pub(super) struct Ledger {
     shards: [Mutex<Shard>; SHARDS],
     successes: Mutex<TokenBucket>,
-    failures: Mutex<HashMap<AppId, TokenBucket>>,
+    failures: Mutex<FastMap<AppId, TokenBucket>>,
 }
 
 #[derive(Default)]
 struct Shard {
-    samples: HashMap<SampleKey, Sample>,
-    counters: HashMap<CounterKey, Sum>,
+    samples: FastMap<SampleKey, Sample>,
+    counters: FastMap<CounterKey, Sum>,
 }
 
 /// What rows stand for each other: tests are not mixed with traffic.

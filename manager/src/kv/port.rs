@@ -42,6 +42,19 @@ impl KvStore for Kv {
         Ok(found.filter(|entry| is_live(entry, now)).map(|entry| entry.value))
     }
 
+    fn answers_at_once(&self) -> bool {
+        matches!(self.store.data(), DataPlace::File(_))
+    }
+
+    fn get_at_once(&self, caller: &PortCaller, place: &KvPlace) -> Option<Result<Option<KvValue>, PortError>> {
+        let DataPlace::File(file) = self.store.data() else {
+            return None;
+        };
+        let now = self.clock.now();
+        let found = file.read_at_once(|conn| sqlite::find(conn, caller.app, place))?.map_err(failed);
+        Some(found.map(|found| found.filter(|entry| is_live(entry, now)).map(|entry| entry.value)))
+    }
+
     fn list(&self, caller: &PortCaller, query: &KvQuery) -> Result<KvPage, PortError> {
         match self.store.data() {
             DataPlace::File(file) => {

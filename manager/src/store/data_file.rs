@@ -69,6 +69,21 @@ impl DataFile {
         result
     }
 
+    /// The same on a thread that must not wait; nothing where it might have to: for a connection to be opened, or for another process.
+    pub(crate) fn read_at_once<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, RepoError>,
+    ) -> Option<Result<T, RepoError>> {
+        let conn = lock(&self.inner.readers).pop()?;
+        let result = conn.busy_timeout(Duration::ZERO).map_err(RepoError::from).and_then(|()| read(&conn));
+        // What is wrong with it is told by a read that may wait.
+        let result = result.ok()?;
+        if conn.busy_timeout(BUSY).is_ok() {
+            lock(&self.inner.readers).push(conn);
+        }
+        Some(Ok(result))
+    }
+
     /// The same where there may be more to go through: what is not done by the deadline is given up.
     ///
     /// # Errors

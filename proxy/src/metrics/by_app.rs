@@ -1,9 +1,9 @@
 //! Executions by app: counted by the app's id, told by its slug, and forgotten with the app.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use picloud_shared::execution::{ExecutionRecord, ExecutionSink, Outcome};
+use picloud_shared::hashing::FastMap;
 use picloud_shared::id::AppId;
 use picloud_shared::snapshot::Snapshot;
 
@@ -16,7 +16,7 @@ type OfApp = Tally<{ OUTCOMES.len() }>;
 
 /// The executions of all apps that had some.
 #[derive(Debug, Default)]
-pub(super) struct Executions(RwLock<HashMap<AppId, Arc<OfApp>>>);
+pub(super) struct Executions(RwLock<FastMap<AppId, Arc<OfApp>>>);
 
 impl Executions {
     fn count(&self, record: &ExecutionRecord) {

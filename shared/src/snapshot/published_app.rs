@@ -9,6 +9,7 @@ use crate::app::{App, HstsMaxAge};
 use crate::domain_pattern::DomainPattern;
 use crate::env::EnvValue;
 use crate::execution::RecordPolicy;
+use crate::hashing::FastMap;
 use crate::id::{RouteId, ScriptId};
 use crate::name::SettingName;
 use crate::route::Route;
@@ -27,7 +28,7 @@ pub struct PublishedApp {
     hsts: Option<Arc<str>>,
     routes: Arc<RouteTable>,
     astray: Arc<[Arc<Route>]>,
-    scripts: HashMap<ScriptId, Arc<PublishedScript>>,
+    scripts: ById,
     names: HashSet<Named>,
     env: Arc<EnvByName>,
     secrets: PublishedSecrets,
@@ -84,7 +85,7 @@ impl PublishedApp {
             hsts: None,
             routes: Arc::default(),
             astray: Arc::default(),
-            scripts: HashMap::new(),
+            scripts: ById::default(),
             names: HashSet::new(),
             env: Arc::default(),
             secrets: PublishedSecrets::default(),
@@ -272,7 +273,7 @@ impl PartialEq for Named {
 
 impl Eq for Named {}
 
-type ById = HashMap<ScriptId, Arc<PublishedScript>>;
+type ById = FastMap<ScriptId, Arc<PublishedScript>>;
 
 fn arrange_scripts(mut scripts: ById, changes: &[(ScriptId, Now<ScriptRow>)]) -> (ById, HashSet<Named>) {
     for (id, now) in changes {
