@@ -44,7 +44,7 @@ COMPUTE = ("picloud", "engine alone", "nginx+lua")
 STORED = ("picloud", "store alone")
 HANDSHAKES = ("picloud", "ProxyHttp", "hyper", "nginx", "nginx+lua", "caddy")
 WORKS = [
-    Work("P1", "hello", "http", "h1", "GET", "/hello", "Hello, World!"),
+    Work("P1", "hello", "http", "h1", "GET", "/hello", "Hello, World!", (*Work.servers, "picloud+log")),
     Work("P2", "echo 1 KB JSON", "http", "h1", "POST", "/echo", json.loads(ECHO), PARSE),
     Work("P3", "hello with a parameter", "http", "h1", "GET", "/hello/pi", {"hello": "pi"}, NAME),
     Work("P4 h1", "hello, TLS", "https", "h1", "GET", "/hello", "Hello, World!"),

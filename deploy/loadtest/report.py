@@ -6,6 +6,9 @@ from statistics import median
 FIGURES = ("cpu_us", "per_second", "p50_ms", "p99_ms")
 SUBJECT, FLOOR, ENGINE, STORE, NGINX, LUA = "picloud", "ProxyHttp", "engine alone", "store alone", "nginx", "nginx+lua"
 
+# How a verdict is told; nothing of what has no budget.
+HOLDS = {True: "yes", False: "no", None: ""}
+
 # What the ratios of a row are to, where it is not FLOOR.
 UNIT = {"P5": NGINX, "P6": ENGINE, "P8": STORE}
 
@@ -72,6 +75,18 @@ def half_load_table(samples, rate):
     return "\n".join(lines)
 
 
+def observing(table, scrapes):
+    """What watching costs; there are no budgets for it."""
+    lines, own = [], table.get("P1", {})
+    if SUBJECT in own and f"{SUBJECT}+log" in own:
+        more = own[f"{SUBJECT}+log"]["cpu_us"] - own[SUBJECT]["cpu_us"]
+        lines.append(("P1", "with an access log", f"P1 + {more:.1f} us", None))
+    if scrapes:
+        cost, size = (median(getattr(sample, name) for sample in scrapes) for name in ("cpu_us", "size"))
+        lines.append(("scrape", "a scrape of /metrics", f"{cost:.0f} us, {size / 1000:.1f} KB", None))
+    return lines
+
+
 def record(sample):
     kept, sampled = sample["kept_ns"], sample["sampled_ns"]
     return ("P10", "handing over a record <= 1 us", f"{kept / 1000:.2f} us, {sampled / 1000:.2f} us where few are kept", kept <= 1000)
@@ -112,5 +127,5 @@ def markdown(table, works, settings, verdicts):
                 f"{figures['per_second']:,.0f} | {figures['p50_ms']:.2f} | {figures['p99_ms']:.2f} |")
     if verdicts:
         lines += ["", "| row | budget | measured | holds |", "| --- | --- | ---: | --- |"]
-        lines += [f"| {row} | {rule} | {figure} | {'yes' if holds else 'no'} |" for row, rule, figure, holds in verdicts]
+        lines += [f"| {row} | {rule} | {figure} | {HOLDS[holds]} |" for row, rule, figure, holds in verdicts]
     return "\n".join(lines)

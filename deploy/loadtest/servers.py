@@ -127,18 +127,19 @@ class PiCloud(Server):
     USERNAME, PASSWORD = "bench", "a passphrase for measuring"
     token = None
 
-    def __init__(self, binary, ports, certificate, core, directory):
+    def __init__(self, binary, ports, certificate, core, directory, name="picloud", access_log=False):
         chain, key = certificate
+        ports = {**ports, "internal": free_port()}
         environment = {
-            "PICLOUD_DATA_DIR": str(directory / "picloud-data"),
+            "PICLOUD_DATA_DIR": str(directory / f"{name}-data"), "PICLOUD_ACCESS_LOG": str(access_log).lower(),
             "PICLOUD_ADMIN_USERNAME": self.USERNAME, "PICLOUD_ADMIN_PASSWORD": self.PASSWORD,
-            "PICLOUD_TLS_CHAIN": str(chain), "PICLOUD_TLS_KEY": str(key), "PICLOUD_INTERNAL": "none",
+            "PICLOUD_TLS_CHAIN": str(chain), "PICLOUD_TLS_KEY": str(key),
             # Otherwise the certificate's name would be the dashboard's, which no app can claim.
             "PICLOUD_PUBLIC_BASE_URL": f"http://127.0.0.1:{ports['http']}",
             **{f"PICLOUD_{scheme.upper()}": f"127.0.0.1:{port}" for scheme, port in ports.items()},
         }
         # In development mode plain HTTP is served beside HTTPS instead of redirecting to it.
-        super().__init__("picloud", [binary, "serve", "--dev"], ports, core, directory, environment)
+        super().__init__(name, [binary, "serve", "--dev"], ports, core, directory, environment)
 
     def publish(self):
         self.sign_in()

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use picloud_executor::Executor;
 use picloud_executor::port::Ports;
+use picloud_executor::{Executor, give_memory_back};
 use picloud_manager::certificate_store::Certificates as CertificateStore;
 use picloud_manager::docs::Docs;
 use picloud_manager::events::Events;
@@ -191,6 +191,8 @@ impl Node {
             metrics,
         });
         let server = server.start(gateway, io, Some(Arc::clone(&certificates)))?;
+        // What only the start needed is twice what the rest holds.
+        give_memory_back();
         listening::announce(&listeners, &base_url, manager.setup_link().as_deref(), first_name.as_ref());
         Ok(Self { server, certificates, agent, executor, manager, execution_log, store, grace: config.shutdown_grace })
     }

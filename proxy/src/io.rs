@@ -1,7 +1,7 @@
 //! The one module that speaks Pingora: accepting, reading heads and bodies within limits and deadlines, writing
 //! answers, draining. It knows neither apps nor routes: whoever answers is a [`Handler`].
 //!
-//! Pingora's HTTP/1 session and the `h2` crate do the protocol work. They run on our own accept loop, not on
+//! Pingora's HTTP/1 session takes bodies in chunks apart, and the `h2` crate does HTTP/2. They run on our own accept loop, not on
 //! `pingora-proxy`: nothing here has an upstream, and the accept loop is where whole-header deadlines, the strict
 //! reading of heads, the refusal of unknown server names, stateless tickets and a drain that ends early belong.
 

@@ -42,6 +42,40 @@ async fn chunked_bodies_are_put_together_wherever_the_network_cuts_them() {
 }
 
 #[tokio::test]
+async fn requests_of_every_framing_follow_one_another_wherever_the_network_cuts_them() {
+    let server = EchoServer::start().await;
+    let requests = b"POST /1 HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc\
+        GET /2 HTTP/1.1\r\nhost: x\r\n\r\n\
+        POST /3 HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
+        POST /4 HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n\
+        POST /5 HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nde";
+    let mut client = server.connect().await;
+    for cut in 1..requests.len() {
+        client.write_all(&requests[..cut]).await.unwrap();
+        client.all_read().await;
+        client.write_all(&requests[cut..]).await.unwrap();
+        for expected in ["POST /1 abc", "GET /2 ", "POST /3 abc", "POST /4 ", "POST /5 de"] {
+            let answer = client.read_answer().await;
+            assert_eq!((answer.status, answer.body.as_str()), (200, expected), "cut at {cut}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_too_early_is_no_request() {
+    let server = EchoServer::start().await;
+    for request in [
+        "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ] {
+        let mut client = server.connect().await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(client.read_answer().await.status, 400, "{request:?}");
+    }
+}
+
+#[tokio::test]
 async fn bad_framing_is_400_and_close() {
     let server = EchoServer::start().await;
     let chunked = |body: &str| format!("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{body}");
