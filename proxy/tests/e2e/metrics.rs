@@ -61,8 +61,11 @@ async fn what_is_documented_is_told_and_nothing_else() {
     };
     let documented = std::fs::read_to_string("../docs/metrics.md").unwrap();
     assert_eq!(names(&documented), names(&told));
-    let alerts = std::fs::read_to_string("../deploy/prometheus/alerts.yml").unwrap();
-    assert!(names(&alerts).is_subset(&names(&told)), "{:?}", names(&alerts).difference(&names(&told)));
+    for shown in ["prometheus/alerts.yml", "grafana/picloud.json"] {
+        let shown = std::fs::read_to_string(format!("../deploy/{shown}")).unwrap();
+        assert!(names(&shown).is_subset(&names(&told)), "{:?}", names(&shown).difference(&names(&told)));
+        assert!(names(&shown).len() > 10, "it shows next to nothing");
+    }
     assert!(!cloud.visit("localhost", "/metrics").await.1.contains("picloud_"), "the public is told nothing");
 }
 
