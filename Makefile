@@ -53,9 +53,12 @@ test-dashboard: dashboard
 	cd dashboard && npx playwright test
 
 check: dashboard
-	@.ci/ensure cargo cc cmake cargo-nextest cargo-deny
+	@.ci/ensure cargo cc cmake cargo-nextest cargo-deny openssl python3 shellcheck
 	$(call say,the dashboard: types against docs/openapi.json and accessibility and formatting)
 	cd dashboard && npm run check
+	$(call say,what installs a release: against releases that somebody tampered with)
+	shellcheck deploy/install.sh deploy/try-install
+	deploy/try-install
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --manifest-path executor/fuzz/Cargo.toml -- -D warnings
