@@ -37,11 +37,13 @@ dashboard:
 	@.ci/dashboard
 
 test: dashboard
-	@.ci/ensure cargo cc cmake cargo-nextest named openssl pebble faketime chromium $(if $(TEST_PG_URL),psql,postgresql)
+	@.ci/ensure cargo cc cmake cargo-nextest named openssl pebble faketime chromium curl ip jq python3 $(if $(TEST_PG_URL),psql,postgresql)
 	$(call say,examples in the documentation)
 	cargo test --locked --workspace --doc
-	$(call say,the dashboard in a browser)
+	$(call say,commands in the documentation)
 	cargo nextest run --locked --workspace --no-run
+	.ci/run-docs
+	$(call say,the dashboard in a browser)
 	cd dashboard && npx playwright test
 	$(call say,all other tests on SQLite and on $(if $(TEST_PG_URL),the PostgreSQL of TEST_PG_URL,a throw-away PostgreSQL))
 	.ci/with-postgres cargo nextest run --locked --workspace
