@@ -67,7 +67,8 @@ get() {
 
 install_package() {
   installed=$(dpkg-query --show --showformat='${Version}' picloud 2>/dev/null) || installed=''
-  if [ -n "$installed" ] && [ -z "$version_asked" ] && dpkg --compare-versions "$installed" gt "$version"; then
+  # Of a release that is still to come, such as 1.2.0-rc.1, Debian's word is 1.2.0~rc.1.
+  if [ -n "$installed" ] && [ -z "$version_asked" ] && dpkg --compare-versions "$installed" gt "$(echo "$version" | sed 's/-/~/')"; then
     refuse "$installed is installed, which is newer than $version: say --version $version to go back"
   fi
   say "installing $file"
@@ -86,6 +87,8 @@ install_program() {
   # Beside the old one and into its place, since one that runs cannot be written to.
   install -m 755 "$unpacked/picloud" /usr/local/bin/picloud.new
   mv -f /usr/local/bin/picloud.new /usr/local/bin/picloud
+  install -d /usr/local/share/man/man1
+  install -m 644 "$unpacked"/man/* /usr/local/share/man/man1
   if ! [ -d /run/systemd/system ]; then
     say 'here is no systemd: start /usr/local/bin/picloud as the user picloud'
     return
