@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod documents;
 pub mod remote;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::Settings;
+use documents::DocumentCommand;
 use remote::RemoteCommand;
 
 /// PiCloud: serverless for your own domains, on one small computer.
@@ -54,6 +56,9 @@ pub enum Command {
     /// What asks a running PiCloud, and may be far from it.
     #[command(flatten)]
     Remote(Box<RemoteCommand>),
+    /// What is printed of the command line itself.
+    #[command(flatten)]
+    Document(DocumentCommand),
 }
 
 /// What to do with this machine's settings.

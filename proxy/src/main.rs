@@ -50,6 +50,7 @@ fn run(Cli { command, config, dev, settings }: Cli) -> anyhow::Result<()> {
         }
         // It knows nothing of the server's settings.
         Command::Remote(command) => block_on(1, remote::run(*command, config::api_key())),
+        Command::Document(command) => cli::documents::print(command),
     }
 }
 
