@@ -59,7 +59,7 @@ check: dashboard
 	$(call say,the dashboard: types against docs/openapi.json and accessibility and formatting)
 	cd dashboard && npm run check
 	$(call say,what installs a release: against releases that somebody tampered with)
-	shellcheck deploy/install.sh deploy/try-install
+	shellcheck deploy/install.sh deploy/release deploy/try-install deploy/debian/build deploy/debian/try deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm
 	deploy/try-install
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
