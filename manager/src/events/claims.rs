@@ -30,6 +30,8 @@ pub(crate) struct Leased {
     pub execution: ExecutionId,
     /// In the order of their lane.
     pub events: Vec<EventRow>,
+    /// What cannot be read of a lane that nobody looks after.
+    pub unreadable: Vec<EventId>,
     /// Where there are none: from when on there may be, if nothing happens before.
     pub next_due: Option<Timestamp>,
 }
@@ -45,6 +47,16 @@ pub(crate) enum Settled {
     PutBack { id: EventId, due_at: Timestamp },
     /// It failed, and is not tried again. This one is told of the dead letter.
     Dead { id: EventId, outcome: Option<&'static str>, error: String, handler: Option<Handler> },
+    /// It cannot be read, and nobody will ever handle it: it ends, and makes no dead letter, which could not be read either.
+    Unreadable { id: EventId, error: String },
+}
+
+/// What is taken.
+struct Due {
+    /// What is due by then.
+    by: Timestamp,
+    /// Whether that which cannot be read is as well.
+    or_unreadable: bool,
 }
 
 /// Who is told of an app's dead letters.
@@ -66,12 +78,12 @@ impl Events {
         concurrency: u32,
     ) -> Result<Leased, RepoError> {
         let now = self.clock.now();
-        self.claim_due(app, lane, (trigger, script), (most, concurrency), now).await
+        self.claim_due(app, lane, (trigger, script), (most, concurrency), Due { by: now, or_unreadable: false }).await
     }
 
     /// Takes some of what waits in a lane that nobody looks after, whenever it is due.
     pub(crate) async fn claim_orphans(&self, app: AppId, lane: &Lane) -> Result<Leased, RepoError> {
-        let ever = Timestamp::from_millis(i64::MAX);
+        let ever = Due { by: Timestamp::from_millis(i64::MAX), or_unreadable: true };
         self.claim_due(app, lane, (None, None), (ORPHANS_AT_ONCE, u32::MAX), ever).await
     }
 
@@ -81,7 +93,7 @@ impl Events {
         lane: &Lane,
         (trigger, script): (Option<TriggerId>, Option<ScriptId>),
         (most, concurrency): (u32, u32),
-        due: Timestamp,
+        due: Due,
     ) -> Result<Leased, RepoError> {
         let now = self.clock.now();
         let execution = ExecutionId::generate(now);
@@ -97,12 +109,13 @@ impl Events {
             claim,
             execution,
             now,
-            due,
+            due: due.by,
             lease: self.lease_end(),
+            takes_unreadable: due.or_unreadable,
         };
         // A look costs no write: most of the time there is nothing.
-        let Claimed { events, next_due } = changing!(self.store, |db| claims::claim(db, &by))?;
-        Ok(Leased { app, claim, execution, events, next_due })
+        let Claimed { events, unreadable, next_due } = changing!(self.store, |db| claims::claim(db, &by))?;
+        Ok(Leased { app, claim, execution, events, unreadable, next_due })
     }
 
     /// Keeps events for their run; whether they are still its own.
@@ -243,6 +256,9 @@ async fn settle<D: DataDb>(
                 claims::retry(db, claim, *id, *due_at, error).await?;
             }
             Settled::PutBack { id, due_at } => claims::put_back(db, claim, *id, *due_at).await?,
+            Settled::Unreadable { id, error } => {
+                account.note(claims::end_unreadable(db, claim, *id, now, cut(error)).await?);
+            }
             Settled::Dead { id, outcome, error, handler } => {
                 let error = cut(error);
                 if let Some(outcome) = outcome {

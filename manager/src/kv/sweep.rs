@@ -2,7 +2,8 @@
 //!
 //! A transaction takes some hundred entries, or a megabyte, so that writes of scripts wait for a few milliseconds at most. Several nodes may do
 //! it at once: on PostgreSQL whoever writes an app's entries has locked it before, and who comes second finds nothing. So an entry
-//! whose time is over makes its events once, with its removal. Where there is no room for them it stays, and what comes after it.
+//! whose time is over makes its events once, with its removal. Where there is no room for them it waits, and what comes after it, for an
+//! hour at most: then it goes without a word, so that events that nobody handles do not fill the store of entries as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,9 @@ const TURNS: u64 = 10;
 
 /// Events after which a transaction removes no more entries: to PostgreSQL each is a way there and back.
 const EVENTS_OF_PIECE: usize = 100;
+
+/// For how long an entry whose time is over waits for room for its events.
+const WAITS_FOR_ROOM: Duration = Duration::from_secs(60 * 60);
 
 /// What was removed of an app in one transaction.
 #[derive(Debug, Default)]
@@ -137,8 +141,13 @@ pub(super) fn expire_in_file(
     now: Timestamp,
 ) -> Result<Swept, RepoError> {
     let mut piece = sqlite::expired(conn, app, now)?;
-    let heard = at_once(tell_of(&mut FileDb(conn), app, &mut piece, listeners, quota, now))?;
-    Ok(Swept { count: sqlite::remove(conn, app, &piece)?, heard })
+    let told = at_once(tell_of(&mut FileDb(conn), app, &piece, listeners, quota, now))?;
+    let unheard = match told.is_full {
+        true => sqlite::expired(conn, app, now.minus(WAITS_FOR_ROOM))?.places().count(),
+        false => 0,
+    };
+    piece.truncate(told.going_with(app, unheard));
+    Ok(Swept { count: sqlite::remove(conn, app, &piece)?, heard: told.heard })
 }
 
 /// The same in PostgreSQL, where the app is locked.
@@ -150,21 +159,46 @@ pub(super) async fn expire_in_postgres(
     now: Timestamp,
 ) -> Result<Swept, RepoError> {
     let mut piece = postgres::expired(conn, app, now).await?;
-    let heard = tell_of(&mut PostgresDb(conn), app, &mut piece, listeners, quota, now).await?;
-    Ok(Swept { count: postgres::remove(conn, app, &piece).await?, heard })
+    let told = tell_of(&mut PostgresDb(conn), app, &piece, listeners, quota, now).await?;
+    let unheard = match told.is_full {
+        true => postgres::expired(conn, app, now.minus(WAITS_FOR_ROOM)).await?.places().count(),
+        false => 0,
+    };
+    piece.truncate(told.going_with(app, unheard));
+    Ok(Swept { count: postgres::remove(conn, app, &piece).await?, heard: told.heard })
 }
 
-/// Makes the events of what is to be removed since its time is over. What there is no room for is taken out of the piece.
+/// Who was told of the first entries of a piece.
+struct Told {
+    /// How many entries these are.
+    count: usize,
+    /// Whether there is no room for the events of the next one.
+    is_full: bool,
+    heard: Vec<TriggerId>,
+}
+
+impl Told {
+    /// How many entries of the piece go, of which the first have waited for too long.
+    fn going_with(&self, app: AppId, too_long: usize) -> usize {
+        let unheard = too_long.saturating_sub(self.count);
+        if unheard > 0 {
+            warn!(app_id = %app, count = unheard, "expired entries go without their events, for which there was no room for an hour");
+        }
+        self.count + unheard
+    }
+}
+
+/// Makes the events of what is to be removed since its time is over, the longest first, as far as there is room.
 async fn tell_of<D: DataDb>(
     db: &mut D,
     app: AppId,
-    piece: &mut Piece,
+    piece: &Piece,
     listeners: &Listeners,
     quota: EventQuota,
     now: Timestamp,
-) -> Result<Vec<TriggerId>, RepoError> {
+) -> Result<Told, RepoError> {
     if !listeners.hear_of_expiry() {
-        return Ok(Vec::new());
+        return Ok(Told { count: piece.places().count(), is_full: false, heard: Vec::new() });
     }
     let (mut groups, mut count) = (Vec::new(), 0);
     for (collection, key) in piece.places() {
@@ -177,8 +211,8 @@ async fn tell_of<D: DataDb>(
         count += events.len();
         groups.push(events);
     }
-    let (kept, _) = take_groups(db, app, &groups, quota, now).await?;
+    let (kept, refusal) = take_groups(db, app, &groups, quota, now).await?;
     groups.truncate(kept);
-    piece.truncate(kept);
-    Ok(groups.iter().flat_map(|events| triggers_of(events)).collect())
+    let heard = groups.iter().flat_map(|events| triggers_of(events)).collect();
+    Ok(Told { count: kept, is_full: refusal.is_some(), heard })
 }

@@ -35,7 +35,7 @@ impl Dispatcher {
             let handler = handler_of(&app);
             loop {
                 let leased = self.0.events.claim_orphans(app_id, &lane).await?;
-                if leased.events.is_empty() {
+                if leased.events.is_empty() && leased.unreadable.is_empty() {
                     break;
                 }
                 let error = match &lane {
@@ -48,7 +48,11 @@ impl Dispatcher {
                     error: error.to_owned(),
                     handler: handler.clone(),
                 };
-                let settled = leased.events.into_iter().map(dead).collect();
+                let unreadable = leased.unreadable.into_iter().map(|id| {
+                    warn!(event = %id, app = %app.app().slug, %lane, "an event that cannot be read ends: {error}");
+                    Settled::Unreadable { id, error: error.to_owned() }
+                });
+                let settled = leased.events.into_iter().map(dead).chain(unreadable).collect();
                 self.0.events.settle(app_id, leased.claim, settled).await?;
             }
         }

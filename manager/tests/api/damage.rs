@@ -62,6 +62,35 @@ async fn an_event_that_cannot_be_read_keeps_no_other_waiting_and_is_not_lost(tes
     }
 }
 
+async fn what_cannot_be_read_ends_with_its_trigger_and_keeps_nothing_from_becoming_a_dead_letter(test: &TestStore) {
+    let world = World::start(&test.store).await;
+    let owner = world.owner().await;
+    let shop = owner.make_app("shop").await;
+    let script = owner.make_endpoint(&shop, "main", "throw \"never\"").await;
+    let backoff = json!({ "base_ms": 60_000, "cap_ms": 60_000 });
+    let config = json!({ "collection": "default", "ops": ["set"] });
+    let trigger = json!({ "script_id": id(&script), "source": "kv", "config": config, "backoff": backoff });
+    let trigger = owner.post("/apps/shop/triggers", trigger).await.is(201);
+    for n in 0..130 {
+        owner.send_json("PUT", &format!("/apps/shop/kv/default/{n}"), json!({ "value": n }).to_string()).await.is(200);
+    }
+    // The first is to be tried again in a while, and the others come after it.
+    let waits = |event: &Value| event["attempt"] == 1 && event["state"] == "waiting";
+    let events = |page: &Value| page["items"].as_array().unwrap().clone();
+    owner.get_until("/apps/shop/events?limit=200", |page| events(page).iter().any(waits)).await;
+    let first = "SELECT seq FROM events ORDER BY seq LIMIT 120";
+    test.tamper_with_data(&format!("UPDATE events SET op = 'of_a_newer_version' WHERE seq IN ({first})")).await;
+    owner.delete(&format!("/apps/shop/triggers/{}", id(&trigger))).await.is(204);
+    // A node that starts looks at once for what nobody handles.
+    let other = World::start(&test.store).await;
+    let letters = other.owner().await;
+    letters.get_until("/apps/shop/dead-letters?limit=200", |page| events(page).len() == 10).await;
+    // What ended counts no more.
+    letters.get_until("/apps/shop/queues", |queues| queues["events"] == 10).await;
+    let left = letters.get("/apps/shop/events?limit=200").await.is(200);
+    assert!(events(&left).iter().all(|event| event["state"] == "dead"), "{left}");
+}
+
 async fn a_change_to_a_store_that_went_back_is_live_with_its_answer(test: &TestStore) {
     let world = World::start(&test.store).await;
     let owner = world.owner().await;
@@ -224,6 +253,7 @@ on_both! {
     damaged:
     a_row_that_cannot_be_read_is_left_out_and_the_rest_serves,
     an_event_that_cannot_be_read_keeps_no_other_waiting_and_is_not_lost,
+    what_cannot_be_read_ends_with_its_trigger_and_keeps_nothing_from_becoming_a_dead_letter,
     lists_leave_out_what_cannot_be_read_and_show_the_rest,
     an_app_with_damaged_rows_is_worked_on_and_mended_through_the_api,
     an_app_whose_own_row_is_damaged_hides_no_other_and_goes_by_its_id,

@@ -219,6 +219,24 @@ on_both! {
         the_accounts_are_right(stage);
     }
 
+    fn what_has_waited_for_room_for_its_event_for_an_hour_goes_without_it(stage: &Stage) {
+        let shop = listening(stage, "1", &[(1, "default", "", &["expire"])]);
+        for (key, ttl) in [("1", 1), ("2", 2), ("3", 3), ("late", 3_000)] {
+            stage.kv.write(&caller(&shop), place(key), set(Some(ttl))).unwrap();
+        }
+        let full = stage.under_events(EventQuota { events: 1, bytes: 1 << 20 });
+        let sweep = |kv: &Kv| stage.runtime.block_on(kv.sweep()).unwrap();
+        stage.clock.advance(Duration::from_secs(3_599));
+        assert_eq!((sweep(&full), sweep(&full)), (1, 0), "one is told of, and the others wait");
+        stage.clock.advance(Duration::from_secs(3));
+        assert_eq!((sweep(&full), lines(stage).len()), (1, 1), "the second has waited for an hour");
+        stage.clock.advance(Duration::from_secs(1));
+        assert_eq!((sweep(&full), lines(stage).len()), (1, 1), "and now the third");
+        the_accounts_are_right(stage);
+        assert_eq!((sweep(&stage.kv), lines(stage).len()), (1, 2), "where there is room, the last one is told of");
+        the_accounts_are_right(stage);
+    }
+
     fn what_has_expired_is_told_of_where_it_gives_way_to_what_needs_its_room(stage: &Stage) {
         let shop = listening(stage, "1", &[(1, "default", "old", &["expire"]), (2, "default", "new", &["set"])]);
         let low = stage.under(picloud_manager::kv::KvQuota { keys: 3, bytes: 1 << 20 });

@@ -63,6 +63,8 @@ statements! {
         dead_letter_id = CASE WHEN source = 'dead_letter' THEN NULL ELSE $5 END WHERE claim = $1 AND id = $2 RETURNING ", columns!()),
         concat!("UPDATE events SET state = 'dead', ended_at = $3, claim = NULL, lease_until = NULL, last_error = $4, \
         dead_letter_id = CASE WHEN source = 'dead_letter' THEN NULL ELSE $5::uuid END WHERE claim = $1 AND id = $2 RETURNING ", columns!());
+    END_UNREADABLE = "UPDATE events SET state = 'dead', ended_at = $3, claim = NULL, lease_until = NULL, last_error = $4, payload = NULL \
+        WHERE claim = $1 AND id = $2 RETURNING bytes";
     FORGET_PAYLOAD = "UPDATE events SET payload = NULL WHERE app_id = $1 AND id = $2";
     // PostgreSQL has its own time, which the parameter limits.
     EXPIRED = "SELECT id FROM events WHERE lease_until IS NOT NULL AND lease_until < $1 LIMIT $2",
@@ -116,6 +118,8 @@ pub(crate) struct Claimant {
     pub due: Timestamp,
     /// The end of the lease on the process's own clock, in milliseconds; its length on PostgreSQL.
     pub lease: i64,
+    /// Whether what cannot be read is taken as well, instead of being set aside for a version that can.
+    pub takes_unreadable: bool,
 }
 
 /// What was taken.
@@ -123,6 +127,8 @@ pub(crate) struct Claimant {
 pub(crate) struct Claimed {
     /// The events, in their order.
     pub events: Vec<EventRow>,
+    /// What cannot be read, where that is taken.
+    pub unreadable: Vec<EventId>,
     /// Where there are none: from when on there may be, if nothing happens before.
     pub next_due: Option<Timestamp>,
 }
@@ -155,7 +161,7 @@ pub(crate) async fn claim<D: DataDb>(db: &mut D, by: &Claimant) -> Result<Claime
         // Looking costs no write: most of the time there is nothing.
         let next_due = next_due(db, app, &lane).await?;
         if next_due.is_none_or(|due_at| due_at > by.due) {
-            return Ok(Claimed { events: Vec::new(), next_due });
+            return Ok(Claimed { next_due, ..Claimed::default() });
         }
         db.execute(&LOCK_LANE, params![app, &*lane]).await?;
     }
@@ -194,17 +200,18 @@ pub(crate) async fn claim<D: DataDb>(db: &mut D, by: &Claimant) -> Result<Claime
     }
     let Batch { ids, .. } = batch;
     if ids.is_empty() {
-        return Ok(Claimed { events: Vec::new(), next_due: until });
+        return Ok(Claimed { next_due: until, ..Claimed::default() });
     }
     let (execution, trigger, script) =
         (by.execution.as_uuid(), by.trigger.map(TriggerId::as_uuid), by.script.map(ScriptId::as_uuid));
     let given = params![app, &*ids, by.claim, by.lease, execution, trigger, script, by.now.as_millis()];
     db.execute(&CLAIM, given).await?;
-    let mut events = Vec::new();
+    let (mut events, mut unreadable) = (Vec::new(), Vec::new());
     for mut row in db.fetch(&CLAIMED, params![by.claim]).await? {
         let id: Uuid = row.take(0, "id")?;
         match event_of(id, row) {
             Ok(event) => events.push(event),
+            Err(_) if by.takes_unreadable => unreadable.push(EventId::from_uuid(id)),
             // Perhaps of a newer version: it keeps no other waiting, and is not lost.
             Err(error) => {
                 warn!(event = %id, app_id = %by.app, lane, %error, "an event cannot be read, and is set aside for an hour");
@@ -213,7 +220,7 @@ pub(crate) async fn claim<D: DataDb>(db: &mut D, by: &Claimant) -> Result<Claime
         }
     }
     let next_due = events.is_empty().then_some(by.now);
-    Ok(Claimed { events, next_due })
+    Ok(Claimed { events, unreadable, next_due })
 }
 
 /// From when on something in a lane may be handled.
@@ -298,6 +305,19 @@ pub(crate) async fn bury<D: DataDb>(
     let Some(row) = rows.into_iter().next() else { return Ok(None) };
     db.execute(&FORGET_PAYLOAD, params![app.as_uuid(), id.as_uuid()]).await?;
     event_row(row).map(Some)
+}
+
+/// Says that it ends as it is, which nobody can read; by how much that changes the account.
+pub(crate) async fn end_unreadable<D: DataDb>(
+    db: &mut D,
+    claim: Uuid,
+    id: EventId,
+    now: Timestamp,
+    error: &str,
+) -> Result<EventDelta, RepoError> {
+    let ended = db.fetch(&END_UNREADABLE, params![claim, id.as_uuid(), now.as_millis(), error]).await?;
+    let Some(mut row) = ended.into_iter().next() else { return Ok(EventDelta::default()) };
+    Ok(EventDelta { events: -1, bytes: -row.take::<i64>(0, "bytes")? })
 }
 
 /// Whether a lease ended, on the process's own clock, or on the database's and before `lease` ends.
