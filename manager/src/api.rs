@@ -23,6 +23,7 @@ mod invoke;
 mod kv;
 mod member;
 mod moved;
+mod node;
 mod openapi;
 mod precondition;
 mod problem;
@@ -98,6 +99,7 @@ fn operations() -> OpenApiRouter<ApiState> {
         .merge(execution::operations())
         .merge(stats::operations())
         .merge(settings::operations())
+        .merge(node::operations())
         .merge(audit::operations())
         .merge(certificate::operations());
     OpenApiRouter::with_openapi(openapi::preamble()).nest("/api/v1/admin", resources)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use picloud_shared::clock::Clock;
+use picloud_shared::node::NodeRole;
 use picloud_shared::snapshot::SnapshotCell;
 use tokio::time::interval;
 use tracing::{debug, warn};
@@ -13,6 +14,7 @@ use crate::repo::{RepoError, idempotency, sessions};
 use crate::service::change::AuditedStore;
 use crate::service::idempotency::kept_within;
 use crate::service::last_use::LastUse;
+use crate::service::login_throttle::LoginThrottle;
 use crate::service::setup::SetupLink;
 use crate::store::Store;
 use crate::survive::survive;
@@ -22,6 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// What it takes to keep house.
 pub(crate) struct Housekeeping {
+    pub role: NodeRole,
     pub store: Store,
     pub audited: AuditedStore,
     pub clock: Arc<dyn Clock>,
@@ -34,6 +37,22 @@ pub(crate) struct Housekeeping {
 impl Housekeeping {
     /// Keeps house, for ever. What fails is tried again the next time.
     pub(crate) async fn run(self) {
+        match self.role {
+            NodeRole::Full => self.keep_house().await,
+            // What the store has, full nodes look after.
+            NodeRole::Edge => self.keep_forgetting().await,
+        }
+    }
+
+    async fn keep_forgetting(&self) {
+        let mut turns = interval(INTERVAL);
+        loop {
+            turns.tick().await;
+            self.forget_scripts();
+        }
+    }
+
+    async fn keep_house(&self) {
         let mut turns = interval(INTERVAL);
         loop {
             tokio::select! {
@@ -46,9 +65,15 @@ impl Housekeeping {
 
     async fn turn(&self) {
         self.tell("deleting expired sessions", self.delete_expired_sessions()).await;
+        self.tell("forgetting failures to sign in", LoginThrottle::forget_old(&self.store)).await;
         self.tell("deleting answers that were kept", self.delete_kept_answers()).await;
         self.tell("telling the audit log of changes of data", self.audited.carry_data_audit()).await;
         self.tell("keeping the set-up link", self.keep_setup_link()).await;
+        self.forget_scripts();
+    }
+
+    /// Forgets what this node counts of scripts that are gone.
+    fn forget_scripts(&self) {
         let snapshot = self.snapshot.load_full();
         self.execution_log.retain_scripts(|id| snapshot.script(id).is_some());
     }

@@ -19,6 +19,7 @@ pub mod http_client;
 pub mod key_rotation;
 pub mod kv;
 mod manager;
+mod nodes;
 mod port_failure;
 mod publish;
 mod purge;
@@ -33,6 +34,7 @@ pub mod users;
 mod without_secrets;
 
 pub use manager::{FirstOwner, Manager, ManagerConfig, Parts, StartError, StoreUnavailable};
+pub use nodes::{JoinError, NodeConfig};
 pub use publish::PublishTiming;
 pub use secret::{NewPassword, WeakPassword};
 pub use service::change::AuditedStore;

@@ -12,6 +12,7 @@ use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::Host;
 use picloud_shared::id::ScriptId;
 use picloud_shared::name::Username;
+use picloud_shared::node::NodeRole;
 use picloud_shared::request::AdminPeer;
 use picloud_shared::script::LimitPolicy;
 use picloud_shared::snapshot::SnapshotCell;
@@ -28,6 +29,7 @@ use crate::events::Events;
 use crate::execution_writer::ExecutionWriter;
 use crate::housekeeping::Housekeeping;
 use crate::kv::Kv;
+use crate::nodes::{JoinError, NodeConfig, Nodes};
 use crate::publish::{PublishTiming, Publisher};
 use crate::purge::{Data, Purge};
 use crate::repo::{RepoError, certificates};
@@ -57,6 +59,7 @@ use crate::service::kv::KvService;
 use crate::service::last_use::LastUse;
 use crate::service::login_throttle::LoginThrottle;
 use crate::service::member::MemberService;
+use crate::service::node::NodeService;
 use crate::service::password::PasswordSlot;
 use crate::service::route::RouteService;
 use crate::service::route_url::{InvalidBaseUrl, UrlStyle};
@@ -75,6 +78,8 @@ use crate::trigger::cron::CronTicks;
 
 /// The operator's settings of the manager.
 pub struct ManagerConfig {
+    /// What this node is.
+    pub node: NodeConfig,
     /// Where people reach this instance, such as `https://pi.example.com`.
     pub public_base_url: String,
     /// Further hosts of the admin API; that of the base URL and those of loopback are among them anyway.
@@ -136,6 +141,9 @@ pub enum StartError {
     /// The first owner's password is no password.
     #[error("the first owner's password must not merely repeat the username")]
     FirstOwnerPassword,
+    /// The other nodes do not let it.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// The store failed.
     #[error("the store failed")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -165,6 +173,7 @@ pub struct Manager {
     setup_link: Option<String>,
     /// Of the secret key that this process has.
     key_fingerprint: String,
+    nodes: Nodes,
     last_use: LastUse,
     execution_log: ExecutionWriter,
     dispatcher: Dispatcher,
@@ -192,16 +201,21 @@ impl Manager {
             certificates,
             preflight,
         } = parts;
+        let (role, is_full) = (config.node.role, config.node.role == NodeRole::Full);
+        let nodes = Nodes::join(store.clone(), Arc::clone(&clock), Arc::clone(&snapshot), config.node).await?;
         let audited = AuditedStore::new(store.clone(), Arc::clone(&clock), &secret_key);
         let key_fingerprint = secret_key.fingerprint();
         let (urls, base_host) = UrlStyle::of(&config.public_base_url)?;
-        let (setup_token, kept_link) = prepare_first_owner(&audited, config.first_owner).await?.unzip();
+        let first = if is_full { prepare_first_owner(&audited, config.first_owner).await? } else { None };
+        let (setup_token, kept_link) = first.unzip();
         let base_url: Arc<str> = config.public_base_url.trim_end_matches('/').into();
         let setup_link = setup_token.map(|token| format!("{base_url}/admin/setup#token={}", token.reveal()));
         if let Some(link) = &setup_link {
             info!(link, "there is no user yet: whoever opens the link becomes the owner");
         }
-        seed(&audited).await?;
+        if is_full {
+            seed(&audited).await?;
+        }
         let secrets = AppSecrets::new(&secret_key);
         let (publisher, publishing) = Publisher::start(
             store.clone(),
@@ -212,9 +226,11 @@ impl Manager {
             config.publish_timing,
         )
         .await?;
+        let beating = tokio::spawn(nodes.clone().keep_beating());
         let last_use = LastUse::new(store.clone());
         let noting = tokio::spawn(last_use.clone().keep_writing());
         let housekeeping = Housekeeping {
+            role,
             store: store.clone(),
             audited: audited.clone(),
             clock: Arc::clone(&clock),
@@ -225,21 +241,24 @@ impl Manager {
         };
         let housekeeping = tokio::spawn(housekeeping.run());
         let follower = execution_log.follower(config.limits.ceilings.timeout);
-        let following = tokio::spawn(follower.clone().follow());
-        let indexing = tokio::spawn(docs.clone().keep_indexing());
         let data = Data { kv: kv.clone(), docs: docs.clone(), events: events.clone() };
         let purge = Purge::new(store.clone(), Arc::clone(&clock), execution_log.clone(), data);
-        let purging = tokio::spawn(purge.clone().keep_purging());
-        let sweeping = tokio::spawn(kv.clone().keep_sweeping());
-        let sweeping_events = tokio::spawn(events.clone().keep_sweeping());
         let dispatcher =
             Dispatcher::new(events.clone(), Arc::clone(&snapshot), Arc::clone(&executor), Arc::clone(&clock));
-        let dispatching = [
-            tokio::spawn(dispatcher.clone().dispatch()),
-            tokio::spawn(dispatcher.clone().keep_reaping()),
-            tokio::spawn(dispatcher.clone().keep_ending()),
-        ];
-
+        let dispatching =
+            [tokio::spawn(dispatcher.clone().dispatch()), tokio::spawn(dispatcher.clone().keep_reaping())];
+        // What concerns the instance as a whole is left to nodes that have its API.
+        let upkeep = match role {
+            NodeRole::Full => vec![
+                tokio::spawn(follower.clone().follow()),
+                tokio::spawn(docs.clone().keep_indexing()),
+                tokio::spawn(purge.clone().keep_purging()),
+                tokio::spawn(kv.clone().keep_sweeping()),
+                tokio::spawn(events.clone().keep_sweeping()),
+                tokio::spawn(dispatcher.clone().keep_ending()),
+            ],
+            NodeRole::Edge => Vec::new(),
+        };
         let ticks = CronTicks::new(events.clone(), Arc::clone(&snapshot), Arc::clone(&clock));
         let ticking = tokio::spawn(ticks.keep_ticking());
         let data_watch =
@@ -248,7 +267,7 @@ impl Manager {
         let watching = tokio::spawn(data_watch.keep_watching());
 
         let desk = Desk { audited: audited.clone(), publisher };
-        let (passwords, throttle) = (PasswordSlot::new(), Arc::<LoginThrottle>::default());
+        let (passwords, throttle) = (PasswordSlot::new(), Arc::new(LoginThrottle::new(&store)));
         let checker = Checker::new(Arc::clone(&executor), config.limits);
         let admin_hosts = AdminHosts::new(config.admin_hosts.into_iter().chain([base_host]));
         let services = Services {
@@ -276,6 +295,7 @@ impl Manager {
             executions: ExecutionService::new(store.clone(), execution_log.clone()),
             tails: TailService::new(audited.clone(), last_use.clone(), follower),
             settings: SettingsService::new(desk.clone(), config.limits),
+            nodes: NodeService::new(nodes.clone()),
             stats: StatsService::new(audited.clone(), execution_log.clone()),
             kv: KvService::new(desk.clone(), kv),
             env: EnvService::new(desk.clone()),
@@ -291,10 +311,22 @@ impl Manager {
         };
         let tasks = publishing
             .into_iter()
-            .chain([noting, housekeeping, following, purging, sweeping, sweeping_events, ticking, watching, indexing])
+            .chain([beating, noting, housekeeping, ticking, watching])
+            .chain(upkeep)
             .chain(dispatching)
             .collect();
-        Ok(Manager { store, state, setup_link, key_fingerprint, last_use, execution_log, dispatcher, app_data, tasks })
+        Ok(Manager {
+            store,
+            state,
+            setup_link,
+            key_fingerprint,
+            nodes,
+            last_use,
+            execution_log,
+            dispatcher,
+            app_data,
+            tasks,
+        })
     }
 
     /// What the handlers of the API are given.
@@ -376,6 +408,23 @@ impl Manager {
         Arc::clone(&self.app_data.borrow())
     }
 
+    /// How many nodes of each role live, as they were seen last.
+    pub fn live_nodes(&self) -> Vec<(NodeRole, usize)> {
+        let seen = self.nodes.seen().borrow().clone();
+        let live = |role| seen.iter().filter(|seen| seen.is_live && seen.node.role == role).count();
+        [NodeRole::Full, NodeRole::Edge].map(|role| (role, live(role))).to_vec()
+    }
+
+    /// Where the full nodes answer edge nodes that live, as they were seen last.
+    pub fn full_nodes(&self) -> impl Fn() -> Vec<String> + Send + Sync + use<> {
+        let seen = self.nodes.seen();
+        move || {
+            let seen = seen.borrow().clone();
+            let full = seen.iter().filter(|seen| seen.is_live && seen.node.role == NodeRole::Full);
+            full.filter_map(|seen| seen.node.address.clone()).collect()
+        }
+    }
+
     /// The number of the store's newest migration.
     pub fn schema_version(&self) -> i64 {
         self.store.schema_version()
@@ -403,5 +452,6 @@ impl Manager {
         if let Err(error) = self.last_use.write().await {
             debug!(error = &error as &dyn std::error::Error, "the last uses of sessions are not written");
         }
+        self.nodes.leave().await;
     }
 }

@@ -25,6 +25,7 @@ pub(crate) mod kv;
 pub(crate) mod last_use;
 pub(crate) mod login_throttle;
 pub(crate) mod member;
+pub(crate) mod node;
 pub(crate) mod page;
 pub(crate) mod password;
 pub(crate) mod revision;
@@ -58,6 +59,7 @@ use idempotency::IdempotencyService;
 use invoke::InvokeService;
 use kv::KvService;
 use member::MemberService;
+use node::NodeService;
 use route::RouteService;
 use script::ScriptService;
 use secret::SecretService;
@@ -86,6 +88,7 @@ pub(crate) struct Services {
     pub tails: TailService,
     pub stats: StatsService,
     pub settings: SettingsService,
+    pub nodes: NodeService,
     pub invoke: InvokeService,
     pub kv: KvService,
     pub env: EnvService,

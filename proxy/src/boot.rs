@@ -18,19 +18,21 @@ use picloud_manager::events::Events;
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
 use picloud_manager::http_client::{OutgoingHttp, SystemDns};
 use picloud_manager::kv::Kv;
-use picloud_manager::secret::key_file::SecretKey;
+use picloud_manager::secret::key_file::{Purpose, SecretKey};
 use picloud_manager::store::Store;
 use picloud_manager::users::any_user;
-use picloud_manager::{FirstOwner, Manager, ManagerConfig, Parts, PublishTiming};
+use picloud_manager::{FirstOwner, Manager, ManagerConfig, NodeConfig, Parts, PublishTiming};
 use picloud_proxy::acme::{AcmeSettings, Agent, AgentParts, RunningAgent};
 use picloud_proxy::admin_hosts::AdminHosts;
 use picloud_proxy::dispatch::{Gateway, GatewayParts};
 use picloud_proxy::io::{IoLimits, Listener, RunningServer};
+use picloud_proxy::manager_link::{ControlPlane, NodeIdentity, NodeListener, RemoteManager, RunningNodeListener};
 use picloud_proxy::metrics::Metrics;
 use picloud_proxy::tls::Certificates;
 use picloud_shared::certificate::ChallengeKind;
 use picloud_shared::clock::{Clock, SystemClock};
 use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::node::NodeRole;
 use picloud_shared::snapshot::{Snapshot, SnapshotCell};
 use picloud_shared::version;
 use serde::Serialize;
@@ -76,6 +78,7 @@ pub fn check(config: &Config) -> anyhow::Result<Vec<String>> {
 /// All parts at work.
 struct Node {
     server: RunningServer,
+    for_edges: Option<RunningNodeListener>,
     certificates: Arc<Certificates>,
     agent: RunningAgent,
     executor: Arc<Executor>,
@@ -97,11 +100,16 @@ impl Node {
         let server = listening::bind(&config.listen)?;
         let listeners: Vec<Listener> = server.listeners().copied().collect();
         let base_url = listening::base_url(&config, &listeners)?;
+        let (machine, role) = (machine_name(), config.node.role);
+        let bind = |address| NodeListener::bind(address).with_context(|| format!("node_listen {address}"));
+        let for_edges = config.node.listen.map(bind).transpose()?;
+        let node_address = for_edges.as_ref().map(|listener| config.node.reached_by(listener.address(), &machine));
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open_to_serve(&config.database).await?;
         // Before anything else is read: with another key than the store's, what comes next would be wrong.
         let secret_key = SecretKey::open(&store, &config.secret_key_file).await?;
+        let identity = NodeIdentity::new(secret_key.derive(Purpose::Nodes).as_bytes(), version::WIRE)?;
         let schema = store.schema_version();
         let policy = log_policy(&store, &config.execution_log);
         let execution_log = ExecutionWriter::start(store.clone(), Arc::clone(&clock), policy);
@@ -123,10 +131,12 @@ impl Node {
             .context("cannot start the executor's threads")?;
         let executor = Arc::new(executor);
         let admin_hosts = AdminHosts::new(config.admin_hosts.iter().cloned().chain([base_url.host().clone()]));
-        let first_owner = if any_user(&store).await? { None } else { parse_first_owner()? };
+        let first_owner = if role == NodeRole::Edge || any_user(&store).await? { None } else { parse_first_owner()? };
         let first_name = first_owner.as_ref().map(|owner| owner.username.clone());
         let automatic_certificates = config.acme.is_some();
-        let settings = config.acme.map_or_else(AcmeSettings::none, |acme| acme.settings);
+        // An edge node serves certificates and answers challenges, and orders none.
+        let acme = config.acme.filter(|_| role == NodeRole::Full);
+        let settings = acme.map_or_else(AcmeSettings::none, |acme| acme.settings);
         let certificate_store = Arc::new(CertificateStore::new(store.clone(), Arc::clone(&clock), &secret_key));
         certificate_store.end_leases_of_the_dead().await?;
         let mut challenges = listening::challenges(&listeners);
@@ -144,6 +154,7 @@ impl Node {
         let agent = agent.map_err(anyhow::Error::msg).context("the settings of the DNS cannot be read")?;
         let manager = Manager::start(
             ManagerConfig {
+                node: NodeConfig { name: machine, role, address: node_address },
                 public_base_url: base_url.as_str().to_owned(),
                 admin_hosts: admin_hosts.configured().to_vec(),
                 session_ttl: config.session_ttl,
@@ -175,12 +186,20 @@ impl Node {
         // What there is to serve is served from the first connection on.
         let agent = agent.start().await;
 
+        let control: Arc<dyn ControlPlane> = Arc::new(match role {
+            NodeRole::Full => InProcess::new(Arc::clone(&manager)),
+            NodeRole::Edge => {
+                let full_nodes = Box::new(manager.full_nodes());
+                InProcess::of_edge(Arc::clone(&manager), RemoteManager::new(&identity, full_nodes))
+            }
+        });
+        let for_edges = for_edges.map(|listener| listener.start(&identity, Arc::clone(&control)));
         let gateway = Gateway::new(GatewayParts {
             snapshot,
             executor: Arc::clone(&executor),
             clock,
             requests: Arc::new(events),
-            control: Arc::new(InProcess::new(Arc::clone(&manager))),
+            control,
             admin_hosts,
             version_document: version_document(schema, &base_url)?,
             trusted_proxies: config.trusted_proxies,
@@ -194,7 +213,17 @@ impl Node {
         // What only the start needed is twice what the rest holds.
         give_memory_back();
         listening::announce(&listeners, &base_url, manager.setup_link().as_deref(), first_name.as_ref());
-        Ok(Self { server, certificates, agent, executor, manager, execution_log, store, grace: config.shutdown_grace })
+        Ok(Self {
+            server,
+            for_edges,
+            certificates,
+            agent,
+            executor,
+            manager,
+            execution_log,
+            store,
+            grace: config.shutdown_grace,
+        })
     }
 
     /// Lets requests in flight finish, within one grace for all of it, and writes down what there is to write.
@@ -203,7 +232,14 @@ impl Node {
         let end = Instant::now() + self.grace;
         self.manager.end_streams();
         self.manager.stop_triggers();
-        if !self.server.drain(self.grace).await {
+        let (server, listener, grace) = (self.server, self.for_edges, self.grace);
+        let for_edges = async move {
+            if let Some(listener) = listener {
+                listener.drain(grace).await;
+            }
+        };
+        let (is_drained, ()) = tokio::join!(server.drain(grace), for_edges);
+        if !is_drained {
             tracing::warn!("some requests were cut off at the end of the grace");
         }
         // A run whose client has left goes on by itself; its record is wanted all the same, if it ends in time.
@@ -241,6 +277,11 @@ fn warn_of_hidden_sites(admin_hosts: &AdminHosts, snapshot: &Snapshot) {
             );
         }
     }
+}
+
+/// The name of this machine, or of this container.
+fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn log_policy(store: &Store, settings: &ExecutionLogSettings) -> LogPolicy {

@@ -6,6 +6,7 @@ mod bounds;
 mod file;
 mod listen;
 mod machine;
+mod node;
 mod public_base_url;
 mod settings;
 mod show;
@@ -30,6 +31,7 @@ pub use acme::Acme;
 use bounds::{DAY_MS, GIB, KIB, MANY, MIB, millis, optional, within};
 pub use listen::Listen;
 use machine::MemorySizes;
+pub use node::NodeSettings;
 pub use public_base_url::PublicBaseUrl;
 pub use settings::{LogFormat, Settings};
 
@@ -65,6 +67,8 @@ pub struct Config {
     pub acme: Option<Acme>,
     /// Whether a host is answered by plain HTTP until there is a certificate for it.
     pub plain_http_until_certificate: bool,
+    /// What this node is among others.
+    pub node: NodeSettings,
     /// The dashboard's address, where it was set.
     pub public_base_url: Option<PublicBaseUrl>,
     /// More hosts of the dashboard.
@@ -136,6 +140,7 @@ impl Config {
     fn resolve(settings: Settings, dev: bool) -> anyhow::Result<Self> {
         let certificates = certificates(&settings)?;
         let acme = acme::resolve(&settings, dev)?;
+        let node = NodeSettings::resolve(&settings)?;
         let listen = Listen::resolve(&settings, dev, !certificates.is_empty() || acme.is_some())?;
         let default_dir = if dev { "./picloud-data" } else { "/var/lib/picloud" };
         let data_dir = settings.data_dir.unwrap_or_else(|| default_dir.into());
@@ -159,6 +164,7 @@ impl Config {
             listen,
             certificates,
             acme,
+            node,
             plain_http_until_certificate: settings.acme.plain_http_until_certificate.unwrap_or(false),
             public_base_url: settings.public_base_url.as_deref().map(PublicBaseUrl::parse).transpose()?,
             admin_hosts: settings

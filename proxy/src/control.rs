@@ -1,4 +1,4 @@
-//! The manager in this process, as the data plane sees it.
+//! The manager, as the data plane sees it: in this process, but on an edge node for what a full node answers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,31 +8,47 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request, Response};
 use picloud_manager::Manager;
-use picloud_proxy::manager_link::{ControlPlane, StoreHealth, StoreUnavailable};
+use picloud_proxy::manager_link::{ControlPlane, RemoteManager, StoreHealth, StoreUnavailable};
 use picloud_shared::app_data::AppData;
 use picloud_shared::certificate::CertificateState;
 use picloud_shared::id::ScriptId;
+use picloud_shared::node::NodeRole;
 use picloud_shared::request::AdminPeer;
 use tower::ServiceExt;
 
 /// The manager in this process.
 pub struct InProcess {
     manager: Arc<Manager>,
-    router: Router,
+    answering: Answering,
+}
+
+/// Who answers for the API and the dashboard.
+enum Answering {
+    Here(Router),
+    Elsewhere(RemoteManager),
 }
 
 impl InProcess {
-    /// Links to a manager.
+    /// Links to a manager that answers everything.
     pub fn new(manager: Arc<Manager>) -> Self {
-        let router = manager.router();
-        Self { manager, router }
+        let answering = Answering::Here(manager.router());
+        Self { manager, answering }
+    }
+
+    /// Links to one of an edge node.
+    pub fn of_edge(manager: Arc<Manager>, elsewhere: RemoteManager) -> Self {
+        Self { manager, answering: Answering::Elsewhere(elsewhere) }
     }
 }
 
 #[async_trait]
 impl ControlPlane for InProcess {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let answered: Result<_, Infallible> = self.router.clone().oneshot(request).await;
+        let router = match &self.answering {
+            Answering::Here(router) => router.clone(),
+            Answering::Elsewhere(remote) => return remote.call(request).await,
+        };
+        let answered: Result<_, Infallible> = router.oneshot(request).await;
         match answered {
             Ok(response) => response,
             Err(never) => match never {},
@@ -70,5 +86,9 @@ impl ControlPlane for InProcess {
 
     fn app_data(&self) -> Arc<AppData> {
         self.manager.app_data()
+    }
+
+    fn live_nodes(&self) -> Vec<(NodeRole, usize)> {
+        self.manager.live_nodes()
     }
 }

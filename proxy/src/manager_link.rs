@@ -1,7 +1,14 @@
-//! The hand-over of admin requests to the manager: a service called in process, streaming both ways. Knows what a
-//! connection's headers are and are not worth beyond it, and nothing of what the manager does.
+//! The hand-over of admin requests to the manager: a service called in process, streaming both ways, or on an edge node that of a
+//! full node, over the network. Knows what a connection's headers are and are not worth beyond it, and nothing of what the manager
+//! does.
+
+mod edge;
+mod full;
+mod identity;
+mod peer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
@@ -14,13 +21,39 @@ use http_body_util::BodyExt;
 use picloud_shared::app_data::AppData;
 use picloud_shared::certificate::CertificateState;
 use picloud_shared::id::ScriptId;
+use picloud_shared::node::NodeRole;
 use picloud_shared::request::AdminPeer;
+use rustix::net::sockopt;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+
+pub use edge::{FullNodes, RemoteManager};
+pub use full::{NodeListener, RunningNodeListener};
+pub use identity::{IdentityError, NodeIdentity};
 
 use crate::answer::Answer;
 use crate::client::Sender;
 use crate::http::Refusal;
 use crate::io::{ClientGone, Exchange};
+
+/// After so long without a sign of life a connection with another node is given up.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Has a connection with another node end where that one has gone without a word, as by a power cut.
+fn watch_the_other_end(stream: &TcpStream) {
+    let watched = (|| {
+        stream.set_nodelay(true)?;
+        sockopt::set_socket_keepalive(stream, true)?;
+        sockopt::set_tcp_keepidle(stream, SILENCE / 2)?;
+        sockopt::set_tcp_keepintvl(stream, SILENCE / 10)?;
+        sockopt::set_tcp_keepcnt(stream, 5)?;
+        sockopt::set_tcp_user_timeout(stream, u32::try_from(SILENCE.as_millis()).unwrap_or(u32::MAX))?;
+        Ok::<_, std::io::Error>(())
+    })();
+    if let Err(error) = watched {
+        tracing::debug!(%error, "a connection with another node is not watched");
+    }
+}
 
 /// The store cannot be asked just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +105,9 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// What apps keep, as it was when it was last looked at.
     fn app_data(&self) -> Arc<AppData>;
+
+    /// How many nodes of each role live, as they were seen last.
+    fn live_nodes(&self) -> Vec<(NodeRole, usize)>;
 }
 
 /// A request on its way to the manager.

@@ -21,6 +21,7 @@ pub mod hashing;
 pub mod id;
 pub mod kv;
 pub mod name;
+pub mod node;
 pub mod path_pattern;
 pub mod request;
 pub mod route;

@@ -16,6 +16,7 @@ use picloud_shared::id::{
     ScriptId, SessionId, TriggerId, UserId,
 };
 use picloud_shared::name::{AppName, AppSlug, Email, KeyName, ScriptName, SettingName, Username};
+use picloud_shared::node::NodeRole;
 use picloud_shared::path_pattern::ParamShape;
 use picloud_shared::route::RouteMethod;
 use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
@@ -203,6 +204,7 @@ stored_as_text!(
     InstanceRole,
     IpAddr,
     KeyName,
+    NodeRole,
     Outcome,
     ParamShape,
     RouteMethod,

@@ -40,6 +40,8 @@ pub enum Purpose {
     AppSecrets,
     /// What tells the bodies of calls apart whose answers are kept.
     CallBodies,
+    /// The key pair by which nodes know each other.
+    Nodes,
 }
 
 impl Purpose {
@@ -50,6 +52,7 @@ impl Purpose {
             Self::CertificateKeys => "picloud certificate keys 1",
             Self::AppSecrets => "picloud app secrets 1",
             Self::CallBodies => "picloud call bodies 1",
+            Self::Nodes => "picloud nodes 1",
         }
     }
 }

@@ -77,9 +77,7 @@ impl AuthService {
         origin: Origin,
     ) -> Result<NewSession, ServiceError> {
         let address = origin.remote_ip;
-        self.throttle
-            .admit(username, address, self.audited.clock.monotonic())
-            .map_err(|retry_after| ServiceError::Throttled { retry_after })?;
+        self.throttle.admit(username, address, self.audited.clock.monotonic()).await?;
         let verified = self.verify(username, password.clone()).await;
         let proven = match verified {
             Ok(Some(proven)) => proven,
@@ -88,11 +86,11 @@ impl AuthService {
                 return Err(ServiceError::WrongCredentials);
             }
             Err(error) => {
-                self.throttle.not_tried(username, address);
+                self.throttle.not_tried(username, address).await;
                 return Err(error);
             }
         };
-        self.throttle.succeeded(username, address);
+        self.throttle.succeeded(username, address).await;
         let stronger = match proven.verdict {
             // Where too many wait to be hashed, this one keeps its weaker hash until the next login.
             Verdict::RightButWeak => self.passwords.hash(NewPassword::proven(password)).await.ok(),

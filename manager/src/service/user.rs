@@ -236,16 +236,20 @@ impl UserService {
         if new.merely_repeats(&user.username) {
             return Err(ServiceError::repeats_username("new_password"));
         }
-        self.throttle
-            .admit(&user.username, address, self.desk.clock.monotonic())
-            .map_err(|retry_after| ServiceError::Throttled { retry_after })?;
+        self.throttle.admit(&user.username, address, self.desk.clock.monotonic()).await?;
         let stored = users::find_password(&mut self.desk.store.read().await?, user.id).await?;
         let verdict = self.passwords.verify(current, stored.clone()).await;
-        let verdict = verdict.inspect_err(|_| self.throttle.not_tried(&user.username, address))?;
+        let verdict = match verdict {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                self.throttle.not_tried(&user.username, address).await;
+                return Err(error);
+            }
+        };
         if !matches!(verdict, Verdict::Right | Verdict::RightButWeak) {
             return Err(ServiceError::invalid("current_password", "this is not your password"));
         }
-        self.throttle.succeeded(&user.username, address);
+        self.throttle.succeeded(&user.username, address).await;
         let hash = self.passwords.hash(new).await?;
         let (mut change, actor) = self.desk.begin(actor).await?;
         // Verified outside of this unit of work: it may have been reset since.

@@ -39,6 +39,7 @@ pub const HISTORY: &[Step] = &[
     Step { version: 14, name: "cron", text: include_str!("../../../migrations/0014_cron.sql") },
     Step { version: 15, name: "docs", text: include_str!("../../../migrations/0015_docs.sql") },
     Step { version: 16, name: "async routes", text: include_str!("../../../migrations/0016_async_routes.sql") },
+    Step { version: 17, name: "nodes", text: include_str!("../../../migrations/0017_nodes.sql") },
 ];
 
 /// The number of the newest step: the fifth versioned surface.

@@ -320,6 +320,7 @@ impl Story {
         self.call("GET /settings", NOTHING, 200).await;
         self.call("PATCH /settings", json!({ "execute_access": "restricted" }), 200).await;
         self.call("GET /limits", NOTHING, 200).await;
+        self.call("GET /nodes", NOTHING, 200).await;
         self.call(&format!("GET /stats?{TWO_MINUTES}"), NOTHING, 200).await;
         self.call("GET /audit?limit=2", NOTHING, 200).await;
     }

@@ -61,6 +61,7 @@ mod kv_triggers;
 mod logs;
 mod matrix;
 mod members;
+mod nodes;
 mod openapi;
 mod outage;
 mod protocol;

@@ -49,6 +49,7 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("delete_user", "yyffffu", Scopes(&[S::UsersWrite])),
     ("reset_password", "yyffffu", Session),
     ("list_audit", "yyffffu", Scopes(&[S::InstanceRead])),
+    ("list_nodes", "yyffffu", Scopes(&[S::InstanceRead])),
     ("list_certificates", "yyffffu", Scopes(&[S::InstanceRead])),
     ("get_certificate", "yyffffu", Scopes(&[S::InstanceRead])),
     ("get_internal_root", "yyyyyyu", Nothing),

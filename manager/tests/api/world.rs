@@ -22,13 +22,14 @@ use picloud_manager::repo::role::{AppRole, InstanceRole};
 use picloud_manager::repo::users;
 use picloud_manager::secret::key_file::SecretKey;
 use picloud_manager::store::Store;
-use picloud_manager::{AuditedStore, FirstOwner, Manager, ManagerConfig, Parts, PublishTiming};
+use picloud_manager::{AuditedStore, FirstOwner, Manager, ManagerConfig, NodeConfig, Parts, PublishTiming, StartError};
 use picloud_shared::certificate::{Check, Finding, Preflight, Verdict};
 use picloud_shared::clock::{Clock, ManualClock, Timestamp};
 use picloud_shared::domain_pattern::{DomainPattern, Host};
 use picloud_shared::execution::Origin;
 use picloud_shared::id::{AppId, ExecutionId};
 use picloud_shared::name::Username;
+use picloud_shared::node::NodeRole;
 use picloud_shared::path_pattern::RequestPath;
 use picloud_shared::request::{AdminPeer, RequestHead, Scheme, ScriptRequest};
 use picloud_shared::routing::{Dispatch, RouteVerdict, dispatch};
@@ -73,6 +74,7 @@ pub struct World {
 
 pub fn config() -> ManagerConfig {
     ManagerConfig {
+        node: NodeConfig { name: "pi".to_owned(), role: NodeRole::Full, address: None },
         public_base_url: "https://pi.example.com".to_owned(),
         admin_hosts: vec![Host::parse_authority("admin.example.net").unwrap()],
         session_ttl: Duration::from_secs(24 * 60 * 60),
@@ -95,6 +97,11 @@ impl World {
     }
 
     pub async fn start_with(store: &Store, config: ManagerConfig) -> Self {
+        Self::try_start_with(store, config).await.unwrap()
+    }
+
+    /// The same, if the manager starts.
+    pub async fn try_start_with(store: &Store, config: ManagerConfig) -> Result<Self, StartError> {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
         let shared_clock: Arc<dyn Clock> = clock.clone();
         let log = ExecutionWriter::start(store.clone(), Arc::clone(&shared_clock), LogPolicy::for_store(store));
@@ -134,9 +141,9 @@ impl World {
             certificates: Arc::new(Certificates::new(store.clone(), clock.clone(), &SECRET_KEY)),
             preflight: Arc::new(NothingStandsInTheWay),
         };
-        let manager = Manager::start(config, parts).await.unwrap();
+        let manager = Manager::start(config, parts).await?;
         let router = manager.router();
-        Self { manager, store: store.clone(), clock, snapshot, executor, kv, docs, events, router }
+        Ok(Self { manager, store: store.clone(), clock, snapshot, executor, kv, docs, events, router })
     }
 
     /// The store as the command line works on it.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use picloud_manager::http_client::{HttpAllow, InvalidHttpAllow};
 use picloud_proxy::http::ProxyHeader;
 use picloud_proxy::trusted_proxies::TrustedNet;
+use picloud_shared::node::NodeRole;
 use picloud_shared::script::{LimitPolicy, Limits};
 use serde::{Deserialize, Deserializer, de};
 
@@ -75,6 +76,12 @@ settings! {
     acme_email: String = "PICLOUD_ACME_EMAIL";
     /// PostgreSQL database, as postgres://user:password@host:port/database; SQLite files without it
     database_url: String = "PICLOUD_DATABASE_URL";
+    /// What this node does: full, or edge for one that hands the API and the dashboard on to a full one
+    role: NodeRole = "PICLOUD_ROLE";
+    /// Where a full node answers edge nodes, such as :9181; not at all without it
+    node_listen: NodeAddress = "PICLOUD_NODE_LISTEN";
+    /// By which host and port edge nodes reach that; the machine's name without it
+    node_address: String = "PICLOUD_NODE_ADDRESS";
     /// The address of the dashboard as browsers see it
     public_base_url: String = "PICLOUD_PUBLIC_BASE_URL";
     /// More hosts of the dashboard and the API, separated by commas
@@ -260,6 +267,10 @@ pub fn known_keys() -> Vec<String> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses(pub Vec<SocketAddr>);
 
+/// The one address that edge nodes are answered at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeAddress(pub SocketAddr);
+
 /// Names, written likewise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);
@@ -300,6 +311,18 @@ impl FromStr for Addresses {
             full.parse().map_err(|_| InvalidValue(format!("{part} is no address such as 127.0.0.1:8080 or :80")))
         };
         text.split(',').map(parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl FromStr for NodeAddress {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let Addresses(addresses) = text.parse()?;
+        match addresses[..] {
+            [address] => Ok(Self(address)),
+            _ => Err(InvalidValue("edge nodes are answered at one address, such as :9181".to_owned())),
+        }
     }
 }
 
@@ -363,4 +386,4 @@ macro_rules! deserialize_from_text {
     )+};
 }
 
-deserialize_from_text!(Addresses, Names, Networks, HttpAllowed, LogFormat);
+deserialize_from_text!(Addresses, NodeAddress, Names, Networks, HttpAllowed, LogFormat);

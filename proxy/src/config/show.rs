@@ -27,6 +27,13 @@ impl fmt::Display for Config {
         if let Some(email) = self.acme.as_ref().and_then(|acme| acme.email.as_ref()) {
             writeln!(f, "acme_email = {:?}", email.as_str())?;
         }
+        writeln!(f, "role = \"{}\"", self.node.role)?;
+        if let Some(listen) = self.node.listen {
+            writeln!(f, "node_listen = \"{listen}\"")?;
+        }
+        if let Some(address) = &self.node.address {
+            writeln!(f, "node_address = {address:?}")?;
+        }
         if let Some(url) = &self.public_base_url {
             writeln!(f, "public_base_url = {:?}", url.as_str())?;
         }

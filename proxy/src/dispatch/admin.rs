@@ -225,6 +225,7 @@ impl Gateway {
             load: executor.load(),
             records_dropped: control.records_dropped(),
             app_data: control.app_data(),
+            nodes: control.live_nodes(),
             store: probed.health,
             store_probe: probed.took,
             // Who is known not to answer is not waited for.

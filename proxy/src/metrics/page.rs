@@ -9,6 +9,7 @@ use picloud_shared::app_data::AppData;
 use picloud_shared::certificate::CertificateState;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::id::AppId;
+use picloud_shared::node::NodeRole;
 use picloud_shared::snapshot::Snapshot;
 use picloud_shared::version;
 use prometheus_client::collector::Collector;
@@ -34,6 +35,8 @@ pub struct Sample {
     pub records_dropped: u64,
     /// What apps keep.
     pub app_data: Arc<AppData>,
+    /// How many nodes of each role live.
+    pub nodes: Vec<(NodeRole, usize)>,
     /// How the store is.
     pub store: StoreHealth,
     /// How long the store took to tell.
@@ -109,6 +112,14 @@ impl Metrics {
             "The version of the configuration that is served",
             gauge(snapshot.version()),
         );
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        registry.register_collector(Box::new(Gauges {
+            name: "nodes",
+            help: "Nodes of the instance that live, as this one saw them last.",
+            unit: None,
+            labels: ["role"],
+            values: sample.nodes.iter().map(|(role, count)| ([role.to_string()], number(*count))).collect(),
+        }));
         tell_of_data(&mut registry, snapshot, &sample.app_data);
         self.tell_of_certificates(&mut registry, sample);
         let mut page = String::new();
@@ -205,6 +216,7 @@ mod tests {
             load: Load { running: 3, waiting: 1, busy_workers: 2, workers: 4, spare_workers: 1, lost_bytes: 5 },
             records_dropped: 7,
             app_data: Arc::default(),
+            nodes: vec![(NodeRole::Full, 2), (NodeRole::Edge, 1)],
             store: StoreHealth::NotWritable,
             store_probe: Duration::from_millis(2),
             certificates: Some(vec![(CertificateState::Valid, 2), (CertificateState::Failing, 1)]),
@@ -238,6 +250,8 @@ mod tests {
             "picloud_spare_workers 1",
             "picloud_scripts_lost_bytes 5",
             "picloud_execution_records_dropped_total 7",
+            "picloud_nodes{role=\"full\"} 2",
+            "picloud_nodes{role=\"edge\"} 1",
             "picloud_store_reachable 1",
             "picloud_store_writable 0",
             "picloud_secret_key_replaced 0",

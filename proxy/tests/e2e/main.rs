@@ -15,6 +15,7 @@ mod command_line;
 mod connections;
 mod crash_oracle;
 mod docs;
+mod edge;
 mod faults;
 mod https;
 mod journey;

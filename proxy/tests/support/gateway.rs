@@ -30,6 +30,7 @@ use picloud_shared::domain_pattern::{DomainPattern, Host};
 use picloud_shared::event::EventPayload;
 use picloud_shared::execution::{ExecutionRecord, ExecutionSink};
 use picloud_shared::id::{AppId, EventId, RouteId, ScriptId};
+use picloud_shared::node::NodeRole;
 use picloud_shared::path_pattern::{PathKind, PathPattern};
 use picloud_shared::request::{AdminPeer, NotKept, RequestKeeper};
 use picloud_shared::route::{HostSelector, Route, RoutePattern};
@@ -181,6 +182,10 @@ impl ControlPlane for TestControl {
 
     fn app_data(&self) -> Arc<AppData> {
         Arc::default()
+    }
+
+    fn live_nodes(&self) -> Vec<(NodeRole, usize)> {
+        vec![(NodeRole::Full, 1), (NodeRole::Edge, 0)]
     }
 }
 

@@ -1,0 +1,177 @@
+//! A full node's end: it answers what edge nodes hand on, and nobody else.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+use super::identity::NodeIdentity;
+use super::{ControlPlane, peer, watch_the_other_end};
+
+/// Connections at once of all edge nodes, and of whoever tries.
+const CONNECTIONS: usize = 1_024;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// How long a head may take. An edge node keeps a connection for a shorter time that nothing is asked on.
+const HEAD: Duration = Duration::from_secs(60);
+
+/// A pause where no connection can be accepted: there are too many open files.
+const BREATHE: Duration = Duration::from_millis(100);
+
+/// Where edge nodes are to be answered.
+pub struct NodeListener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Edge nodes are answered.
+pub struct RunningNodeListener {
+    accepting: JoinHandle<()>,
+    closing: watch::Sender<bool>,
+    connections: TaskTracker,
+}
+
+impl NodeListener {
+    /// Takes the address, which another process of the same user may have as well. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = match listen(address) {
+            // All addresses are those of IPv4 alone where there is no IPv6.
+            Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+                listen((Ipv4Addr::UNSPECIFIED, address.port()).into())?
+            }
+            listening => listening?,
+        };
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address, with its port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers from now on.
+    pub fn start(self, identity: &NodeIdentity, control: Arc<dyn ControlPlane>) -> RunningNodeListener {
+        let (closing, connections) = (watch::Sender::new(false), TaskTracker::new());
+        let door = Door {
+            acceptor: TlsAcceptor::from(Arc::clone(&identity.server)),
+            control,
+            closing: closing.clone(),
+            connections: connections.clone(),
+        };
+        RunningNodeListener { accepting: tokio::spawn(accept(self.listener, door)), closing, connections }
+    }
+}
+
+impl RunningNodeListener {
+    /// Accepts nothing more, and lets what was begun come to its end, within that time.
+    pub async fn drain(self, grace: Duration) {
+        self.accepting.abort();
+        self.closing.send_replace(true);
+        self.connections.close();
+        if timeout(grace, self.connections.wait()).await.is_err() {
+            tracing::warn!("some requests of edge nodes were cut off at the end of the grace");
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    // A new binary listens before the old one has ended.
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+struct Door {
+    acceptor: TlsAcceptor,
+    control: Arc<dyn ControlPlane>,
+    closing: watch::Sender<bool>,
+    connections: TaskTracker,
+}
+
+async fn accept(listener: TcpListener, door: Door) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let (acceptor, control) = (door.acceptor.clone(), Arc::clone(&door.control));
+                door.connections.spawn(serve(stream, from, acceptor, control, door.closing.subscribe(), place));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a connection of an edge node is not accepted");
+                sleep(BREATHE).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    from: SocketAddr,
+    acceptor: TlsAcceptor,
+    control: Arc<dyn ControlPlane>,
+    mut closing: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+) {
+    watch_the_other_end(&stream);
+    let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%from, %error, "whoever asked is no node of this instance"),
+        Err(_) => return,
+    };
+    let service = service_fn(|request| answer(request, Arc::clone(&control)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let is_closing = async {
+        // Nobody who could say so is left: it is closing as well.
+        drop(closing.wait_for(|closing| *closing).await);
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = is_closing => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%from, %error, "a connection of an edge node broke off");
+    }
+}
+
+async fn answer(request: Request<Incoming>, control: Arc<dyn ControlPlane>) -> Result<Response<Body>, Infallible> {
+    let mut request = request.map(Body::new);
+    if peer::hear(&mut request).is_err() {
+        let mut refused = Response::new(Body::empty());
+        *refused.status_mut() = StatusCode::BAD_REQUEST;
+        return Ok(refused);
+    }
+    Ok(control.call(request).await)
+}
