@@ -15,6 +15,8 @@ use std::time::Duration;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
+use crate::own_cluster::OwnCluster;
+
 pub(crate) use database::on_both_databases;
 pub use database::{Database, PostgresDatabase};
 pub use front::{Fate, Front};
@@ -128,6 +130,11 @@ impl TestCloud {
         self.use_session(&session);
     }
 
+    /// The token of the session.
+    pub fn token(&self) -> &str {
+        self.token.as_deref().expect("somebody is signed in")
+    }
+
     /// Makes all further calls of the API in this session.
     pub fn use_session(&mut self, session: &Value) {
         self.token = Some(text(&session["token"]));
@@ -215,6 +222,12 @@ impl Home {
         Self { database, dir: tempfile::tempdir().unwrap() }
     }
 
+    /// The cluster that it has for itself.
+    pub fn cluster(&self) -> &OwnCluster {
+        let Database::Cluster(cluster, _) = &self.database else { panic!("it has no cluster of its own") };
+        cluster
+    }
+
     /// The directory, for further files.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -238,6 +251,7 @@ impl Home {
         match &self.database {
             Database::Sqlite => None,
             Database::Postgres(database) => Some(database.url()),
+            Database::Cluster(_, url) => Some(url),
         }
     }
 }

@@ -23,6 +23,10 @@ mod key_rotation;
 mod kv;
 mod lifecycle;
 mod metrics;
+mod nodes;
+#[path = "../../../manager/tests/support/own_cluster.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+mod own_cluster;
 mod power_cut;
 mod publish;
 #[path = "../support/raw.rs"]

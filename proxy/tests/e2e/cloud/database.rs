@@ -7,18 +7,29 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use reqwest::Url;
 use uuid::Uuid;
 
+use crate::own_cluster::OwnCluster;
+
 /// Where a cloud keeps its data.
 pub enum Database {
     /// Files in the cloud's own directory.
     Sqlite,
     /// A database on the server that `TEST_PG_URL` names.
     Postgres(PostgresDatabase),
+    /// A cluster of its own, which may be stopped and started.
+    Cluster(OwnCluster, String),
 }
 
 impl Database {
     /// An empty PostgreSQL database.
     pub fn postgres() -> Self {
         Self::Postgres(PostgresDatabase::create())
+    }
+
+    /// A PostgreSQL cluster of its own.
+    pub fn cluster() -> Self {
+        let cluster = OwnCluster::start();
+        let url = format!("postgres://postgres@{}/postgres?sslmode=disable", cluster.address());
+        Self::Cluster(cluster, url)
     }
 }
 
