@@ -27,7 +27,7 @@ use picloud_proxy::admin_hosts::AdminHosts;
 use picloud_proxy::dispatch::{Gateway, GatewayParts};
 use picloud_proxy::io::{IoLimits, Listener, RunningServer};
 use picloud_proxy::manager_link::{ControlPlane, NodeIdentity, NodeListener, RemoteManager, RunningNodeListener};
-use picloud_proxy::metrics::Metrics;
+use picloud_proxy::metrics::{Metrics, NodeFacts};
 use picloud_proxy::tls::Certificates;
 use picloud_shared::certificate::ChallengeKind;
 use picloud_shared::clock::{Clock, SystemClock};
@@ -48,11 +48,13 @@ const CLOSING: Duration = Duration::from_secs(5);
 
 /// Serves until a signal ends it.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
-    let _flushed_when_dropped = logging::start(&config.log)?;
+    let (_flushed_when_dropped, log_lines_dropped) = logging::start(&config.log)?;
+    let node = NodeFacts { started: SystemClock.now(), data_dir: config.data_dir.clone(), log_lines_dropped };
+    let metrics = Arc::new(Metrics::of(node));
     let mut signals = Signals::new()?;
     // A database that does not answer, or a long migration, must not keep a signal waiting: both can be left at any moment.
     let node = tokio::select! {
-        started = Node::start(config) => started?,
+        started = Node::start(config, metrics) => started?,
         () = signals.stop() => {
             tracing::info!("ended by a signal before it had started");
             return Ok(());
@@ -89,7 +91,7 @@ struct Node {
 }
 
 impl Node {
-    async fn start(config: Config) -> anyhow::Result<Self> {
+    async fn start(config: Config, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let io = IoLimits { max_connections: open_files::raise(config.io.max_connections)?, ..config.io.clone() };
         let certificates = Arc::new(Certificates::load(config.certificates.clone())?);
         // Before anything is bound or opened: without an address of the dashboard there is no start.
@@ -113,7 +115,6 @@ impl Node {
         let schema = store.schema_version();
         let policy = log_policy(&store, &config.execution_log);
         let execution_log = ExecutionWriter::start(store.clone(), Arc::clone(&clock), policy);
-        let metrics = Arc::new(Metrics::default());
         let sink = metrics.counting(execution_log.sink());
         let snapshot = Arc::new(SnapshotCell::default());
         let http = OutgoingHttp::new(config.script_http_allow.clone(), Arc::new(SystemDns::new()), Vec::new());

@@ -17,6 +17,7 @@ pub mod domain_pattern;
 pub mod env;
 pub mod event;
 pub mod execution;
+pub mod gauges;
 pub mod hashing;
 pub mod id;
 pub mod kv;

@@ -17,11 +17,12 @@ const BUFFERED_LINES: usize = 8 * 1024;
 /// How often lines that were dropped are told of.
 const DROPS_TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// Begins to log to standard error. What is buffered is written when the guard is dropped, unless nobody reads for a second.
+/// Begins to log to standard error, and counts the lines that are dropped. What is buffered is written when the guard is dropped,
+/// unless nobody reads for a second.
 ///
 /// # Errors
 /// A filter that cannot be read.
-pub fn start(settings: &LogSettings) -> anyhow::Result<WorkerGuard> {
+pub fn start(settings: &LogSettings) -> anyhow::Result<(WorkerGuard, ErrorCounter)> {
     let filter = filter(settings)?;
     let format = settings.format.unwrap_or(if io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json });
     // The threads that serve connections are the ones that log: they must not wait for a terminal, a pipe or a disk.
@@ -37,8 +38,8 @@ pub fn start(settings: &LogSettings) -> anyhow::Result<WorkerGuard> {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
-    tokio::spawn(tell_of_drops(dropped));
-    Ok(guard)
+    tokio::spawn(tell_of_drops(dropped.clone()));
+    Ok((guard, dropped))
 }
 
 /// What is logged.

@@ -8,6 +8,7 @@ use picloud_executor::Load;
 use picloud_shared::app_data::AppData;
 use picloud_shared::certificate::CertificateState;
 use picloud_shared::clock::Timestamp;
+use picloud_shared::gauges::{NodeGauges, ProcessUse};
 use picloud_shared::id::AppId;
 use picloud_shared::node::NodeRole;
 use picloud_shared::snapshot::Snapshot;
@@ -80,9 +81,11 @@ fn gauge(value: impl TryInto<i64>) -> ConstGauge {
 impl Metrics {
     /// The page as it is now.
     pub fn page(&self, snapshot: &Snapshot, sample: Sample) -> String {
-        let mut registry = Registry::with_prefix("picloud");
+        let mut whole = Registry::default();
+        self.tell_of_node(&mut whole);
+        let registry = whole.sub_registry_with_prefix("picloud");
         registry.register("build", "The version of this program", Info::new([("version", version::PRODUCT)]));
-        self.tell_of_requests(&mut registry, snapshot, sample.load);
+        self.tell_of_requests(registry, snapshot, sample.load);
         registry.register(
             "execution_records_dropped",
             "Executions without a record, since too many waited to be written or the store was away",
@@ -120,12 +123,50 @@ impl Metrics {
             labels: ["role"],
             values: sample.nodes.iter().map(|(role, count)| ([role.to_string()], number(*count))).collect(),
         }));
-        tell_of_data(&mut registry, snapshot, &sample.app_data);
-        self.tell_of_certificates(&mut registry, sample);
+        tell_of_data(registry, snapshot, &sample.app_data);
+        self.tell_of_certificates(registry, sample);
         let mut page = String::new();
         // Writing to a string cannot fail, nor does anything that is written here of itself.
-        let _ = prometheus_text::encode(&mut page, &registry);
+        let _ = prometheus_text::encode(&mut page, &whole);
         page
+    }
+
+    /// What the process takes, by the names that every program's exporter has for it, and what this one adds.
+    fn tell_of_node(&self, registry: &mut Registry) {
+        let sample = self.sample();
+        if let Some(process) = sample.process {
+            tell_of_process(registry, process);
+        }
+        if let Some(node) = &self.node {
+            let since_1970 = u64::try_from(node.started.as_millis()).unwrap_or(0);
+            registry.register_with_unit(
+                "process_start_time",
+                "When the process began, in seconds since 1970",
+                Unit::Seconds,
+                ConstGauge::new(Duration::from_millis(since_1970).as_secs_f64()),
+            );
+        }
+        let registry = registry.sub_registry_with_prefix("picloud");
+        registry.register(
+            "log_lines_dropped",
+            "Lines of the program's own log that were dropped, since nobody read them in time",
+            ConstCounter::new(sample.log_lines_dropped),
+        );
+        if let Some(written) = sample.process.and_then(|process| process.written_bytes) {
+            registry.register(
+                "written_bytes",
+                "Bytes that the process has had its file systems write to a disk",
+                ConstCounter::new(written),
+            );
+        }
+        if let Some(disk) = sample.disk {
+            registry.register(
+                "disk_free_bytes",
+                "Bytes that may still be written to the file system of the data folder",
+                gauge(disk.free),
+            );
+            registry.register("disk_size_bytes", "Bytes of the file system of the data folder", gauge(disk.size));
+        }
     }
 
     fn tell_of_requests(&self, registry: &mut Registry, snapshot: &Snapshot, load: Load) {
@@ -171,6 +212,23 @@ impl Metrics {
             "Certificates that this node shows and that end within a week, or the last third of a shorter life",
             gauge(sample.ending_soon),
         );
+    }
+}
+
+fn tell_of_process(registry: &mut Registry, process: ProcessUse) {
+    registry.register(
+        "process_cpu_seconds",
+        "Seconds that the process has run on processors",
+        ConstCounter::new(process.cpu.as_secs_f64()),
+    );
+    registry.register("process_resident_memory_bytes", "Memory that is in use", gauge(process.resident_bytes));
+    registry.register("process_virtual_memory_bytes", "Addresses that are reserved", gauge(process.virtual_bytes));
+    registry.register("process_threads", "Threads", gauge(process.threads));
+    if let Some(open) = process.open_files {
+        registry.register("process_open_fds", "Files and sockets that are open", gauge(open));
+    }
+    if let Some(most) = process.max_open_files {
+        registry.register("process_max_fds", "How many may be open", gauge(most));
     }
 }
 
@@ -291,7 +349,8 @@ mod tests {
             .filter_map(|line| line.rsplit_once(' '))
             .map(|line| line.0)
             .collect();
-        assert!(series.iter().all(|series| series.starts_with("picloud_")) && !page.contains("\npicloud_up"), "{page}");
+        let is_ours = |series: &&str| series.starts_with("picloud_") || series.starts_with("process_");
+        assert!(series.iter().all(is_ours) && !page.contains("\npicloud_up"), "{page}");
         let count = series.len();
         series.sort_unstable();
         series.dedup();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use picloud_shared::clock::Timestamp;
+use picloud_shared::clock::{Clock, SystemClock, Timestamp};
 use reqwest::Method;
 use serde_json::json;
 
@@ -14,7 +14,13 @@ use crate::cloud::{Demands, Home, OWNER, PATIENCE, Pebble, TestCloud, on_both_da
 /// The metrics that a text names, without what a histogram or a sample adds to its name.
 fn names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
-    words.filter(|word| word.starts_with("picloud_")).map(base).collect()
+    words.filter(|word| word.starts_with("picloud_") || word.starts_with("process_")).map(base).collect()
+}
+
+/// What a page tells of a series without labels.
+fn value(page: &str, series: &str) -> f64 {
+    let told = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    told.and_then(|told| told.parse().ok()).unwrap_or_else(|| panic!("{series} is not in\n{page}"))
 }
 
 fn base(word: &str) -> &str {
@@ -66,6 +72,10 @@ async fn what_is_documented_is_told_and_nothing_else() {
         assert!(names(&shown).is_subset(&names(&told)), "{:?}", names(&shown).difference(&names(&told)));
         assert!(names(&shown).len() > 10, "it shows next to nothing");
     }
+    let now = SystemClock.now().as_millis() as f64 / 1000.0;
+    assert!((now - value(&told, "process_start_time_seconds")).abs() < 600.0, "{told}");
+    assert!(value(&told, "process_open_fds") < value(&told, "process_max_fds"), "{told}");
+    assert!(value(&told, "picloud_disk_free_bytes") <= value(&told, "picloud_disk_size_bytes"), "{told}");
     assert!(!cloud.visit("localhost", "/metrics").await.1.contains("picloud_"), "the public is told nothing");
 }
 
