@@ -24,6 +24,7 @@ mod kv;
 mod member;
 mod moved;
 mod node;
+mod node_stats;
 mod openapi;
 mod precondition;
 mod problem;
@@ -98,6 +99,7 @@ fn operations() -> OpenApiRouter<ApiState> {
         .merge(dead_letter::operations())
         .merge(execution::operations())
         .merge(stats::operations())
+        .merge(node_stats::operations())
         .merge(settings::operations())
         .merge(node::operations())
         .merge(audit::operations())

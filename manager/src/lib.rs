@@ -13,6 +13,7 @@ mod data_watch;
 pub mod docs;
 pub mod events;
 pub mod execution_writer;
+mod gauge_watch;
 mod hex;
 mod housekeeping;
 pub mod http_client;

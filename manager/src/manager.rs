@@ -10,6 +10,7 @@ use picloud_shared::app_data::AppData;
 use picloud_shared::certificate::{CertificateState, Preflight};
 use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::Host;
+use picloud_shared::gauges::NodeGauges;
 use picloud_shared::id::ScriptId;
 use picloud_shared::name::Username;
 use picloud_shared::node::NodeRole;
@@ -27,6 +28,7 @@ use crate::data_watch::DataWatch;
 use crate::docs::Docs;
 use crate::events::Events;
 use crate::execution_writer::ExecutionWriter;
+use crate::gauge_watch::GaugeWatch;
 use crate::housekeeping::Housekeeping;
 use crate::kv::Kv;
 use crate::nodes::{JoinError, NodeConfig, Nodes};
@@ -130,6 +132,8 @@ pub struct Parts {
     pub certificates: Arc<Certificates>,
     /// Who looks whether a certificate could be had.
     pub preflight: Arc<dyn Preflight>,
+    /// Who can tell how this node is.
+    pub gauges: Arc<dyn NodeGauges>,
 }
 
 /// Why the manager cannot start.
@@ -200,6 +204,7 @@ impl Manager {
             events,
             certificates,
             preflight,
+            gauges,
         } = parts;
         let (role, is_full) = (config.node.role, config.node.role == NodeRole::Full);
         let nodes = Nodes::join(store.clone(), Arc::clone(&clock), Arc::clone(&snapshot), config.node).await?;
@@ -266,6 +271,9 @@ impl Manager {
         let app_data = data_watch.found();
         let watching = tokio::spawn(data_watch.keep_watching());
 
+        let gauges = GaugeWatch::new(gauges, execution_log.clone(), Arc::clone(&clock));
+        let gauging = tokio::spawn(gauges.clone().keep_watching());
+
         let desk = Desk { audited: audited.clone(), publisher };
         let (passwords, throttle) = (PasswordSlot::new(), Arc::new(LoginThrottle::new(&store)));
         let checker = Checker::new(Arc::clone(&executor), config.limits);
@@ -296,7 +304,7 @@ impl Manager {
             tails: TailService::new(audited.clone(), last_use.clone(), follower),
             settings: SettingsService::new(desk.clone(), config.limits),
             nodes: NodeService::new(nodes.clone()),
-            stats: StatsService::new(audited.clone(), execution_log.clone()),
+            stats: StatsService::new(audited.clone(), execution_log.clone(), gauges),
             kv: KvService::new(desk.clone(), kv),
             env: EnvService::new(desk.clone()),
             docs: DocsService::new(desk.clone(), docs),
@@ -314,6 +322,7 @@ impl Manager {
             .chain([beating, noting, housekeeping, ticking, watching])
             .chain(upkeep)
             .chain(dispatching)
+            .chain([gauging])
             .collect();
         Ok(Manager {
             store,

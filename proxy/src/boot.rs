@@ -177,6 +177,7 @@ impl Node {
                 events: events.clone(),
                 certificates: certificate_store,
                 preflight: Arc::new(agent.clone()),
+                gauges: Arc::clone(&metrics) as _,
             },
         )
         .await

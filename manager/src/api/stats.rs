@@ -23,7 +23,7 @@ pub(crate) fn operations() -> OpenApiRouter<ApiState> {
 /// How long one point of a chart is.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum ResolutionName {
+pub(crate) enum ResolutionName {
     Minute,
     #[default]
     Hour,

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::execution::Outcome;
+use picloud_shared::gauges::{DiskSpace, ProcessUse};
 use picloud_shared::id::ScriptId;
 
 use crate::execution_writer::ExecutionWriter;
+use crate::gauge_watch::{GaugeWatch, Point as NodePoint, Span, Written};
 use crate::repo::executions::counters::{self, CountersOf};
 use crate::repo::executions::retention;
 use crate::repo::scripts;
@@ -76,14 +78,24 @@ pub(crate) struct InstanceStats {
     pub chart: Chart,
 }
 
+/// What this node does and takes.
+pub(crate) struct NodeStats {
+    pub since: Timestamp,
+    pub process: Option<ProcessUse>,
+    pub disk: Option<DiskSpace>,
+    pub written: Option<Written>,
+    pub points: Vec<NodePoint>,
+}
+
 pub(crate) struct StatsService {
     audited: AuditedStore,
     writer: ExecutionWriter,
+    gauges: GaugeWatch,
 }
 
 impl StatsService {
-    pub(crate) fn new(audited: AuditedStore, writer: ExecutionWriter) -> Self {
-        Self { audited, writer }
+    pub(crate) fn new(audited: AuditedStore, writer: ExecutionWriter, gauges: GaugeWatch) -> Self {
+        Self { audited, writer, gauges }
     }
 
     /// The executions of an app, or of one script of it.
@@ -113,6 +125,18 @@ impl StatsService {
         let sizes = stats::sizes(&mut store.read().await?).await?;
         let log = retention::usage(&mut store.read_logs().await?).await?;
         Ok(InstanceStats { sizes, log, dropped: self.writer.dropped(), is_sqlite: store.is_sqlite(), chart })
+    }
+
+    /// What this node does and takes, as it is now and was as long as its process lives.
+    pub(crate) fn of_node(&self, actor: &Actor, span: Span) -> Result<NodeStats, ServiceError> {
+        actor.require(Capability::InstanceRead)?;
+        Ok(self.gauges.look(|history| NodeStats {
+            since: history.since(),
+            process: history.last().and_then(|last| last.sample.process),
+            disk: history.last().and_then(|last| last.sample.disk),
+            written: history.written_in_a_day(),
+            points: history.points(span),
+        }))
     }
 
     async fn chart(&self, of: CountersOf, query: &ChartQuery) -> Result<Chart, ServiceError> {

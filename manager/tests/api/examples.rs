@@ -322,6 +322,7 @@ impl Story {
         self.call("GET /limits", NOTHING, 200).await;
         self.call("GET /nodes", NOTHING, 200).await;
         self.call(&format!("GET /stats?{TWO_MINUTES}"), NOTHING, 200).await;
+        self.call("GET /stats/node?resolution=day", NOTHING, 200).await;
         self.call("GET /audit?limit=2", NOTHING, 200).await;
     }
 }

@@ -140,6 +140,7 @@ const TABLE: &[(&str, &str, Needs)] = &[
     ("update_settings", "yfffffu", Scopes(&[S::InstanceWrite])),
     ("get_limits", "yyyyyyu", Nothing),
     ("instance_stats", "yyffffu", Scopes(&[S::InstanceRead])),
+    ("node_stats", "yyffffu", Scopes(&[S::InstanceRead])),
 ];
 
 #[test]

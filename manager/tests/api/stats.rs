@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use picloud_manager::repo::role::{AppRole, InstanceRole};
 use picloud_manager::store::Store;
+use picloud_shared::gauges::{DiskSpace, Durations, NodeSample, ProcessUse, RequestCounts, place_of};
 use serde_json::{Value, json};
 
 use crate::world::{World, id};
@@ -121,9 +122,62 @@ async fn the_instance_tells_its_sizes_to_those_who_run_it(store: &Store) {
     member.get("/apps/default/stats").await.problem(404, "not_found");
 }
 
+/// What a node has done and taken.
+fn taken(good: u64, server_error: u64, took: &[Duration], written: u64, free: u64) -> NodeSample {
+    let mut durations = Durations::default();
+    for took in took {
+        durations.0[place_of(*took)] += 1;
+    }
+    let process = ProcessUse {
+        resident_bytes: 50 << 20,
+        virtual_bytes: 1 << 30,
+        threads: 12,
+        cpu: Duration::from_secs(1),
+        open_files: Some(40),
+        max_open_files: Some(1024),
+        written_bytes: Some(written),
+    };
+    NodeSample {
+        requests: RequestCounts { good, server_error, ..RequestCounts::default() },
+        durations,
+        log_lines_dropped: 0,
+        process: Some(process),
+        disk: Some(DiskSpace { free, size: 100 << 30 }),
+    }
+}
+
+async fn a_node_tells_what_it_does_and_takes_to_those_who_run_the_instance(store: &Store) {
+    let world = World::start(store).await;
+    let (owner, admin) = (world.owner().await, world.user("adam", InstanceRole::Admin).await);
+    let app = owner.make_app("shop").await;
+    let member = world.member("mia", &app, AppRole::AppAdmin).await;
+    member.get("/stats/node").await.problem(403, "forbidden");
+    assert_eq!(owner.get("/stats/node?resolution=week").await.invalid_fields(), ["resolution"]);
+    assert_eq!(owner.get("/stats/node?since=2027-01-15T08:00:00Z").await.invalid_fields(), ["since"]);
+
+    let [fast, slow] = [Duration::from_micros(90), Duration::from_millis(30)];
+    *world.gauges.0.lock().unwrap() = taken(10, 0, &[fast; 10], 4096, 2 << 30);
+    let first = admin.get("/stats/node?resolution=minute").await.is(200);
+    assert_eq!((&first["disk"]["is_low"], &first["process"]["threads"]), (&json!(false), &json!(12)));
+    world.clock.advance(Duration::from_secs(60));
+    *world.gauges.0.lock().unwrap() = taken(14, 6, &[&[fast; 10][..], &[slow; 10]].concat(), 12_288, 1 << 20);
+    let later = admin.get("/stats/node?resolution=minute").await.is(200);
+    assert_eq!((&later["disk"]["is_low"], &later["disk"]["low_below_bytes"]), (&json!(true), &json!(1 << 30)));
+    assert_eq!((&later["written"]["bytes"], &later["written"]["since"]), (&json!(12_288), &first["since"]));
+    let point = later["points"].as_array().unwrap().last().unwrap();
+    assert_eq!((&point["requests"], &point["server_errors"]), (&json!(10), &json!(6)), "{point}");
+    assert_eq!((&point["written_bytes"], &point["disk_free_bytes"]), (&json!(8192), &json!(1 << 20)), "{point}");
+    for percentile in ["p50_us", "p99_us"] {
+        assert!((25_000..=35_000).contains(&point[percentile].as_u64().unwrap()), "{point}");
+    }
+    let by_day = admin.get("/stats/node?resolution=day").await.is(200);
+    assert_eq!(by_day["points"][0]["requests"], 20);
+}
+
 on_both! {
     a_chart_counts_every_execution_minute_by_minute,
     what_no_chart_can_be_is_refused_by_field,
     the_log_of_an_app_is_read_script_by_script,
     the_instance_tells_its_sizes_to_those_who_run_it,
+    a_node_tells_what_it_does_and_takes_to_those_who_run_the_instance,
 }

@@ -1,7 +1,7 @@
 //! A manager in process, with clients that speak to its router, and a data plane to see what is published.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -27,6 +27,7 @@ use picloud_shared::certificate::{Check, Finding, Preflight, Verdict};
 use picloud_shared::clock::{Clock, ManualClock, Timestamp};
 use picloud_shared::domain_pattern::{DomainPattern, Host};
 use picloud_shared::execution::Origin;
+use picloud_shared::gauges::{NodeGauges, NodeSample};
 use picloud_shared::id::{AppId, ExecutionId};
 use picloud_shared::name::Username;
 use picloud_shared::node::NodeRole;
@@ -59,6 +60,16 @@ impl Preflight for NothingStandsInTheWay {
     }
 }
 
+/// How a node is, as a test says.
+#[derive(Default)]
+pub struct GaugesOfTest(pub Mutex<NodeSample>);
+
+impl NodeGauges for GaugesOfTest {
+    fn sample(&self) -> NodeSample {
+        self.0.lock().unwrap().clone()
+    }
+}
+
 /// One node under test.
 pub struct World {
     pub manager: Manager,
@@ -69,6 +80,7 @@ pub struct World {
     pub kv: Kv,
     pub docs: Docs,
     pub events: Events,
+    pub gauges: Arc<GaugesOfTest>,
     router: Router,
 }
 
@@ -128,6 +140,7 @@ impl World {
             ..Ports::default()
         };
         let executor = Arc::new(Executor::start(sizes, Arc::clone(&shared_clock), log.sink(), ports).unwrap());
+        let gauges = Arc::<GaugesOfTest>::default();
         let parts = Parts {
             store: store.clone(),
             secret_key: SECRET_KEY,
@@ -140,10 +153,11 @@ impl World {
             events: events.clone(),
             certificates: Arc::new(Certificates::new(store.clone(), clock.clone(), &SECRET_KEY)),
             preflight: Arc::new(NothingStandsInTheWay),
+            gauges: gauges.clone(),
         };
         let manager = Manager::start(config, parts).await?;
         let router = manager.router();
-        Ok(Self { manager, store: store.clone(), clock, snapshot, executor, kv, docs, events, router })
+        Ok(Self { manager, store: store.clone(), clock, snapshot, executor, kv, docs, events, router, gauges })
     }
 
     /// The store as the command line works on it.
