@@ -6,6 +6,7 @@
 mod api;
 mod app_secrets;
 pub mod audit_chain;
+pub mod backup;
 pub mod certificate_store;
 mod dashboard_files;
 mod data_audit;

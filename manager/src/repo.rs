@@ -34,6 +34,7 @@ pub mod setup_tokens;
 pub mod snapshot;
 pub mod statement;
 pub mod stats;
+pub mod tables;
 pub mod triggers;
 pub mod users;
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod backup;
 pub mod documents;
 pub mod remote;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::Settings;
+use backup::{BackupArgs, MoveArgs, RestoreArgs};
 use documents::DocumentCommand;
 use remote::RemoteCommand;
 
@@ -77,6 +79,12 @@ pub enum LocalCommand {
     /// Look at the audit log in the store directly
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Make a file of the whole store, which may be served meanwhile
+    Backup(BackupArgs),
+    /// Make the store what a backup has, or only say whether that can be done
+    Restore(RestoreArgs),
+    /// Move the instance from SQLite to PostgreSQL, or back
+    Move(MoveArgs),
     /// Print the root of the instance's own authority, from the store directly
     Trust {
         /// Have this machine trust it

@@ -44,8 +44,16 @@ const WORKER_NICE: u8 = 5;
 const KEY: &str = "PICLOUD_KEY";
 /// What the command line takes from the environment beside the settings. The later ones are of no use to a server, and do it
 /// no harm.
-const OTHER_VARIABLES: [&str; 7] =
-    ["PICLOUD_CONFIG", "PICLOUD_DEV", "PICLOUD_SERVER", KEY, "PICLOUD_KEY_FILE", "PICLOUD_CA_FILE", "PICLOUD_USERNAME"];
+const OTHER_VARIABLES: [&str; 8] = [
+    "PICLOUD_CONFIG",
+    "PICLOUD_DEV",
+    "PICLOUD_MOVE_TO",
+    "PICLOUD_SERVER",
+    KEY,
+    "PICLOUD_KEY_FILE",
+    "PICLOUD_CA_FILE",
+    "PICLOUD_USERNAME",
+];
 
 /// How like a name must be to be the one that was meant: a letter or two are other, of 1 for all that are the same.
 const NEAR: f64 = 0.8;

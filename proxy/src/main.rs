@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod backup;
 mod boot;
 mod cli;
 mod config;
@@ -94,6 +95,9 @@ async fn execute(command: LocalCommand, config: Config) -> anyhow::Result<()> {
         }
         LocalCommand::Admin(command) => admin::run(command, &config).await,
         LocalCommand::Audit(command) => audit::run(command, &config).await,
+        LocalCommand::Backup(args) => backup::take(args, &config).await,
+        LocalCommand::Restore(args) => backup::give_back(args, &config).await,
+        LocalCommand::Move(args) => backup::relocate_to(args, &config).await,
         LocalCommand::Trust { install } => trust::run(install, &config).await,
     }
 }

@@ -42,6 +42,8 @@ pub enum Purpose {
     CallBodies,
     /// The key pair by which nodes know each other.
     Nodes,
+    /// The seal over a backup.
+    Backups,
 }
 
 impl Purpose {
@@ -53,6 +55,7 @@ impl Purpose {
             Self::AppSecrets => "picloud app secrets 1",
             Self::CallBodies => "picloud call bodies 1",
             Self::Nodes => "picloud nodes 1",
+            Self::Backups => "picloud backups 1",
         }
     }
 }
@@ -147,6 +150,11 @@ impl SecretKey {
         Self(bytes)
     }
 
+    /// Its bytes, for who seals it.
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The key that the store was made with. A store that has none yet takes the one in the file, and where there is no
     /// file makes one that nobody else may read.
     ///
@@ -171,7 +179,11 @@ impl SecretKey {
         Ok(key)
     }
 
-    fn matching(path: &Path, fingerprint: &str) -> Result<Self, KeyFileError> {
+    /// The key of that fingerprint in that file, or beside it where it is about to replace the one there.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be used.
+    pub(crate) fn matching(path: &Path, fingerprint: &str) -> Result<Self, KeyFileError> {
         let is_it = |key: &Self| key.fingerprint() == fingerprint;
         let refused = match Self::read(path) {
             Ok(Some(key)) if is_it(&key) => return Ok(key),
@@ -194,14 +206,41 @@ impl SecretKey {
     /// # Errors
     /// The file cannot be made, or could not take the place of the present one.
     pub(crate) fn make_next(path: &Path) -> Result<Self, KeyFileError> {
+        let key = Self::generate();
+        key.stand_by(path)?;
+        Ok(key)
+    }
+
+    /// Puts this key beside the present one, if there is one, as [`SecretKey::make_next`] does with a fresh one.
+    ///
+    /// # Errors
+    /// As [`SecretKey::make_next`].
+    pub(crate) fn stand_by(&self, path: &Path) -> Result<(), KeyFileError> {
         if is_mounted(path) {
             return Err(KeyFileError::Mounted(path.to_owned()));
         }
-        let key = Self::generate();
-        let next = path_of_next(path, &key.fingerprint());
-        let made = fs::metadata(path).and_then(|present| key.write(&next, Some(&present)));
-        made.map_err(|source| KeyFileError::Files { path: next, source })?;
-        Ok(key)
+        let next = path_of_next(path, &self.fingerprint());
+        let write = || -> io::Result<()> {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir_of(path))?;
+            // Whoever runs the command may be root, who does not serve: the owner of the directory is taken for who does.
+            let like = fs::metadata(path).or_else(|_| fs::metadata(dir_of(path)))?;
+            self.write(&next, Some(&like))
+        };
+        write().map_err(|source| KeyFileError::Files { path: next.clone(), source })
+    }
+
+    /// Keeps the key that is in the file under another name beside it, once another replaces it.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub(crate) fn keep_aside(path: &Path, word: &str) -> Result<PathBuf, KeyFileError> {
+        let (file, kept) = (followed(path), path.with_added_extension(word));
+        match fs::hard_link(&file, &kept) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                Err(KeyFileError::Files { path: kept, source })
+            }
+            _ => Ok(kept),
+        }
     }
 
     /// Has this key, made by [`SecretKey::make_next`] and taken by the store, replace the one before.
@@ -225,7 +264,7 @@ impl SecretKey {
     }
 
     /// The key in a file; `None` where there is no file.
-    fn read(path: &Path) -> Result<Option<Self>, KeyFileError> {
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, KeyFileError> {
         let failed = |source| KeyFileError::Files { path: path.to_owned(), source };
         let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

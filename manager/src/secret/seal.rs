@@ -43,7 +43,12 @@ impl Place<'_> {
 impl Sealer {
     /// Seals with this key.
     pub fn new(key: &DerivedKey) -> Self {
-        Self(XChaCha20Poly1305::new(key.as_bytes().into()))
+        Self::of_bytes(key.as_bytes())
+    }
+
+    /// Seals with a key of these bytes, which come from elsewhere than the instance's.
+    pub(crate) fn of_bytes(key: &[u8; 32]) -> Self {
+        Self(XChaCha20Poly1305::new(key.into()))
     }
 
     /// Seals a text for its place.

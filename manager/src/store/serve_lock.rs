@@ -12,13 +12,13 @@ use crate::store::sqlite::{make_private_dir, make_private_file};
 
 /// The right to serve a directory. Held until dropped.
 #[derive(Debug)]
-pub(super) struct ServeLock {
+pub(crate) struct ServeLock {
     _file: File,
 }
 
 impl ServeLock {
     /// Takes the lock and leaves this process's number for whoever comes to a closed door.
-    pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("serve.lock");
         let failed = |source| StoreError::Files { path: path.clone(), source };
         make_private_dir(dir).and_then(|()| make_private_file(&path)).map_err(failed)?;

@@ -13,11 +13,14 @@ use crate::repo::RepoError;
 use crate::store::data_file::DataFile;
 use crate::store::migration::{self, Step, Target};
 use crate::store::write_health::WriteHealth;
-use crate::store::{ACQUIRE_TIMEOUT, StoreError};
+use crate::store::{ACQUIRE_TIMEOUT, StoreError, replacement};
 
 /// Readers of one file. WAL lets them all read while the writer writes; more than a small machine has cores gain
 /// nothing.
 const READERS: u32 = 4;
+
+/// The file that is locked by who migrates the others.
+pub(super) const MIGRATION_LOCK: &str = "migration.lock";
 
 /// The files of a store.
 #[derive(Debug, Clone)]
@@ -37,7 +40,8 @@ pub(super) struct SqliteFile {
 impl SqliteFiles {
     pub async fn open(dir: &Path, history: &[Step], health: &WriteHealth) -> Result<Self, StoreError> {
         make_private_dir(dir).map_err(|source| StoreError::Files { path: dir.to_owned(), source })?;
-        let _lock = MigrationLock::take(dir.join("migration.lock")).await?;
+        let _lock = MigrationLock::take(dir.join(MIGRATION_LOCK)).await?;
+        replacement::finish(dir)?;
         Ok(Self {
             main: SqliteFile::open(dir, "main", SqliteSynchronous::Full, history).await?,
             // The log is written behind anyway, so a power cut may take its last commits.
@@ -51,7 +55,7 @@ impl SqliteFiles {
 
     /// Whether there is a store in that directory. A file without content was made by who was not let go on.
     pub fn are_there(dir: &Path) -> bool {
-        fs::metadata(dir.join("main.db")).is_ok_and(|file| file.len() > 0)
+        fs::metadata(dir.join("main.db")).is_ok_and(|file| file.len() > 0) || replacement::is_pending(dir)
     }
 
     pub async fn close(&self) {

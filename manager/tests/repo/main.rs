@@ -24,5 +24,6 @@ mod scripts;
 mod secret_key;
 mod snapshot;
 mod statements;
+mod tables;
 mod users;
 mod writer;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod async_routes;
+mod backup;
 #[path = "../support/certificate.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 mod certificate;
