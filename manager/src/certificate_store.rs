@@ -81,7 +81,7 @@ impl Certificates {
     /// # Errors
     /// The store does not answer.
     pub async fn end_leases_of_the_dead(&self) -> Result<(), RepoError> {
-        if !self.store.is_sqlite() {
+        if !self.store.is_alone() {
             return Ok(());
         }
         let mut tx = self.store.begin().await?;

@@ -248,9 +248,9 @@ impl Events {
         reading!(self.store, |db| repo::usage_of(db, app))
     }
 
-    /// Whether no other node can add events.
+    /// Whether no other process can add events.
     pub(crate) fn is_alone(&self) -> bool {
-        self.store.is_sqlite()
+        self.store.is_alone()
     }
 
     /// Waits until something is to be handled in lanes of scripts at which nobody listens.

@@ -181,6 +181,7 @@ pub struct Manager {
     last_use: LastUse,
     execution_log: ExecutionWriter,
     dispatcher: Dispatcher,
+    publisher: Publisher,
     app_data: watch::Receiver<Arc<AppData>>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -274,7 +275,7 @@ impl Manager {
         let gauges = GaugeWatch::new(gauges, execution_log.clone(), Arc::clone(&clock));
         let gauging = tokio::spawn(gauges.clone().keep_watching());
 
-        let desk = Desk { audited: audited.clone(), publisher };
+        let desk = Desk { audited: audited.clone(), publisher: publisher.clone() };
         let (passwords, throttle) = (PasswordSlot::new(), Arc::new(LoginThrottle::new(&store)));
         let checker = Checker::new(Arc::clone(&executor), config.limits);
         let admin_hosts = AdminHosts::new(config.admin_hosts.into_iter().chain([base_host]));
@@ -333,6 +334,7 @@ impl Manager {
             last_use,
             execution_log,
             dispatcher,
+            publisher,
             app_data,
             tasks,
         })
@@ -437,6 +439,12 @@ impl Manager {
     /// The number of the store's newest migration.
     pub fn schema_version(&self) -> i64 {
         self.store.schema_version()
+    }
+
+    /// Publishes what another process has changed until now.
+    pub async fn catch_up(&self) {
+        // What cannot be read now is published as soon as it can be.
+        let _ = self.publisher.publish(0).await;
     }
 
     /// Ends the answers that never end by themselves, so that others can come to their end.

@@ -27,6 +27,9 @@ use crate::survive::{survive, survive_now};
 /// How soon a publish that failed is tried again; each time after that twice as long, up to the poll.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
+/// How often it is asked for changes of the process that serves from the same SQLite files during a hand-over, which tells of none.
+const POLL_IN_COMPANY: Duration = Duration::from_millis(25);
+
 /// How long publishing waits for what.
 #[derive(Debug, Clone, Copy)]
 pub struct PublishTiming {
@@ -163,6 +166,7 @@ impl PublishingTask {
             tokio::select! {
                 () = self.wishes.come.notified() => {}
                 () = sleep(health.wait()) => {}
+                () = self.poll_in_company() => {}
             }
             // Whoever asks from now on may have committed too late for this one.
             let last = self.wishes.last();
@@ -173,6 +177,12 @@ impl PublishingTask {
             }
             health.note(published);
         }
+    }
+
+    /// Ends soon while another process changes the same files; as long as none does, it never ends.
+    async fn poll_in_company(&self) {
+        self.store.comes_into_company().await;
+        sleep(POLL_IN_COMPANY).await;
     }
 
     /// Brings the snapshot to what is committed, unless it is there.

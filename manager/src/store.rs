@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{PgPool, SqlitePool};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::repo::{self, RepoError};
@@ -21,7 +21,7 @@ mod listener;
 pub mod migration;
 mod postgres;
 pub(crate) mod replacement;
-mod serve_lock;
+pub mod serve_lock;
 mod sqlite;
 mod write_health;
 
@@ -103,7 +103,9 @@ pub struct Store {
     turn: Arc<Semaphore>,
     write_health: WriteHealth,
     schema_version: i64,
-    _serving: Option<Arc<ServeLock>>,
+    serving: Option<Arc<ServeLock>>,
+    /// Whether another process serves the same SQLite files for now.
+    in_company: Arc<watch::Sender<bool>>,
 }
 
 #[derive(Debug, Clone)]
@@ -144,16 +146,29 @@ impl Store {
         if is_there { Self::open(config).await } else { Err(StoreError::NoInstance(place)) }
     }
 
-    /// As [`Store::open`], for serving, which of SQLite files one process may do at a time. That is looked at before
-    /// anything else of the store. Room is kept there for opening them on a disk that is full.
+    /// As [`Store::open`], for serving, which of SQLite files one process may do at a time, but for a hand-over, where the lock of
+    /// the process before this one comes with it. That is looked at before anything else of the store. Room is kept there for
+    /// opening them on a disk that is full.
+    ///
+    /// On PostgreSQL the lock of the directory only tells who serves: where another node has it, this one goes without.
     ///
     /// # Errors
     /// As [`Store::open`], and [`StoreError::Served`].
-    pub async fn open_to_serve(config: &DatabaseConfig) -> Result<Self, StoreError> {
+    pub async fn open_to_serve(
+        config: &DatabaseConfig,
+        data_dir: &Path,
+        handed_over: Option<ServeLock>,
+    ) -> Result<Self, StoreError> {
         let DatabaseConfig::Sqlite { dir } = config else {
-            return Self::open(config).await;
+            let serving = handed_over.or_else(|| ServeLock::take(data_dir).ok()).map(Arc::new);
+            return Ok(Self { serving, ..Self::open(config).await? });
         };
         let ballast = Ballast::of(dir);
+        if let Some(lock) = handed_over {
+            let store = Self { serving: Some(Arc::new(lock)), ..Self::open(config).await? };
+            store.set_in_company(true);
+            return Ok(store);
+        }
         let mut opened = Self::lock_and_open(dir, config).await;
         if let Err(error) = &opened
             && ballast.gives_way_to(error)
@@ -169,7 +184,7 @@ impl Store {
 
     async fn lock_and_open(dir: &Path, config: &DatabaseConfig) -> Result<Self, StoreError> {
         let lock = Arc::new(ServeLock::take(dir)?);
-        Ok(Self { _serving: Some(lock), ..Self::open(config).await? })
+        Ok(Self { serving: Some(lock), ..Self::open(config).await? })
     }
 
     /// As [`Store::open`], with another history than the product's: how upgrades are tested.
@@ -185,7 +200,8 @@ impl Store {
             turn: Arc::new(Semaphore::new(1)),
             write_health,
             schema_version: newest_version(history),
-            _serving: None,
+            serving: None,
+            in_company: Arc::default(),
         })
     }
 
@@ -197,6 +213,32 @@ impl Store {
     /// Whether the store is SQLite files, for defaults that depend on it.
     pub fn is_sqlite(&self) -> bool {
         matches!(self.pools, Pools::Sqlite(_))
+    }
+
+    /// Whether no other process serves from the store: SQLite files, but for the time of a hand-over.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.is_sqlite() && !self.is_in_company()
+    }
+
+    /// Whether two processes serve from SQLite files, which tell each other nothing.
+    pub(crate) fn is_in_company(&self) -> bool {
+        *self.in_company.borrow()
+    }
+
+    /// Ends once they do.
+    pub(crate) async fn comes_into_company(&self) {
+        // The store keeps the other end.
+        let _ = self.in_company.subscribe().wait_for(|is_so| *is_so).await;
+    }
+
+    /// Says whether another process serves from the same SQLite files. It means nothing on PostgreSQL.
+    pub fn set_in_company(&self, is_so: bool) {
+        self.in_company.send_replace(is_so && self.is_sqlite());
+    }
+
+    /// The right to serve, where this process has it.
+    pub fn serve_lock(&self) -> Option<&ServeLock> {
+        self.serving.as_deref()
     }
 
     /// Begins a unit of work on the control data. Units of work follow one another, on either database and over all

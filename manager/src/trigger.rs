@@ -216,8 +216,13 @@ impl Dispatcher {
         let mut turns = interval(turn);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut has_rung = false;
+        let mut was_alone = true;
         loop {
             turns.tick().await;
+            // A process that ended may have added something since the last look.
+            let is_alone = events.is_alone();
+            let others_may_add = !(is_alone && was_alone);
+            was_alone = is_alone;
             let work = async {
                 let reaped = events.reap().await?;
                 if reaped > 0 {
@@ -226,7 +231,7 @@ impl Dispatcher {
                 // What an earlier process was told of nobody else tells of, nor what a failure left untold.
                 if !has_rung {
                     events.ring_all().await?;
-                } else if !events.is_alone() {
+                } else if others_may_add {
                     events.ring_due().await?;
                 }
                 Ok::<_, RepoError>(())

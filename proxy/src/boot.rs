@@ -1,11 +1,18 @@
 //! From a configuration to a program at work, and from a signal to its end. A straight line: open, bind, publish,
-//! serve, drain.
+//! serve, drain; or, at a hand-over, beside another process for as long as the one takes to drain.
 
+mod hand_over;
+mod inheritance;
 mod listening;
 mod logging;
 mod open_files;
+mod origin;
+mod predecessor;
+mod service_manager;
 mod signals;
+mod sockets;
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +25,7 @@ use picloud_manager::events::Events;
 use picloud_manager::execution_writer::{ExecutionWriter, LogPolicy};
 use picloud_manager::http_client::{OutgoingHttp, SystemDns};
 use picloud_manager::kv::Kv;
-use picloud_manager::secret::key_file::{Purpose, SecretKey};
+use picloud_manager::secret::key_file::{self, SecretKey};
 use picloud_manager::store::Store;
 use picloud_manager::users::any_user;
 use picloud_manager::{FirstOwner, Manager, ManagerConfig, NodeConfig, Parts, PublishTiming};
@@ -40,29 +47,36 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Config, ExecutionLogSettings, PublicBaseUrl, first_owner};
 use crate::control::InProcess;
-use signals::Signals;
+use hand_over::{Program, Successor};
+use predecessor::{Predecessor, Stage};
+use service_manager::ServiceManager;
+use signals::{Signals, Wish};
+use sockets::{Label, Purpose};
+
+pub use hand_over::version_of;
+pub use origin::Origin;
 
 /// What writing the log and closing the store may take beyond the grace: a database that does not answer must not keep a
 /// process that is to end. Nothing that was acknowledged waits for it.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// Serves until a signal ends it.
-pub async fn serve(config: Config) -> anyhow::Result<()> {
+/// Serves until a signal ends it, or another process goes on.
+pub async fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     let (_flushed_when_dropped, log_lines_dropped) = logging::start(&config.log)?;
     let node = NodeFacts { started: SystemClock.now(), data_dir: config.data_dir.clone(), log_lines_dropped };
     let metrics = Arc::new(Metrics::of(node));
     let mut signals = Signals::new()?;
     // A database that does not answer, or a long migration, must not keep a signal waiting: both can be left at any moment.
     let node = tokio::select! {
-        started = Node::start(config, metrics) => started?,
+        started = Node::start(config, metrics, origin) => started?,
         () = signals.stop() => {
             tracing::info!("ended by a signal before it had started");
             return Ok(());
         }
     };
-    signals.until_stop(&node.certificates).await;
+    let successor = node.serve(&mut signals).await;
     tokio::select! {
-        () = node.drain() => {}
+        () = node.drain(successor) => {}
         () = signals.stop() => tracing::warn!("ended at once by a second signal"),
     }
     Ok(())
@@ -88,10 +102,17 @@ struct Node {
     execution_log: ExecutionWriter,
     store: Store,
     grace: Duration,
+    /// How another process is started in the place of this one, and what it gets.
+    program: Program,
+    sockets: Vec<(Label, TcpListener)>,
+    upgrade_timeout: Duration,
+    predecessor: Option<Predecessor>,
+    service: Arc<ServiceManager>,
 }
 
 impl Node {
-    async fn start(config: Config, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+    async fn start(config: Config, metrics: Arc<Metrics>, origin: Origin) -> anyhow::Result<Self> {
+        let Origin { program, sockets: given, predecessor, service, lock } = origin;
         let io = IoLimits { max_connections: open_files::raise(config.io.max_connections)?, ..config.io.clone() };
         let certificates = Arc::new(Certificates::load(config.certificates.clone())?);
         // Before anything is bound or opened: without an address of the dashboard there is no start.
@@ -99,8 +120,14 @@ impl Node {
         if let Some(oddity) = listening::uncovered_dashboard(&config, &certificates) {
             tracing::warn!("{oddity}");
         }
-        let server = listening::bind(&config.listen)?;
+        let server = listening::bind(&config.listen, &given)?;
         let listeners: Vec<Listener> = server.listeners().copied().collect();
+        let labelled = |(listener, socket): (Listener, TcpListener)| {
+            let of_systemd = given.is_of_systemd(listener.address);
+            (Label { purpose: Some(Purpose::of(&listener)), of_systemd }, socket)
+        };
+        let sockets = server.sockets()?.into_iter().map(labelled).collect();
+        given.close_others(&listeners)?;
         let base_url = listening::base_url(&config, &listeners)?;
         let (machine, role) = (machine_name(), config.node.role);
         let bind = |address| NodeListener::bind(address).with_context(|| format!("node_listen {address}"));
@@ -108,10 +135,10 @@ impl Node {
         let node_address = for_edges.as_ref().map(|listener| config.node.reached_by(listener.address(), &machine));
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = Store::open_to_serve(&config.database).await?;
+        let store = Store::open_to_serve(&config.database, &config.data_dir, lock).await?;
         // Before anything else is read: with another key than the store's, what comes next would be wrong.
         let secret_key = SecretKey::open(&store, &config.secret_key_file).await?;
-        let identity = NodeIdentity::new(secret_key.derive(Purpose::Nodes).as_bytes(), version::WIRE)?;
+        let identity = NodeIdentity::new(secret_key.derive(key_file::Purpose::Nodes).as_bytes(), version::WIRE)?;
         let schema = store.schema_version();
         let policy = log_policy(&store, &config.execution_log);
         let execution_log = ExecutionWriter::start(store.clone(), Arc::clone(&clock), policy);
@@ -186,7 +213,13 @@ impl Node {
         warn_of_hidden_sites(&admin_hosts, &snapshot.load());
 
         // What there is to serve is served from the first connection on.
-        let agent = agent.start().await;
+        let ours = predecessor.clone();
+        let agent = agent.start(async move {
+            if let Some(predecessor) = ours {
+                predecessor.reaches(Stage::Ours).await;
+            }
+        });
+        let agent = agent.await;
 
         let control: Arc<dyn ControlPlane> = Arc::new(match role {
             NodeRole::Full => InProcess::new(Arc::clone(&manager)),
@@ -211,11 +244,18 @@ impl Node {
             access_log: config.log.access,
             metrics,
         });
+        if predecessor.is_some() {
+            // What that process acknowledged until now is served by this one's first answer.
+            manager.catch_up().await;
+        }
         let server = server.start(gateway, io, Some(Arc::clone(&certificates)))?;
         // What only the start needed is twice what the rest holds.
         give_memory_back();
         listening::announce(&listeners, &base_url, manager.setup_link().as_deref(), first_name.as_ref());
-        Ok(Self {
+        if let Some(predecessor) = &predecessor {
+            predecessor.tell_serving(&store)?;
+        }
+        let node = Self {
             server,
             for_edges,
             certificates,
@@ -225,11 +265,97 @@ impl Node {
             execution_log,
             store,
             grace: config.shutdown_grace,
-        })
+            program,
+            sockets,
+            upgrade_timeout: config.upgrade_timeout,
+            predecessor,
+            service: Arc::new(service),
+        };
+        tokio::spawn(node.tell_and_be_watched());
+        Ok(node)
     }
 
-    /// Lets requests in flight finish, within one grace for all of it, and writes down what there is to write.
-    async fn drain(self) {
+    /// Tells others that this process serves, once it is the one that does, and systemd from then on that it is well.
+    fn tell_and_be_watched(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (predecessor, store) = (self.predecessor.clone(), self.store.clone());
+        let (service, binary) = (Arc::clone(&self.service), self.program.binary.clone());
+        async move {
+            if let Some(predecessor) = predecessor {
+                predecessor.reaches(Stage::Ours).await;
+            }
+            if let Some(Err(error)) = store.serve_lock().map(|lock| lock.note_serving(&binary)) {
+                tracing::warn!(%error, "who serves cannot be written down: `picloud upgrade` will not find this process");
+            }
+            service.ready();
+            service.keep_watched().await;
+        }
+    }
+
+    /// Serves until it is to stop, or until another process does, which is given then.
+    async fn serve(&self, signals: &mut Signals) -> Option<Successor> {
+        loop {
+            match signals.next().await {
+                Wish::Stop => return None,
+                Wish::Reload => self.reload(),
+                Wish::HandOver => {
+                    let handed = tokio::select! {
+                        handed = self.hand_over() => handed,
+                        () = signals.stop() => return None,
+                    };
+                    match handed {
+                        Ok(successor) => return Some(successor),
+                        Err(error) => self.go_on(&crate::explain(&error)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn reload(&self) {
+        self.service.reloading();
+        match self.certificates.reload() {
+            Ok(()) => tracing::info!("certificates were read again"),
+            Err(error) => tracing::error!(%error, "certificates stay as they were"),
+        }
+        self.service.ready();
+    }
+
+    /// Hands over to the binary that stands in this one's place.
+    async fn hand_over(&self) -> anyhow::Result<Successor> {
+        tracing::info!(binary = %self.program.binary.display(), "handing over");
+        let end = Instant::now() + self.upgrade_timeout;
+        if let Some(predecessor) = &self.predecessor {
+            // Two that serve one store know of each other, and a third would not know of the first.
+            let ended = timeout_at(end, predecessor.reaches(Stage::Alone)).await;
+            ended.context("the process before this one still finishes what it began")?;
+        }
+        self.store.set_in_company(true);
+        let sockets: Vec<_> = self.sockets.iter().map(|(label, socket)| (*label, socket)).collect();
+        let within = end.saturating_duration_since(Instant::now());
+        self.program.hand_over(&sockets, self.store.serve_lock(), within).await
+    }
+
+    /// Goes on after a hand-over that failed.
+    fn go_on(&self, reason: &str) {
+        self.store.set_in_company(false);
+        tracing::error!(reason, "the hand-over failed; this process goes on serving");
+        if let Some(Err(error)) = self.store.serve_lock().map(|lock| lock.note_failure(reason)) {
+            tracing::warn!(%error, "why the hand-over failed cannot be written down for `picloud upgrade`");
+        }
+    }
+
+    /// Lets requests in flight finish, within one grace for all of it, and writes down what there is to write. Whoever has not
+    /// been accepted yet is the successor's, where there is one.
+    async fn drain(self, mut successor: Option<Successor>) {
+        match &successor {
+            Some(successor) => {
+                self.server.leave_queue();
+                self.service.hand_over_to(successor.pid);
+                tracing::info!(pid = successor.pid, "handed over to a process that serves");
+            }
+            None => self.service.stopping(),
+        }
+        drop(self.sockets);
         tracing::info!(grace_ms = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX), "draining");
         let end = Instant::now() + self.grace;
         self.manager.end_streams();
@@ -240,7 +366,14 @@ impl Node {
                 listener.drain(grace).await;
             }
         };
-        let (is_drained, ()) = tokio::join!(server.drain(grace), for_edges);
+        // Others may go on with certificates at once.
+        let leave_certificates = async {
+            self.agent.shutdown().await;
+            if let Some(successor) = &mut successor {
+                successor.tell_yours().await;
+            }
+        };
+        let (is_drained, (), ()) = tokio::join!(server.drain(grace), for_edges, leave_certificates);
         if !is_drained {
             tracing::warn!("some requests were cut off at the end of the grace");
         }
@@ -248,9 +381,8 @@ impl Node {
         if timeout_at(end, self.executor.drain()).await.is_err() {
             tracing::warn!("some executions were cut off at the end of the grace; they leave no record");
         }
-        let (manager, execution_log, store, agent) = (self.manager, self.execution_log, self.store, self.agent);
+        let (manager, execution_log, store) = (self.manager, self.execution_log, self.store);
         let closing = async {
-            agent.shutdown().await;
             // Requests that were cut off hold the manager still; it ends with the process then.
             if let Some(manager) = Arc::into_inner(manager) {
                 manager.shutdown().await;

@@ -68,6 +68,8 @@ pub enum Command {
 pub enum LocalCommand {
     /// Serve apps, the API and the dashboard
     Serve,
+    /// Have the PiCloud that serves here hand over to the binary that stands in its place now, and lose no request
+    Upgrade,
     /// Bring the store's schema to the newest one, and stop
     Migrate,
     /// Look at the configuration

@@ -3,6 +3,7 @@
 
 mod acme;
 mod bounds;
+pub mod environment;
 mod file;
 mod listen;
 mod machine;
@@ -33,7 +34,7 @@ pub use listen::Listen;
 use machine::MemorySizes;
 pub use node::NodeSettings;
 pub use public_base_url::PublicBaseUrl;
-pub use settings::{LogFormat, Settings};
+pub use settings::{Addresses, LogFormat, Settings};
 
 /// The name and the password of the first owner.
 const FIRST_OWNER: [&str; 2] = ["PICLOUD_ADMIN_USERNAME", "PICLOUD_ADMIN_PASSWORD"];
@@ -44,9 +45,10 @@ const WORKER_NICE: u8 = 5;
 const KEY: &str = "PICLOUD_KEY";
 /// What the command line takes from the environment beside the settings. The later ones are of no use to a server, and do it
 /// no harm.
-const OTHER_VARIABLES: [&str; 8] = [
+const OTHER_VARIABLES: [&str; 9] = [
     "PICLOUD_CONFIG",
     "PICLOUD_DEV",
+    environment::PREDECESSOR,
     "PICLOUD_MOVE_TO",
     "PICLOUD_SERVER",
     KEY,
@@ -91,6 +93,8 @@ pub struct Config {
     pub io: IoLimits,
     /// What requests in flight get at shutdown.
     pub shutdown_grace: Duration,
+    /// What a new binary gets to come to serving at an upgrade.
+    pub upgrade_timeout: Duration,
     /// Sizes of the executor.
     pub executor: ExecutorConfig,
     /// How much one app may keep by kv.
@@ -216,6 +220,7 @@ impl Config {
                 30_000,
                 0..=DAY_MS,
             )?),
+            upgrade_timeout: millis("upgrade_timeout_ms", settings.upgrade_timeout_ms, Duration::from_secs(60))?,
             executor: ExecutorConfig {
                 // Each reserves 256 MiB of addresses for its stack.
                 workers: within("executor_workers", settings.executor_workers, sizes.workers, 1..=1024)?,

@@ -10,6 +10,7 @@ mod control;
 mod password;
 mod remote;
 mod trust;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,7 @@ use anyhow::Context;
 use picloud_executor::THREAD_STACK_BYTES;
 use picloud_manager::store::Store;
 
+use crate::boot::Origin;
 use crate::cli::{Cli, Command, ConfigCommand, LocalCommand};
 use crate::config::Config;
 
@@ -43,8 +45,19 @@ fn explain(error: &anyhow::Error) -> String {
     text
 }
 
-fn run(Cli { command, config, dev, settings }: Cli) -> anyhow::Result<()> {
+fn run(Cli { command, config, dev, mut settings }: Cli) -> anyhow::Result<()> {
     match command.unwrap_or(Command::Local(LocalCommand::Serve)) {
+        Command::Local(LocalCommand::Serve) => {
+            let origin = Origin::of_this_process()?;
+            origin.sockets.settle(&mut settings);
+            let predecessor = origin.predecessor.clone();
+            let served = Config::load(settings, config.as_deref(), dev)
+                .and_then(|config| block_on(config.executor.inline_threads, boot::serve(config, origin)));
+            if let (Err(error), Some(predecessor)) = (&served, predecessor) {
+                predecessor.tell_failure(&explain(error));
+            }
+            served
+        }
         Command::Local(command) => {
             let config = Config::load(settings, config.as_deref(), dev)?;
             block_on(config.executor.inline_threads, execute(command, config))
@@ -74,7 +87,8 @@ fn block_on(
 
 async fn execute(command: LocalCommand, config: Config) -> anyhow::Result<()> {
     match command {
-        LocalCommand::Serve => boot::serve(config).await,
+        LocalCommand::Serve => unreachable!("what serves is begun with what it is given at its start"),
+        LocalCommand::Upgrade => upgrade::run(&config).await,
         LocalCommand::Migrate => {
             let store = Store::open(&config.database).await?;
             println!("the store has schema {}", store.schema_version());

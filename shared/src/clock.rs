@@ -1,7 +1,7 @@
 //! Time as a parameter: who needs the time is handed a [`Clock`], so that a test can hold it still.
 
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -90,12 +90,20 @@ pub trait Clock: Send + Sync + 'static {
     fn monotonic(&self) -> Duration;
 }
 
-/// The moment since which [`SystemClock`] counts: when it was first asked.
-static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// The moment since which [`SystemClock`] counts: when it was first asked, or some time before that.
+static BEGINNING: OnceLock<Instant> = OnceLock::new();
 
 /// The machine's wall clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
+
+impl SystemClock {
+    /// Has it count from where another process's has come to, which hands over to this one: what that one wrote down by its clock
+    /// is true by this one's. Whether that was done: not once it was asked.
+    pub fn go_on_from(passed: Duration) -> bool {
+        Instant::now().checked_sub(passed).is_some_and(|beginning| BEGINNING.set(beginning).is_ok())
+    }
+}
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
@@ -105,7 +113,7 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Duration {
-        BEGINNING.elapsed()
+        BEGINNING.get_or_init(Instant::now).elapsed()
     }
 }
 

@@ -153,10 +153,10 @@ impl Events {
     }
 
     /// Has all events wait again that an earlier process of this store was handling: leases in SQLite are by a clock that began
-    /// with the process.
+    /// with the process. One that was handed over to goes on with the clock of the process before it, whose leases stand.
     pub(crate) async fn void_leases(&self) -> Result<(), RepoError> {
         // A start that finds none writes nothing, where the data cannot be written either.
-        if self.store.is_sqlite() && reading!(self.store, |db| claims::any_expired(db, i64::MAX))? {
+        if self.store.is_alone() && reading!(self.store, |db| claims::any_expired(db, i64::MAX))? {
             self.reap_before(i64::MAX).await?;
         }
         Ok(())

@@ -63,8 +63,8 @@ pub(crate) async fn prepare_first_owner(
             None
         }
         None => {
-            // SQLite has one node, whose earlier links end with this start.
-            let stale = if audited.store.is_sqlite() { change.at } else { change.at.minus(STALE_AFTER) };
+            // Where no other process serves, earlier links end with this start.
+            let stale = if audited.store.is_alone() { change.at } else { change.at.minus(STALE_AFTER) };
             let (token, at) = (SecretToken::generate(), change.at);
             let hash = TokenHash::new(token.hash());
             setup_tokens::delete_until(&mut change, stale).await?;

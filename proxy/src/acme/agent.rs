@@ -120,15 +120,19 @@ impl Agent {
         Ok(Self { shared })
     }
 
-    /// Serves what there is, then goes on in tasks of its own. Where no authority is named, nothing is obtained.
-    pub async fn start(&self) -> RunningAgent {
+    /// Serves what there is, then goes on in tasks of its own. Where no authority is named, nothing is obtained, and elsewhere
+    /// nothing until `may_order` ends: before that, an authority that looks may be answered by another process.
+    pub async fn start(&self, may_order: impl Future<Output = ()> + Send + 'static) -> RunningAgent {
         let shared = Arc::clone(&self.shared);
         let mut follower = Follower::new(Arc::clone(&shared));
         follower.look().await;
         let mut tasks = vec![tokio::spawn(follower.run())];
         if !shared.settings.authorities.is_empty() {
             let manager = Manager { shared: Arc::clone(&shared), running: JoinSet::new(), ids: HashMap::new() };
-            tasks.push(tokio::spawn(manager.run()));
+            tasks.push(tokio::spawn(async move {
+                may_order.await;
+                manager.run().await;
+            }));
         }
         RunningAgent { shared, tasks }
     }

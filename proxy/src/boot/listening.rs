@@ -10,14 +10,16 @@ use picloud_proxy::tls::Certificates;
 use picloud_shared::certificate::ChallengeKind;
 use picloud_shared::name::Username;
 
+use super::sockets::Sockets;
 use crate::config::{Config, Listen, PublicBaseUrl};
 
-/// Takes the addresses; without the right to the usual ones, those of `--dev`.
-pub fn bind(listen: &Listen) -> anyhow::Result<Server> {
-    match Server::bind(&listeners(listen)) {
+/// Takes the addresses, by the sockets that there are already where they are of these; without the right to the usual ones, those
+/// of `--dev`.
+pub fn bind(listen: &Listen, given: &Sockets) -> anyhow::Result<Server> {
+    match Server::take_or_bind(&listeners(listen), given.take()) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && listen.by_default => {
             tracing::warn!(%error, "serving plain HTTP on a high port instead");
-            Ok(Server::bind(&listeners(&listen.fallback()))?)
+            Ok(Server::take_or_bind(&listeners(&listen.fallback()), given.take())?)
         }
         bound => Ok(bound?),
     }

@@ -1,7 +1,6 @@
 //! What the operating system asks for.
 
 use anyhow::Context;
-use picloud_proxy::tls::Certificates;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals that mean something, from now on kept until somebody waits for them.
@@ -9,6 +8,18 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    quit: Signal,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// To stop.
+    Stop,
+    /// To read again what can be read again.
+    Reload,
+    /// To hand over to the binary that stands in this one's place.
+    HandOver,
 }
 
 impl Signals {
@@ -20,6 +31,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hang_up: listen(SignalKind::hangup())?,
+            quit: listen(SignalKind::quit())?,
         })
     }
 
@@ -31,21 +43,14 @@ impl Signals {
         }
     }
 
-    /// Waits for the signal to stop; until then reads certificates again when asked to.
-    pub async fn until_stop(&mut self, certificates: &Certificates) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => reload(certificates),
-            }
+    /// Waits for a signal. Of those that came together, the one to stop counts.
+    pub async fn next(&mut self) -> Wish {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hang_up.recv() => Wish::Reload,
+            _ = self.quit.recv() => Wish::HandOver,
         }
-    }
-}
-
-fn reload(certificates: &Certificates) {
-    match certificates.reload() {
-        Ok(()) => tracing::info!("certificates were read again"),
-        Err(error) => tracing::error!(%error, "certificates stay as they were"),
     }
 }

@@ -108,6 +108,8 @@ settings! {
     max_connections_per_client: usize = "PICLOUD_MAX_CONNECTIONS_PER_CLIENT";
     /// Milliseconds that requests in flight get to finish at shutdown
     shutdown_grace_ms: u64 = "PICLOUD_SHUTDOWN_GRACE_MS";
+    /// Milliseconds that a new binary gets until it serves at an upgrade
+    upgrade_timeout_ms: u64 = "PICLOUD_UPGRADE_TIMEOUT_MS";
     /// Threads that run long scripts
     executor_workers: usize = "PICLOUD_EXECUTOR_WORKERS";
     /// Executions of one app at once

@@ -53,6 +53,7 @@ impl fmt::Display for Config {
             None => writeln!(f, "# max_connections_per_client is not set: three times as many as are free")?,
         }
         writeln!(f, "shutdown_grace_ms = {}", self.shutdown_grace.as_millis())?;
+        writeln!(f, "upgrade_timeout_ms = {}", self.upgrade_timeout.as_millis())?;
         writeln!(f, "executor_workers = {}", self.executor.workers)?;
         writeln!(f, "executor_app_concurrency = {}", self.executor.app_concurrency)?;
         writeln!(f, "executor_queue_capacity = {}", self.executor.queue_capacity)?;

@@ -56,6 +56,7 @@ fn a_number_that_makes_no_sense_is_refused_by_name() {
         "request_head_timeout_ms",
         "request_body_timeout_ms",
         "idle_timeout_ms",
+        "upgrade_timeout_ms",
         "max_connections",
         "max_connections_per_client",
         "executor_workers",
@@ -127,6 +128,7 @@ fn what_is_shown_is_the_file_of_the_same_configuration() {
         max_connections = 8
         max_connections_per_client = 8
         shutdown_grace_ms = 9
+        upgrade_timeout_ms = 950
         executor_workers = 10
         executor_app_concurrency = 11
         executor_queue_capacity = 12

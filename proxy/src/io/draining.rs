@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 #[derive(Debug, Default)]
 pub(super) struct Draining {
     begun: AtomicBool,
+    leaves_queue: AtomicBool,
     announcement: CancellationToken,
 }
 
@@ -24,6 +25,15 @@ impl Draining {
     pub(super) fn begin(&self) {
         self.begun.store(true, Ordering::SeqCst);
         self.announcement.cancel();
+    }
+
+    /// Leaves those who wait in the kernel to another process, which has the same sockets.
+    pub(super) fn leave_queue(&self) {
+        self.leaves_queue.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn leaves_queue(&self) -> bool {
+        self.leaves_queue.load(Ordering::SeqCst)
     }
 
     pub(super) fn has_begun(&self) -> bool {

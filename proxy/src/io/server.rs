@@ -24,6 +24,9 @@ use crate::tls::Certificates;
 /// Once we drain, what a connection gets that was opened but has sent nothing yet: its request may be on the way.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
+/// The same where another process takes our place, so that nobody waits for our end.
+const LAST_CHANCE_OF_ANOTHER: Duration = Duration::from_secs(5);
+
 /// Connections that the kernel may hold for us.
 const BACKLOG: u32 = 1024;
 
@@ -80,8 +83,23 @@ impl Server {
     /// # Errors
     /// The first address that cannot be had, named.
     pub fn bind(listeners: &[Listener]) -> io::Result<Self> {
-        let bind = |listener: &Listener| match bind(listener.address) {
-            Ok(socket) => Ok((Listener { address: socket.local_addr()?, ..*listener }, socket)),
+        Self::take_or_bind(listeners, |_| None)
+    }
+
+    /// As [`Server::bind`], but for listeners of which there is a socket that listens already.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub fn take_or_bind(
+        listeners: &[Listener],
+        mut take: impl FnMut(&Listener) -> Option<StdListener>,
+    ) -> io::Result<Self> {
+        let bind = |listener: &Listener| match take(listener).map_or_else(|| bind(listener.address), Ok) {
+            Ok(socket) => {
+                // Whoever made it may have made it otherwise.
+                socket.set_nonblocking(true)?;
+                Ok((Listener { address: socket.local_addr()?, ..*listener }, socket))
+            }
             Err(error) => Err(io::Error::new(error.kind(), format!("cannot listen on {}: {error}", listener.address))),
         };
         let mut listeners: Vec<(Listener, StdListener)> = listeners.iter().map(bind).collect::<io::Result<_>>()?;
@@ -97,6 +115,14 @@ impl Server {
     /// The listeners with the ports that they got.
     pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
         self.listeners.iter().map(|(listener, _)| listener)
+    }
+
+    /// The sockets once more, for another process: as long as somebody has one, connections are let in.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn sockets(&self) -> io::Result<Vec<(Listener, StdListener)>> {
+        self.listeners.iter().map(|(listener, socket)| Ok((*listener, socket.try_clone()?))).collect()
     }
 
     /// Begins to accept.
@@ -141,7 +167,8 @@ impl Shared {
     pub(super) async fn silent_for_too_long(&self) {
         let last_chance = async {
             self.draining.begins().await;
-            pingora_timeout::sleep(LAST_CHANCE).await;
+            let chance = if self.draining.leaves_queue() { LAST_CHANCE_OF_ANOTHER } else { LAST_CHANCE };
+            pingora_timeout::sleep(chance).await;
         };
         // A timeout is what ends it as well.
         let _ = timeout(self.limits.head_timeout, last_chance).await;
@@ -152,9 +179,19 @@ impl RunningServer {
     /// Stops accepting, closes idle connections, and waits until requests in flight are answered, at most for the
     /// grace. Tells whether all were.
     pub async fn drain(&self, grace: Duration) -> bool {
+        self.stop_accepting();
+        tokio::time::timeout(grace, self.connections.wait()).await.is_ok()
+    }
+
+    /// Stops accepting for another process that accepts from the same sockets: whoever waits there is left to it.
+    pub fn leave_queue(&self) {
+        self.draining.leave_queue();
+        self.stop_accepting();
+    }
+
+    fn stop_accepting(&self) {
         self.draining.begin();
         self.connections.close();
-        tokio::time::timeout(grace, self.connections.wait()).await.is_ok()
     }
 }
 
@@ -204,6 +241,9 @@ impl<H: Handler> Door<H> {
                 Ok((stream, peer)) => self.admit(stream, peer),
                 Err(error) => failures.wait_after(&error).await,
             }
+        }
+        if self.service.shared.draining.leaves_queue() {
+            return;
         }
         // Whoever the kernel let in already would find the connection reset.
         let Ok(socket) = socket.into_std() else {

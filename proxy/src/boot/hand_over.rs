@@ -1,0 +1,164 @@
+//! Handing over to the binary that stands in this one's place: it is started beside this process, is given its sockets, and serves
+//! before this one stops. Whatever goes wrong until then, this process goes on.
+
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use picloud_manager::store::serve_lock::ServeLock;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::inheritance;
+use super::predecessor::{FAILED, SERVING, YOURS};
+use super::sockets::Label;
+use crate::config::environment::{OF_SYSTEMD_FOR_ONE_PROCESS, PREDECESSOR};
+
+/// Bytes of the longest line that the new process says.
+const LINE_BYTES: u64 = 4096;
+
+/// How this process was started, and so how another one is.
+#[derive(Debug)]
+pub struct Program {
+    /// The binary's path.
+    pub binary: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+/// A process that serves beside this one, and is told when it does so alone.
+#[derive(Debug)]
+pub struct Successor {
+    /// Its number.
+    pub pid: u32,
+    line: BufReader<UnixStream>,
+}
+
+impl Program {
+    /// That of this process. It must be asked before anything is put in the place of its binary: of one that was deleted the
+    /// system tells no path that is of use.
+    ///
+    /// # Errors
+    /// The system does not tell where the binary is.
+    pub fn current() -> anyhow::Result<Self> {
+        let mut arguments = std::env::args_os();
+        // By the path that it was started by, which may be a link that leads elsewhere by then.
+        let named = arguments.next().map(PathBuf::from).filter(|name| name.components().count() > 1 && name.is_file());
+        let binary = match named {
+            Some(name) => std::path::absolute(name),
+            None => std::env::current_exe(),
+        };
+        Ok(Self { binary: binary.context("where this program is cannot be told")?, arguments: arguments.collect() })
+    }
+
+    /// Starts the binary that is there now, hands over to it, and returns once it serves.
+    ///
+    /// # Errors
+    /// Why it does not serve by then; it has ended.
+    pub async fn hand_over(
+        &self,
+        sockets: &[(Label, &TcpListener)],
+        lock: Option<&ServeLock>,
+        within: Duration,
+    ) -> anyhow::Result<Successor> {
+        let (here, there) = StdUnixStream::pair()?;
+        // It waits there, so that a process that ends at once is not written to.
+        inheritance::send(&here, sockets, lock).context("its sockets cannot be handed over")?;
+        let mut child = Unready(Some(self.start(there)?));
+        here.set_nonblocking(true)?;
+        let mut line = BufReader::new(UnixStream::from_std(here)?);
+        match timeout(within, until_it_serves(&mut line)).await {
+            Ok(Ok(())) => {
+                let child = child.0.take().context("it is there")?;
+                Ok(Successor { pid: child.id(), line })
+            }
+            Ok(Err(Some(reason))) => bail!("{reason}"),
+            Ok(Err(None)) => match child.end().await {
+                Some(status) => bail!("{} ended before it served: {status}", self.binary.display()),
+                None => bail!("{} ended before it served", self.binary.display()),
+            },
+            Err(_) => bail!("{} does not serve after {} ms", self.binary.display(), within.as_millis()),
+        }
+    }
+
+    fn start(&self, line: StdUnixStream) -> anyhow::Result<Child> {
+        let mut command = Command::new(&self.binary);
+        command.args(&self.arguments).env(PREDECESSOR, std::process::id().to_string());
+        for name in OF_SYSTEMD_FOR_ONE_PROCESS {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::from(OwnedFd::from(line)));
+        command.spawn().with_context(|| format!("{} cannot be started", self.binary.display()))
+    }
+}
+
+/// Waits for the word of the new process; why it does not serve, if it says so, or nothing where it ended.
+async fn until_it_serves(line: &mut BufReader<UnixStream>) -> Result<(), Option<String>> {
+    let mut said = String::new();
+    match line.take(LINE_BYTES).read_line(&mut said).await {
+        Ok(_) if said.trim_end() == SERVING => Ok(()),
+        Ok(_) => Err(said.strip_prefix(FAILED).map(|reason| reason.trim_end().to_owned())),
+        Err(_) => Err(None),
+    }
+}
+
+impl Successor {
+    /// Says that this process accepts nobody any more.
+    pub async fn tell_yours(&mut self) {
+        // One that has ended is not helped by it.
+        let _ = self.line.get_mut().write_all(&[YOURS]).await;
+    }
+}
+
+/// A process that does not serve yet: dropped, it is ended.
+struct Unready(Option<Child>);
+
+impl Unready {
+    /// Ends it; how it ended.
+    async fn end(&mut self) -> Option<std::process::ExitStatus> {
+        let mut child = self.0.take()?;
+        let waiting = tokio::task::spawn_blocking(move || {
+            // One that closed its end of the line is as good as ended, and has a moment to be so by itself.
+            for _ in 0..50 {
+                if let Ok(Some(status)) = child.try_wait() {
+                    return Some(status);
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let _ = child.kill();
+            child.wait().ok()
+        });
+        waiting.await.ok().flatten()
+    }
+}
+
+impl Drop for Unready {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // One that has ended already cannot be killed. It is reaped beside all else.
+            let _ = child.kill();
+            std::thread::spawn(move || child.wait());
+        }
+    }
+}
+
+/// Whether a path is of a binary that says which version it is.
+///
+/// # Errors
+/// It cannot be run, or says nothing.
+pub async fn version_of(binary: &Path) -> anyhow::Result<String> {
+    let told = tokio::process::Command::new(binary).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
+    let told = timeout(Duration::from_secs(10), told).await;
+    let told = told.with_context(|| format!("{} does not say its version", binary.display()))?;
+    let told = told.with_context(|| format!("{} cannot be run", binary.display()))?;
+    let version = String::from_utf8_lossy(&told.stdout).trim().to_owned();
+    if !told.status.success() || version.is_empty() {
+        bail!("{} does not say its version: {}", binary.display(), told.status);
+    }
+    Ok(version)
+}

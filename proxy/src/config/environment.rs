@@ -1,0 +1,59 @@
+//! What the environment says beside the settings: who started this process, and what came with it.
+
+use std::time::Duration;
+
+/// The number of the process that hands over to the one that it has started.
+pub const PREDECESSOR: &str = "PICLOUD_PREDECESSOR";
+
+/// What systemd says to one process alone, and not to those that it starts.
+pub const OF_SYSTEMD_FOR_ONE_PROCESS: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
+
+/// Sockets that systemd has opened for this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemdSockets {
+    /// Their names, in their order; one that has none is called `unknown`.
+    pub names: Vec<String>,
+}
+
+/// How systemd wants to hear of this process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// Where: a path, or `@` and a name.
+    pub notify_socket: Option<String>,
+    /// How often at least, if it is to end a process that it does not hear of.
+    pub watchdog: Option<Duration>,
+}
+
+/// Whether this process was started by one that hands over to it. A process that was not, but has the environment of one that was,
+/// has another parent.
+pub fn has_predecessor() -> bool {
+    let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().to_string());
+    parent.is_some() && parent == read(PREDECESSOR)
+}
+
+/// The sockets that came with this process, if any did.
+pub fn systemd_sockets() -> Option<SystemdSockets> {
+    let _ = read("LISTEN_FDS")?;
+    is_this_process(&read("LISTEN_PID")?).then(|| SystemdSockets {
+        names: read("LISTEN_FDNAMES").map_or_else(Vec::new, |names| names.split(':').map(str::to_owned).collect()),
+    })
+}
+
+/// What systemd wants to hear.
+pub fn service() -> ServiceSettings {
+    let of_this_process = read("WATCHDOG_PID").is_none_or(|pid| is_this_process(&pid));
+    let micros = read("WATCHDOG_USEC").and_then(|micros| micros.parse().ok());
+    ServiceSettings {
+        notify_socket: read("NOTIFY_SOCKET"),
+        watchdog: micros.filter(|micros| of_this_process && *micros > 0).map(Duration::from_micros),
+    }
+}
+
+fn is_this_process(pid: &str) -> bool {
+    pid.parse() == Ok(std::process::id())
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is a part of the one module that reads the environment")]
+fn read(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
