@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A node that has said nothing for so long counts as dead: two beats may fail.
 const LIVE_FOR: Duration = Duration::from_secs(15);
 
-/// A node that has been dead for so long is forgotten.
+/// A node that has been dead for so long is forgotten, and sooner where its machine has started another.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long the end of a node waits to say so. Where it is not said, the node counts as live until [`LIVE_FOR`] is over.
@@ -112,7 +112,7 @@ impl Nodes {
     async fn beat(&self) -> Result<(), JoinError> {
         let Inner { store, own, seen, .. } = &*self.0;
         let mut tx = store.begin().await?;
-        nodes::forget(&mut tx, own.id, FORGOTTEN_AFTER).await?;
+        nodes::forget(&mut tx, own.id, &own.name, FORGOTTEN_AFTER).await?;
         let others = readable(nodes::list(&mut tx).await?);
         let is_new = !others.iter().any(|other| other.node.id == own.id);
         // One that has been there all the time does not end because of one that came later.

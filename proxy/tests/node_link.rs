@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use picloud_proxy::manager_link::{
     ControlPlane, NodeIdentity, NodeListener, RemoteManager, RunningNodeListener, StoreHealth, StoreUnavailable,
@@ -157,7 +157,12 @@ async fn of_several_full_nodes_one_that_is_gone_is_left_out_and_without_any_it_i
     // What was kept of connections is of no use once that one has ended, too.
     listener.drain(Duration::from_secs(5)).await;
     refused(&to_both).await;
-    refused(&edge(&identity(7, 1), &[])).await;
+    let to_none = edge(&identity(7, 1), &[]);
+    refused(&to_none).await;
+    let mut head = request("/", Body::empty());
+    *head.method_mut() = Method::HEAD;
+    let response = to_none.call(head).await;
+    assert_eq!((response.status().as_u16(), text(response).await.as_str()), (503, ""));
 }
 
 #[tokio::test]

@@ -61,9 +61,10 @@ struct NodeView {
 
 /// The nodes of the instance.
 #[derive(Serialize, ToSchema)]
-struct NodeList {
-    /// The one that started first before the others. Those that ended without a word stay for a day.
-    items: Vec<NodeView>,
+struct InstanceNodes {
+    /// The one that started first before the others, 500 at most. Those that ended without a word stay for a day, or until their machine
+    /// has started another.
+    nodes: Vec<NodeView>,
 }
 
 impl NodeView {
@@ -95,9 +96,9 @@ impl NodeView {
 ///
 /// For owners and admins.
 #[utoipa::path(get, path = "/nodes", tag = "instance",
-    responses((status = 200, description = "The nodes.", body = NodeList)))]
-async fn list_nodes(State(state): State<ApiState>, Caller(actor): Caller) -> Result<Json<NodeList>, ApiError> {
+    responses((status = 200, description = "The nodes.", body = InstanceNodes)))]
+async fn list_nodes(State(state): State<ApiState>, Caller(actor): Caller) -> Result<Json<InstanceNodes>, ApiError> {
     let service = &state.services.nodes;
     let nodes = service.list(&actor).await?;
-    Ok(Json(NodeList { items: nodes.into_iter().map(|node| NodeView::new(node, service.own())).collect() }))
+    Ok(Json(InstanceNodes { nodes: nodes.into_iter().map(|node| NodeView::new(node, service.own())).collect() }))
 }

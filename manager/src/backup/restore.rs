@@ -3,6 +3,7 @@
 //! A whole store is made out of it first: for SQLite in a directory beside the files that it is to replace, for PostgreSQL in a
 //! transaction. So a restore that is broken off anywhere leaves what was there, and one that is done leaves the new.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use picloud_shared::clock::Timestamp;
@@ -88,8 +89,11 @@ pub async fn check(
 pub(super) const FOLDER_PREFIX: &str = ".picloud-check-";
 
 fn folder_in(dir: &Path) -> Result<tempfile::TempDir, BackupError> {
-    let made =
-        std::fs::create_dir_all(dir).and_then(|()| tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir_in(dir));
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .and_then(|()| tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir_in(dir));
     made.map_err(|source| BackupError::File { path: dir.to_owned(), source })
 }
 

@@ -67,12 +67,13 @@ statements! {
         live_until = excluded.live_until";
     // On SQLite there is but one, which knows of itself.
     LIST = "SELECT id, name, role, product, wire, schema_version, address, snapshot_version, started_at, last_seen_at, \
-        0 AS is_live FROM nodes ORDER BY id",
+        0 AS is_live FROM nodes ORDER BY id DESC LIMIT 500",
         "SELECT id, name, role, product, wire, schema_version, address, snapshot_version, started_at, last_seen_at, \
         (CASE WHEN live_until >= (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint THEN 1 ELSE 0 END)::bigint AS is_live \
-        FROM nodes ORDER BY id";
-    FORGET = "DELETE FROM nodes WHERE id <> $1 AND $2 >= 0",
-        "DELETE FROM nodes WHERE id <> $1 AND live_until < (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint - $2";
+        FROM nodes ORDER BY id DESC LIMIT 500";
+    FORGET = "DELETE FROM nodes WHERE id <> $1 AND ($2 <> '' OR $3 >= 0)",
+        "DELETE FROM nodes WHERE id <> $1 AND live_until < (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint \
+        - CASE WHEN name = $2 THEN 0 ELSE $3::bigint END";
     REMOVE = "DELETE FROM nodes WHERE id = $1";
 }
 
@@ -87,16 +88,18 @@ pub async fn beat(conn: &mut Conn, node: &Node, live_for: Duration) -> Result<()
     })
 }
 
-/// All nodes, the one that started first before the others.
+/// The nodes that started last, 500 at most, the last one first.
 pub async fn list(conn: &mut Conn) -> Result<Vec<Listed<SeenNode>>, RepoError> {
     let rows = on_db!(conn, db => Ok(sqlx::query_as(LIST.on(db)).fetch_all(db).await?))?;
     Ok(listed(rows))
 }
 
-/// Forgets nodes, but this one, that have been dead for so long. On SQLite all others: one alone may serve.
-pub async fn forget(conn: &mut Conn, own: NodeId, dead_for: Duration) -> Result<(), RepoError> {
+/// Forgets nodes, but this one, that have been dead for so long, and those of its machine that are dead. On SQLite all others: one
+/// alone may serve.
+pub async fn forget(conn: &mut Conn, own: NodeId, machine: &str, dead_for: Duration) -> Result<(), RepoError> {
     on_db!(conn, db => {
-        sqlx::query(FORGET.on(db)).bind(own.as_uuid()).bind(millis(dead_for)).execute(db).await?;
+        let query = sqlx::query(FORGET.on(db)).bind(own.as_uuid()).bind(machine);
+        query.bind(millis(dead_for)).execute(db).await?;
         Ok(())
     })
 }

@@ -306,7 +306,9 @@ impl SecretKey {
         if let Some(like) = like {
             // Whoever runs the command may be root, who does not serve.
             fchown(&file, Some(like.uid()), Some(like.gid()))?;
-            file.set_permissions(fs::Permissions::from_mode(like.permissions().mode() & 0o770))?;
+            if like.is_file() {
+                file.set_permissions(fs::Permissions::from_mode(like.permissions().mode() & 0o660))?;
+            }
         }
         writeln!(file, "{}", URL_SAFE_NO_PAD.encode(self.0))?;
         file.sync_all()?;

@@ -21,7 +21,7 @@ fn other_node(name: &str, wire: u32, live_ms: i64, is_postgres: bool) -> String 
 }
 
 fn names(list: &Value) -> Vec<&str> {
-    list["items"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect()
+    list["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect()
 }
 
 async fn each_node_is_told_with_what_it_serves_and_whether_it_lives(test: &TestStore) {
@@ -29,7 +29,7 @@ async fn each_node_is_told_with_what_it_serves_and_whether_it_lives(test: &TestS
     let owner = world.owner().await;
     owner.make_app("shop").await;
     let list = owner.get("/nodes").await.is(200);
-    let [own] = &list["items"].as_array().unwrap()[..] else { panic!("{list}") };
+    let [own] = &list["nodes"].as_array().unwrap()[..] else { panic!("{list}") };
     assert_eq!(
         (&own["name"], &own["role"], &own["is_live"], &own["is_this"]),
         (&json!("pi"), &json!("full"), &json!(true), &json!(true))
@@ -43,11 +43,14 @@ async fn each_node_is_told_with_what_it_serves_and_whether_it_lives(test: &TestS
     }
     let list = owner.get("/nodes").await.is(200);
     let live = |name: &str| {
-        list["items"].as_array().unwrap().iter().find(|node| node["name"] == name).unwrap()["is_live"] == true
+        list["nodes"].as_array().unwrap().iter().find(|node| node["name"] == name).unwrap()["is_live"] == true
     };
     assert_eq!((live("pi"), live("live"), live("dead")), (true, is_postgres, false), "{list}");
-    // The next one to start forgets those that have been dead for a day; of SQLite's, which are alone, all others.
-    test.tamper(&other_node("long dead", 1, -86_500_000, is_postgres)).await;
+    // The next one to start forgets those that have been dead for a day, and what its machine ran before; of SQLite's, which are
+    // alone, all others.
+    for (name, live_ms) in [("long dead", -86_500_000), ("pi", -1)] {
+        test.tamper(&other_node(name, 1, live_ms, is_postgres)).await;
+    }
     let next = World::start(&test.store).await;
     let list = next.owner().await.get("/nodes").await.is(200);
     let (mut names, expected) = (names(&list), if is_postgres { vec!["dead", "live", "pi", "pi"] } else { vec!["pi"] });

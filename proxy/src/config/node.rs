@@ -24,12 +24,12 @@ impl NodeSettings {
     /// # Errors
     /// An edge node without PostgreSQL, or that would answer others; an address that nobody can be reached by.
     pub fn resolve(settings: &Settings) -> anyhow::Result<Self> {
-        let role = settings.role.unwrap_or_default();
+        let role = settings.node_role.unwrap_or_default();
         let listen = settings.node_listen.map(|address| address.0);
         if role == NodeRole::Edge {
             ensure!(
                 settings.database_url.is_some(),
-                "role is edge, which needs a database_url: SQLite has one node alone"
+                "node_role is edge, which needs a database_url: SQLite has one node alone"
             );
             ensure!(listen.is_none(), "node_listen is for full nodes: an edge node answers no others");
         }
@@ -63,7 +63,7 @@ mod tests {
 
     fn settings(role: Option<NodeRole>, listen: Option<&str>, address: Option<&str>) -> Settings {
         Settings {
-            role,
+            node_role: role,
             node_listen: listen.map(|listen| listen.parse().unwrap()),
             node_address: address.map(str::to_owned),
             database_url: Some("postgres://db/picloud".to_owned()),
@@ -75,7 +75,7 @@ mod tests {
     fn what_makes_no_sense_together_is_refused_by_name() {
         let edge = Some(NodeRole::Edge);
         for (settings, named) in [
-            (Settings { database_url: None, ..settings(edge, None, None) }, "role"),
+            (Settings { database_url: None, ..settings(edge, None, None) }, "node_role"),
             (settings(edge, Some(":9181"), None), "node_listen"),
             (Settings { database_url: None, ..settings(None, Some(":9181"), None) }, "node_listen"),
             (settings(None, None, Some("a:1")), "node_address"),

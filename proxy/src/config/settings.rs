@@ -77,7 +77,7 @@ settings! {
     /// PostgreSQL database, as postgres://user:password@host:port/database; SQLite files without it
     database_url: String = "PICLOUD_DATABASE_URL";
     /// What this node does: full, or edge for one that hands the API and the dashboard on to a full one
-    role: NodeRole = "PICLOUD_ROLE";
+    node_role: NodeRole = "PICLOUD_NODE_ROLE";
     /// Where a full node answers edge nodes, such as :9181; not at all without it
     node_listen: NodeAddress = "PICLOUD_NODE_LISTEN";
     /// By which host and port edge nodes reach that; the machine's name without it

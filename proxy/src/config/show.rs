@@ -27,7 +27,7 @@ impl fmt::Display for Config {
         if let Some(email) = self.acme.as_ref().and_then(|acme| acme.email.as_ref()) {
             writeln!(f, "acme_email = {:?}", email.as_str())?;
         }
-        writeln!(f, "role = \"{}\"", self.node.role)?;
+        writeln!(f, "node_role = \"{}\"", self.node.role)?;
         if let Some(listen) = self.node.listen {
             writeln!(f, "node_listen = \"{listen}\"")?;
         }

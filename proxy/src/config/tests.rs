@@ -112,7 +112,7 @@ fn what_is_shown_is_the_file_of_the_same_configuration() {
         automatic_certificates = true
         acme_email = "ada@example.com"
         database_url = "postgres://ada@db:5432/cloud"
-        role = "full"
+        node_role = "full"
         node_listen = ":9181"
         node_address = "node-1.lan:9181"
         public_base_url = "https://pi.example.com"

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{DATE, RETRY_AFTER};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -84,8 +84,10 @@ impl RemoteManager {
 
     /// Has a full node answer a request, which carries an [`picloud_shared::request::AdminPeer`].
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let is_head = request.method() == Method::HEAD;
         match self.hand_on(request).await {
             Ok(response) => response,
+            Err(why) if is_head => Response::<Body>::from(why).map(|_| Body::empty()),
             Err(why) => why.into(),
         }
     }

@@ -74,11 +74,19 @@ impl Load {
     }
 }
 
-/// A cloud that has the script, a secret, and an app more.
+/// A cloud that has the script, an index, and a secret.
 async fn start(database: Database) -> TestCloud {
     let cloud = TestCloud::start(database).await;
     let script = cloud.publish(WRITER).await;
     cloud.route(&script, "exact", "/", "POST").await;
+    let first = cloud.request(Method::POST, "shop.test", "/?key=first").send().await.unwrap();
+    assert_eq!(first.status(), 200);
+    let indexes = "apps/shop/docs/notes/indexes";
+    cloud.must(Method::PUT, indexes, Some(json!({ "fields": ["key"] }))).await;
+    let begun = Instant::now();
+    while cloud.must(Method::GET, indexes, None).await["indexes"][0]["state"] != "ready" {
+        assert!(begun.elapsed() < PATIENCE, "the index is not built");
+    }
     cloud.must(Method::PUT, "apps/shop/secrets/PAYMENT", Some(json!({ "value": "sealed by the key" }))).await;
     cloud
 }
@@ -197,11 +205,11 @@ on_both_databases! {
     async fn a_backup_goes_into_the_other_database_on_a_machine_that_has_nothing_but_its_passphrase(database: Database) {
         let other = match database {
             Database::Sqlite => Database::postgres(),
-            Database::Postgres(_) => Database::Sqlite,
+            Database::Postgres(_) | Database::Cluster(..) => Database::Sqlite,
         };
         let cloud = start(database).await;
         let source = r#"secrets::get("PAYMENT")"#;
-        let script = cloud.script(&cloud.must(Method::GET, "apps/shop", None).await["id"].as_str().unwrap().to_owned(), "paying", "endpoint", source).await;
+        let script = cloud.script(cloud.must(Method::GET, "apps/shop", None).await["id"].as_str().unwrap(), "paying", "endpoint", source).await;
         cloud.route(&script, "exact", "/pay", "GET").await;
         let sealed = cloud.visit("shop.test", "/pay").await;
         let file = cloud.home.dir().join("cloud.backup");

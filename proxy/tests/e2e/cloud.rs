@@ -21,7 +21,7 @@ pub(crate) use database::on_both_databases;
 pub use database::{Database, PostgresDatabase};
 pub use front::{Fate, Front};
 pub use pebble::{Demands, Pebble};
-pub use process::{Process, picloud, run, with_open_files};
+pub use process::{Process, by_path, picloud, run, with_open_files};
 pub use wall_clock::WallClock;
 
 /// The name and password of the owner.
@@ -78,6 +78,11 @@ impl TestCloud {
         Process::start(&mut command)
     }
 
+    /// Has each request from now on be sent on a connection of its own.
+    pub fn keep_no_connections(&mut self) {
+        self.client = Client::builder().timeout(PATIENCE).pool_max_idle_per_host(0).build().unwrap();
+    }
+
     /// Sends the process a signal, such as `-TERM`.
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
@@ -86,6 +91,11 @@ impl TestCloud {
     /// What a full disk does to it: see [`Process::limit_files`].
     pub fn limit_files(&self, bytes: Option<u64>) {
         self.process.limit_files(bytes);
+    }
+
+    /// The process that was started.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
     }
 
     /// Waits until the process has ended by itself.

@@ -113,7 +113,7 @@ impl Oracle {
                 let whole = cloud.must(Method::GET, &format!("apps/shop/events/{id}"), None).await;
                 let attempts = whole["attempts"].as_array().unwrap();
                 let is_cut = |attempt: &&Value| {
-                    let threw = |text| attempt["error"].as_str().is_some_and(|error| error.starts_with(text));
+                    let threw = |text: &str| attempt["error"].as_str().is_some_and(|error| error.starts_with(text));
                     cut.contains(&attempt["outcome"].as_str().unwrap()) && !THROWN.into_iter().any(threw)
                 };
                 let lost = attempts.iter().filter(is_cut).count() as u64;

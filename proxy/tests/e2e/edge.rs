@@ -16,7 +16,7 @@ async fn full_and_edge() -> (TestCloud, Process) {
     });
     full.sign_in(OWNER.1).await;
     let edge = full.another_node(|command| {
-        command.env("PICLOUD_ROLE", "edge").env_remove("PICLOUD_NODE_LISTEN");
+        command.env("PICLOUD_NODE_ROLE", "edge").env_remove("PICLOUD_NODE_LISTEN");
     });
     (full, edge)
 }
@@ -95,7 +95,7 @@ async fn an_edge_node_hands_the_api_on_and_serves_apps_while_no_full_node_lives(
 
     // Both are told of.
     let (_, nodes) = visitor.call(Method::GET, "admin/nodes", None).await;
-    let nodes: Vec<_> = nodes["items"].as_array().unwrap().iter().collect();
+    let nodes: Vec<_> = nodes["nodes"].as_array().unwrap().iter().collect();
     let of = |role: &str| *nodes.iter().find(|node| node["role"] == role).unwrap();
     assert_eq!((nodes.len(), &of("edge")["is_live"], &of("edge")["is_this"]), (2, &json!(true), &json!(false)));
     assert!(of("full")["is_this"] == true && of("full")["address"].is_string());
@@ -172,8 +172,8 @@ async fn an_edge_node_handles_events_and_makes_ticks_while_no_full_node_lives() 
 #[test]
 fn what_an_edge_node_cannot_do_without_is_told_by_the_setting() {
     let home = Home::new(Database::Sqlite);
-    let (started, said) = home.run(&["serve", "--dev", "--role", "edge"], "");
-    assert!(!started && said.contains("role is edge, which needs a database_url"), "{said}");
-    let (started, said) = home.run(&["config", "check", "--role", "half"], "");
+    let (started, said) = home.run(&["serve", "--dev", "--node-role", "edge"], "");
+    assert!(!started && said.contains("node_role is edge, which needs a database_url"), "{said}");
+    let (started, said) = home.run(&["config", "check", "--node-role", "half"], "");
     assert!(!started && said.contains("full or edge"), "{said}");
 }

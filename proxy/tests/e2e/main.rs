@@ -36,3 +36,4 @@ mod raw;
 mod relay;
 mod remote;
 mod triggers;
+mod upgrade;

@@ -256,7 +256,7 @@ async fn three_nodes_that_die_in_turn_and_their_database_lose_nothing_that_was_a
         assert!((changes.script..=asked).contains(&served), "{address} serves {served} after {changes:?}");
     }
     let listed = nodes.cloud.must(Method::GET, "nodes", None).await;
-    let live = listed["items"].as_array().unwrap().iter().filter(|node| node["is_live"] == true).count();
+    let live = listed["nodes"].as_array().unwrap().iter().filter(|node| node["is_live"] == true).count();
     assert!(live >= 3, "{listed}");
     guesses_count_together(&nodes, &client).await;
 

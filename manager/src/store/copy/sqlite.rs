@@ -213,8 +213,8 @@ impl SqliteTarget {
             if said != "ok" {
                 return Err(CopyError::Damaged(format!("{name}.db is not sound: {said}")));
             }
-            conn.execute_batch("PRAGMA journal_mode = wal; PRAGMA wal_checkpoint(truncate)")
-                .map_err(RepoError::from)?;
+            // Closing it empties the log of changes.
+            conn.execute_batch("PRAGMA journal_mode = wal").map_err(RepoError::from)?;
         }
         drop(self);
         for file in FILES {

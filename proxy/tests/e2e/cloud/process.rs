@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -23,6 +24,14 @@ pub fn with_open_files(command: &Command, soft: u32, hard: u32) -> Command {
     shell.env_clear();
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell
+}
+
+/// The same command, by another path of the binary.
+pub fn by_path(command: &Command, path: &Path) -> Command {
+    let mut other = Command::new(path);
+    other.args(command.get_args()).env_clear();
+    other.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    other
 }
 
 /// Whether a command succeeds, and what it says on both outputs.
@@ -110,6 +119,16 @@ impl Process {
         line.trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
+    /// Waits until the process and all that have its output have ended.
     pub fn ended(&mut self) -> ExitStatus {
         // Its output ends with it, and waiting for that has a bound.
         let output = self.output.get_mut().expect("nobody else has it");
