@@ -20,6 +20,9 @@ export const audit = (query: AuditFilter) => ok(api.GET('/audit', { params: { qu
 export const stats = ({ resolution }: ChartFilter) =>
   ok(api.GET('/stats', { params: { query: { resolution } } }));
 
+/** The nodes of the instance, and those that were not long ago. */
+export const nodes = async () => (await ok(api.GET('/nodes'))).nodes;
+
 export const settings = () => revised(api.GET('/settings'));
 
 export const updateSettings = (body: UpdateSettings, etag: string) =>

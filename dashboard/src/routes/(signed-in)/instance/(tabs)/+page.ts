@@ -2,6 +2,10 @@ import * as instance from '$lib/api/instance';
 import type { PageLoad } from './$types';
 
 export const load: PageLoad = async () => {
-  const [version, stats] = await Promise.all([instance.version(), instance.stats({})]);
-  return { version, stats };
+  const [version, stats, nodes] = await Promise.all([
+    instance.version(),
+    instance.stats({}),
+    instance.nodes(),
+  ]);
+  return { version, stats, nodes };
 };
