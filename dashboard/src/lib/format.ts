@@ -13,6 +13,7 @@ const clock = new Intl.DateTimeFormat(locale, { weekday: 'short', hour: '2-digit
 const time = new Intl.DateTimeFormat(locale, { timeStyle: 'medium' });
 const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' });
 const integer = new Intl.NumberFormat(locale);
+const approximate = new Intl.NumberFormat(locale, { maximumSignificantDigits: 3 });
 const share = new Intl.NumberFormat(locale, { style: 'percent' });
 const conjunction = new Intl.ListFormat('en');
 const plurals = new Intl.PluralRules('en');
@@ -66,6 +67,11 @@ export function percent(part: number): string {
 
 export function number(value: number): string {
   return integer.format(value);
+}
+
+/** "0.25", "12.4", "1,230": how often a second something is done. */
+export function rate(value: number): string {
+  return approximate.format(value);
 }
 
 /** "1 script", "12 scripts". */

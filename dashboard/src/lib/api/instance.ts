@@ -23,6 +23,10 @@ export const stats = ({ resolution }: ChartFilter) =>
 /** The nodes of the instance, and those that were not long ago. */
 export const nodes = async () => (await ok(api.GET('/nodes'))).nodes;
 
+/** What the node that answers does and takes. */
+export const nodeStats = ({ resolution }: ChartFilter) =>
+  ok(api.GET('/stats/node', { params: { query: { resolution } } }));
+
 export const settings = () => revised(api.GET('/settings'));
 
 export const updateSettings = (body: UpdateSettings, etag: string) =>
