@@ -12,6 +12,7 @@ mod dashboard_files;
 mod data_audit;
 mod data_watch;
 pub mod docs;
+pub mod doctor;
 pub mod events;
 pub mod execution_writer;
 mod gauge_watch;

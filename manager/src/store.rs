@@ -18,6 +18,7 @@ pub(crate) mod copy;
 pub(crate) mod data_db;
 pub(crate) mod data_file;
 mod listener;
+pub(crate) mod look;
 pub mod migration;
 mod postgres;
 pub(crate) mod replacement;

@@ -24,6 +24,7 @@ pub use agent::{Agent, AgentParts, RunningAgent};
 pub use authority::{Authority, AuthorityTrust, DirectoryUrl, ExternalAccount, InvalidDirectoryUrl};
 pub use dns::{DnsProvider, DnsUpdate, TsigKey};
 pub use instant_acme::LetsEncrypt;
+pub use preflight::where_leads;
 pub use schedule::Timing;
 
 use std::net::SocketAddr;

@@ -87,6 +87,12 @@ pub enum LocalCommand {
     Restore(RestoreArgs),
     /// Move the instance from SQLite to PostgreSQL, or back
     Move(MoveArgs),
+    /// Look at everything that PiCloud rests on, and say what is not well and what to do; changes nothing
+    Doctor {
+        /// Print it for machines
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the root of the instance's own authority, from the store directly
     Trust {
         /// Have this machine trust it

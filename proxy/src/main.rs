@@ -7,6 +7,7 @@ mod boot;
 mod cli;
 mod config;
 mod control;
+mod doctor;
 mod password;
 mod remote;
 mod trust;
@@ -112,6 +113,7 @@ async fn execute(command: LocalCommand, config: Config) -> anyhow::Result<()> {
         LocalCommand::Backup(args) => backup::take(args, &config).await,
         LocalCommand::Restore(args) => backup::give_back(args, &config).await,
         LocalCommand::Move(args) => backup::relocate_to(args, &config).await,
+        LocalCommand::Doctor { json } => doctor::run(json, &config).await,
         LocalCommand::Trust { install } => trust::run(install, &config).await,
     }
 }

@@ -8,7 +8,7 @@ mod deploy;
 mod env;
 mod keys;
 mod logs;
-mod output;
+pub mod output;
 mod scripts;
 mod triggers;
 

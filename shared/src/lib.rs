@@ -13,6 +13,7 @@ pub mod certificate;
 pub mod clock;
 pub mod cron;
 pub mod docs;
+pub mod doctor;
 pub mod domain_pattern;
 pub mod env;
 pub mod event;

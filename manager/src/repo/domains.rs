@@ -31,6 +31,7 @@ statements! {
         ORDER BY id LIMIT $3",
         "SELECT id, app_id, pattern, created_at FROM domains WHERE app_id = $1 AND ($2::uuid IS NULL OR id > $2) \
         ORDER BY id LIMIT $3";
+    LIST_ALL = "SELECT id, app_id, pattern, created_at FROM domains ORDER BY id LIMIT $1";
     FIND_BY_SHAPE = "SELECT id, app_id, pattern, created_at FROM domains WHERE shape_key = $1";
     LIST_OVERLAPPING_EXACT = "SELECT id, app_id, pattern, created_at FROM domains \
         WHERE shape_key = $1 OR shape_key = $2 ORDER BY id";
@@ -66,6 +67,15 @@ pub async fn list(
         let query = sqlx::query_as(LIST.on(db)).bind(app_id.as_uuid()).bind(after.map(DomainId::as_uuid));
         Ok(query.bind(i64::from(limit)).fetch_all(db).await?)
     })?;
+    Ok(listed(rows))
+}
+
+/// Up to `limit` claims of all apps in order of creation.
+///
+/// # Errors
+/// [`RepoError::Unavailable`].
+pub async fn list_all(conn: &mut Conn, limit: u32) -> Result<Vec<Listed<Domain>>, RepoError> {
+    let rows = on_db!(conn, db => Ok(sqlx::query_as(LIST_ALL.on(db)).bind(i64::from(limit)).fetch_all(db).await?))?;
     Ok(listed(rows))
 }
 

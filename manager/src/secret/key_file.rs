@@ -200,6 +200,20 @@ impl SecretKey {
         Ok(key)
     }
 
+    /// Looks whether the key in a file is the one of that fingerprint, and leaves all as it is.
+    ///
+    /// # Errors
+    /// As [`SecretKey::open`].
+    pub(crate) fn look(path: &Path, fingerprint: &str) -> Result<(), KeyFileError> {
+        match Self::read(path)? {
+            Some(key) if key.fingerprint() == fingerprint => Ok(()),
+            // It is being replaced, and the next start finishes that.
+            _ if matches!(Self::read(&path_of_next(path, fingerprint)), Ok(Some(_))) => Ok(()),
+            Some(_) => Err(KeyFileError::Other(path.to_owned())),
+            None => Err(KeyFileError::Missing(path.to_owned())),
+        }
+    }
+
     /// A fresh key in a file of its own beside that of the present one, with the same owner and permissions. It counts once
     /// the store has its fingerprint: then [`SecretKey::open`] finds it there.
     ///

@@ -11,10 +11,10 @@ use crate::store::migration::{self, Step, Target, repo_error};
 use crate::store::{ACQUIRE_TIMEOUT, PING_TIMEOUT, StoreError};
 
 /// Connections of one node for all but the apps' data. Requests to the admin API hold one for well under a millisecond at a time.
-const CONNECTIONS: u32 = 10;
+pub(super) const CONNECTIONS: u32 = 10;
 
 /// Connections of one node for the apps' data. Scripts that wait for each other there keep nobody else waiting.
-const DATA_CONNECTIONS: u32 = 16;
+pub(super) const DATA_CONNECTIONS: u32 = 16;
 
 /// The pools, which open their connections when they are asked for some.
 #[derive(Debug, Clone)]

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use picloud_shared::address::{Links, is_public};
 use picloud_shared::certificate::{CertificateSource, ChallengeKind, Check, Finding, Preflight, Verdict};
-use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::domain_pattern::{DomainPattern, Host};
 
+use super::AcmeSettings;
 use super::agent::{Agent, Shared};
 use super::authority::Authority;
-use super::dns::Unanswered;
+use super::dns::{Dns, Unanswered};
 use super::names::source_of;
 use super::wire::{Wire, away};
 
@@ -67,13 +68,15 @@ pub(super) async fn look(shared: &Shared, name: &DomainPattern) -> Vec<Finding> 
     let addresses = match shared.dns.addresses(base).await {
         Ok(addresses) => addresses,
         Err(unanswered) => {
-            findings.insert(0, unresolved(shared, base, unanswered));
+            findings.insert(0, unresolved(can(ChallengeKind::Dns01), base, unanswered));
             return findings;
         }
     };
-    let links = Links::gather(|file| Ok(fs::read_to_string(file).unwrap_or_default())).unwrap_or_default();
-    findings.insert(0, resolved(shared, base, &addresses, &links));
-    let is_asked = |address: &IpAddr| has_own_authority(shared) || standing(address, &links) == Standing::Public;
+    let links = links();
+    let anywhere = has_own_authority(&shared.settings) || can(ChallengeKind::Dns01);
+    findings.insert(0, resolved(anywhere, base, &addresses, &links));
+    let is_asked =
+        |address: &IpAddr| has_own_authority(&shared.settings) || standing(address, &links) == Standing::Public;
     let asked: Vec<IpAddr> = addresses.into_iter().filter(is_asked).collect();
     if asked.is_empty() {
         return findings;
@@ -88,10 +91,37 @@ pub(super) async fn look(shared: &Shared, name: &DomainPattern) -> Vec<Finding> 
     findings
 }
 
-fn unresolved(shared: &Shared, name: &str, unanswered: Unanswered) -> Finding {
+/// Where a name leads, with its addresses. None of them is connected to, so that it is no matter whether this instance runs. An instance
+/// without authorities is content with a name that leads anywhere.
+pub async fn where_leads(settings: &AcmeSettings, name: &Host<'static>) -> (Finding, Vec<IpAddr>) {
+    let text = name.as_str();
+    if source_of(&DomainPattern::Exact(name.clone())) == CertificateSource::Internal {
+        let found = format!("{text} is a name of a home network, which the public DNS does not tell of.");
+        return (finding(Check::Resolution, Verdict::Passed, found), Vec::new());
+    }
+    let by_record = settings.dns.is_some();
+    let asked = match Dns::new(settings.resolver) {
+        Ok(dns) => dns.addresses(text).await,
+        Err(error) => Err(Unanswered::Failed(error)),
+    };
+    match asked {
+        Ok(addresses) => {
+            let anywhere = settings.authorities.is_empty() || has_own_authority(settings) || by_record;
+            (resolved(anywhere, text, &addresses, &links()), addresses)
+        }
+        Err(unanswered) => (unresolved(by_record, text, unanswered), Vec::new()),
+    }
+}
+
+/// The links of this machine, as far as they can be told.
+fn links() -> Links {
+    Links::gather(|file| Ok(fs::read_to_string(file).unwrap_or_default())).unwrap_or_default()
+}
+
+/// A name that leads nowhere. Where it can be shown to be ours `by_record`, it need not.
+fn unresolved(by_record: bool, name: &str, unanswered: Unanswered) -> Finding {
     match unanswered {
-        // By a record the name can be shown to be ours before it leads anywhere.
-        Unanswered::None if shared.challenges.contains(&ChallengeKind::Dns01) => finding(
+        Unanswered::None if by_record => finding(
             Check::Resolution,
             Verdict::Doubtful,
             format!("{name} leads nowhere yet: it has no A or AAAA record."),
@@ -130,13 +160,14 @@ fn standing(address: &IpAddr, links: &Links) -> Standing {
 }
 
 /// Whether an authority may be in this network itself, and find what nobody else does.
-fn has_own_authority(shared: &Shared) -> bool {
-    shared.settings.authorities.iter().any(|authority| !authority.trust.is_public())
+fn has_own_authority(settings: &AcmeSettings) -> bool {
+    settings.authorities.iter().any(|authority| !authority.trust.is_public())
 }
 
-fn resolved(shared: &Shared, name: &str, addresses: &[IpAddr], links: &Links) -> Finding {
+/// What there is to say of a name's addresses. Where they may be `anywhere`, as no authority of the public goes there, nothing.
+fn resolved(anywhere: bool, name: &str, addresses: &[IpAddr], links: &Links) -> Finding {
     let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if has_own_authority(shared) || shared.challenges.contains(&ChallengeKind::Dns01) {
+    if anywhere {
         return finding(Check::Resolution, Verdict::Passed, format!("{name} leads to {list}."));
     }
     let of = |sought| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
 use picloud_shared::app::MAX_DOCUMENT_BYTES;
+use picloud_shared::gauges::{DiskSpace, NodeGauges};
 use picloud_shared::path_pattern::RequestPath;
 use picloud_shared::request::AdminPeer;
 use picloud_shared::version;
@@ -29,6 +30,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What there is to do where the store has another key.
 const KEY_REPLACED: &str =
     "the instance's secret key was replaced: give this node the new key file, and start it again";
+/// What there is to say of a disk with little room.
+const DISK_NEARLY_FULL: &str = "the disk of the data folder is nearly full: picloud doctor tells what to do";
 /// Suffixes that the public DNS has no names in, so that no stranger's page has one: those of mDNS, of home networks and of
 /// private ones.
 const OF_LOCAL_NETWORKS: [&str; 5] = [".local", ".lan", ".localdomain", ".home.arpa", ".internal"];
@@ -257,6 +260,9 @@ impl Gateway {
         };
         if names_hosts && store == StoreHealth::KeyReplaced {
             warnings.insert(0, KEY_REPLACED.to_owned());
+        }
+        if names_hosts && self.parts.metrics.sample().disk.is_some_and(DiskSpace::is_low) {
+            warnings.push(DISK_NEARLY_FULL.to_owned());
         }
         Answer::json(StatusCode::OK, &Readiness { snapshot_version, store, warnings })
     }

@@ -17,6 +17,7 @@ mod connections;
 mod crash_oracle;
 mod docs;
 mod edge;
+mod doctor;
 mod faults;
 mod https;
 mod journey;
