@@ -8,6 +8,7 @@ mod file;
 mod manifest;
 mod relocate;
 mod restore;
+mod schedule;
 mod sealed_key;
 
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ pub use error::BackupError;
 pub use manifest::Manifest;
 pub use relocate::{Relocation, relocate};
 pub use restore::{Checked, Restore, Restored, check, restore};
+pub use schedule::BackupPlan;
+pub(crate) use schedule::Schedule;
 pub use sealed_key::{InvalidPassphrase, Passphrase};
 
 use crate::secret::key_file::SecretKey;

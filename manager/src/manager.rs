@@ -7,6 +7,7 @@ use http::{HeaderMap, Method};
 use picloud_executor::Executor;
 use picloud_shared::admin_hosts::AdminHosts;
 use picloud_shared::app_data::AppData;
+use picloud_shared::backups::Backups;
 use picloud_shared::certificate::{CertificateState, Preflight};
 use picloud_shared::clock::Clock;
 use picloud_shared::domain_pattern::Host;
@@ -23,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::api::{self, ApiState};
 use crate::app_secrets::AppSecrets;
+use crate::backup::{BackupPlan, Schedule};
 use crate::certificate_store::Certificates;
 use crate::data_watch::DataWatch;
 use crate::docs::Docs;
@@ -98,6 +100,8 @@ pub struct ManagerConfig {
     pub automatic_certificates: bool,
     /// How long publishing waits for what.
     pub publish_timing: PublishTiming,
+    /// Backups that are taken by themselves, if any are.
+    pub backups: Option<BackupPlan>,
 }
 
 /// The first owner, from the environment.
@@ -183,6 +187,7 @@ pub struct Manager {
     dispatcher: Dispatcher,
     publisher: Publisher,
     app_data: watch::Receiver<Arc<AppData>>,
+    backups: Option<watch::Receiver<Backups>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -271,6 +276,10 @@ impl Manager {
             DataWatch::new(store.clone(), Arc::clone(&clock), Arc::clone(&snapshot), (&kv, &docs, &events));
         let app_data = data_watch.found();
         let watching = tokio::spawn(data_watch.keep_watching());
+        let schedule =
+            config.backups.filter(|_| is_full).map(|plan| Schedule::new(plan, store.clone(), Arc::clone(&clock)));
+        let backups = schedule.as_ref().map(Schedule::told);
+        let taking_backups = schedule.map(|schedule| tokio::spawn(schedule.keep_taking()));
 
         let gauges = GaugeWatch::new(gauges, execution_log.clone(), Arc::clone(&clock));
         let gauging = tokio::spawn(gauges.clone().keep_watching());
@@ -324,6 +333,7 @@ impl Manager {
             .chain(upkeep)
             .chain(dispatching)
             .chain([gauging])
+            .chain(taking_backups)
             .collect();
         Ok(Manager {
             store,
@@ -336,6 +346,7 @@ impl Manager {
             dispatcher,
             publisher,
             app_data,
+            backups,
             tasks,
         })
     }
@@ -434,6 +445,11 @@ impl Manager {
             let full = seen.iter().filter(|seen| seen.is_live && seen.node.role == NodeRole::Full);
             full.filter_map(|seen| seen.node.address.clone()).collect()
         }
+    }
+
+    /// How backups are doing that are taken by a schedule.
+    pub fn backups(&self) -> Backups {
+        self.backups.as_ref().map_or_else(Backups::default, |told| *told.borrow())
     }
 
     /// The number of the store's newest migration.

@@ -6,6 +6,7 @@ pub mod api_keys;
 pub(crate) mod app_data;
 pub mod apps;
 pub mod audit;
+pub(crate) mod backups;
 pub mod certificates;
 mod column;
 pub mod config;

@@ -19,6 +19,7 @@ use std::time::Duration;
 use anyhow::Context;
 use picloud_executor::port::Ports;
 use picloud_executor::{Executor, give_memory_back};
+use picloud_manager::backup::BackupPlan;
 use picloud_manager::certificate_store::Certificates as CertificateStore;
 use picloud_manager::docs::Docs;
 use picloud_manager::events::Events;
@@ -191,6 +192,13 @@ impl Node {
                 max_request_body_bytes: config.body_limit,
                 automatic_certificates,
                 publish_timing: PublishTiming::default(),
+                backups: config.backups.map(|backups| BackupPlan {
+                    dir: backups.dir,
+                    every: backups.every,
+                    keep: backups.keep,
+                    database: config.database,
+                    secret_key_file: config.secret_key_file,
+                }),
             },
             Parts {
                 store: store.clone(),

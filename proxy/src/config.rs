@@ -111,6 +111,8 @@ pub struct Config {
     pub limits: LimitPolicy,
     /// What is kept of executions, where it was set.
     pub execution_log: ExecutionLogSettings,
+    /// Backups that are taken by themselves, where they are.
+    pub backups: Option<BackupSettings>,
     /// What the program logs, and how.
     pub log: LogSettings,
 }
@@ -126,6 +128,17 @@ pub struct ExecutionLogSettings {
     pub max_age: Option<Duration>,
     /// The size of deletion.
     pub max_bytes: Option<u64>,
+}
+
+/// Backups that are taken by themselves.
+#[derive(Debug, Clone)]
+pub struct BackupSettings {
+    /// Where to.
+    pub dir: PathBuf,
+    /// How often.
+    pub every: Duration,
+    /// How many are kept.
+    pub keep: usize,
 }
 
 /// What the program logs, and how.
@@ -168,6 +181,15 @@ impl Config {
         let io = IoLimits::default();
         let log_max_age_days = optional("log_max_age_days", settings.log_max_age_days, 1..=36_500)?;
         let sizes = MemorySizes::of_this_machine();
+        let backup_every = optional("backup_every_hours", settings.backup_every_hours, 1..=24 * 365)?;
+        let backup_keep = within("backup_keep", settings.backup_keep, 7, 1..=10_000)?;
+        let backups = match (settings.backup_dir, backup_every) {
+            (Some(dir), Some(hours)) => {
+                Some(BackupSettings { dir, every: Duration::from_secs(hours * 3600), keep: backup_keep })
+            }
+            (None, None) => None,
+            _ => bail!("backup_dir and backup_every_hours belong together; only one of them is set"),
+        };
         let secret_key_file = settings.secret_key_file.unwrap_or_else(|| data_dir.join("secret.key"));
         Ok(Self {
             data_dir,
@@ -279,6 +301,7 @@ impl Config {
                 max_age: log_max_age_days.map(|days| Duration::from_secs(days * 86_400)),
                 max_bytes: optional("log_max_bytes", settings.log_max_bytes, 1024 * 1024..=u64::MAX)?,
             },
+            backups,
             log: LogSettings {
                 filter: settings.log_filter.unwrap_or_else(|| "info".to_owned()),
                 format: settings.log_format,

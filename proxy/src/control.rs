@@ -10,6 +10,7 @@ use http::{HeaderMap, Request, Response};
 use picloud_manager::Manager;
 use picloud_proxy::manager_link::{ControlPlane, RemoteManager, StoreHealth, StoreUnavailable};
 use picloud_shared::app_data::AppData;
+use picloud_shared::backups::Backups;
 use picloud_shared::certificate::CertificateState;
 use picloud_shared::id::ScriptId;
 use picloud_shared::node::NodeRole;
@@ -90,5 +91,9 @@ impl ControlPlane for InProcess {
 
     fn live_nodes(&self) -> Vec<(NodeRole, usize)> {
         self.manager.live_nodes()
+    }
+
+    fn backups(&self) -> Backups {
+        self.manager.backups()
     }
 }

@@ -19,6 +19,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRA
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use picloud_shared::app_data::AppData;
+use picloud_shared::backups::Backups;
 use picloud_shared::certificate::CertificateState;
 use picloud_shared::id::ScriptId;
 use picloud_shared::node::NodeRole;
@@ -108,6 +109,11 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// How many nodes of each role live, as they were seen last.
     fn live_nodes(&self) -> Vec<(NodeRole, usize)>;
+
+    /// How backups are doing that are taken by a schedule; by default there is none.
+    fn backups(&self) -> Backups {
+        Backups::default()
+    }
 }
 
 /// A request on its way to the manager.

@@ -9,6 +9,7 @@ pub mod admin_hosts;
 pub mod app;
 pub mod app_data;
 pub mod at_most;
+pub mod backups;
 pub mod certificate;
 pub mod clock;
 pub mod cron;

@@ -64,6 +64,7 @@ pub fn main_statements() -> impl Iterator<Item = (&'static str, Dialects)> {
         api_keys::CATALOGUE,
         apps::CATALOGUE,
         audit::CATALOGUE,
+        backups::CATALOGUE,
         certificates::CATALOGUE,
         certificates::accounts::CATALOGUE,
         certificates::attempts::CATALOGUE,

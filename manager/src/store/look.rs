@@ -44,7 +44,8 @@ impl Store {
             turn: Arc::new(Semaphore::new(1)),
             write_health: WriteHealth::default(),
             schema_version: newest_version(HISTORY),
-            _serving: None,
+            serving: None,
+            in_company: Arc::default(),
         })
     }
 

@@ -95,6 +95,7 @@ pub fn config() -> ManagerConfig {
         max_request_body_bytes: MAX_BODY,
         automatic_certificates: true,
         publish_timing: PublishTiming::default(),
+        backups: None,
     }
 }
 

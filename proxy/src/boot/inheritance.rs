@@ -53,8 +53,10 @@ pub fn send(to: &UnixStream, sockets: &[(Label, &TcpListener)], lock: Option<&Se
     let files: Vec<BorrowedFd<'_>> =
         sockets.iter().map(|(_, socket)| socket.as_fd()).chain(lock.map(ServeLock::as_fd)).collect();
     ensure!(files.len() <= MOST_FILES, "more than {MOST_FILES} sockets cannot be handed over");
+    // In this order, so that the other clock is behind this one, by what lies between the two, and never ahead.
+    let passed = SystemClock.monotonic();
     let listed = Listed {
-        clock_began_ns: nanoseconds(machine_clock().saturating_sub(SystemClock.monotonic())),
+        clock_began_ns: nanoseconds(machine_clock().saturating_sub(passed)),
         sockets: sockets.iter().map(|(label, _)| *label).collect(),
         has_lock: lock.is_some(),
     };

@@ -146,6 +146,12 @@ settings! {
     log_max_age_days: u64 = "PICLOUD_LOG_MAX_AGE_DAYS";
     /// Bytes that the records of executions may take
     log_max_bytes: u64 = "PICLOUD_LOG_MAX_BYTES";
+    /// Directory of backups that are taken by themselves
+    backup_dir: PathBuf = "PICLOUD_BACKUP_DIR";
+    /// Hours between them; none are taken without it
+    backup_every_hours: u64 = "PICLOUD_BACKUP_EVERY_HOURS";
+    /// How many of them are kept
+    backup_keep: usize = "PICLOUD_BACKUP_KEEP";
     /// Whether each request leaves a line in the program's log
     access_log: bool = "PICLOUD_ACCESS_LOG";
     /// What the program logs, such as info or picloud_proxy=debug,info

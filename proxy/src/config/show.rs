@@ -69,6 +69,14 @@ impl fmt::Display for Config {
         writeln!(f, "docs_max_documents = {}", self.docs_quota.documents)?;
         writeln!(f, "docs_max_bytes = {}", self.docs_quota.bytes)?;
         self.execution_log.fmt(f)?;
+        match &self.backups {
+            Some(backups) => {
+                writeln!(f, "backup_dir = {:?}", backups.dir)?;
+                writeln!(f, "backup_every_hours = {}", backups.every.as_secs() / 3600)?;
+                writeln!(f, "backup_keep = {}", backups.keep)?;
+            }
+            None => writeln!(f, "# backup_every_hours is not set: no backups are taken by themselves")?,
+        }
         self.log.fmt(f)?;
         for files in &self.certificates {
             write!(f, "\n[[tls.certificates]]\nchain = {:?}\nkey = {:?}\n", files.chain, files.key)?;

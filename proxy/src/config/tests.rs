@@ -147,6 +147,9 @@ fn what_is_shown_is_the_file_of_the_same_configuration() {
         log_max_age_days = 17
         script_http_allow = "192.168.7.0/24, nas.lan:8080"
         log_max_bytes = 18000000
+        backup_dir = "/mnt/usb"
+        backup_every_hours = 24
+        backup_keep = 3
         access_log = true
         log_filter = "debug"
         log_format = "json"

@@ -229,6 +229,8 @@ impl Gateway {
             records_dropped: control.records_dropped(),
             app_data: control.app_data(),
             nodes: control.live_nodes(),
+            backups: control.backups(),
+            now: self.parts.clock.now(),
             store: probed.health,
             store_probe: probed.took,
             // Who is known not to answer is not waited for.

@@ -56,7 +56,8 @@ fn is_well(record: &CertificateRecord, now: Timestamp) -> bool {
 }
 
 fn of_record(record: &CertificateRecord, now: Timestamp) -> Check {
-    let name = record.name.shape_key();
+    let named = record.name.as_ref().or(record.names.first());
+    let name = named.map_or_else(|| record.id.to_string(), ToString::to_string);
     let why = record.last_error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
     let fix = format!("picloud certs show {name} tells why; once that is mended: picloud certs renew {name}");
     match ends(record) {

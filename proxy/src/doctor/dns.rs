@@ -32,11 +32,12 @@ pub async fn look(config: &Config, claims: &[DomainPattern]) -> Vec<Check> {
     let hosts: Vec<Host<'static>> =
         hosts.into_iter().filter(|host| seen.insert(host.as_str().to_owned())).take(MOST).collect();
     let settings = config.acme.as_ref().map_or_else(AcmeSettings::none, |acme| acme.settings.clone());
-    let asked = stream::iter(hosts.into_iter().map(|host| {
+    let ask = |host: Host<'static>| {
         let settings = settings.clone();
         async move { where_leads(&settings, &host).await }
-    }));
-    let found: Vec<_> = asked.buffered(AT_ONCE).collect().await;
+    };
+    let asked: Vec<_> = hosts.into_iter().map(ask).collect();
+    let found: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
     let (mut checks, mut well) = (Vec::new(), 0);
     for (finding, addresses) in found {
         checks.push(match finding.verdict {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use picloud_executor::Load;
 use picloud_shared::app_data::AppData;
+use picloud_shared::backups::Backups;
 use picloud_shared::certificate::CertificateState;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::gauges::{NodeGauges, ProcessUse};
@@ -38,6 +39,10 @@ pub struct Sample {
     pub app_data: Arc<AppData>,
     /// How many nodes of each role live.
     pub nodes: Vec<(NodeRole, usize)>,
+    /// How backups are doing that are taken by a schedule.
+    pub backups: Backups,
+    /// The time.
+    pub now: Timestamp,
     /// How the store is.
     pub store: StoreHealth,
     /// How long the store took to tell.
@@ -124,6 +129,7 @@ impl Metrics {
             values: sample.nodes.iter().map(|(role, count)| ([role.to_string()], number(*count))).collect(),
         }));
         tell_of_data(registry, snapshot, &sample.app_data);
+        tell_of_backups(registry, sample.backups, sample.now);
         self.tell_of_certificates(registry, sample);
         let mut page = String::new();
         // Writing to a string cannot fail, nor does anything that is written here of itself.
@@ -232,6 +238,26 @@ fn tell_of_process(registry: &mut Registry, process: ProcessUse) {
     }
 }
 
+/// What a schedule makes of backups.
+fn tell_of_backups(registry: &mut Registry, backups: Backups, now: Timestamp) {
+    let (name, help) = ("backup_age", "How long ago the newest scheduled backup was taken that can be restored");
+    match backups.newest {
+        Some(newest) => {
+            let age = ConstGauge::new(now.since(newest).as_secs_f64());
+            registry.register_with_unit(name, help, Unit::Seconds, age);
+        }
+        None => {
+            let none = Gauges::<f64, 0> { name, help, unit: Some(Unit::Seconds), labels: [], values: Vec::new() };
+            registry.register_collector(Box::new(none));
+        }
+    }
+    registry.register(
+        "backup_failures",
+        "Scheduled backups of this node that were not taken, or could not be restored",
+        ConstCounter::new(backups.failures),
+    );
+}
+
 /// What apps keep, of those that are published.
 fn tell_of_data(registry: &mut Registry, snapshot: &Snapshot, data: &AppData) {
     let slug = |app: &AppId| snapshot.app(*app).map(|app| app.app().slug.to_string());
@@ -275,6 +301,8 @@ mod tests {
             records_dropped: 7,
             app_data: Arc::default(),
             nodes: vec![(NodeRole::Full, 2), (NodeRole::Edge, 1)],
+            backups: Backups { newest: Some(Timestamp::from_millis(1_800_000_000_000)), failures: 3 },
+            now: Timestamp::from_millis(1_800_000_090_500),
             store: StoreHealth::NotWritable,
             store_probe: Duration::from_millis(2),
             certificates: Some(vec![(CertificateState::Valid, 2), (CertificateState::Failing, 1)]),
@@ -313,6 +341,8 @@ mod tests {
             "picloud_store_reachable 1",
             "picloud_store_writable 0",
             "picloud_secret_key_replaced 0",
+            "picloud_backup_age_seconds 90.5",
+            "picloud_backup_failures_total 3",
             "picloud_store_probe_duration_seconds 0.002",
             "picloud_certificate_attempts_total{authority=\"https://ca.test/dir\",outcome=\"failed\"} 1",
             "picloud_certificates{state=\"failing\"} 1",

@@ -279,6 +279,57 @@ on_both_databases! {
     }
 }
 
+on_both_databases! {
+    async fn a_schedule_takes_one_for_all_nodes_tries_it_out_and_tells_its_age(database: Database) {
+        let home = Home::new(database);
+        let dir = home.dir().join("backups");
+        let cloud = TestCloud::start_with(home, |command| {
+            command.env("PICLOUD_BACKUP_DIR", &dir).env("PICLOUD_BACKUP_EVERY_HOURS", "1");
+            command.env("PICLOUD_INTERNAL", "127.0.0.1:0");
+        });
+        until_told(cloud.internal(), "picloud_backup_age_seconds ").await;
+        if cloud.home.database_url().is_some() {
+            let other = cloud.another_node(|_| {});
+            until_told(other.internal(), "picloud_backup_age_seconds ").await;
+        }
+        until_told(cloud.internal(), "picloud_backup_failures_total 0").await;
+        let files: Vec<PathBuf> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        assert!(path(&files[0]).ends_with(".backup"), "{files:?}");
+        let told = must(&cloud.home, &["restore", path(&files[0]), "--check", "--json"], "");
+        assert_eq!((&told["backup"]["with_key"], &told["backup"]["with_logs"]), (&json!(false), &json!(false)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schedule_that_can_take_none_is_counted_and_keeps_nobody_from_serving() {
+    let home = Home::new(Database::Sqlite);
+    let dir = home.dir().join("a file");
+    fs::write(&dir, "in the way").unwrap();
+    let cloud = TestCloud::start_with(home, |command| {
+        command.env("PICLOUD_BACKUP_DIR", &dir).env("PICLOUD_BACKUP_EVERY_HOURS", "1");
+        command.env("PICLOUD_INTERNAL", "127.0.0.1:0");
+    });
+    until_told(cloud.internal(), "picloud_backup_failures_total 1").await;
+    let (good, said) = cloud.home.run(&["config", "check", "--backup-keep", "0"], "");
+    assert!(!good && said.contains("backup_keep is 0"), "{said}");
+    let (good, said) = cloud.home.run(&["config", "check", "--backup-dir", "somewhere"], "");
+    assert!(!good && said.contains("belong together"), "{said}");
+}
+
+/// Returns once the metrics have a line that begins so.
+async fn until_told(internal: &str, line: &str) {
+    let begun = Instant::now();
+    loop {
+        let page = reqwest::get(format!("{internal}/metrics")).await.unwrap().text().await.unwrap();
+        if page.lines().any(|found| found.starts_with(line)) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{line} is not in {page}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 fn changed(bytes: &[u8], at: usize) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     bytes[at] ^= 1;
