@@ -185,6 +185,7 @@ impl Store {
 
     async fn lock_and_open(dir: &Path, config: &DatabaseConfig) -> Result<Self, StoreError> {
         let lock = Arc::new(ServeLock::take(dir)?);
+        replacement::forget_unfinished(dir);
         Ok(Self { serving: Some(lock), ..Self::open(config).await? })
     }
 

@@ -93,6 +93,13 @@ impl Drop for Replacement {
     }
 }
 
+/// Removes what a restore has left that was cut short before its files were the store's. Only for who has the right to serve: nobody
+/// restores meanwhile.
+pub(super) fn forget_unfinished(store: &Path) {
+    // What stays takes room, and no more than that.
+    let _ = remove(&store.join(MAKING));
+}
+
 /// Whether there are files that are the store's and are not all in their places yet.
 pub(super) fn is_pending(store: &Path) -> bool {
     store.join(MADE).exists()

@@ -37,7 +37,8 @@ async fn the_list_has_each_column_of_json_and_each_table_after_those_that_it_ref
     for table in TABLES {
         let mut found = by_table.remove(table.name).unwrap_or_default();
         let mut listed = table.json.to_vec();
-        (found.sort(), listed.sort_unstable());
+        found.sort();
+        listed.sort_unstable();
         assert_eq!(listed, found, "{}", table.name);
     }
     assert!(by_table.is_empty(), "{by_table:?}");

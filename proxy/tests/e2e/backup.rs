@@ -352,6 +352,37 @@ fn state(home: &Home) -> Vec<(String, u64, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_was_broken_off_once_its_files_are_the_stores_is_finished_by_the_next_start() {
+    let cloud = start(Database::Sqlite).await;
+    let file = cloud.home.dir().join("cloud.backup");
+    must(&cloud.home, &["backup", path(&file), "--with-key", "--passphrase-stdin", "--json"], PASSPHRASE);
+    cloud.app("later", "later.test").await;
+    let home = killed(cloud);
+    let (data, other) = (home.dir().join("data"), Home::new(Database::Sqlite));
+    must(&other, &["restore", path(&file), "--passphrase-stdin", "--json"], PASSPHRASE);
+    // One before that was broken off earlier, and this one with a file in its place already.
+    fs::create_dir(data.join("restoring")).unwrap();
+    fs::write(data.join("restoring/main.db"), "half of it").unwrap();
+    for dir in ["restored", "replaced-then"] {
+        fs::create_dir(data.join(dir)).unwrap();
+    }
+    for name in ["main.db", "data.db", "logs.db"] {
+        fs::rename(other.dir().join("data").join(name), data.join("restored").join(name)).unwrap();
+    }
+    fs::write(data.join("restored/aside"), "replaced-then").unwrap();
+    for name in ["main.db", "main.db-wal", "main.db-shm"] {
+        fs::rename(data.join(name), data.join("replaced-then").join(name)).unwrap();
+    }
+    fs::rename(data.join("restored/main.db"), data.join("main.db")).unwrap();
+
+    let cloud = again(home).await;
+    assert_eq!(cloud.api(Method::GET, "apps/later", None).await.0, 404);
+    assert_eq!(cloud.visit("shop.test", "/?key=first").await, (200, "kept 1".to_owned()));
+    assert!(data.join("replaced-then/data.db").exists());
+    assert!(!data.join("restored").exists() && !data.join("restoring").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_moves_to_postgres_and_back_with_every_row_and_is_served_on_both() {
     let cloud = start(Database::Sqlite).await;
     let load = Load::start(&cloud);
