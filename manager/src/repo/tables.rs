@@ -75,6 +75,8 @@ pub const TABLES: &[Table] = &[
     main("config_version", &[]),
     main("config_changes", &[]),
     main("instance", &["value"]),
+    main("nodes", &[]),
+    main("login_failures", &[]),
     data("kv_entries"),
     data("kv_apps"),
     data("kv_collections"),

@@ -6,6 +6,7 @@ use picloud_proxy::tls::{Certificate, CertificateFiles};
 use picloud_shared::certificate::{CertificateRecord, CertificateState, broken_link};
 use picloud_shared::clock::Timestamp;
 use picloud_shared::doctor::Check;
+use picloud_shared::domain_pattern::DomainPattern;
 
 use crate::config::Config;
 
@@ -56,8 +57,7 @@ fn is_well(record: &CertificateRecord, now: Timestamp) -> bool {
 }
 
 fn of_record(record: &CertificateRecord, now: Timestamp) -> Check {
-    let named = record.name.as_ref().or(record.names.first());
-    let name = named.map_or_else(|| record.id.to_string(), ToString::to_string);
+    let name = record.name.as_ref().or(record.names.first()).map_or_else(String::new, DomainPattern::shape_key);
     let why = record.last_error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
     let fix = format!("picloud certs show {name} tells why; once that is mended: picloud certs renew {name}");
     match ends(record) {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use picloud_proxy::acme::{AcmeSettings, where_leads};
 use picloud_shared::certificate::Verdict;
@@ -32,11 +33,11 @@ pub async fn look(config: &Config, claims: &[DomainPattern]) -> Vec<Check> {
     let hosts: Vec<Host<'static>> =
         hosts.into_iter().filter(|host| seen.insert(host.as_str().to_owned())).take(MOST).collect();
     let settings = config.acme.as_ref().map_or_else(AcmeSettings::none, |acme| acme.settings.clone());
-    let ask = |host: Host<'static>| {
+    let mut asked: Vec<BoxFuture<'static, _>> = Vec::new();
+    for host in hosts {
         let settings = settings.clone();
-        async move { where_leads(&settings, &host).await }
-    };
-    let asked: Vec<_> = hosts.into_iter().map(ask).collect();
+        asked.push(Box::pin(async move { where_leads(&settings, &host).await }));
+    }
     let found: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
     let (mut checks, mut well) = (Vec::new(), 0);
     for (finding, addresses) in found {

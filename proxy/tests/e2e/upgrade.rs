@@ -4,6 +4,7 @@ mod load;
 mod systemd;
 
 use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::cloud::{Database, Home, OWNER, PATIENCE, TestCloud, by_path, on_both_databases, picloud, text};
 use crate::raw::RawClient;
@@ -205,10 +208,16 @@ on_both_databases! {
     }
 
     async fn what_is_being_handled_at_an_upgrade_is_handled_once(database: Database) {
-        // Leases of a second end within the run, unless they are renewed.
-        let mut cloud = Upgraded::start(database, |command, _| { command.env("PICLOUD_EVENT_LEASE_MS", "1000"); }).await;
+        // Leases of so many seconds end within the run, unless they are renewed.
+        let mut cloud = Upgraded::start(database, |command, _| {
+            command.env("PICLOUD_EVENT_LEASE_MS", "4000").env("PICLOUD_SCRIPT_HTTP_ALLOW", "127.0.0.1");
+        }).await;
         let app = cloud.app("shop", "shop.test").await;
-        let source = "kv::incr(ctx.event.payload, 1); while !kv::has(`go`) { }";
+        let (go, gate) = watch::channel(false);
+        let source = format!(
+            "kv::incr(ctx.event.payload, 1); http::get(\"http://{}/\", #{{ timeout_ms: 30000 }}); \"done\"",
+            answers_after(gate).await
+        );
         let handler = json!({"app_id": app, "name": "handler", "kind": "endpoint", "source": source,
             "timeout_ms": 60_000, "sandbox": {"max_operations": 50_000_000}});
         let handler = text(&cloud.must(Method::POST, "scripts", Some(handler)).await["id"]);
@@ -225,8 +234,8 @@ on_both_databases! {
             }
         }
         // Longer than a lease that nobody renews, or that is read by another clock.
-        tokio::time::sleep(Duration::from_millis(1500)).await;
-        cloud.must(Method::PUT, &entry("go"), Some(json!({ "value": true }))).await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        go.send_replace(true);
         for (event, queue) in events.iter().zip(["before", "after"]) {
             let event = cloud.until_event_is(event, "done").await;
             assert_eq!(event["attempts"].as_array().map(Vec::len), Some(1), "{event}");
@@ -234,6 +243,24 @@ on_both_databases! {
         }
         assert_eq!(cloud.first_ended().await.code(), Some(0));
     }
+}
+
+/// A server that answers each request once the gate is open.
+async fn answers_after(gate: watch::Receiver<bool>) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut gate = gate.clone();
+            tokio::spawn(async move {
+                // Bytes that nobody reads would have the answer overtaken by a reset.
+                assert!(client.read(&mut [0; 4096]).await.unwrap() > 0);
+                gate.wait_for(|open| *open).await.unwrap();
+                client.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            });
+        }
+    });
+    address
 }
 
 /// Whether a process runs: one that has ended may stay in the table.
