@@ -111,8 +111,9 @@ async fn sockets_of_systemd_are_listened_on_by_name_and_kept_over_an_upgrade_and
 async fn systemd_is_told_of_each_step_and_that_all_is_well() {
     let dir = tempfile::tempdir().unwrap();
     let line = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+    // A second between two words of the watchdog: ten of them fill the socket, which is not read while an upgrade is waited for.
     let mut cloud = Upgraded::start(Database::Sqlite, |command, _| {
-        command.env("NOTIFY_SOCKET", dir.path().join("notify")).env("WATCHDOG_USEC", "100000");
+        command.env("NOTIFY_SOCKET", dir.path().join("notify")).env("WATCHDOG_USEC", "2000000");
     })
     .await;
     let first = cloud.serving();
