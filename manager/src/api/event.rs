@@ -198,7 +198,7 @@ struct EventQuery {
     #[serde(default)]
     #[param(value_type = Option<schema::EventSource>)]
     source: Option<EventSource>,
-    /// Only events that that trigger handles. Messages that wait are for whichever trigger their queue has then.
+    /// Only events that that trigger handles, and messages that wait in its queue.
     #[serde(default)]
     #[param(value_type = Option<Uuid>)]
     trigger: Option<TriggerId>,
@@ -227,7 +227,7 @@ async fn list_events(
     let EventQuery { limit, cursor, state: of_state, source, trigger, queue } = query;
     let queue = queue.map(|queue| queue.parse::<QueueName>()).transpose();
     let queue = queue.map_err(|error: InvalidQueueName| ApiError::invalid(vec![FieldError::new("queue", error)]))?;
-    let filter = EventFilter { state: of_state.map(EventState::from), source, trigger, queue };
+    let filter = EventFilter { state: of_state.map(EventState::from), source, trigger, queue, ..EventFilter::default() };
     let (size, before) = (page_size(limit)?, cursor.map(EventId::from_uuid));
     Ok(Json(state.services.events.list(&actor, &app_ref(&app)?, filter, size, before).await?.into()))
 }

@@ -71,7 +71,8 @@ statements! {
     FREE_DEDUP_KEY = "UPDATE events SET dedup_key = NULL WHERE app_id = $1 AND id = $2";
     FIND = concat!("SELECT ", columns!(), " FROM events WHERE app_id = $1 AND id = $2");
     LIST = concat!("SELECT ", listed_columns!(), " FROM events WHERE app_id = $1 AND id < $2 AND ($3 = '' OR state = $3) \
-        AND ($4 = '' OR source = $4) AND ($5 = '' OR lane = $5) AND ($6 = 0 OR trigger_id = $7) ORDER BY id DESC LIMIT $8");
+        AND ($4 = '' OR source = $4) AND ($5 = '' OR lane = $5) \
+        AND ($6 = 0 OR trigger_id = $7 OR trigger_id IS NULL AND lane = $8) ORDER BY id DESC LIMIT $9");
     ATTEMPTS = "SELECT attempt, execution_id, started_at, ended_at, outcome, error FROM event_attempts WHERE event_id = $1 \
         ORDER BY attempt";
     // The character after the colon ends the names of queues.
@@ -201,8 +202,10 @@ pub struct EventFilter {
     pub state: Option<EventState>,
     /// From this source.
     pub source: Option<EventSource>,
-    /// Handled, or to be handled, by this trigger. Messages that wait have none yet.
+    /// Handled, or to be handled, by this trigger.
     pub trigger: Option<TriggerId>,
+    /// The queue that this trigger is for: what was sent there is no trigger's until one has taken it.
+    pub queue_of_trigger: Option<QueueName>,
     /// Messages of this queue.
     pub queue: Option<QueueName>,
 }
@@ -341,7 +344,8 @@ pub(crate) async fn list<D: DataDb>(
     limit: u32,
 ) -> Result<Vec<EventRow>, RepoError> {
     let before = before.map_or(Uuid::max(), EventId::as_uuid);
-    let lane = filter.queue.clone().map(|queue| Lane::Queue(queue).to_string()).unwrap_or_default();
+    let lane = |queue: &Option<QueueName>| queue.clone().map_or_else(String::new, |name| Lane::Queue(name).to_string());
+    let (lane, lane_of_trigger) = (lane(&filter.queue), lane(&filter.queue_of_trigger));
     let state = filter.state.map_or("", EventState::as_str);
     let source = filter.source.map_or("", EventSource::as_str);
     let trigger = filter.trigger.map_or(Uuid::nil(), TriggerId::as_uuid);
@@ -349,7 +353,7 @@ pub(crate) async fn list<D: DataDb>(
     let (mut found, mut before) = (Vec::new(), before);
     loop {
         let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
-        let given = params![app.as_uuid(), before, state, source, &*lane, by_trigger, trigger, left];
+        let given = params![app.as_uuid(), before, state, source, &*lane, by_trigger, trigger, &*lane_of_trigger, left];
         let rows = db.fetch(&LIST, given).await?;
         let is_last = u32::try_from(rows.len()).unwrap_or(u32::MAX) < left;
         for mut row in rows {

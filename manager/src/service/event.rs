@@ -51,11 +51,17 @@ impl EventService {
         &self,
         actor: &Actor,
         app: &AppRef,
-        filter: EventFilter,
+        mut filter: EventFilter,
         size: PageSize,
         before: Option<EventId>,
     ) -> Result<Page<EventRow, EventId>, ServiceError> {
         let app = self.desk.access_to_app(actor, app, Capability::DataRead).await?;
+        if let Some(id) = filter.trigger {
+            let found = triggers::find(&mut self.desk.store.read().await?, app.id, id).await?;
+            if let Some(TriggerSource::Queue { queue, .. }) = found.map(|found| found.trigger.source) {
+                filter.queue_of_trigger = Some(queue);
+            }
+        }
         let (found, policy) = (self.events.list(app.id, filter, before, size.plus_one()).await?, app.record_policy());
         let found = found.into_iter().map(|event| as_shown(event, &policy)).collect();
         Ok(Page::cut(found, size, |last| last.id))

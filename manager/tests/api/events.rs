@@ -262,17 +262,22 @@ async fn events_are_listed_by_state_source_queue_and_trigger(store: &Store) {
     let handler = owner.post("/apps/shop/triggers", handler).await.is(201);
     let fired = owner.post(&format!("/apps/shop/triggers/{}/fire", id(&handler)), json!({})).await.is(202);
     let fired = fired["event_id"].as_str().unwrap().to_owned();
+    let other = trigger(&owner, &app, "fax", "2", false).await;
+    let untaken = owner.send_message("shop", "fax", json!(1)).await;
     for (query, expected) in [
-        (String::new(), vec![&fired, &waiting, &handled]),
+        (String::new(), vec![&untaken, &fired, &waiting, &handled]),
         ("state=done".to_owned(), vec![&handled]),
-        ("state=waiting".to_owned(), vec![&fired, &waiting]),
+        ("state=waiting".to_owned(), vec![&untaken, &fired, &waiting]),
         ("state=dead".to_owned(), vec![]),
         ("source=dead_letter".to_owned(), vec![&fired]),
-        ("source=queue".to_owned(), vec![&waiting, &handled]),
+        ("source=queue".to_owned(), vec![&untaken, &waiting, &handled]),
         ("queue=sms".to_owned(), vec![&waiting]),
         (format!("trigger={}", id(&made)), vec![&handled]),
         (format!("trigger={}", id(&handler)), vec![&fired]),
         (format!("state=waiting&trigger={}", id(&made)), vec![]),
+        // No trigger's until one has taken it, but shown to who looks at the one of its queue.
+        (format!("trigger={}", id(&other)), vec![&untaken]),
+        (format!("source=dead_letter&trigger={}", id(&other)), vec![]),
         (format!("limit=1&cursor={fired}"), vec![&waiting]),
     ] {
         let page = owner.get(&format!("{EVENTS}?{query}")).await.is(200);
