@@ -22,10 +22,11 @@ export async function readDocument(file: Blob): Promise<WantedApp> {
 }
 
 /** What a document holds, in numbers. */
-export function contentsOf({ scripts, domains }: WantedApp) {
+export function contentsOf({ scripts, domains, triggers }: WantedApp) {
   return {
     scripts: scripts.length,
     routes: scripts.reduce((sum, { routes }) => sum + (routes?.length ?? 0), 0),
     domains: domains?.length ?? 0,
+    triggers: triggers?.length ?? 0,
   };
 }

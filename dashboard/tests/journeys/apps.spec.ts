@@ -76,6 +76,9 @@ test('an app goes out to a file and comes back as another one', async ({ page, c
   const app = await api.app('shop', 'The Shop');
   const script = await api.script(app, 'greet', '"Hello"');
   await api.route(script, '/hello');
+  await api.queueTrigger(app, script, 'orders');
+  await api.call('PUT', 'apps/shop/env/GREETING', { value: 'Hello' });
+  await api.call('PUT', 'apps/shop/secrets/PAYMENT_KEY', { value: 'four score and seven' });
   await enter();
   await open('/apps/shop/settings');
   const download = page.waitForEvent('download');
@@ -83,7 +86,14 @@ test('an app goes out to a file and comes back as another one', async ({ page, c
   const saved = await download;
   expect(saved.suggestedFilename()).toBe('shop.json');
   const exported = await readFile(await saved.path(), 'utf8');
-  expect(JSON.parse(exported)).toMatchObject({ format: 1, scripts: [{ name: 'greet' }] });
+  expect(JSON.parse(exported)).toMatchObject({
+    format: 1,
+    scripts: [{ name: 'greet' }],
+    triggers: [{ script: 'greet', config: { queue: 'orders' } }],
+    env: { GREETING: 'Hello' },
+    secrets: ['PAYMENT_KEY'],
+  });
+  expect(exported).not.toContain('four score');
 
   const file = (text: string) => ({
     name: 'app.json',
@@ -96,7 +106,8 @@ test('an app goes out to a file and comes back as another one', async ({ page, c
   await chosen.setInputFiles(file('{"a":'));
   await expect(page.getByRole('alert')).toContainText('not an exported app');
   await chosen.setInputFiles(file(exported));
-  await expect(page.getByText('The Shop with 1 script and 1 route.')).toBeVisible();
+  await expect(page.getByText('The Shop with 1 script, 1 route and 1 trigger.')).toBeVisible();
+  await expect(page.getByText('A secret is to be set')).toContainText('PAYMENT_KEY');
   await page.getByLabel('Slug').fill('copy');
   await page.getByRole('dialog').getByRole('button', { name: 'Import' }).click();
   await expect(page.getByRole('dialog').getByRole('alert')).toContainText('shop.localhost');
@@ -104,6 +115,10 @@ test('an app goes out to a file and comes back as another one', async ({ page, c
   await page.getByRole('dialog').getByRole('button', { name: 'Import' }).click();
   await expect(page).toHaveURL(/\/admin\/apps\/copy$/);
   await expect(page.getByRole('link', { name: 'greet' })).toBeVisible();
+  expect(await api.call('GET', 'apps/copy/triggers')).toMatchObject({
+    items: [{ config: { queue: 'orders' } }],
+  });
+  expect(await api.call('GET', 'apps/copy/env/GREETING')).toMatchObject({ value: 'Hello' });
   expect(await cloud.visit('shop.localhost', '/hello')).toEqual({ status: 200, body: 'Hello' });
 });
 
@@ -114,7 +129,7 @@ test('what a file would change is shown before it is done', async ({ page, cloud
   await api.script(app, 'old', '1');
   const exported = await api.call<{ scripts: { name: string; source: string }[] }>('GET', 'apps/shop/export');
   const greet = exported.scripts.find(({ name }) => name === 'greet');
-  const wanted = { ...exported, scripts: [{ ...greet, source: '"Good day"' }] };
+  const wanted = { ...exported, scripts: [{ ...greet, source: '"Good day"' }], secrets: ['PAYMENT_KEY'] };
   const file = (document: unknown) => ({
     name: 'shop.json',
     mimeType: 'application/json',
@@ -131,6 +146,7 @@ test('what a file would change is shown before it is done', async ({ page, cloud
   await expect(page.getByRole('button', { name: 'Apply changes' })).toBeDisabled();
   await chosen.setInputFiles(file(wanted));
   await expect(page.getByText('2 things change, of which 1 is deleted')).toBeVisible();
+  await expect(page.getByText('A secret is to be set')).toContainText('PAYMENT_KEY');
   const changes = page.getByRole('list', { name: 'Changes' });
   await expect(changes.getByRole('listitem').filter({ hasText: 'old' })).toContainText('deleted');
   await expect(changes.getByRole('listitem').filter({ hasText: 'greet' })).toContainText('changed');

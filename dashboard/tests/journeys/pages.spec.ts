@@ -21,7 +21,9 @@ async function chooseFile(page: Page, exported: Record<string, unknown>): Promis
     { name: 'greet', kind: 'endpoint', source: '"Hello"' },
     { name: 'new-one', kind: 'endpoint', source: '1' },
   ];
-  const buffer = Buffer.from(JSON.stringify({ ...exported, scripts }));
+  const buffer = Buffer.from(
+    JSON.stringify({ ...exported, scripts, triggers: [], secrets: ['PAYMENT_KEY'] }),
+  );
   await page
     .getByLabel('An exported app')
     .setInputFiles({ name: 'shop.json', mimeType: 'application/json', buffer });

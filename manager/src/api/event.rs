@@ -227,7 +227,8 @@ async fn list_events(
     let EventQuery { limit, cursor, state: of_state, source, trigger, queue } = query;
     let queue = queue.map(|queue| queue.parse::<QueueName>()).transpose();
     let queue = queue.map_err(|error: InvalidQueueName| ApiError::invalid(vec![FieldError::new("queue", error)]))?;
-    let filter = EventFilter { state: of_state.map(EventState::from), source, trigger, queue, ..EventFilter::default() };
+    let filter =
+        EventFilter { state: of_state.map(EventState::from), source, trigger, queue, ..EventFilter::default() };
     let (size, before) = (page_size(limit)?, cursor.map(EventId::from_uuid));
     Ok(Json(state.services.events.list(&actor, &app_ref(&app)?, filter, size, before).await?.into()))
 }

@@ -18,6 +18,7 @@ use crate::api::problem::ApiError;
 pub(crate) use crate::api::trigger_body::TriggerView;
 use crate::api::trigger_body::{CreateTrigger, UpdateTrigger};
 use crate::repo::triggers::StoredTrigger;
+use crate::service::error::ServiceError;
 use crate::service::trigger::revision;
 
 pub(crate) fn operations() -> OpenApiRouter<ApiState> {
@@ -85,7 +86,8 @@ async fn create_trigger(
     Path(app): Path<String>,
     Body(body): Body<CreateTrigger>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let stored = state.services.triggers.create(&actor, &app_ref(&app)?, body.parse()?).await?;
+    let trigger = body.parse().map_err(ServiceError::Invalid)?;
+    let stored = state.services.triggers.create(&actor, &app_ref(&app)?, trigger).await?;
     Ok(trigger_response(&state, StatusCode::CREATED, stored))
 }
 

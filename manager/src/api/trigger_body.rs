@@ -164,7 +164,7 @@ impl TriggerView {
 /// What a trigger may be set up for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum SourceKind {
+pub(crate) enum SourceKind {
     Cron,
     Queue,
     Kv,
@@ -235,25 +235,25 @@ pub(crate) struct BackoffBody {
 pub(crate) struct CreateTrigger {
     /// An endpoint of the app.
     #[schema(value_type = Uuid)]
-    script_id: ScriptId,
+    pub script_id: ScriptId,
     #[schema(value_type = schema::TriggerSource)]
-    source: SourceKind,
+    pub source: SourceKind,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = TriggerConfigBody, required = false)]
-    config: Option<Object<TriggerConfigBody>>,
+    pub config: Option<Object<TriggerConfigBody>>,
     /// True if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = bool, required = false)]
-    enabled: Option<bool>,
+    pub enabled: Option<bool>,
     /// 5 if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = u32, required = false, minimum = 1, maximum = 100)]
-    max_attempts: Option<i64>,
+    pub max_attempts: Option<i64>,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = BackoffBody, required = false)]
-    backoff: Option<Object<BackoffBody>>,
+    pub backoff: Option<Object<BackoffBody>>,
     /// Wall clock of one run in milliseconds, where it is to be less than the script's own.
-    timeout_ms: Option<u64>,
+    pub timeout_ms: Option<u64>,
 }
 
 /// Changes of a trigger; what is absent stays. Its source stays in any case.
@@ -340,8 +340,8 @@ impl Wrong {
         })
     }
 
-    fn refuse(self) -> Result<(), ServiceError> {
-        if self.0.is_empty() { Ok(()) } else { Err(ServiceError::Invalid(self.0)) }
+    fn refuse(self) -> Result<(), Vec<InvalidField>> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.0) }
     }
 }
 
@@ -440,7 +440,7 @@ impl TriggerConfigBody {
 
 impl CreateTrigger {
     /// The trigger as it is to be, but for its id.
-    pub(crate) fn parse(self) -> Result<impl FnOnce(TriggerId) -> Trigger, ServiceError> {
+    pub(crate) fn parse(self) -> Result<impl FnOnce(TriggerId) -> Trigger, Vec<InvalidField>> {
         let mut wrong = Wrong::default();
         let source = self.config.unwrap_or_default().0.source(self.source, &mut wrong);
         let max_attempts = wrong.or("max_attempts", self.max_attempts, MaxAttempts::default());
@@ -461,7 +461,7 @@ impl UpdateTrigger {
         let source = self.config.unwrap_or_default().0.onto(&old.source, &mut wrong);
         let max_attempts = wrong.or("max_attempts", self.max_attempts, old.max_attempts);
         let backoff = wrong.backoff(self.backoff.unwrap_or_default().0, old.backoff);
-        wrong.refuse()?;
+        wrong.refuse().map_err(ServiceError::Invalid)?;
         Ok(Trigger {
             id: old.id,
             script_id: self.script_id.unwrap_or(old.script_id),

@@ -1,6 +1,7 @@
 //! Whole apps at once: told as they are, made as they are to be, or made anew from what was told. All of a deployment is live
 //! with the next request, or nothing has changed.
 
+mod apply;
 pub(crate) mod plan;
 
 use std::collections::{HashMap, HashSet};
@@ -9,29 +10,31 @@ use std::sync::Arc;
 use picloud_executor::ModuleSources;
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
-use picloud_shared::id::{AppId, RouteId, ScriptId};
-use picloud_shared::name::ScriptName;
+use picloud_shared::id::{AppId, RouteId, ScriptId, TriggerId};
+use picloud_shared::name::{ScriptName, SettingName};
 use picloud_shared::routing::Spread;
-use picloud_shared::script::ScriptKind;
-use serde_json::json;
+use picloud_shared::script::{Sandbox, ScriptKind};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::repo::config::{self, Part, Position};
-use crate::repo::routes::StoredRoute;
 use crate::repo::scripts::Script;
-use crate::repo::{domains, routes, scripts, settings};
+use crate::repo::{domains, env as env_rows, routes, scripts, secrets, settings, triggers};
 use crate::service::app::{self, NewApp};
 use crate::service::app_limit::AppLimit;
 use crate::service::authorize::{Access, Actor, AppRef, Capability};
-use crate::service::change::{Change, Desk};
-use crate::service::domain::{self, DomainService};
+use crate::service::change::Desk;
+use crate::service::domain::DomainService;
+use crate::service::env;
 use crate::service::error::{InvalidField, ServiceError};
+use crate::service::page::readable;
 use crate::service::revision::{Precondition, Revision};
-use crate::service::route::{self, WantedRoute, insert_routes, is_claimed};
-use crate::service::script::{self, insert_script};
+use crate::service::route::{self, WantedRoute, is_claimed};
+use crate::service::script;
 use crate::service::script_check::Checker;
-use crate::service::trigger::triggers_of;
+use crate::service::trigger;
 use crate::store::Conn;
+use apply::apply;
+use plan::triggers::are_rivals;
 use plan::{SameRoute, State, Step, Unreadable, Wanted, WantedScript, steps};
 
 /// How often a deployment is planned anew because others changed the app meanwhile.
@@ -54,6 +57,8 @@ pub(crate) struct Place<'s>(#[expect(dead_code, reason = "it is given back when 
 pub(crate) struct Deployed {
     pub steps: Vec<Step>,
     pub state: State,
+    /// Secrets that the document names and the app does not have, for who may know.
+    pub missing_secrets: Vec<SettingName>,
 }
 
 pub(crate) fn revision(state: &State) -> Revision {
@@ -61,7 +66,10 @@ pub(crate) fn revision(state: &State) -> Revision {
         state.scripts.iter().map(|script| script::revision(&script.meta).as_str().to_owned()).collect();
     let routes: Vec<_> = state.routes.iter().map(|route| route::revision(route).as_str().to_owned()).collect();
     let domains: Vec<_> = state.domains.iter().map(|domain| domain.pattern.to_string()).collect();
-    Revision::of(&(app::revision(&state.app).as_str(), scripts, routes, domains))
+    let triggers: Vec<_> =
+        state.triggers.iter().map(|stored| trigger::revision(&stored.trigger).as_str().to_owned()).collect();
+    let env: Vec<_> = state.env.iter().flatten().map(|setting| env::revision(setting).as_str().to_owned()).collect();
+    Revision::of(&(app::revision(&state.app).as_str(), scripts, routes, domains, triggers, env))
 }
 
 impl DeploymentService {
@@ -112,6 +120,7 @@ impl DeploymentService {
             let mut read = self.desk.store.begin_read().await?;
             let access = actor.access(&mut read, app).await?;
             require_deploying(&access)?;
+            require_reading(&access, wanted)?;
             let state = load(&mut read, &access).await?;
             let position = config::position(&mut read).await?;
             drop(read);
@@ -119,8 +128,9 @@ impl DeploymentService {
             let mut steps = self.plan(&state, wanted, self.desk.clock.now())?;
             authorize(&access, &steps)?;
             self.check(&state, wanted, &mut steps).await?;
+            let missing_secrets = missing(&state, wanted);
             if steps.is_empty() {
-                return Ok(Deployed { steps, state });
+                return Ok(Deployed { steps, state, missing_secrets });
             }
             let (mut change, actor) = self.desk.begin(actor).await?;
             let access = actor.access(&mut change, &AppRef::Id(state.app.id)).await?;
@@ -130,12 +140,12 @@ impl DeploymentService {
             }
             apply(&mut change, &actor, &access, &steps, domains).await?;
             if is_trial {
-                return Ok(Deployed { steps, state });
+                return Ok(Deployed { steps, state, missing_secrets });
             }
             let at = change.at;
             self.desk.publish(change, access.app.id, Part::App).await?;
             let state = state.after(&steps, at);
-            return Ok(Deployed { steps, state });
+            return Ok(Deployed { steps, state, missing_secrets });
         }
         Err(ServiceError::Overtaken)
     }
@@ -157,6 +167,9 @@ impl DeploymentService {
             domains: Vec::new(),
             scripts: Vec::new(),
             routes: Vec::new(),
+            triggers: Vec::new(),
+            env: Some(Vec::new()),
+            secrets: Some(Vec::new()),
             execute_access: settings::find(&mut self.desk.store.read().await?).await?.execute_access,
             unreadable: Unreadable::default(),
         };
@@ -219,6 +232,7 @@ impl DeploymentService {
                 }
             }
         }
+        self.look_at_triggers(wanted, &mut errors)?;
         errors.refuse()?;
         steps(state, wanted, at).map_err(|SameRoute { script, route }| {
             let field = format!("scripts[{script}].routes[{route}].path");
@@ -227,6 +241,27 @@ impl DeploymentService {
                 detail: "another route takes the same requests".to_owned(),
             }])
         })
+    }
+
+    fn look_at_triggers(&self, wanted: &Wanted, errors: &mut Errors) -> Result<(), ServiceError> {
+        let wanted_triggers = wanted.triggers.as_deref().unwrap_or_default();
+        for (place, trigger) in wanted_triggers.iter().enumerate() {
+            let field = |name: &str| format!("triggers[{place}].{name}");
+            match wanted.scripts.iter().find(|script| script.name == trigger.script).map(|script| script.kind) {
+                None => errors.add(field("script"), "the document has no such script"),
+                Some(ScriptKind::Module) => errors.add(field("script"), "a module is run by no trigger"),
+                Some(ScriptKind::Endpoint) => {}
+            }
+            match self.checker.limits(&Sandbox::default(), trigger.like.timeout.map(trigger::millis)) {
+                Err(ServiceError::LimitOverCeiling(limit)) => errors.add(field("timeout_ms"), limit),
+                looked => drop(looked?),
+            }
+            let before = &wanted_triggers[..place];
+            if before.iter().any(|other| are_rivals(&other.like.source, &trigger.like.source)) {
+                errors.add(field("source"), "another trigger is for the same");
+            }
+        }
+        Ok(())
     }
 
     /// Compiles each script that changes or reaches one that does, and notes what the changed ones import.
@@ -297,6 +332,23 @@ fn require_deploying(access: &Access) -> Result<(), ServiceError> {
     access.require(Capability::ScriptRead)
 }
 
+/// What it takes to be told whether things are as a document tells them.
+fn require_reading(access: &Access, wanted: &Wanted) -> Result<(), ServiceError> {
+    if wanted.triggers.is_some() {
+        access.require(Capability::AppRead)?;
+    }
+    if wanted.env.is_some() {
+        access.require(Capability::DataRead)?;
+    }
+    Ok(())
+}
+
+/// Secrets that a document names and the app does not have.
+fn missing(state: &State, wanted: &Wanted) -> Vec<SettingName> {
+    let Some(there) = &state.secrets else { return Vec::new() };
+    wanted.secrets.iter().filter(|name| !there.contains(name)).cloned().collect()
+}
+
 /// Each kind of step needs what doing it alone would need.
 fn authorize(access: &Access, steps: &[Step]) -> Result<(), ServiceError> {
     steps.iter().try_for_each(|step| access.require(step.capability()))
@@ -309,6 +361,9 @@ async fn load(conn: &mut Conn, access: &Access) -> Result<State, ServiceError> {
         domains: Vec::new(),
         scripts: Vec::new(),
         routes: Vec::new(),
+        triggers: Vec::new(),
+        env: None,
+        secrets: None,
         execute_access: settings::find(conn).await?.execute_access,
         unreadable: Unreadable::default(),
     };
@@ -325,6 +380,19 @@ async fn load(conn: &mut Conn, access: &Access) -> Result<State, ServiceError> {
             Err(unreadable) => state.unreadable.routes.push(RouteId::from_uuid(unreadable.id)),
         }
     }
+    for listed in triggers::list_of_app(conn, id, u32::MAX, None).await? {
+        match listed {
+            Ok(stored) => state.triggers.push(stored),
+            Err(unreadable) => state.unreadable.triggers.push(TriggerId::from_uuid(unreadable.id)),
+        }
+    }
+    if access.allows(Capability::DataRead) {
+        let rows = env_rows::list(conn, id, u32::MAX, None).await?;
+        state.env = Some(readable("setting", rows.into_iter().map(|named| named.row).collect()));
+        let rows = secrets::list(conn, id, u32::MAX, None).await?;
+        let found = readable("secret", rows.into_iter().map(|named| named.row).collect());
+        state.secrets = Some(found.into_iter().map(|secret| secret.name).collect());
+    }
     Ok(state.in_order())
 }
 
@@ -336,71 +404,6 @@ async fn is_current(conn: &mut Conn, access: &Access, state: &State, position: P
         // The one thing in it that is not the app's.
         Some(_) => Ok(settings::find(conn).await?.execute_access == state.execute_access),
         None => Ok(load(conn, access).await? == *state),
-    }
-}
-
-/// Does the steps, each with the audit row that it would have alone.
-async fn apply(
-    change: &mut Change,
-    actor: &Actor,
-    access: &Access,
-    steps: &[Step],
-    domains: &DomainService,
-) -> Result<(), ServiceError> {
-    // Of routes and scripts there may be thousands.
-    let (mut gone_routes, mut gone_scripts, mut changed, mut created) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for step in steps {
-        match step {
-            Step::ForgetRoute(id) => gone_routes.push((*id, None)),
-            Step::DeleteRoute(route) => gone_routes.push((route.id, Some(route))),
-            Step::ForgetScript(id) => gone_scripts.push((*id, None)),
-            Step::DeleteScript(old) => gone_scripts.push((old.meta.id, Some(&old.meta))),
-            Step::UpdateRoute { old, new } => changed.push((old, new)),
-            Step::CreateRoute(route) => created.push(StoredRoute { route: route.clone(), created_at: change.at }),
-            _ => {}
-        }
-    }
-    route::forget_all(change, access.app.id, &gone_routes).await?;
-    script::forget_all(change, access.app.id, &gone_scripts).await?;
-    for step in steps {
-        match step {
-            Step::ReleaseDomain(domain) => {
-                let before = json!({ "pattern": domain.pattern });
-                domain::give_up(change, domain.app_id, domain.id, before).await?;
-            }
-            Step::ClaimDomain { place, pattern } => {
-                let taken = domains.take(change, actor, access, pattern.clone()).await;
-                taken.map_err(|error| error.at(format!("domains[{place}]")))?;
-            }
-            Step::UpdateApp { old, new } => app::store(change, old, new).await?,
-            Step::CreateScript { script, .. } => insert_script(change, script, Some(actor)).await?,
-            Step::UpdateScript { place, old, new } => {
-                refuse_triggered(change, old, new).await.map_err(|error| error.at(format!("scripts[{place}].kind")))?;
-                script::store(change, actor, old, new.clone()).await?;
-            }
-            // All at once, before or after.
-            Step::ForgetRoute(_)
-            | Step::DeleteRoute(_)
-            | Step::ForgetScript(_)
-            | Step::DeleteScript(_)
-            | Step::UpdateRoute { .. }
-            | Step::CreateRoute(_) => {}
-        }
-    }
-    route::store_all(change, &changed).await?;
-    insert_routes(change, &created).await
-}
-
-/// Refuses to make a module of what a trigger runs. (Of routes the document tells itself.)
-async fn refuse_triggered(conn: &mut Conn, old: &Script, new: &Script) -> Result<(), ServiceError> {
-    if old.meta.kind != ScriptKind::Endpoint || new.meta.kind != ScriptKind::Module {
-        return Ok(());
-    }
-    let triggers = triggers_of(conn, old.meta.id).await?;
-    match triggers.is_empty() {
-        true => Ok(()),
-        false => Err(ServiceError::ScriptInUse { routes: Vec::new(), triggers, importers: Vec::new() }),
     }
 }
 

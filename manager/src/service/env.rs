@@ -1,6 +1,7 @@
 //! The settings of an app, which its scripts read by name.
 
 use picloud_shared::env::EnvValue;
+use picloud_shared::id::AppId;
 use picloud_shared::name::SettingName;
 use serde_json::{Value, json};
 
@@ -8,13 +9,13 @@ use crate::repo::audit::AuditObject;
 use crate::repo::config::Part;
 use crate::repo::env::{self, EnvSetting};
 use crate::service::authorize::{Actor, AppRef, Capability};
-use crate::service::change::{Desk, Event};
+use crate::service::change::{Change, Desk, Event};
 use crate::service::error::ServiceError;
 use crate::service::page::{Page, PageSize};
 use crate::service::revision::{Precondition, Revision};
 
 /// Settings that an app may have: with the longest values 1.6 MiB, which stand in memory.
-const MOST: u64 = 200;
+pub(crate) const MOST: u64 = 200;
 
 pub(crate) struct EnvService {
     desk: Desk,
@@ -27,6 +28,31 @@ pub(crate) fn revision(setting: &EnvSetting) -> Revision {
 /// What the audit log tells of a setting. Not its value, which is the app's.
 fn audited(setting: &EnvSetting) -> Value {
     json!({ "name": setting.name, "bytes": setting.value.as_str().len() })
+}
+
+/// Sets one, in the place of `before`.
+pub(crate) async fn store(
+    change: &mut Change,
+    app: AppId,
+    before: Option<&EnvSetting>,
+    name: SettingName,
+    value: EnvValue,
+) -> Result<EnvSetting, ServiceError> {
+    let setting = EnvSetting { name, value, updated_at: change.at };
+    env::set(change, app, &setting).await?;
+    let mut event = Event::new("env.set", AuditObject::Env).in_app(app);
+    if let Some(before) = before {
+        event = event.before(audited(before));
+    }
+    change.record(event.after(audited(&setting)));
+    Ok(setting)
+}
+
+/// Removes one.
+pub(crate) async fn remove(change: &mut Change, app: AppId, before: &EnvSetting) -> Result<(), ServiceError> {
+    env::delete(change, app, &before.name).await?;
+    change.record(Event::new("env.delete", AuditObject::Env).in_app(app).before(audited(before)));
+    Ok(())
 }
 
 impl EnvService {
@@ -77,12 +103,9 @@ impl EnvService {
         let access = actor.access(&mut change, app).await?;
         access.require(Capability::DataWrite)?;
         let app = access.app.id;
-        let mut event = Event::new("env.set", AuditObject::Env).in_app(app);
-        match env::find(&mut change, app, &name).await? {
-            Some(before) => {
-                precondition.check_by(|| revision(&before))?;
-                event = event.before(audited(&before));
-            }
+        let before = env::find(&mut change, app, &name).await?;
+        match &before {
+            Some(before) => precondition.check_by(|| revision(before))?,
             None => {
                 precondition.check_absent()?;
                 if env::count(&mut change, app).await? >= MOST {
@@ -90,9 +113,7 @@ impl EnvService {
                 }
             }
         }
-        let setting = EnvSetting { name, value, updated_at: change.at };
-        env::set(&mut change, app, &setting).await?;
-        change.record(event.after(audited(&setting)));
+        let setting = store(&mut change, app, before.as_ref(), name, value).await?;
         self.desk.publish(change, app, Part::Env).await?;
         Ok(setting)
     }
@@ -110,8 +131,7 @@ impl EnvService {
         let app = access.app.id;
         let before = env::find(&mut change, app, name).await?.ok_or(ServiceError::NotFound("setting"))?;
         precondition.check_by(|| revision(&before))?;
-        env::delete(&mut change, app, name).await?;
-        change.record(Event::new("env.delete", AuditObject::Env).in_app(app).before(audited(&before)));
+        remove(&mut change, app, &before).await?;
         self.desk.publish(change, app, Part::Env).await
     }
 }

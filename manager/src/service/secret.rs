@@ -15,7 +15,7 @@ use crate::service::page::{Page, PageSize};
 use crate::service::revision::{Precondition, Revision};
 
 /// Secrets that an app may have: with the longest values 1.6 MiB, which stand in memory.
-const MOST: u64 = 200;
+pub(crate) const MOST: u64 = 200;
 
 pub(crate) struct SecretService {
     desk: Desk,

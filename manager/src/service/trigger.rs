@@ -54,6 +54,41 @@ async fn find(conn: &mut Conn, app: AppId, id: TriggerId) -> Result<StoredTrigge
     triggers::find(conn, app, id).await?.ok_or(ServiceError::NotFound("trigger"))
 }
 
+/// Makes a trigger of which is known that it may be.
+pub(crate) async fn insert(change: &mut Change, app: AppId, trigger: Trigger) -> Result<StoredTrigger, ServiceError> {
+    let stored = StoredTrigger { app_id: app, trigger, created_at: change.at, updated_at: change.at };
+    triggers::insert(change, &stored).await?;
+    let event = Event::new("trigger.create", AuditObject::Trigger(stored.trigger.id)).in_app(app);
+    change.record(event.after(audited(&stored.trigger)));
+    Ok(stored)
+}
+
+/// Makes a trigger another one, of which is known that it may be.
+pub(crate) async fn store(
+    change: &mut Change,
+    old: &StoredTrigger,
+    trigger: Trigger,
+) -> Result<StoredTrigger, ServiceError> {
+    let stored = StoredTrigger { trigger, updated_at: change.at, ..old.clone() };
+    triggers::update(change, &stored).await?;
+    let event = Event::new("trigger.update", AuditObject::Trigger(old.trigger.id)).in_app(old.app_id);
+    change.record(event.before(audited(&old.trigger)).after(audited(&stored.trigger)));
+    Ok(stored)
+}
+
+/// Removes a trigger, of which that is told, if it can be read.
+pub(crate) async fn remove(
+    change: &mut Change,
+    app: AppId,
+    id: TriggerId,
+    before: Option<&Trigger>,
+) -> Result<(), ServiceError> {
+    triggers::delete(change, app, id).await?;
+    let before = before.map_or_else(|| json!({ "unreadable": true }), audited);
+    change.record(Event::new("trigger.delete", AuditObject::Trigger(id)).in_app(app).before(before));
+    Ok(())
+}
+
 impl TriggerService {
     pub(crate) fn new(desk: Desk, checker: Checker) -> Self {
         Self { desk, checker }
@@ -96,10 +131,7 @@ impl TriggerService {
         let trigger = trigger(TriggerId::generate(change.at));
         self.refuse_invalid(&mut change, app, &trigger).await?;
         admit_trigger(&mut change, app).await?;
-        let stored = StoredTrigger { app_id: app, trigger, created_at: change.at, updated_at: change.at };
-        triggers::insert(&mut change, &stored).await?;
-        let event = Event::new("trigger.create", AuditObject::Trigger(stored.trigger.id)).in_app(app);
-        change.record(event.after(audited(&stored.trigger)));
+        let stored = insert(&mut change, app, trigger).await?;
         self.desk.publish(change, app, Part::Trigger(stored.trigger.id)).await?;
         Ok(stored)
     }
@@ -121,10 +153,7 @@ impl TriggerService {
             return Ok(old);
         }
         self.refuse_invalid(&mut change, app, &trigger).await?;
-        let stored = StoredTrigger { trigger, updated_at: change.at, ..old.clone() };
-        triggers::update(&mut change, &stored).await?;
-        let event = Event::new("trigger.update", AuditObject::Trigger(id)).in_app(app);
-        change.record(event.before(audited(&old.trigger)).after(audited(&stored.trigger)));
+        let stored = store(&mut change, &old, trigger).await?;
         self.desk.publish(change, app, Part::Trigger(id)).await?;
         Ok(stored)
     }
@@ -138,18 +167,17 @@ impl TriggerService {
     ) -> Result<(), ServiceError> {
         let (mut change, app) = self.begin(actor, app).await?;
         let before = match triggers::find(&mut change, app, id).await {
-            Err(error @ RepoError::Corrupt { .. }) => {
+            Err(RepoError::Corrupt { .. }) => {
                 precondition.check_unreadable()?;
-                json!({ "unreadable": error.to_string() })
+                None
             }
             found => {
                 let trigger = found?.ok_or(ServiceError::NotFound("trigger"))?.trigger;
                 precondition.check(&revision(&trigger))?;
-                audited(&trigger)
+                Some(trigger)
             }
         };
-        triggers::delete(&mut change, app, id).await?;
-        change.record(Event::new("trigger.delete", AuditObject::Trigger(id)).in_app(app).before(before));
+        remove(&mut change, app, id, before.as_ref()).await?;
         self.desk.publish(change, app, Part::Trigger(id)).await
     }
 

@@ -1,6 +1,7 @@
 //! Whole apps: exported, deployed and imported.
 
 mod at_once;
+mod beside_scripts;
 
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ async fn ten_scripts_and_their_routes_are_live_at_once(store: &Store) {
     assert_eq!((&done["applied"], &done["changes"]), (&json!(true), &trial["changes"]), "as the trial said");
     assert_eq!(world.fetch("GET", "http://shop.example.com/3").await, "one 3");
     let again = deploy(&owner, "shop", &document(&scripts)).await.is(200);
-    assert_eq!(again, json!({ "applied": false, "changes": [] }));
+    assert_eq!(again, json!({ "applied": false, "changes": [], "missing_secrets": [] }));
 
     // Another module, another route for a script, one script less.
     let before = owner.get("/scripts?app=shop&limit=200").await.is(200);

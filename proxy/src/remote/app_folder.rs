@@ -35,6 +35,9 @@ struct AppFile {
     #[serde(flatten)]
     app: Object,
     domains: Option<Value>,
+    triggers: Option<Value>,
+    env: Option<Value>,
+    secrets: Option<Value>,
     /// What a script has beside its name and source.
     #[serde(default)]
     scripts: BTreeMap<String, Object>,
@@ -54,7 +57,7 @@ impl AppFolder {
     /// # Errors
     /// What cannot be read, and what has a name that no script can have.
     pub fn read(dir: &Path) -> anyhow::Result<Self> {
-        let AppFile { app, domains, scripts: mut settings } = read_app_file(dir)?;
+        let AppFile { app, domains, triggers, env, secrets, scripts: mut settings } = read_app_file(dir)?;
         let (mut scripts, mut names) = (Vec::new(), Vec::new());
         for (name, path) in source_files(&dir.join(SCRIPTS))? {
             let source = read_text(&path, ScriptSource::MAX_BYTES)?;
@@ -73,8 +76,11 @@ impl AppFolder {
             bail!("{} tells of the script {name:?}, and there is no {SCRIPTS}/{name}.{EXTENSION}", file.display());
         }
         let mut document = json!({ "format": 1, "app": app, "scripts": scripts });
-        if let Some(domains) = domains {
-            document["domains"] = domains;
+        // What the file does not tell stays as it is.
+        for (member, told) in [("domains", domains), ("triggers", triggers), ("env", env), ("secrets", secrets)] {
+            if let Some(told) = told {
+                document[member] = told;
+            }
         }
         Ok(Self { document, names })
     }
@@ -199,6 +205,9 @@ mod tests {
         let file = r#"
             slug = "shop"
             domains = ["shop.test"]
+            secrets = ["PAYMENT_KEY"]
+            env = { GREETING = "hello" }
+            triggers = [{ script = "hello", source = "queue", config = { queue = "orders" } }]
             [scripts.hello]
             timeout_ms = 50
             routes = [{ method = "GET", path = "/" }, { method = "ANY", path = "/a/:id", host = "*.shop.test" },
@@ -233,10 +242,14 @@ mod tests {
                 ]},
                 {"name": "util", "kind": "endpoint", "source": "fn f() {}"},
             ],
+            "triggers": [{"script": "hello", "source": "queue", "config": {"queue": "orders"}}],
+            "env": {"GREETING": "hello"},
+            "secrets": ["PAYMENT_KEY"],
         });
         assert_eq!(folder.document, wanted);
         assert_eq!(folder.place_of("scripts[1].source"), "scripts/util.rhai");
         assert_eq!(folder.place_of("scripts[0].routes[1].path"), "picloud.app.toml: scripts.hello.routes[1].path");
+        assert_eq!(folder.place_of("triggers[0].config.queue"), "picloud.app.toml: triggers[0].config.queue");
         assert_eq!(folder.place_of("app.nmae"), "picloud.app.toml: nmae");
         assert_eq!(folder.place_of("scripts[9].source"), "picloud.app.toml: scripts[9].source");
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, CallError};
 use super::app_folder;
-use super::deploy::summary;
+use super::deploy::{summary, tell_missing_secrets};
 use super::output::{Output, cell, plain, say};
 use crate::cli::remote::{AppsCommand, Export, Import};
 
@@ -75,6 +75,8 @@ pub async fn import(command: Import, api: &Api, output: Output) -> anyhow::Resul
     let query: Vec<_> = slug.as_ref().map(|slug| ("slug", slug.as_str())).into_iter().chain(flags).collect();
     let answer = api.call(Method::POST, &["apps:import"], &query, Some(&document)).await?;
     output.print(&answer, created_or_would_be)?;
+    let app = slug.as_ref().map(|slug| slug.as_str()).or(document["app"]["slug"].as_str());
+    tell_missing_secrets(&answer, &document, app.unwrap_or_default());
     Ok(())
 }
 

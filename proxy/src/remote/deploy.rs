@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::api::{Api, CallError};
 use super::app_folder::{APP_FILE, AppFolder};
 use super::apps::created_or_would_be;
-use super::output::{Output, cell};
+use super::output::{Output, cell, plain};
 use crate::cli::remote::Deploy;
 
 pub async fn run(
@@ -37,7 +37,16 @@ pub async fn run(
     }
     let done = answer.map_err(|error| placed(error, &folder))?;
     output.print(&done, created_or_would_be)?;
+    tell_missing_secrets(&done, &folder.document, app);
     Ok(())
+}
+
+/// Tells which secrets are to be set before the app has all that its scripts read. A new app has none.
+pub fn tell_missing_secrets(answer: &Value, document: &Value, app: &str) {
+    let named = answer.get("missing_secrets").unwrap_or(&document["secrets"]);
+    for name in named.as_array().into_iter().flatten() {
+        eprintln!("picloud: a secret is missing: picloud secrets set {} --app {}", cell(name), plain(app));
+    }
 }
 
 /// The refusal, with the places of its errors in the files.

@@ -1,17 +1,23 @@
 //! What there is of an app, what there should be, and the steps from the one to the other. Pure: it asks nobody.
 
-use std::collections::{HashMap, HashSet};
+pub(crate) mod triggers;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
-use picloud_shared::id::{AppId, DomainId, RouteId, ScriptId};
-use picloud_shared::name::ScriptName;
+use picloud_shared::env::EnvValue;
+use picloud_shared::id::{AppId, DomainId, RouteId, ScriptId, TriggerId};
+use picloud_shared::name::{ScriptName, SettingName};
 use picloud_shared::route::{Route, RoutePattern};
 use picloud_shared::script::{ExecuteAccess, Sandbox, ScriptKind, ScriptSource};
+use picloud_shared::trigger::Trigger;
 
 use crate::repo::apps::App;
 use crate::repo::domains::Domain;
+use crate::repo::env::EnvSetting;
 use crate::repo::scripts::{Script, ScriptMeta};
+use crate::repo::triggers::{StoredTrigger, config};
 use crate::service::app::AppPatch;
 use crate::service::authorize::Capability;
 use crate::service::route::WantedRoute;
@@ -25,6 +31,20 @@ pub(crate) struct Wanted {
     pub domains: Option<Vec<DomainPattern>>,
     /// All of its scripts.
     pub scripts: Vec<WantedScript>,
+    /// All of its triggers; absent, they stay as they are.
+    pub triggers: Option<Vec<WantedTrigger>>,
+    /// All of its settings for scripts; absent, they stay as they are.
+    pub env: Option<BTreeMap<SettingName, EnvValue>>,
+    /// Secrets that its scripts want to have. What they are is nothing that a document tells.
+    pub secrets: Vec<SettingName>,
+}
+
+/// A trigger as it is to be.
+pub(crate) struct WantedTrigger {
+    /// What it runs.
+    pub script: ScriptName,
+    /// All else; the ids in it are nobody's.
+    pub like: Trigger,
 }
 
 /// A script as it is to be, with all routes that lead to it.
@@ -47,6 +67,11 @@ pub(crate) struct State {
     pub domains: Vec<Domain>,
     pub scripts: Vec<Script>,
     pub routes: Vec<Route>,
+    pub triggers: Vec<StoredTrigger>,
+    /// `None` for who may not read it.
+    pub env: Option<Vec<EnvSetting>>,
+    /// The names of secrets, for who may read them.
+    pub secrets: Option<Vec<SettingName>>,
     /// What a new script has that does not say.
     pub execute_access: ExecuteAccess,
     /// Rows that cannot be read, and so are part of nothing.
@@ -59,6 +84,11 @@ impl State {
         self.domains.sort_by_cached_key(|domain| domain.pattern.to_string());
         self.scripts.sort_by(|one, other| one.meta.name.as_str().cmp(other.meta.name.as_str()));
         self.routes.sort_by_cached_key(|route| route_key(&route.pattern));
+        let names: HashMap<ScriptId, &ScriptName> = self.scripts.iter().map(|s| (s.meta.id, &s.meta.name)).collect();
+        self.triggers.sort_by_cached_key(|StoredTrigger { trigger, .. }| {
+            let script = names.get(&trigger.script_id).map(|name| (*name).clone());
+            (script, trigger.source.source().as_str(), config(&trigger.source).to_string(), trigger.id)
+        });
         self
     }
 
@@ -68,7 +98,9 @@ impl State {
         let mut routes: HashMap<RouteId, Route> = self.routes.into_iter().map(|route| (route.id, route)).collect();
         for step in steps {
             match step {
-                Step::ForgetRoute(_) | Step::ForgetScript(_) => self.unreadable = Unreadable::default(),
+                Step::ForgetRoute(_) | Step::ForgetScript(_) | Step::ForgetTrigger(_) => {
+                    self.unreadable = Unreadable::default();
+                }
                 Step::DeleteRoute(route) => drop(routes.remove(&route.id)),
                 Step::DeleteScript(script) => drop(scripts.remove(&script.meta.id)),
                 Step::ReleaseDomain(gone) => self.domains.retain(|domain| domain.id != gone.id),
@@ -84,6 +116,22 @@ impl State {
                     scripts.insert(new.meta.id, new);
                 }
                 Step::UpdateRoute { new, .. } | Step::CreateRoute(new) => drop(routes.insert(new.id, new.clone())),
+                Step::DeleteTrigger(old) => self.triggers.retain(|stored| stored.trigger.id != old.id),
+                Step::UpdateTrigger { old, new } => {
+                    let same = self.triggers.iter_mut().find(|stored| stored.trigger.id == old.trigger.id);
+                    same.into_iter().for_each(|stored| stored.trigger = new.clone());
+                }
+                Step::CreateTrigger(new) => {
+                    let (app_id, trigger) = (self.app.id, new.clone());
+                    self.triggers.push(StoredTrigger { app_id, trigger, created_at: at, updated_at: at });
+                }
+                Step::DeleteSetting(EnvSetting { name, .. }) | Step::SetSetting { name, .. } => {
+                    self.env.iter_mut().for_each(|env| env.retain(|setting| setting.name != *name));
+                    if let (Step::SetSetting { value, .. }, Some(env)) = (step, &mut self.env) {
+                        env.push(EnvSetting { name: name.clone(), value: value.clone(), updated_at: at });
+                        env.sort_by(|one, other| one.name.cmp(&other.name));
+                    }
+                }
             }
         }
         self.scripts = scripts.into_values().collect();
@@ -97,11 +145,14 @@ impl State {
 pub(crate) struct Unreadable {
     pub scripts: Vec<ScriptId>,
     pub routes: Vec<RouteId>,
+    pub triggers: Vec<TriggerId>,
 }
 
 /// One thing to be done. They are done in the order of these kinds, in which none stands in the way of a later one.
 #[derive(Clone, PartialEq)]
 pub(crate) enum Step {
+    ForgetTrigger(TriggerId),
+    DeleteTrigger(Trigger),
     ForgetRoute(RouteId),
     ForgetScript(ScriptId),
     DeleteRoute(Route),
@@ -113,6 +164,10 @@ pub(crate) enum Step {
     UpdateScript { place: usize, old: Box<Script>, new: Script },
     UpdateRoute { old: Route, new: Route },
     CreateRoute(Route),
+    UpdateTrigger { old: StoredTrigger, new: Trigger },
+    CreateTrigger(Trigger),
+    DeleteSetting(EnvSetting),
+    SetSetting { old: Option<EnvSetting>, name: SettingName, value: EnvValue },
 }
 
 /// Two routes of a wanted app that take the same requests: the script's place, and the second route's within it.
@@ -176,7 +231,7 @@ pub(crate) fn steps(state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec
         }
     }
 
-    // A route goes with its script: one that is to lead to another then is made anew.
+    // A route goes with its script, as a trigger does: one that is to lead to another then is made anew.
     let staying: HashSet<ScriptId> = scripts.iter().map(|script| script.meta.id).collect();
     let mut kept: HashSet<RouteKey> = HashSet::new();
     let mut changed_routes = Vec::new();
@@ -212,7 +267,7 @@ pub(crate) fn steps(state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec
         }
     }
 
-    for (place, new) in scripts.into_iter().enumerate() {
+    for (place, new) in scripts.iter().cloned().enumerate() {
         match old_scripts.get(&new.meta.name) {
             None => steps.push(Step::CreateScript { place, script: new }),
             Some(old) if **old != new => steps.push(Step::UpdateScript { place, old: Box::new((*old).clone()), new }),
@@ -226,25 +281,53 @@ pub(crate) fn steps(state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec
         Step::CreateRoute(Route { id, app_id, script_id, pattern, is_async: *is_async })
     });
     steps.extend(added.collect::<Vec<_>>());
+    if let Some(wanted) = &wanted.triggers {
+        steps.extend(state.unreadable.triggers.iter().map(|id| Step::ForgetTrigger(*id)));
+        steps.extend(triggers::steps(state, wanted, &scripts, at));
+    } else {
+        let goes = |stored: &&StoredTrigger| !staying.contains(&stored.trigger.script_id);
+        steps.extend(state.triggers.iter().filter(goes).map(|stored| Step::DeleteTrigger(stored.trigger.clone())));
+    }
+    if let Some(wanted) = &wanted.env {
+        steps.extend(setting_steps(state.env.as_deref().unwrap_or_default(), wanted));
+    }
     // In the order of kinds, and within one kind as they came.
     steps.sort_by_key(Step::rank);
     Ok(steps)
 }
 
+fn setting_steps(there: &[EnvSetting], wanted: &BTreeMap<SettingName, EnvValue>) -> Vec<Step> {
+    let surplus = there.iter().filter(|setting| !wanted.contains_key(&setting.name));
+    let mut steps: Vec<Step> = surplus.map(|setting| Step::DeleteSetting(setting.clone())).collect();
+    for (name, value) in wanted {
+        let old = there.iter().find(|setting| setting.name == *name);
+        if old.is_none_or(|old| old.value != *value) {
+            steps.push(Step::SetSetting { old: old.cloned(), name: name.clone(), value: value.clone() });
+        }
+    }
+    steps
+}
+
 impl Step {
     fn rank(&self) -> u8 {
         match self {
-            Self::ForgetRoute(_) => 0,
-            Self::ForgetScript(_) => 1,
-            Self::DeleteRoute(_) => 2,
-            Self::DeleteScript(_) => 3,
-            Self::ReleaseDomain(_) => 4,
-            Self::UpdateApp { .. } => 5,
-            Self::ClaimDomain { .. } => 6,
-            Self::CreateScript { .. } => 7,
-            Self::UpdateScript { .. } => 8,
-            Self::UpdateRoute { .. } => 9,
-            Self::CreateRoute(_) => 10,
+            Self::ForgetTrigger(_) => 0,
+            Self::DeleteTrigger(_) => 1,
+            Self::ForgetRoute(_) => 2,
+            Self::ForgetScript(_) => 3,
+            Self::DeleteRoute(_) => 4,
+            Self::DeleteScript(_) => 5,
+            Self::ReleaseDomain(_) => 6,
+            Self::UpdateApp { .. } => 7,
+            Self::ClaimDomain { .. } => 8,
+            Self::CreateScript { .. } => 9,
+            Self::UpdateScript { .. } => 10,
+            Self::UpdateRoute { .. } => 11,
+            Self::CreateRoute(_) => 12,
+            Self::UpdateTrigger { .. } => 13,
+            Self::CreateTrigger(_) => 14,
+            Self::DeleteSetting(_) => 15,
+            Self::SetSetting { .. } => 16,
         }
     }
 
@@ -259,6 +342,10 @@ impl Step {
             }
             Self::ClaimDomain { .. } | Self::ReleaseDomain(_) => Capability::AppManageDomains,
             Self::UpdateApp { .. } => Capability::AppManageSettings,
+            Self::ForgetTrigger(_) | Self::DeleteTrigger(_) | Self::UpdateTrigger { .. } | Self::CreateTrigger(_) => {
+                Capability::TriggerWrite
+            }
+            Self::DeleteSetting(_) | Self::SetSetting { .. } => Capability::DataWrite,
         }
     }
 
@@ -280,7 +367,7 @@ mod tests {
 
     use super::*;
 
-    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_123);
+    pub(super) const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_123);
 
     fn app() -> App {
         App {
@@ -295,13 +382,14 @@ mod tests {
         }
     }
 
-    fn empty() -> State {
+    pub(super) fn empty() -> State {
         let (domains, scripts, routes) = (Vec::new(), Vec::new(), Vec::new());
         let (execute_access, unreadable) = (ExecuteAccess::Open, Unreadable::default());
-        State { app: app(), domains, scripts, routes, execute_access, unreadable }
+        let (triggers, env, secrets) = (Vec::new(), Some(Vec::new()), Some(Vec::new()));
+        State { app: app(), domains, scripts, routes, triggers, env, secrets, execute_access, unreadable }
     }
 
-    fn script(name: &str, source: &str, routes: &[&str]) -> WantedScript {
+    pub(super) fn script(name: &str, source: &str, routes: &[&str]) -> WantedScript {
         let route = |path: &&str| {
             let path = PathPattern::parse(PathKind::Param, path).unwrap();
             let pattern = RoutePattern { host: HostSelector::Any, path, method: RouteMethod::Get };
@@ -319,9 +407,10 @@ mod tests {
         }
     }
 
-    fn wanted(scripts: Vec<WantedScript>, domains: Option<&[&str]>) -> Wanted {
+    pub(super) fn wanted(scripts: Vec<WantedScript>, domains: Option<&[&str]>) -> Wanted {
         let domains = domains.map(|domains| domains.iter().map(|text| text.parse().unwrap()).collect());
-        Wanted { settings: AppPatch::default(), domains, scripts }
+        let (triggers, env, secrets) = (None, None, Vec::new());
+        Wanted { settings: AppPatch::default(), domains, scripts, triggers, env, secrets }
     }
 
     fn told(steps: &[Step]) -> Vec<String> {
@@ -337,6 +426,12 @@ mod tests {
             Step::UpdateScript { new, .. } => format!("~ {}", new.meta.name),
             Step::UpdateRoute { new, .. } => format!("~ {}", new.pattern.path),
             Step::CreateRoute(route) => format!("+ {}", route.pattern.path),
+            Step::ForgetTrigger(_) => "forget trigger".to_owned(),
+            Step::DeleteTrigger(old) => format!("- {}", config(&old.source)),
+            Step::UpdateTrigger { new, .. } => format!("~ {}", config(&new.source)),
+            Step::CreateTrigger(new) => format!("+ {}", config(&new.source)),
+            Step::DeleteSetting(old) => format!("- {}", old.name),
+            Step::SetSetting { name, value, .. } => format!("= {name} {value}"),
         };
         steps.iter().map(tell).collect()
     }
@@ -386,8 +481,11 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_cleared_away() {
         let mut state = empty();
-        state.unreadable = Unreadable { scripts: vec![ScriptId::generate(NOW)], routes: vec![RouteId::generate(NOW)] };
-        let found = steps(&state, &wanted(Vec::new(), None), NOW).unwrap();
-        assert_eq!(told(&found), ["forget route", "forget script"]);
+        let (scripts, routes) = (vec![ScriptId::generate(NOW)], vec![RouteId::generate(NOW)]);
+        state.unreadable = Unreadable { scripts, routes, triggers: vec![TriggerId::generate(NOW)] };
+        let mut nothing = wanted(Vec::new(), None);
+        assert_eq!(told(&steps(&state, &nothing, NOW).unwrap()), ["forget route", "forget script"]);
+        nothing.triggers = Some(Vec::new());
+        assert_eq!(told(&steps(&state, &nothing, NOW).unwrap()), ["forget trigger", "forget route", "forget script"]);
     }
 }

@@ -13,20 +13,33 @@ use serde_json::{Value, json};
 use super::{APP_FILE, Object, SCRIPTS, read_app_file, refuse_link, source_path, told};
 
 /// In which order things are written; what is not here comes behind.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 31] = [
     "slug",
     "name",
     "record_bodies",
     "redacted_headers",
     "hsts_max_age_s",
     "domains",
+    "secrets",
+    "env",
     "scripts",
+    "triggers",
     "kind",
     "description",
+    "script",
+    "source",
+    "enabled",
+    "max_attempts",
     "timeout_ms",
     "sandbox",
     "execute_access",
     "routes",
+    "config",
+    "expression",
+    "time_zone",
+    "queue",
+    "collection",
+    "backoff",
     "method",
     "path",
     "path_kind",
@@ -43,7 +56,14 @@ pub fn write(dir: &Path, document: &Value, overwrite: bool) -> anyhow::Result<us
     let mut file = document["app"].as_object().cloned().context("the server's answer holds no app")?;
     // TOML has no null. All else is written, for what is left out stays as it is where the app is there already.
     file.retain(|_, value| !value.is_null());
-    file.insert("domains".to_owned(), document["domains"].clone());
+    for member in ["domains", "secrets", "env", "triggers"] {
+        if let Some(told) = document.get(member).filter(|told| !told.is_null()) {
+            file.insert(member.to_owned(), told.clone());
+        }
+    }
+    for trigger in file.get_mut("triggers").and_then(Value::as_array_mut).into_iter().flatten() {
+        drop_empty(trigger);
+    }
     let (mut scripts, mut sources) = (Object::new(), Vec::new());
     for script in document["scripts"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let mut script = script.as_object().cloned().unwrap_or_default();
@@ -189,6 +209,12 @@ mod tests {
             "format": 1,
             "app": {"slug": "shop", "name": "Shop", "redacted_headers": ["x-a"], "record_bodies": true, "hsts_max_age_s": 5},
             "domains": ["shop.test"],
+            "secrets": ["PAYMENT_KEY"],
+            "env": {"GREETING": "hello"},
+            "triggers": [{
+                "script": "hello", "source": "queue", "config": {"queue": "orders", "batch_size": 1, "concurrency": 1},
+                "enabled": true, "max_attempts": 5, "backoff": {"base_ms": 1000, "cap_ms": 60000}, "timeout_ms": null,
+            }],
             "scripts": [
                 {
                     "name": "hello", "kind": "endpoint", "description": "Greets", "timeout_ms": 250,
@@ -206,6 +232,10 @@ record_bodies = true
 redacted_headers = ["x-a"]
 hsts_max_age_s = 5
 domains = ["shop.test"]
+secrets = ["PAYMENT_KEY"]
+
+[env]
+GREETING = "hello"
 
 [scripts.hello]
 description = "Greets"
@@ -222,6 +252,21 @@ path = "/"
 [scripts.prices]
 kind = "module"
 execute_access = "open"
+
+[[triggers]]
+script = "hello"
+source = "queue"
+enabled = true
+max_attempts = 5
+
+[triggers.config]
+queue = "orders"
+batch_size = 1
+concurrency = 1
+
+[triggers.backoff]
+base_ms = 1000
+cap_ms = 60000
 "#;
         assert_eq!(fs::read_to_string(dir.path().join(APP_FILE)).unwrap(), expected);
     }
@@ -230,7 +275,8 @@ execute_access = "open"
     fn settings_that_are_off_are_written_for_what_is_left_out_stays_on() {
         let document = json!({
             "app": {"slug": "shop", "name": "Shop", "redacted_headers": [], "record_bodies": false, "hsts_max_age_s": null},
-            "domains": [],
+            "domains": [], "triggers": [], "env": {}, "secrets": [],
+            "scripts": [{"name": "hello", "kind": "endpoint", "source": "1", "routes": []}],
         });
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &document, false).unwrap();
@@ -239,6 +285,12 @@ name = "Shop"
 record_bodies = false
 redacted_headers = []
 domains = []
+secrets = []
+triggers = []
+
+[env]
+
+[scripts.hello]
 "#;
         assert_eq!(fs::read_to_string(dir.path().join(APP_FILE)).unwrap(), expected);
     }
