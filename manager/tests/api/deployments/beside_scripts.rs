@@ -90,7 +90,10 @@ async fn what_a_document_does_not_tell_of_stays_and_what_it_tells_is_all_there_i
 
     // A queue's trigger runs another script, and stays the one that it is; the other trigger and a setting go.
     let moved = with(json!({ "triggers": [queue("ship", "orders")], "env": { "GREETING": "servus" } }));
-    let done = deploy(&owner, "shop", &moved).await.is(200);
+    let done = deploy(&owner, "shop", &moved).await;
+    let tag = done.etag();
+    let done = done.is(200);
+    assert_eq!(owner.get("/apps/shop/export").await.etag(), tag, "of what it led to");
     let expected =
         ["delete trigger kv stock", "update trigger queue orders", "delete env COLOUR", "update env GREETING"];
     assert_eq!(changes(&done), expected);
