@@ -15,6 +15,7 @@ use picloud_shared::name::Username;
 use crate::cli::{AdminCommand, Role};
 use crate::config::Config;
 use crate::password;
+use crate::remote::output::say;
 
 /// Does what the command says.
 pub async fn run(command: AdminCommand, config: &Config) -> anyhow::Result<()> {
@@ -31,17 +32,17 @@ async fn on_store(command: AdminCommand, config: &Config, store: &Store) -> anyh
         AdminCommand::CreateUser { username, role, password_stdin } => {
             let (username, given) = (parse_username(&username)?, given_password(password_stdin)?);
             let password = create_user(&audited, username, role.into(), given).await?;
-            show(&password, password_stdin);
+            show(&password, password_stdin)?;
         }
         AdminCommand::ResetPassword { username, password_stdin } => {
             let (username, given) = (parse_username(&username)?, given_password(password_stdin)?);
             let password = reset_password(&audited, &username, given).await?;
-            show(&password, password_stdin);
+            show(&password, password_stdin)?;
         }
         AdminCommand::List => {
             for user in list_users(store).await? {
                 let state = if user.is_active { "active" } else { "inactive" };
-                println!("{}\t{}\t{state}", user.username, user.instance_role.as_str());
+                say(&format!("{}\t{}\t{state}", user.username, user.instance_role.as_str()))?;
             }
         }
         AdminCommand::RotateKey => rotate_key(config, store).await?,
@@ -53,19 +54,19 @@ async fn rotate_key(config: &Config, store: &Store) -> anyhow::Result<()> {
     let path = &config.secret_key_file;
     let rotation = Rotation::prepare(store, Arc::new(SystemClock), path).await?;
     let rotated = rotation.commit().await?.put_in_place()?;
-    println!("the secret key in {} is a new one, {}", path.display(), rotated.fingerprint);
-    println!("{} keys, accounts and secrets are sealed by it, and the whole audit log", rotated.resealed.count);
+    say(&format!("the secret key in {} is a new one, {}", path.display(), rotated.fingerprint))?;
+    say(&format!("{} keys, accounts and secrets are sealed by it, and the whole audit log", rotated.resealed.count))?;
     for unopenable in &rotated.resealed.unopenable {
-        println!("note: {unopenable} does not open, and did not by the old key: it stays as it is");
+        say(&format!("note: {unopenable} does not open, and did not by the old key: it stays as it is"))?;
     }
     let audit_log = AuditChain::new(&SecretKey::open(store, path).await?).verify(store, None).await?;
-    println!("the audit log's end is {} now; an end that was noted earlier is not found any more", audit_log.end);
+    say(&format!("the audit log's end is {} now; an end that was noted earlier is not found any more", audit_log.end))?;
     if store.is_sqlite() {
-        println!("now restart PiCloud if it is running: it makes no changes until then");
+        say("now restart PiCloud if it is running: it makes no changes until then")?;
     } else {
-        println!("now copy the file to every other node, and restart all: they make no changes until then");
+        say("now copy the file to every other node, and restart all: they make no changes until then")?;
     }
-    println!("copies of the store from before open by the old key alone");
+    say("copies of the store from before open by the old key alone")?;
     Ok(())
 }
 
@@ -79,10 +80,8 @@ fn given_password(from_stdin: bool) -> anyhow::Result<Option<NewPassword>> {
 }
 
 /// Prints a password that was made up; one that was given is known to whoever gave it.
-fn show(password: &NewPassword, given: bool) {
-    if !given {
-        println!("{}", password.reveal());
-    }
+fn show(password: &NewPassword, given: bool) -> anyhow::Result<()> {
+    if given { Ok(()) } else { Ok(say(password.reveal())?) }
 }
 
 impl From<Role> for InstanceRole {

@@ -6,6 +6,7 @@ use picloud_manager::store::Store;
 
 use crate::cli::AuditCommand;
 use crate::config::Config;
+use crate::remote::output::say;
 
 /// Does what the command says.
 pub async fn run(command: AuditCommand, config: &Config) -> anyhow::Result<()> {
@@ -19,6 +20,5 @@ pub async fn run(command: AuditCommand, config: &Config) -> anyhow::Result<()> {
 async fn verify(config: &Config, store: &Store, holds: Option<&str>) -> anyhow::Result<()> {
     let key = SecretKey::open(store, &config.secret_key_file).await?;
     let verified = AuditChain::new(&key).verify(store, holds).await?;
-    println!("the audit log is whole: {} rows, the end is {}", verified.rows, verified.end);
-    Ok(())
+    Ok(say(&format!("the audit log is whole: {} rows, the end is {}", verified.rows, verified.end))?)
 }

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::cli::backup::{BackupArgs, MoveArgs, RestoreArgs};
 use crate::config::Config;
 use crate::password;
+use crate::remote::output::say;
 
 /// How often a bar is drawn anew.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -153,11 +154,6 @@ fn tell_notes(checked: &Checked) -> anyhow::Result<()> {
         say(&format!("note: {note}"))?;
     }
     Ok(())
-}
-
-/// Prints one line. A reader who has gone, such as `head`, is an error, and no panic.
-fn say(line: &str) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{line}")
 }
 
 fn new_passphrase(from_stdin: bool) -> anyhow::Result<Passphrase> {

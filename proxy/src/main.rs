@@ -22,10 +22,15 @@ use picloud_manager::store::Store;
 use crate::boot::Origin;
 use crate::cli::{Cli, Command, ConfigCommand, LocalCommand};
 use crate::config::Config;
+use crate::remote::output::{Unprinted, print, say};
+
+/// How a command ends that nobody reads on, such as one before `head`: as if by SIGPIPE, as a shell tells of it, and without a word.
+const UNREAD: u8 = 128 + 13;
 
 fn main() -> ExitCode {
     match run(Cli::read()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.downcast_ref().is_some_and(Unprinted::is_unread) => ExitCode::from(UNREAD),
         Err(error) => {
             eprintln!("picloud: {}", explain(&error));
             ExitCode::FAILURE
@@ -92,22 +97,19 @@ async fn execute(command: LocalCommand, config: Config) -> anyhow::Result<()> {
         LocalCommand::Upgrade => upgrade::run(&config).await,
         LocalCommand::Migrate => {
             let store = Store::open(&config.database).await?;
-            println!("the store has schema {}", store.schema_version());
+            let schema = store.schema_version();
             store.close().await;
-            Ok(())
+            Ok(say(&format!("the store has schema {schema}"))?)
         }
         LocalCommand::Config(ConfigCommand::Check) => {
             let notes = boot::check(&config)?;
-            println!("the configuration can be used");
+            say("the configuration can be used")?;
             for note in notes {
-                println!("note: {note}");
+                say(&format!("note: {note}"))?;
             }
             Ok(())
         }
-        LocalCommand::Config(ConfigCommand::Show) => {
-            print!("{config}");
-            Ok(())
-        }
+        LocalCommand::Config(ConfigCommand::Show) => Ok(print(config.to_string().as_bytes())?),
         LocalCommand::Admin(command) => admin::run(command, &config).await,
         LocalCommand::Audit(command) => audit::run(command, &config).await,
         LocalCommand::Backup(args) => backup::take(args, &config).await,

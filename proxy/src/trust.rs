@@ -8,6 +8,7 @@ use picloud_manager::repo::certificates::accounts;
 use picloud_manager::store::Store;
 
 use crate::config::Config;
+use crate::remote::output;
 
 /// Where Debian and its kin look for roots of this machine's own.
 const INSTALLED: &str = "/usr/local/share/ca-certificates/picloud-root.crt";
@@ -21,8 +22,7 @@ pub async fn run(install: bool, config: &Config) -> anyhow::Result<()> {
         bail!("there is no authority of this instance's own yet: it is made for the first name that needs it")
     };
     if !install {
-        print!("{}", authority.root);
-        return Ok(());
+        return Ok(output::print(authority.root.as_bytes())?);
     }
     let path = Path::new(INSTALLED);
     let dir = path.parent().filter(|dir| dir.is_dir());
@@ -33,6 +33,5 @@ pub async fn run(install: bool, config: &Config) -> anyhow::Result<()> {
     std::fs::write(path, authority.root).with_context(|| format!("{INSTALLED}: run it as root"))?;
     let updated = Command::new("update-ca-certificates").status().context("update-ca-certificates cannot be run")?;
     ensure!(updated.success(), "update-ca-certificates failed");
-    println!("this machine trusts it now; browsers with roots of their own (Firefox) must be told apart");
-    Ok(())
+    Ok(output::say("this machine trusts it now; browsers with roots of their own (Firefox) must be told apart")?)
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::boot::version_of;
 use crate::config::Config;
+use crate::remote::output::say;
 
 /// How often it is looked what came of it.
 const LOOK: Duration = Duration::from_millis(50);
@@ -33,7 +34,7 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
     }
     // What cannot be run at all need not be tried; whether its settings can be used, it finds out itself.
     let version = version_of(&before.binary).await?;
-    println!("process {} hands over to {} ({version})", before.pid, before.binary.display());
+    say(&format!("process {} hands over to {} ({version})", before.pid, before.binary.display()))?;
     let pid = i32::try_from(before.pid).ok().and_then(Pid::from_raw).context("the number of the process")?;
     kill_process(pid, Signal::QUIT).with_context(|| format!("process {} cannot be sent a signal", before.pid))?;
     let end = Instant::now() + config.upgrade_timeout + BEYOND;
@@ -41,8 +42,7 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
         sleep(LOOK).await;
         match find()? {
             Some(Serving { pid, .. }) if pid != before.pid => {
-                println!("process {pid} serves");
-                return Ok(());
+                return Ok(say(&format!("process {pid} serves"))?);
             }
             Some(now) if now.failures != before.failures => {
                 bail!("process {} goes on serving: {}", before.pid, now.failure);

@@ -1,6 +1,5 @@
 //! What the program prints of its own command line, for shells and for the manual. It reads no settings and asks nobody.
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -8,6 +7,7 @@ use clap::Subcommand;
 use clap_complete::Shell;
 
 use super::Cli;
+use crate::remote::output;
 
 /// What to print of the command line.
 #[derive(Debug, Subcommand)]
@@ -41,8 +41,7 @@ pub fn print(command: DocumentCommand) -> anyhow::Result<()> {
                 .with_context(|| format!("cannot write to {}", dir.display()))?;
         }
     }
-    let mut out = io::stdout().lock();
-    out.write_all(&page).and_then(|()| out.flush()).context("cannot print it")
+    Ok(output::print(&page)?)
 }
 
 #[cfg(test)]

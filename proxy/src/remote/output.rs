@@ -22,7 +22,7 @@ impl Output {
     }
 
     /// Prints the value, or else the lines that are made of it.
-    pub fn print(self, value: &Value, lines: impl FnOnce(&Value) -> Vec<String>) -> io::Result<()> {
+    pub fn print(self, value: &Value, lines: impl FnOnce(&Value) -> Vec<String>) -> Result<(), Unprinted> {
         match self {
             Self::Json => say(&value.to_string()),
             Self::Lines => lines(value).iter().try_for_each(|line| say(line)),
@@ -37,7 +37,7 @@ impl Output {
         items: &[Value],
         titles: [&str; N],
         row: impl Fn(&Value) -> [String; N],
-    ) -> io::Result<()> {
+    ) -> Result<(), Unprinted> {
         if self == Self::Json {
             return say(&Value::from(items).to_string());
         }
@@ -55,9 +55,28 @@ impl Output {
     }
 }
 
-/// Prints one line. A reader who has gone, such as `head`, is an error, and no panic.
-pub fn say(line: &str) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{line}")
+/// Standard output does not take what is printed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot print: {0}")]
+pub struct Unprinted(#[from] io::Error);
+
+impl Unprinted {
+    /// Whether its reader has gone, such as `head`, which is no failure.
+    pub fn is_unread(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+/// Prints one line. A reader who has gone is an error, and no panic.
+pub fn say(line: &str) -> Result<(), Unprinted> {
+    print(format!("{line}\n").as_bytes())
+}
+
+/// Prints a text as it is.
+pub fn print(text: &[u8]) -> Result<(), Unprinted> {
+    let mut out = io::stdout().lock();
+    out.write_all(text)?;
+    Ok(out.flush()?)
 }
 
 /// The text on one line, with nothing in it that moves a terminal.

@@ -1,5 +1,8 @@
 //! The commands that end by themselves.
 
+use std::fs::File;
+use std::process::Stdio;
+
 use reqwest::Method;
 
 use crate::cloud::{Database, Home, OWNER, TestCloud, on_both_databases, picloud, run, with_open_files};
@@ -133,6 +136,22 @@ fn the_configuration_is_checked_and_shown_without_secrets() {
     std::fs::write(&shown, said).unwrap();
     let (good, said) = run(picloud().args(["config", "check", "--config"]).arg(&shown), "");
     assert!(good, "what is shown is a file that works: {said}");
+}
+
+#[test]
+fn a_command_that_nobody_reads_on_ends_without_a_word_and_one_that_cannot_be_printed_says_so() {
+    for args in [&["completions", "bash"][..], &["man"], &["config", "show", "--dev"]] {
+        let end = |out: Stdio| {
+            let ended = picloud().args(args).stdout(out).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
+            let ended = ended.unwrap();
+            (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+        };
+        let (nobody, out) = std::io::pipe().unwrap();
+        drop(nobody);
+        assert_eq!(end(out.into()), (Some(141), String::new()), "{args:?}");
+        let (code, said) = end(File::options().write(true).open("/dev/full").unwrap().into());
+        assert!(code == Some(1) && said.starts_with("picloud: cannot print: No space left"), "{args:?}: {said}");
+    }
 }
 
 #[test]
