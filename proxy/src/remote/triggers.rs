@@ -11,7 +11,7 @@ use super::api::Api;
 use super::output::{Output, cell, plain};
 use super::scripts::{find, list, missing};
 use crate::cli::remote::triggers::{
-    DeadLetters, DeadLettersCommand, Filter, Knobs, Payload, Queues, QueuesCommand, Triggers, TriggersCommand,
+    DeadLetters, DeadLettersCommand, Filter, Knobs, Payload, Queues, QueuesCommand, Times, Triggers, TriggersCommand,
 };
 
 pub async fn run(Triggers { app, command }: Triggers, api: &Api, output: Output) -> anyhow::Result<()> {
@@ -34,11 +34,12 @@ pub async fn run(Triggers { app, command }: Triggers, api: &Api, output: Output)
                 },
             )?;
         }
-        TriggersCommand::Create { script, queue, kv, docs, prefix, ops, disabled, knobs, .. } => {
-            let source = match (&queue, &kv, &docs) {
+        TriggersCommand::Create { script, queue, kv, docs, prefix, ops, times, disabled, knobs, .. } => {
+            let source = match (&queue, &kv, &docs, &times.cron) {
                 (Some(_), ..) => "queue",
-                (_, Some(_), _) => "kv",
-                (_, _, Some(_)) => "docs",
+                (_, Some(_), ..) => "kv",
+                (_, _, Some(_), _) => "docs",
+                (.., Some(_)) => "cron",
                 _ => "dead_letter",
             };
             let of = [
@@ -47,7 +48,7 @@ pub async fn run(Triggers { app, command }: Triggers, api: &Api, output: Output)
                 ("prefix", prefix.map(|prefix| json!(prefix))),
                 ("ops", ops.map(|ops| json!(ops))),
             ];
-            let mut body = changes(knobs, of);
+            let mut body = changes(knobs, times, of);
             body.insert("source".to_owned(), json!(source));
             let script_id = find(api, &app, &script).await?.with_context(|| missing(&app, &script))?;
             body.insert("script_id".to_owned(), json!(script_id));
@@ -55,9 +56,9 @@ pub async fn run(Triggers { app, command }: Triggers, api: &Api, output: Output)
             let made = api.call(Method::POST, &["apps", &app, "triggers"], &[], Some(&body.into())).await?;
             output.print(&made, |made| vec![format!("created the trigger {}", cell(&made["id"]))])?;
         }
-        TriggersCommand::Update { trigger, script, queue, enable, disable, no_timeout, knobs } => {
+        TriggersCommand::Update { trigger, script, queue, times, enable, disable, no_timeout, knobs } => {
             let id = id(api, &app, &trigger).await?;
-            let mut body = changes(knobs, [("queue", queue.map(|queue| json!(queue)))]);
+            let mut body = changes(knobs, times, [("queue", queue.map(|queue| json!(queue)))]);
             if let Some(script) = script {
                 let script_id = find(api, &app, &script).await?.with_context(|| missing(&app, &script))?;
                 body.insert("script_id".to_owned(), json!(script_id));
@@ -190,11 +191,14 @@ fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Map<String, Va
 }
 
 /// The members that a trigger is to have, as far as they are named; of its config those that tell what it is for.
-fn changes<const N: usize>(knobs: Knobs, of: [(&str, Option<Value>); N]) -> Map<String, Value> {
+fn changes<const N: usize>(knobs: Knobs, times: Times, of: [(&str, Option<Value>); N]) -> Map<String, Value> {
     let Knobs { batch_size, concurrency, max_attempts, backoff_base_ms, backoff_cap_ms, timeout_ms } = knobs;
     let mut config = object(of);
     let sizes = [("batch_size", batch_size.map(Value::from)), ("concurrency", concurrency.map(Value::from))];
     config.extend(object(sizes));
+    let Times { cron, time_zone, misfire } = times;
+    let times = [("expression", cron), ("time_zone", time_zone), ("misfire", misfire)];
+    config.extend(object(times.map(|(name, word)| (name, word.map(Value::from)))));
     let backoff = object([("base_ms", backoff_base_ms.map(Value::from)), ("cap_ms", backoff_cap_ms.map(Value::from))]);
     let mut body =
         object([("max_attempts", max_attempts.map(Value::from)), ("timeout_ms", timeout_ms.map(Value::from))]);

@@ -360,6 +360,11 @@ on_both_databases! {
             &["triggers", "create", "gone", "--queue", "mail", "--app", "shop"],
             &["triggers", "create", "mail", "--dead-letters", "--batch-size", "2", "--app", "shop"],
             &["triggers", "create", "mail", "--docs", "orders", "--kv", "orders", "--app", "shop"],
+            &["triggers", "create", "mail", "--docs", "orders", "--cron", "0 3 * * *", "--app", "shop"],
+            &["triggers", "create", "mail", "--cron", "0 3 31 2 *", "--app", "shop"],
+            &["triggers", "create", "mail", "--cron", "0 3 * * *", "--time-zone", "Atlantis", "--app", "shop"],
+            &["triggers", "create", "mail", "--cron", "0 3 * * *", "--misfire", "never", "--app", "shop"],
+            &["triggers", "create", "mail", "--dead-letters", "--time-zone", "UTC", "--app", "shop"],
             &["triggers", "create", "mail", "--docs", "orders", "--prefix", "a", "--app", "shop"],
             &["triggers", "create", "mail", "--docs", "orders", "--ops", "insert,set", "--app", "shop"],
             &["triggers", "create", "mail", "--docs", "Orders", "--app", "shop"],
@@ -407,11 +412,21 @@ on_both_databases! {
         for (given, source, config) in [
             (&["--docs", "orders", "--ops", "insert,delete"][..], "docs", json!({ "collection": "orders", "ops": ["insert", "delete"] })),
             (&["--kv", "users", "--prefix", "a/", "--ops", "set"], "kv", json!({ "collection": "users", "prefix": "a/", "ops": ["set"] })),
+            (
+                &["--cron", "0 3 * * *", "--time-zone", "Europe/Zurich"],
+                "cron",
+                json!({ "expression": "0 3 * * *", "time_zone": "Europe/Zurich", "misfire": "once" }),
+            ),
         ] {
             let made = json(&[&["triggers", "create", "mail"][..], given].concat());
             assert_eq!((&made["source"], &made["config"]), (&json!(source), &config));
             let id = made["id"].as_str().unwrap();
-            assert!(remote.must(&["triggers", "list", "--app", "shop"]).contains(config["collection"].as_str().unwrap()));
+            let of = config["collection"].as_str().or(config["expression"].as_str()).unwrap();
+            assert!(remote.must(&["triggers", "list", "--app", "shop"]).contains(of));
+            if source == "cron" {
+                let changed = json(&["triggers", "update", id, "--misfire", "all"]);
+                assert_eq!((&changed["config"]["expression"], &changed["config"]["misfire"]), (&json!("0 3 * * *"), &json!("all")));
+            }
             remote.must(&["triggers", "delete", id, "--app", "shop"]);
         }
         remote.must(&["triggers", "delete", "mail", "--app", "shop"]);

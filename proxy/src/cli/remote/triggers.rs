@@ -25,8 +25,8 @@ pub struct Triggers {
 pub enum TriggersCommand {
     /// List them
     List,
-    /// Have a script run for messages of a queue, for changes of entries or documents, or for dead letters
-    #[command(group(ArgGroup::new("source").required(true).args(["queue", "kv", "docs", "dead_letters"])))]
+    /// Have a script run for messages of a queue, for changes of entries or documents, at times, or for dead letters
+    #[command(group(ArgGroup::new("source").required(true).args(["queue", "kv", "docs", "cron", "dead_letters"])))]
     Create {
         /// The script, an endpoint of the app
         script: ScriptName,
@@ -45,6 +45,9 @@ pub enum TriggersCommand {
         /// Only for these changes: set, delete, expire of entries; insert, update, delete of documents
         #[arg(long, value_name = "OP", value_delimiter = ',')]
         ops: Option<Vec<String>>,
+        /// At which times it ticks
+        #[command(flatten)]
+        times: Times,
         /// For events of the app that are not tried again
         #[arg(long)]
         dead_letters: bool,
@@ -57,7 +60,7 @@ pub enum TriggersCommand {
     },
     /// Change one; what is not named stays
     #[command(group(ArgGroup::new("change").required(true).multiple(true)
-        .args(["script", "queue", "enable", "disable", "no_timeout", "batch_size", "concurrency", "max_attempts", "backoff_base_ms", "backoff_cap_ms", "timeout_ms"])))]
+        .args(["script", "queue", "cron", "time_zone", "misfire", "enable", "disable", "no_timeout", "batch_size", "concurrency", "max_attempts", "backoff_base_ms", "backoff_cap_ms", "timeout_ms"])))]
     Update {
         /// Its id, or the queue that it is for
         trigger: String,
@@ -67,6 +70,9 @@ pub enum TriggersCommand {
         /// Another queue
         #[arg(long)]
         queue: Option<QueueName>,
+        /// Other times
+        #[command(flatten)]
+        times: Times,
         /// It runs its script
         #[arg(long, conflicts_with = "disable")]
         enable: bool,
@@ -93,6 +99,20 @@ pub enum TriggersCommand {
         #[command(flatten)]
         payload: Payload,
     },
+}
+
+/// At which times a trigger ticks. Whether it can is for the server to say.
+#[derive(Debug, Args)]
+pub struct Times {
+    /// At these times: minute, hour, day of month, month and day of week, with the second before them or without
+    #[arg(long, value_name = "EXPRESSION")]
+    pub cron: Option<String>,
+    /// By the clocks of this time zone, such as Europe/Zurich; UTC, if absent
+    #[arg(long, value_name = "ZONE")]
+    pub time_zone: Option<String>,
+    /// What is made of ticks that were missed: skip, once or all; once, if absent
+    #[arg(long, value_name = "WHAT")]
+    pub misfire: Option<String>,
 }
 
 /// How a trigger works. Bounds are the server's.
