@@ -42,7 +42,7 @@ test: dashboard
 	cargo test --locked --workspace --doc
 	$(call say,commands in the documentation)
 	cargo nextest run --locked --workspace --no-run
-	.ci/run-docs
+	.ci/with-postgres .ci/run-docs
 	$(call say,the dashboard in a browser)
 	cd dashboard && npx playwright test
 	$(call say,all other tests on SQLite and on $(if $(TEST_PG_URL),the PostgreSQL of TEST_PG_URL,a throw-away PostgreSQL))
