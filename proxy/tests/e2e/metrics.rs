@@ -72,6 +72,8 @@ async fn what_is_documented_is_told_and_nothing_else() {
         assert!(names(&shown).is_subset(&names(&told)), "{:?}", names(&shown).difference(&names(&told)));
         assert!(names(&shown).len() > 10, "it shows next to nothing");
     }
+    let drawn = std::fs::read_to_string("../deploy/grafana/picloud.json").unwrap();
+    assert!(names(&told).is_subset(&names(&drawn)), "{:?} is drawn nowhere", names(&told).difference(&names(&drawn)));
     let now = SystemClock.now().as_millis() as f64 / 1000.0;
     assert!((now - value(&told, "process_start_time_seconds")).abs() < 600.0, "{told}");
     assert!(value(&told, "process_open_fds") < value(&told, "process_max_fds"), "{told}");
