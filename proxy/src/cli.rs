@@ -7,6 +7,7 @@ pub mod remote;
 use std::path::PathBuf;
 
 use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use picloud_shared::node::NodeRole;
 
 use crate::config::Settings;
 use backup::{BackupArgs, MoveArgs, RestoreArgs};
@@ -67,7 +68,11 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum LocalCommand {
     /// Serve apps, the API and the dashboard
-    Serve,
+    Serve {
+        /// What this node does: --node-role, in short
+        #[arg(long)]
+        role: Option<NodeRole>,
+    },
     /// Have the PiCloud that serves here hand over to the binary that stands in its place now, and lose no request
     Upgrade,
     /// Bring the store's schema to the newest one, and stop
@@ -190,6 +195,24 @@ mod tests {
         ] {
             assert!(help(line).contains("--tls-chain") && help(line).contains("--config"), "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_role_is_a_nodes_for_who_serves_and_a_users_for_who_makes_one() {
+        let role = |line: &[&str]| match Cli::from_arg_matches(&Cli::whole().try_get_matches_from(line).unwrap())
+            .unwrap()
+            .command
+        {
+            Some(Command::Local(LocalCommand::Serve { role })) => role.map(NodeRole::as_str),
+            Some(Command::Local(LocalCommand::Admin(AdminCommand::CreateUser { role: Role::Owner, .. }))) => {
+                Some("owner")
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(role(&["picloud", "serve", "--role", "edge"]), Some("edge"));
+        assert_eq!(role(&["picloud", "serve", "--node-role", "edge"]), None, "it is a setting");
+        assert_eq!(role(&["picloud", "admin", "create-user", "a", "--role", "owner"]), Some("owner"));
+        assert!(Cli::whole().try_get_matches_from(["picloud", "serve", "--role", "half"]).is_err());
     }
 
     #[test]

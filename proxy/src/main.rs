@@ -52,8 +52,9 @@ fn explain(error: &anyhow::Error) -> String {
 }
 
 fn run(Cli { command, config, dev, mut settings }: Cli) -> anyhow::Result<()> {
-    match command.unwrap_or(Command::Local(LocalCommand::Serve)) {
-        Command::Local(LocalCommand::Serve) => {
+    match command.unwrap_or(Command::Local(LocalCommand::Serve { role: None })) {
+        Command::Local(LocalCommand::Serve { role }) => {
+            settings.node_role = role.or(settings.node_role);
             let origin = Origin::of_this_process()?;
             origin.sockets.settle(&mut settings);
             let predecessor = origin.predecessor.clone();
@@ -93,7 +94,7 @@ fn block_on(
 
 async fn execute(command: LocalCommand, config: Config) -> anyhow::Result<()> {
     match command {
-        LocalCommand::Serve => unreachable!("what serves is begun with what it is given at its start"),
+        LocalCommand::Serve { .. } => unreachable!("what serves is begun with what it is given at its start"),
         LocalCommand::Upgrade => upgrade::run(&config).await,
         LocalCommand::Migrate => {
             let store = Store::open(&config.database).await?;
