@@ -232,11 +232,12 @@ impl Node {
         let control: Arc<dyn ControlPlane> = Arc::new(match role {
             NodeRole::Full => InProcess::new(Arc::clone(&manager)),
             NodeRole::Edge => {
-                let full_nodes = Box::new(manager.full_nodes());
+                let full_nodes = Arc::new(manager.full_nodes());
                 InProcess::of_edge(Arc::clone(&manager), RemoteManager::new(&identity, full_nodes))
             }
         });
         let for_edges = for_edges.map(|listener| listener.start(&identity, Arc::clone(&control)));
+        let for_edges = for_edges.transpose().context("node_listen")?;
         let gateway = Gateway::new(GatewayParts {
             snapshot,
             executor: Arc::clone(&executor),

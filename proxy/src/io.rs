@@ -28,6 +28,7 @@ use std::time::Duration;
 use crate::client::Client;
 use crate::http::Head;
 
+pub(crate) use clients::{Clients, Guest};
 pub use exchange::{ClientGone, Exchange};
 pub use server::{Listener, RunningServer, Server};
 

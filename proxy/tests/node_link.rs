@@ -3,15 +3,17 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
+use picloud_proxy::http::MAX_HEADER_LINES;
 use picloud_proxy::manager_link::{
     ControlPlane, NodeIdentity, NodeListener, RemoteManager, RunningNodeListener, StoreHealth, StoreUnavailable,
 };
@@ -21,18 +23,30 @@ use picloud_shared::id::ScriptId;
 use picloud_shared::node::NodeRole;
 use picloud_shared::request::{AdminPeer, Scheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
-/// In the manager's place: tells what it was asked, and at `/echo` sends back what comes as it comes.
-struct Echo;
+/// In the manager's place: tells what it was asked, and at `/echo` sends back what comes as it comes. At `/wait` it answers nothing, at
+/// `/dies` it breaks down the first time.
+#[derive(Default)]
+struct Echo {
+    waiting: watch::Sender<usize>,
+    has_died: AtomicBool,
+}
 
 #[async_trait]
 impl ControlPlane for Echo {
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        if head.uri.path() == "/echo" {
-            return Response::new(body);
+        match head.uri.path() {
+            "/echo" => return Response::new(body),
+            "/wait" => {
+                self.waiting.send_modify(|waiting| *waiting += 1);
+                return std::future::pending().await;
+            }
+            "/dies" if !self.has_died.swap(true, Ordering::Relaxed) => panic!("as it is to"),
+            _ => {}
         }
         let peer = head.extensions.get::<AdminPeer>().cloned().unwrap();
         let body = to_bytes(body, usize::MAX).await.unwrap();
@@ -80,18 +94,26 @@ fn identity(secret: u8, wire: u32) -> NodeIdentity {
 }
 
 async fn full() -> (SocketAddr, RunningNodeListener) {
+    full_with(Arc::default()).await
+}
+
+async fn full_with(echo: Arc<Echo>) -> (SocketAddr, RunningNodeListener) {
     let listener = NodeListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    (listener.address(), listener.start(&identity(7, 1), Arc::new(Echo)))
+    (listener.address(), listener.start(&identity(7, 1), echo).unwrap())
 }
 
 fn edge(identity: &NodeIdentity, addresses: &[SocketAddr]) -> RemoteManager {
     let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-    RemoteManager::new(identity, Box::new(move || addresses.clone()))
+    RemoteManager::new(identity, Arc::new(move || addresses.clone()))
 }
 
 fn request(path: &str, body: Body) -> Request<Body> {
-    let mut request = Request::builder().method("POST").uri(path).header("host", "pi.example.com").body(body).unwrap();
-    let remote_ip = "192.0.2.9".parse().unwrap();
+    request_of("192.0.2.9", Method::POST, path, body)
+}
+
+fn request_of(client: &str, method: Method, path: &str, body: Body) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path).header("host", "pi.example.com").body(body).unwrap();
+    let remote_ip = client.parse().unwrap();
     let authority = "pi.example.com".into();
     request.extensions_mut().insert(AdminPeer { remote_ip, scheme: Scheme::Https, authority, cookies_count: true });
     request
@@ -119,6 +141,12 @@ async fn a_full_node_is_told_whose_a_request_is_whatever_its_headers_say() {
         let forged = r#"{"remote_ip":"127.0.0.1","is_https":false,"authority":"evil","cookies_count":true}"#;
         for header in ["picloud-peer", "x-forwarded-for", "forwarded"] {
             request.headers_mut().append(header, HeaderValue::from_static(forged));
+        }
+        // As many lines as a client may send.
+        for line in request.headers().len()..MAX_HEADER_LINES {
+            request
+                .headers_mut()
+                .append(HeaderName::try_from(format!("x-{line}")).unwrap(), HeaderValue::from_static("1"));
         }
         let response = edge.call(request).await;
         assert_eq!((response.status().as_u16(), &response.headers()["x-kept"]), (200, &HeaderValue::from_static("1")));
@@ -179,4 +207,77 @@ async fn nobody_with_another_key_is_heard_or_believed_nor_one_that_speaks_otherw
     // It may be reset as well.
     let _ = plain.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"), "{:?}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn a_process_that_has_not_started_yet_takes_none_from_the_one_before_it() {
+    let (address, _listener) = full().await;
+    let _next = NodeListener::bind(address).unwrap();
+    for _ in 0..20 {
+        let fresh = edge(&identity(7, 1), &[address]);
+        assert_eq!(fresh.call(request("/", Body::empty())).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_asked_once_more_where_the_full_node_went_amid_it() {
+    for (method, status) in [(Method::GET, 200), (Method::POST, 503)] {
+        let (address, _listener) = full().await;
+        let edge = edge(&identity(7, 1), &[address]);
+        let response = edge.call(request_of("192.0.2.9", method, "/dies", Body::empty())).await;
+        assert_eq!(response.status(), status);
+        // The next one is answered whatever became of this.
+        assert_eq!(edge.call(request("/dies", Body::empty())).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_full_node_that_stands_still_is_given_up_once_it_counts_as_dead() {
+    let echo = Arc::new(Echo::default());
+    let (address, _listener) = full_with(Arc::clone(&echo)).await;
+    let live = Arc::new(Mutex::new(vec![address.to_string()]));
+    let told = Arc::clone(&live);
+    let edge = RemoteManager::new(&identity(7, 1), Arc::new(move || told.lock().unwrap().clone()));
+    let mut asked = std::pin::pin!(edge.call(request("/wait", Body::empty())));
+    let mut waiting = echo.waiting.subscribe();
+    tokio::select! {
+        _ = &mut asked => panic!("nothing is answered"),
+        found = waiting.wait_for(|waiting| *waiting == 1) => drop(found.unwrap()),
+    }
+    live.lock().unwrap().clear();
+    // From here on time goes on as soon as all wait for it.
+    tokio::time::pause();
+    assert_eq!(asked.await.status(), 503);
+}
+
+#[tokio::test]
+async fn one_client_leaves_room_for_the_requests_of_others() {
+    let echo = Arc::new(Echo::default());
+    let (address, _listener) = full_with(Arc::clone(&echo)).await;
+    let edge = Arc::new(edge(&identity(7, 1), &[address]));
+    let mut waiting = echo.waiting.subscribe();
+    let mut asking = JoinSet::new();
+    for number in 1..=192 {
+        let edge = Arc::clone(&edge);
+        asking.spawn(async move { edge.call(request("/wait", Body::empty())).await });
+        waiting.wait_for(|waiting| *waiting == number).await.unwrap();
+    }
+    refused(&edge).await;
+    let other = request_of("192.0.2.10", Method::POST, "/", Body::empty());
+    assert_eq!(edge.call(other).await.status(), 200);
+    // Who left has left its place.
+    asking.shutdown().await;
+    assert_eq!(edge.call(request("/", Body::empty())).await.status(), 200);
+}
+
+#[tokio::test]
+async fn strangers_of_one_address_leave_room_for_nodes() {
+    let (address, _listener) = full().await;
+    let mut strangers = Vec::new();
+    for _ in 0..600 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        strangers.push(socket.connect(address).await.unwrap());
+    }
+    assert_eq!(edge(&identity(7, 1), &[address]).call(request("/", Body::empty())).await.status(), 200);
 }

@@ -1,4 +1,5 @@
-//! Who is connected: how many connections each client has, and how much of the memory that all share.
+//! Who is connected: how many connections each client has, and how much of the memory that all share. What is counted so may be something
+//! else as well of which each is to leave some to others.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -20,7 +21,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// All clients of some listeners.
 #[derive(Debug)]
-pub(super) struct Clients {
+pub(crate) struct Clients {
     most: usize,
     most_of_each: usize,
     present: Mutex<Present>,
@@ -63,7 +64,7 @@ struct TurnedAway {
 
 /// A client, known for as long as something of it is here.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(crate) struct Guest {
     clients: Arc<Clients>,
     client: IpAddr,
     connections: usize,
@@ -72,12 +73,12 @@ pub(super) struct Guest {
 
 impl Clients {
     /// With so many connections at once, of all and of each.
-    pub(super) fn new(most: usize, most_of_each: usize) -> Arc<Self> {
+    pub(crate) fn new(most: usize, most_of_each: usize) -> Arc<Self> {
         Arc::new(Self { most, most_of_each, present: Mutex::default() })
     }
 
     /// Lets a client's connection in, unless all are taken or it has enough.
-    pub(super) fn admit(self: &Arc<Self>, remote_ip: IpAddr) -> Option<Guest> {
+    pub(crate) fn admit(self: &Arc<Self>, remote_ip: IpAddr) -> Option<Guest> {
         let client = client(remote_ip);
         let mut present = self.present();
         let free = self.most - present.connections;

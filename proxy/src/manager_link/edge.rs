@@ -1,5 +1,6 @@
 //! An edge node's end: what is for the manager goes to a full node that lives, streaming both ways.
 
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,25 +9,30 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{DATE, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, DATE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use picloud_shared::request::AdminPeer;
+use rustix::net::{Shutdown, shutdown};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::identity::NodeIdentity;
-use super::{peer, watch_the_other_end};
+use super::{SILENCE, peer, watch_the_other_end};
 use crate::answer::Answer;
+use crate::io::{Clients, Guest};
 
-/// Requests that are handed on at once; more are 503.
+/// Requests that are handed on at once, three quarters of them at most for one client; more are 503.
 const AT_ONCE: usize = 256;
 
 /// How long connecting to a full node may take, with the handshake: then another is tried.
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// How long is waited until all are tried once more: one that hands over to a new process is reached by nobody for a moment.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Connections that are kept which nothing is asked on.
 const MOST_IDLE: usize = 16;
@@ -35,14 +41,14 @@ const MOST_IDLE: usize = 16;
 const IDLE: Duration = Duration::from_secs(20);
 
 /// Where the full nodes are that live: host and port of each.
-pub type FullNodes = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+pub type FullNodes = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// The manager of another node.
 pub struct RemoteManager {
     connector: TlsConnector,
     full_nodes: FullNodes,
     idle: Arc<Mutex<Vec<Idle>>>,
-    room: Arc<Semaphore>,
+    clients: Arc<Clients>,
     turn: AtomicUsize,
 }
 
@@ -77,12 +83,12 @@ impl RemoteManager {
             connector: TlsConnector::from(Arc::clone(&identity.client)),
             full_nodes,
             idle: Arc::default(),
-            room: Arc::new(Semaphore::new(AT_ONCE)),
+            clients: Clients::new(AT_ONCE, usize::MAX),
             turn: AtomicUsize::new(0),
         }
     }
 
-    /// Has a full node answer a request, which carries an [`picloud_shared::request::AdminPeer`].
+    /// Has a full node answer a request, which carries an [`AdminPeer`].
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         let is_head = request.method() == Method::HEAD;
         match self.hand_on(request).await {
@@ -93,15 +99,44 @@ impl RemoteManager {
     }
 
     async fn hand_on(&self, mut request: Request<Body>) -> Result<Response<Body>, NoAnswer> {
-        let place = Arc::clone(&self.room).try_acquire_owned().map_err(|_| NoAnswer::Crowded)?;
+        let client = request.extensions().get::<AdminPeer>().map(|peer| peer.remote_ip);
+        let client = client.ok_or(NoAnswer::Unreached)?;
+        let place = self.clients.admit(client).ok_or(NoAnswer::Crowded)?;
         peer::tell(&mut request).map_err(|_| NoAnswer::Unreached)?;
+        let once_more = once_more(&request);
+        let response = match (self.ask(request).await, once_more) {
+            (Err(NoAnswer::BrokeOff), Some(request)) => self.ask(request).await?,
+            (asked, _) => asked?,
+        };
+        Ok(streamed(response, place))
+    }
+
+    async fn ask(&self, mut request: Request<Body>) -> Result<Response<Incoming>, NoAnswer> {
         while let Some(sender) = self.kept() {
             match self.send(sender, request).await {
-                Tried::Answered(response) => return Ok(streamed(response, place)),
+                Tried::Answered(response) => return Ok(response),
                 Tried::NotSent(unsent) => request = unsent,
                 Tried::Failed(why) => return Err(why),
             }
         }
+        let begun = Instant::now();
+        match self.ask_anew(request).await {
+            Tried::Answered(response) => Ok(response),
+            Tried::NotSent(request) if begun.elapsed() < CONNECT => {
+                sleep(AGAIN).await;
+                match self.ask_anew(request).await {
+                    Tried::Answered(response) => Ok(response),
+                    Tried::NotSent(_) => Err(NoAnswer::Unreached),
+                    Tried::Failed(why) => Err(why),
+                }
+            }
+            Tried::NotSent(_) => Err(NoAnswer::Unreached),
+            Tried::Failed(why) => Err(why),
+        }
+    }
+
+    /// Asks on a new connection with the first full node that is reached.
+    async fn ask_anew(&self, mut request: Request<Body>) -> Tried {
         let mut addresses = (self.full_nodes)();
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len().max(1);
         addresses.rotate_left(first);
@@ -115,21 +150,31 @@ impl RemoteManager {
                 Err(_) => continue,
             };
             match self.send(sender, request).await {
-                Tried::Answered(response) => return Ok(streamed(response, place)),
                 Tried::NotSent(unsent) => request = unsent,
-                Tried::Failed(why) => return Err(why),
+                tried => return tried,
             }
         }
-        Err(NoAnswer::Unreached)
+        Tried::NotSent(request)
     }
 
     async fn connect(&self, address: &str) -> Result<SendRequest<Body>, Box<dyn std::error::Error + Send + Sync>> {
         let stream = TcpStream::connect(address).await?;
         watch_the_other_end(&stream);
+        let socket = stream.as_fd().try_clone_to_owned()?;
         let stream = self.connector.connect(NodeIdentity::name(), stream).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (full_nodes, address) = (Arc::clone(&self.full_nodes), address.to_owned());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = has_long_been_dead(full_nodes, address) => {
+                    // What waits for it fails, as it would not if the connection were merely dropped.
+                    let _ = shutdown(&socket, Shutdown::Both);
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "a connection with a full node broke off");
             }
         });
@@ -173,6 +218,32 @@ impl RemoteManager {
     }
 }
 
+/// Ends once a full node has not been among those that live for some time. The machine of one that stands still (it is stopped, or has no
+/// memory left) answers for it, so that the connection tells nothing.
+async fn has_long_been_dead(full_nodes: FullNodes, address: String) {
+    let (mut lived, mut looks) = (Instant::now(), interval(SILENCE / 10));
+    loop {
+        looks.tick().await;
+        if full_nodes().contains(&address) {
+            lived = Instant::now();
+        } else if lived.elapsed() >= SILENCE {
+            return;
+        }
+    }
+}
+
+/// A request that may be made twice (RFC 9110, 9.2.2), without the body that it does not have.
+fn once_more(request: &Request<Body>) -> Option<Request<Body>> {
+    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
+    (is_safe && !request.headers().contains_key(CONTENT_LENGTH)).then(|| {
+        let mut again = Request::new(Body::empty());
+        *again.method_mut() = request.method().clone();
+        *again.uri_mut() = request.uri().clone();
+        again.headers_mut().clone_from(request.headers());
+        again
+    })
+}
+
 fn lock(idle: &Mutex<Vec<Idle>>) -> MutexGuard<'_, Vec<Idle>> {
     // The list is whole after any panic.
     idle.lock().unwrap_or_else(PoisonError::into_inner)
@@ -196,7 +267,7 @@ impl From<NoAnswer> for Response<Body> {
 }
 
 /// The answer as it comes in. Its place is free again once it has ended.
-fn streamed(response: Response<Incoming>, place: OwnedSemaphorePermit) -> Response<Body> {
+fn streamed(response: Response<Incoming>, place: Guest) -> Response<Body> {
     let mut response = response.map(|body| Body::new(Streamed { body, _place: place }));
     // Whoever sends it says when.
     response.headers_mut().remove(DATE);
@@ -205,7 +276,7 @@ fn streamed(response: Response<Incoming>, place: OwnedSemaphorePermit) -> Respon
 
 struct Streamed {
     body: Incoming,
-    _place: OwnedSemaphorePermit,
+    _place: Guest,
 }
 
 impl HttpBody for Streamed {

@@ -17,13 +17,23 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
 use super::identity::NodeIdentity;
 use super::{ControlPlane, peer, watch_the_other_end};
+use crate::http::MAX_HEADER_LINES;
+use crate::io::{Clients, Guest};
 
-/// Connections at once of all edge nodes, and of whoever tries.
+/// Connections at once of all edge nodes.
 const CONNECTIONS: usize = 1_024;
+
+/// Handshakes at once. Whoever makes one may be anybody, so that three quarters of them at most are of one address: an edge node has
+/// room for as many as it asks at once, and a stranger keeps no other from the rest.
+const HANDSHAKES: usize = 512;
+
+/// Lines of a head: as many as a client may send to an edge node, and what that one adds.
+const HEADER_LINES: usize = MAX_HEADER_LINES + 8;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
@@ -39,7 +49,7 @@ const BREATHE: Duration = Duration::from_millis(100);
 
 /// Where edge nodes are to be answered.
 pub struct NodeListener {
-    listener: TcpListener,
+    socket: TcpSocket,
     address: SocketAddr,
 }
 
@@ -51,20 +61,21 @@ pub struct RunningNodeListener {
 }
 
 impl NodeListener {
-    /// Takes the address, which another process of the same user may have as well. Must be called within the runtime.
+    /// Takes the address, which another process of the same user may have as well: until this one starts, all who ask are that one's.
+    /// Must be called within the runtime.
     ///
     /// # Errors
     /// It cannot be had.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = match listen(address) {
+        let socket = match bind(address) {
             // All addresses are those of IPv4 alone where there is no IPv6.
             Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
-                listen((Ipv4Addr::UNSPECIFIED, address.port()).into())?
+                bind((Ipv4Addr::UNSPECIFIED, address.port()).into())?
             }
-            listening => listening?,
+            bound => bound?,
         };
-        let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address })
     }
 
     /// The address, with its port.
@@ -73,7 +84,11 @@ impl NodeListener {
     }
 
     /// Answers from now on.
-    pub fn start(self, identity: &NodeIdentity, control: Arc<dyn ControlPlane>) -> RunningNodeListener {
+    ///
+    /// # Errors
+    /// Somebody else listens there, who lets no other.
+    pub fn start(self, identity: &NodeIdentity, control: Arc<dyn ControlPlane>) -> io::Result<RunningNodeListener> {
+        let listener = self.socket.listen(BACKLOG)?;
         let (closing, connections) = (watch::Sender::new(false), TaskTracker::new());
         let door = Door {
             acceptor: TlsAcceptor::from(Arc::clone(&identity.server)),
@@ -81,7 +96,7 @@ impl NodeListener {
             closing: closing.clone(),
             connections: connections.clone(),
         };
-        RunningNodeListener { accepting: tokio::spawn(accept(self.listener, door)), closing, connections }
+        Ok(RunningNodeListener { accepting: tokio::spawn(accept(listener, door)), closing, connections })
     }
 }
 
@@ -97,13 +112,13 @@ impl RunningNodeListener {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     // A new binary listens before the old one has ended.
     socket.set_reuseport(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
 struct Door {
@@ -114,13 +129,20 @@ struct Door {
 }
 
 async fn accept(listener: TcpListener, door: Door) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let (hall, room) = (Clients::new(HANDSHAKES, usize::MAX), Arc::new(Semaphore::new(CONNECTIONS)));
     loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, from)) => {
-                let (acceptor, control) = (door.acceptor.clone(), Arc::clone(&door.control));
-                door.connections.spawn(serve(stream, from, acceptor, control, door.closing.subscribe(), place));
+                // Closed at once: an edge node asks another then.
+                let Some(guest) = hall.admit(from.ip().to_canonical()) else { continue };
+                let (stranger, acceptor, room) =
+                    (Stranger { stream, from, guest }, door.acceptor.clone(), Arc::clone(&room));
+                let (control, closing) = (Arc::clone(&door.control), door.closing.subscribe());
+                door.connections.spawn(async move {
+                    if let Some(node) = shake_hands(stranger, &acceptor, room).await {
+                        serve(node, control, closing).await;
+                    }
+                });
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection of an edge node is not accepted");
@@ -130,24 +152,49 @@ async fn accept(listener: TcpListener, door: Door) {
     }
 }
 
-async fn serve(
+/// Somebody who connected.
+struct Stranger {
     stream: TcpStream,
     from: SocketAddr,
-    acceptor: TlsAcceptor,
-    control: Arc<dyn ControlPlane>,
-    mut closing: watch::Receiver<bool>,
+    guest: Guest,
+}
+
+/// Somebody who has shown the instance's key.
+struct EdgeNode {
+    stream: TlsStream<TcpStream>,
+    from: SocketAddr,
     _place: OwnedSemaphorePermit,
-) {
+}
+
+async fn shake_hands(
+    Stranger { stream, from, guest }: Stranger,
+    acceptor: &TlsAcceptor,
+    room: Arc<Semaphore>,
+) -> Option<EdgeNode> {
     watch_the_other_end(&stream);
     let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%from, %error, "whoever asked is no node of this instance"),
-        Err(_) => return,
+        Ok(Err(error)) => {
+            tracing::debug!(%from, %error, "whoever asked is no node of this instance");
+            return None;
+        }
+        Err(_) => return None,
     };
+    drop(guest);
+    let place = room.try_acquire_owned().ok()?;
+    Some(EdgeNode { stream, from, _place: place })
+}
+
+async fn serve(
+    EdgeNode { stream, from, _place }: EdgeNode,
+    control: Arc<dyn ControlPlane>,
+    mut closing: watch::Receiver<bool>,
+) {
     let service = service_fn(|request| answer(request, Arc::clone(&control)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
+        .max_headers(HEADER_LINES)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let is_closing = async {
