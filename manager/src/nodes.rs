@@ -32,6 +32,9 @@ const LIVE_FOR: Duration = Duration::from_secs(15);
 /// A node that has been dead for so long is forgotten, and sooner where its machine has started another.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Beats one soon after the other once the store is back: what is seen by the first is that nobody could say that it lives.
+const AFTER_FAILURE: u32 = 5;
+
 /// How long the end of a node waits to say so. Where it is not said, the node counts as live until [`LIVE_FOR`] is over.
 const LEAVING: Duration = Duration::from_secs(1);
 
@@ -141,7 +144,7 @@ impl Nodes {
         let mut turns = interval(LOOK);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut said, mut beaten): (Option<u64>, Option<Instant>) = (None, None);
-        let mut is_known_to_fail = false;
+        let (mut is_known_to_fail, mut soon) = (false, 0_u32);
         loop {
             turns.tick().await;
             let version = self.0.snapshot.load().version();
@@ -149,9 +152,12 @@ impl Nodes {
                 continue;
             }
             match survive("saying that this node lives", self.beat()).await {
-                Some(Ok(())) => (said, beaten, is_known_to_fail) = (Some(version), Some(Instant::now()), false),
+                Some(Ok(())) => {
+                    (said, beaten) = (Some(version), (soon == 0).then(Instant::now));
+                    (is_known_to_fail, soon) = (false, soon.saturating_sub(1));
+                }
                 Some(Err(error)) if !is_known_to_fail => {
-                    is_known_to_fail = true;
+                    (is_known_to_fail, soon) = (true, AFTER_FAILURE);
                     warn!(error = &error as &dyn std::error::Error, "other nodes are not told that this one lives");
                 }
                 _ => debug!("other nodes are still not told that this one lives"),
