@@ -1,13 +1,17 @@
 //! What `picloud doctor` finds of the store and of its key, and what of the store others look further into. It changes nothing.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use picloud_shared::certificate::CertificateRecord;
 use picloud_shared::clock::Clock;
 use picloud_shared::doctor::Check;
 use picloud_shared::domain_pattern::DomainPattern;
+use picloud_shared::node::NodeRole;
+use picloud_shared::version;
 
-use crate::repo::{RepoError, certificates, config, domains};
+use crate::repo::nodes::{Node, SeenNode};
+use crate::repo::{RepoError, certificates, config, domains, nodes};
 use crate::secret::key_file::{KeyFileError, SecretKey};
 pub use crate::store::look::served_by;
 use crate::store::look::{FileHealth, ServerFacts, sqlite_health};
@@ -16,6 +20,7 @@ use crate::store::{DatabaseConfig, Store, StoreError};
 const DATABASE: &str = "database";
 const KEY: &str = "key";
 const CLOCK: &str = "clock";
+const NODES: &str = "nodes";
 
 /// Certificates and claims that are looked at.
 const MOST: u32 = 1_000;
@@ -37,6 +42,8 @@ pub struct Looked {
     pub claims: Vec<DomainPattern>,
     /// The certificates that there are.
     pub certificates: Vec<CertificateRecord>,
+    /// Where full nodes that live answer edge nodes: host and port of each; `None` where that was not to be learned.
+    pub full_nodes: Option<Vec<String>>,
 }
 
 /// Looks at the store and at the key that belongs to it.
@@ -79,16 +86,31 @@ fn unanswered(database: &DatabaseConfig, error: &RepoError) -> Check {
     match database {
         DatabaseConfig::Postgres { url } => {
             let fix = "start PostgreSQL (sudo systemctl start postgresql), and look at database_url, its user and its password";
-            Check::wrong(DATABASE, format!("{url} cannot be used: {error}"), fix)
+            Check::wrong(DATABASE, format!("{url} cannot be used: {}", with_causes(error)), fix)
         }
         DatabaseConfig::Sqlite { dir } => {
             let fix = format!(
                 "run this as the user that serves (sudo -u picloud picloud doctor), and look at the files in {}",
                 dir.display()
             );
-            Check::wrong(DATABASE, format!("the files in {} cannot be read: {error}", dir.display()), fix)
+            let found = format!("the files in {} cannot be read: {}", dir.display(), with_causes(error));
+            Check::wrong(DATABASE, found, fix)
         }
     }
+}
+
+/// What failed, and what led to it: which of all that may be wrong with a database it is.
+fn with_causes(error: &RepoError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let found = error.to_string();
+        if !text.ends_with(&found) {
+            text = format!("{text}: {found}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 async fn of_store(store: &Store, key_file: &Path, clock: &dyn Clock, looked: &mut Looked) -> Result<(), RepoError> {
@@ -107,7 +129,38 @@ async fn of_store(store: &Store, key_file: &Path, clock: &dyn Clock, looked: &mu
     looked.claims = claims.into_iter().filter_map(Result::ok).map(|claim| claim.pattern).collect();
     let records = certificates::list(&mut conn, MOST, None).await?;
     looked.certificates = records.into_iter().filter_map(Result::ok).collect();
+    if !store.is_sqlite() {
+        let nodes: Vec<_> = nodes::list(&mut conn).await?.into_iter().filter_map(Result::ok).collect();
+        looked.checks.extend(of_nodes(&nodes));
+        let full = nodes.into_iter().filter(|seen| seen.is_live && seen.node.role == NodeRole::Full);
+        looked.full_nodes = Some(full.filter_map(|seen| seen.node.address).collect());
+    }
     Ok(())
+}
+
+fn of_nodes(nodes: &[SeenNode]) -> Vec<Check> {
+    let live = |role| nodes.iter().filter(|seen| seen.is_live && seen.node.role == role).count();
+    let found = format!("{} full and {} edge nodes live", live(NodeRole::Full), live(NodeRole::Edge));
+    let of = |SeenNode { node, is_live }: &SeenNode| {
+        let Node { name, role, product, wire, last_seen_at, .. } = node;
+        match is_live {
+            false => Some(Check::warning(
+                NODES,
+                format!("the {role} node {name} has said nothing since {last_seen_at}"),
+                "start it again; where it is gone for good, it is forgotten a day after that",
+            )),
+            true if *wire != version::WIRE => Some(Check::wrong(
+                NODES,
+                format!(
+                    "the {role} node {name} ({product}) speaks version {wire} to others, and this binary speaks {}: it does not start beside it",
+                    version::WIRE
+                ),
+                "have all nodes run releases that speak the same (picloud --version)",
+            )),
+            true => None,
+        }
+    };
+    [Check::ok(NODES, found)].into_iter().chain(nodes.iter().filter_map(of)).collect()
 }
 
 fn of_schema(applied: Option<i64>, known: i64) -> Check {
@@ -144,7 +197,10 @@ fn of_key(fingerprint: Option<String>, path: &Path) -> Check {
                     "put the file back from a backup (picloud restore), or name its place by secret_key_file".to_owned()
                 }
                 KeyFileError::DanglingLink { target, .. } => format!("mount what {} is on", target.display()),
-                _ => format!("let the user that serves read it: chown picloud: {0} && chmod 600 {0}", path.display()),
+                // What a link leads to, which whoever owns the folder may have made, is not given away.
+                _ => {
+                    format!("let the user that serves read it: chown -h picloud: {0} && chmod 600 {0}", path.display())
+                }
             };
             Check::wrong(KEY, error.to_string(), fix)
         }
@@ -215,19 +271,25 @@ fn of_server(facts: &ServerFacts) -> Vec<Check> {
     checks
 }
 
-/// The files of the store in a directory, those beside them too.
-pub fn files_of(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
+/// The files of the store in a directory, those beside them too. Links lead elsewhere, and are left out.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn files_of(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir)?.filter_map(Result::ok);
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let mut files: Vec<PathBuf> = files.map(|entry| entry.path()).collect();
     files.sort();
-    files
+    Ok(files)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use picloud_shared::clock::Timestamp;
     use picloud_shared::doctor::CheckState;
+    use picloud_shared::id::NodeId;
 
     use super::*;
 
@@ -256,6 +318,33 @@ mod tests {
             let found = worst(&facts);
             assert!(found.state == state && found.found.contains(word) && found.fix.is_some(), "{found:?}");
         }
+    }
+
+    #[test]
+    fn nodes_that_are_dead_or_speak_otherwise_are_told() {
+        let node = |name: &str, wire, is_live| {
+            let at = Timestamp::from_millis(0);
+            let node = Node {
+                id: NodeId::generate(at),
+                name: name.to_owned(),
+                role: NodeRole::Edge,
+                product: "9.9.9".to_owned(),
+                wire,
+                schema_version: 1,
+                address: None,
+                snapshot_version: 1,
+                started_at: at,
+                last_seen_at: at,
+            };
+            SeenNode { node, is_live }
+        };
+        let (well, dead, other) =
+            (node("a", version::WIRE, true), node("b", version::WIRE, false), node("c", version::WIRE + 1, true));
+        let found = of_nodes(&[well.clone(), dead, other]);
+        let states: Vec<_> = found.iter().map(|check| check.state).collect();
+        assert_eq!(states, [CheckState::Ok, CheckState::Warning, CheckState::Wrong], "{found:?}");
+        assert!(found[0].found.contains("0 full and 2 edge") && found[2].found.contains("node c"), "{found:?}");
+        assert_eq!(of_nodes(&[well]).len(), 1);
     }
 
     #[test]

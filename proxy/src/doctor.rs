@@ -7,8 +7,11 @@ mod disk;
 mod dns;
 mod files;
 mod machine;
+mod nodes;
 mod ports;
 mod unit;
+
+use std::path::Path;
 
 use anyhow::bail;
 use picloud_manager::doctor;
@@ -55,22 +58,36 @@ pub async fn run(json: bool, config: &Config) -> anyhow::Result<()> {
 async fn look(config: &Config) -> Vec<Check> {
     let now = SystemClock.now();
     let store = doctor::look(&config.database, &config.secret_key_file, &SystemClock).await;
-    let listeners = ports::look(&config.listen);
+    let listeners = ports::look(&config.listen, config.node.listen);
     let serving = match &config.database {
         DatabaseConfig::Sqlite { dir } => doctor::served_by(dir).or(listeners.served_by),
         DatabaseConfig::Postgres { .. } => listeners.served_by,
     };
-    let (names, times) = tokio::join!(dns::look(config, &store.claims), clock::look(config));
+    let (names, times, others) = tokio::join!(
+        dns::look(config, &store.claims),
+        clock::look(config),
+        nodes::look(config, store.full_nodes.as_deref())
+    );
     let mut checks = listeners.checks;
     checks.extend(names);
     checks.extend(times);
     checks.extend(disk::look(config));
     checks.extend(files::look(config));
     checks.extend(store.checks);
+    checks.extend(others);
     checks.extend(certificates::look(config, &store.certificates, now));
     checks.extend(machine::look(config, serving));
-    checks.extend(unit::look(serving));
+    checks.extend(unit::look(serving, listeners.is_hidden));
     checks
+}
+
+/// A path as one word of a shell's, whatever is in it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    match text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c)) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
 }
 
 /// A line for people, and the fix below it.
@@ -85,5 +102,22 @@ fn told(check: &Check) -> String {
     match &check.fix {
         Some(fix) => format!("{line}\n{:<22} to do: {}", "", plain(fix)),
         None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_whatever_is_in_it() {
+        for (path, word) in [
+            ("/var/lib/picloud/main.db", "/var/lib/picloud/main.db"),
+            ("/data/my disk", "'/data/my disk'"),
+            ("/data/a;reboot", "'/data/a;reboot'"),
+            ("/data/it's", r"'/data/it'\''s'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), word);
+        }
     }
 }

@@ -8,6 +8,7 @@ use picloud_shared::doctor::Check;
 use picloud_shared::gauges::DiskSpace;
 use rustix::fs::StatVfsMountFlags;
 
+use super::quoted;
 use crate::config::Config;
 
 const ABOUT: &str = "disk";
@@ -52,7 +53,7 @@ fn room(disk: DiskSpace, dir: &Path) -> Check {
     let found = format!("{} MiB of {} MiB are free for {}", disk.free / MIB, disk.size / MIB, dir.display());
     let fix = format!(
         "see what takes it (sudo du -xsh {}/* /var/log), lower log_max_bytes or log_max_age_days, or move the data to a larger disk",
-        dir.display()
+        quoted(dir)
     );
     match disk {
         disk if disk.free < 16 * MIB => Check::wrong(ABOUT, format!("{found}: nothing more can be kept"), fix),
@@ -64,7 +65,7 @@ fn room(disk: DiskSpace, dir: &Path) -> Check {
 /// Files that may still be made. Some file systems have no bound, and tell 0 of 0.
 fn files(free: u64, most: u64, dir: &Path) -> Option<Check> {
     (most > 0 && free < most / 100 * FEW_FILES_PERCENT).then(|| {
-        let fix = format!("see where there are so many: sudo du --inodes -xs {}/* /var", dir.display());
+        let fix = format!("see where there are so many: sudo du --inodes -xs {}/* /var", quoted(dir));
         Check::warning(ABOUT, format!("{free} of {most} files may still be made there"), fix)
     })
 }

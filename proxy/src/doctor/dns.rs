@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -10,6 +11,7 @@ use picloud_proxy::acme::{AcmeSettings, where_leads};
 use picloud_shared::certificate::Verdict;
 use picloud_shared::doctor::Check;
 use picloud_shared::domain_pattern::{DomainPattern, Host};
+use tokio::time::sleep;
 
 use crate::config::Config;
 
@@ -17,6 +19,8 @@ const ABOUT: &str = "dns";
 /// Names that are looked up, and how many at once.
 const MOST: usize = 200;
 const AT_ONCE: usize = 16;
+/// How long all that takes at most: a server that does not answer is waited for with each name.
+const WITHIN: Duration = Duration::from_secs(20);
 /// Names that are well and told one by one.
 const TOLD: usize = 12;
 
@@ -38,8 +42,13 @@ pub async fn look(config: &Config, claims: &[DomainPattern]) -> Vec<Check> {
         let settings = settings.clone();
         asked.push(Box::pin(async move { where_leads(&settings, &host).await }));
     }
-    let found: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let most = asked.len();
+    let found: Vec<_> = stream::iter(asked).buffered(AT_ONCE).take_until(sleep(WITHIN)).collect().await;
     let (mut checks, mut well) = (Vec::new(), 0);
+    if found.len() < most {
+        let text = format!("{} names were not looked up: the DNS server answers too slowly", most - found.len());
+        checks.push(Check::warning(ABOUT, text, "look at /etc/resolv.conf"));
+    }
     for (finding, addresses) in found {
         checks.push(match finding.verdict {
             Verdict::Failed => Check::wrong(ABOUT, finding.detail, "set the record at your DNS provider"),

@@ -1,13 +1,14 @@
 //! Who may read the data folder and the keys, and whose they are.
 
 use std::fs::{self, Metadata};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use picloud_manager::doctor::files_of;
 use picloud_shared::doctor::Check;
 
+use super::quoted;
 use crate::config::Config;
 
 const ABOUT: &str = "permissions";
@@ -32,22 +33,23 @@ fn folder(dir: &Path, secret_key: &Path) -> Vec<Check> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return vec![Check::ok(ABOUT, format!("{place} is not there yet: the first start makes it"))];
         }
-        Err(error) => {
-            let fix = "look again as the user that serves: sudo -u picloud picloud doctor";
-            return vec![Check::warning(ABOUT, format!("{place} cannot be looked into: {error}"), fix)];
-        }
+        Err(error) => return vec![hidden(dir, &error)],
+    };
+    let files = match files_of(dir) {
+        Ok(files) => files,
+        Err(error) => return vec![hidden(dir, &error)],
     };
     let mut checks = Vec::new();
     if mode(&found) & OF_OTHERS != 0 {
         let text = format!("{place} can be entered by others (mode {:03o}), who may read what apps keep", mode(&found));
-        checks.push(Check::wrong(ABOUT, text, format!("chmod 700 {place}")));
+        checks.push(Check::wrong(ABOUT, text, format!("chmod 700 {}", quoted(dir))));
     }
     // The key has a check of its own: a group may be let in to it on purpose.
-    let files = files_of(dir).into_iter().filter(|file| file != secret_key);
-    let files: Vec<_> = files.filter_map(|file| Some((fs::metadata(&file).ok()?, file))).collect();
+    let files = files.into_iter().filter(|file| file != secret_key);
+    let files: Vec<_> = files.filter_map(|file| Some((fs::symlink_metadata(&file).ok()?, file))).collect();
     for (metadata, file) in files.iter().filter(|(metadata, _)| mode(metadata) & OF_OTHERS != 0) {
         let text = format!("{} can be read by others (mode {:03o})", file.display(), mode(metadata));
-        checks.push(Check::wrong(ABOUT, text, format!("chmod 600 {}", file.display())));
+        checks.push(Check::wrong(ABOUT, text, format!("chmod 600 {}", quoted(file))));
     }
     let key = fs::metadata(secret_key).ok().map(|metadata| (metadata, secret_key.to_owned()));
     for (metadata, file) in files.iter().chain(&key).filter(|(metadata, _)| metadata.uid() != found.uid()) {
@@ -57,7 +59,8 @@ fn folder(dir: &Path, secret_key: &Path) -> Vec<Check> {
             metadata.uid(),
             found.uid()
         );
-        checks.push(Check::wrong(ABOUT, text, format!("sudo chown {} {}", found.uid(), file.display())));
+        // Of a link not what it leads to, which whoever owns the folder has chosen.
+        checks.push(Check::wrong(ABOUT, text, format!("sudo chown -h {} {}", found.uid(), quoted(file))));
     }
     if checks.is_empty() {
         checks.push(Check::ok(ABOUT, format!("{place} and its {} files are their owner's alone", files.len())));
@@ -65,12 +68,17 @@ fn folder(dir: &Path, secret_key: &Path) -> Vec<Check> {
     checks
 }
 
+fn hidden(dir: &Path, error: &io::Error) -> Check {
+    let fix = "look again as the user that serves: sudo -u picloud picloud doctor";
+    Check::warning(ABOUT, format!("{} cannot be looked into: {error}", dir.display()), fix)
+}
+
 /// What there is to say of a certificate's key that everybody may read.
 fn exposed_key(key: &Path) -> Option<Check> {
     let found = fs::metadata(key).ok()?;
     (mode(&found) & OF_ALL != 0).then(|| {
         let text = format!("{} can be read by everybody on this machine (mode {:03o})", key.display(), mode(&found));
-        Check::wrong(ABOUT, text, format!("chmod o= {}", key.display()))
+        Check::wrong(ABOUT, text, format!("chmod o= {}", quoted(key)))
     })
 }
 
@@ -102,5 +110,10 @@ mod tests {
         assert_eq!(exposed_key(&key), None);
         set(&key, 0o644);
         assert!(exposed_key(&key).is_some());
+        set(dir.path(), 0o700);
+        set(&db, 0o600);
+        // Of what is elsewhere nothing is told that one would do to it.
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("elsewhere")).unwrap();
+        assert_eq!(states(), [CheckState::Ok]);
     }
 }

@@ -21,6 +21,8 @@ const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/li
 pub struct Listeners {
     pub checks: Vec<Check>,
     pub served_by: Option<u32>,
+    /// Whether some are taken by a process that this user may not see.
+    pub is_hidden: bool,
 }
 
 /// Who has a port.
@@ -34,12 +36,13 @@ enum Holder {
     Unseen,
 }
 
-pub fn look(listen: &Listen) -> Listeners {
+pub fn look(listen: &Listen, node_listen: Option<SocketAddr>) -> Listeners {
     let tables: Vec<String> = SOCKETS.iter().filter_map(|table| fs::read_to_string(table).ok()).collect();
     let sockets: Vec<(SocketAddr, u64)> = tables.iter().flat_map(|table| listening(table)).collect();
     let settings = [("http", &listen.http), ("https", &listen.https), ("internal", &listen.internal)];
-    let mut found = Listeners { checks: Vec::new(), served_by: None };
-    for (setting, address) in settings.into_iter().flat_map(|(name, all)| all.iter().map(move |one| (name, *one))) {
+    let mut found = Listeners { checks: Vec::new(), served_by: None, is_hidden: false };
+    let public = settings.into_iter().flat_map(|(name, all)| all.iter().map(move |one| (name, *one)));
+    for (setting, address) in public.chain(node_listen.map(|address| ("node_listen", address))) {
         if address.port() == 0 {
             continue;
         }
@@ -54,6 +57,7 @@ pub fn look(listen: &Listen) -> Listeners {
                     _ => None,
                 });
                 found.served_by = found.served_by.or(ours);
+                found.is_hidden |= holders.contains(&Holder::Unseen);
                 taken(setting, address, ours, &holders)
             }
         };
@@ -231,13 +235,13 @@ mod tests {
         let address = held.local_addr().unwrap();
         let listen =
             Listen { http: vec![address], https: vec![], internal: vec![], redirect: false, by_default: false };
-        let check = &look(&listen).checks[0];
+        let check = &look(&listen, None).checks[0];
         let expected = format!("process {}", std::process::id());
         assert!(
             check.found.contains(&expected) && check.fix.as_ref().is_some_and(|fix| fix.contains("set http")),
             "{check:?}"
         );
         drop(held);
-        assert!(look(&listen).checks[0].found.contains("is free"));
+        assert!(look(&listen, None).checks[0].found.contains("is free"));
     }
 }

@@ -11,9 +11,16 @@ const NET_BIND_SERVICE: u64 = 1 << 10;
 const FIX: &str =
     "install the unit of the package (deploy/systemd), and remove what weakens it: sudo systemctl revert picloud";
 
-pub fn look(serving: Option<u32>) -> Vec<Check> {
+pub fn look(serving: Option<u32>, is_hidden: bool) -> Vec<Check> {
     let Some(pid) = serving else {
-        return vec![Check::ok(ABOUT, "PiCloud does not run, so that no unit is to be seen at work")];
+        return vec![match is_hidden {
+            true => Check::warning(
+                ABOUT,
+                "whether PiCloud runs is not this user's to see",
+                "look again as root: sudo picloud doctor",
+            ),
+            false => Check::ok(ABOUT, "PiCloud does not run, so that no unit is to be seen at work"),
+        }];
     };
     let process = Path::new("/proc").join(pid.to_string());
     let (group, status) = (fs::read_to_string(process.join("cgroup")), fs::read_to_string(process.join("status")));
