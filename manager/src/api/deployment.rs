@@ -91,7 +91,7 @@ impl From<&Step> for ChangeView {
             Step::UpdateRoute { new, .. } => (Action::Update, ThingKind::Route, of_route(new)),
             Step::CreateRoute(route) => (Action::Create, ThingKind::Route, of_route(route)),
             Step::ForgetTrigger(id) => (Action::Delete, ThingKind::Trigger, id.to_string()),
-            Step::DeleteTrigger(old) => (Action::Delete, ThingKind::Trigger, of_trigger(old)),
+            Step::DeleteTrigger { old, .. } => (Action::Delete, ThingKind::Trigger, of_trigger(old)),
             Step::UpdateTrigger { new, .. } => (Action::Update, ThingKind::Trigger, of_trigger(new)),
             Step::CreateTrigger(new) => (Action::Create, ThingKind::Trigger, of_trigger(new)),
             Step::DeleteSetting(old) => (Action::Delete, ThingKind::Env, old.name.to_string()),
@@ -181,7 +181,8 @@ async fn export_app(
 /// Make an app what it is to be.
 ///
 /// All scripts, routes and, where told, domains, triggers and env are as in the document then: what it does not tell is deleted. Scripts
-/// keep their ids and versions by their names, triggers of queues theirs by their queues. All of it is live with the next request, or nothing has changed.
+/// keep their ids and versions by their names, triggers of queues theirs by their queues while their script stays. A trigger goes with its
+/// script. All of it is live with the next request, or nothing has changed.
 #[utoipa::path(put, path = "/apps/{app}/deployment", tag = "apps", request_body = WantedApp,
     params(("app" = String, Path, description = "The app's id or slug."), DeployQuery, IfMatch),
     responses((status = 200, description = "What was changed, or would be.", body = DeploymentView,
@@ -255,7 +256,7 @@ async fn import_app(
     if dry_run {
         let app = ChangeView { action: Action::Create, kind: ThingKind::App, name: access.app.slug.to_string() };
         let changes = std::iter::once(app).chain(steps.iter().map(ChangeView::from)).collect();
-        let view = DeploymentView { applied: false, changes, missing_secrets: wanted.secrets };
+        let view = DeploymentView { applied: false, changes, missing_secrets: wanted.secrets.into_iter().collect() };
         return Ok(Json(view).into_response());
     }
     let tag = etag(&crate::service::app::revision(&access.app));

@@ -72,7 +72,7 @@ statements! {
     FIND = concat!("SELECT ", columns!(), " FROM events WHERE app_id = $1 AND id = $2");
     LIST = concat!("SELECT ", listed_columns!(), " FROM events WHERE app_id = $1 AND id < $2 AND ($3 = '' OR state = $3) \
         AND ($4 = '' OR source = $4) AND ($5 = '' OR lane = $5) \
-        AND ($6 = 0 OR trigger_id = $7 OR trigger_id IS NULL AND lane = $8) ORDER BY id DESC LIMIT $9");
+        AND ($6 = 0 OR trigger_id = $7 OR lane = $8 AND (trigger_id IS NULL OR state = 'waiting')) ORDER BY id DESC LIMIT $9");
     ATTEMPTS = "SELECT attempt, execution_id, started_at, ended_at, outcome, error FROM event_attempts WHERE event_id = $1 \
         ORDER BY attempt";
     // The character after the colon ends the names of queues.
@@ -204,7 +204,7 @@ pub struct EventFilter {
     pub source: Option<EventSource>,
     /// Handled, or to be handled, by this trigger.
     pub trigger: Option<TriggerId>,
-    /// The queue that this trigger is for: what was sent there is no trigger's until one has taken it.
+    /// The queue that this trigger is for: what waits there is no trigger's yet, or was another's and is its now.
     pub queue_of_trigger: Option<QueueName>,
     /// Messages of this queue.
     pub queue: Option<QueueName>,

@@ -14,6 +14,7 @@ use crate::events::{
     AttemptRow, AuditOf, EventFilter, EventQuota, EventRefusal, EventRow, EventState, EventUsage, Events, Lane,
     MAX_QUEUES, NewEvent, QueueDepth, shown,
 };
+use crate::repo::RepoError;
 use crate::repo::audit::AuditObject;
 use crate::repo::triggers;
 use crate::service::authorize::{Actor, AppRef, Capability};
@@ -57,7 +58,10 @@ impl EventService {
     ) -> Result<Page<EventRow, EventId>, ServiceError> {
         let app = self.desk.access_to_app(actor, app, Capability::DataRead).await?;
         if let Some(id) = filter.trigger {
-            let found = triggers::find(&mut self.desk.store.read().await?, app.id, id).await?;
+            let found = match triggers::find(&mut self.desk.store.read().await?, app.id, id).await {
+                Err(RepoError::Corrupt { .. }) => None,
+                found => found?,
+            };
             if let Some(TriggerSource::Queue { queue, .. }) = found.map(|found| found.trigger.source) {
                 filter.queue_of_trigger = Some(queue);
             }

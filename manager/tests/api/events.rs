@@ -264,19 +264,32 @@ async fn events_are_listed_by_state_source_queue_and_trigger(store: &Store) {
     let fired = fired["event_id"].as_str().unwrap().to_owned();
     let other = trigger(&owner, &app, "fax", "2", false).await;
     let untaken = owner.send_message("shop", "fax", json!(1)).await;
+    // One that another trigger has tried, and is for the next one now.
+    let failing = owner.make_endpoint(&app, "failing", "throw 1").await;
+    let body = json!({
+        "script_id": id(&failing), "source": "queue", "config": { "queue": "telex" },
+        "backoff": { "base_ms": 86_400_000, "cap_ms": 86_400_000 },
+    });
+    let first = owner.post("/apps/shop/triggers", body).await.is(201);
+    let tried = owner.send_message("shop", "telex", json!(1)).await;
+    let path = format!("{EVENTS}/{tried}");
+    owner.get_until(&path, |event| event["state"] == "waiting" && event["attempt"] == 1).await;
+    owner.delete(&format!("/apps/shop/triggers/{}", id(&first))).await.is(204);
+    let next = trigger(&owner, &app, "telex", "2", false).await;
     for (query, expected) in [
-        (String::new(), vec![&untaken, &fired, &waiting, &handled]),
+        (String::new(), vec![&tried, &untaken, &fired, &waiting, &handled]),
         ("state=done".to_owned(), vec![&handled]),
-        ("state=waiting".to_owned(), vec![&untaken, &fired, &waiting]),
+        ("state=waiting".to_owned(), vec![&tried, &untaken, &fired, &waiting]),
         ("state=dead".to_owned(), vec![]),
         ("source=dead_letter".to_owned(), vec![&fired]),
-        ("source=queue".to_owned(), vec![&untaken, &waiting, &handled]),
+        ("source=queue".to_owned(), vec![&tried, &untaken, &waiting, &handled]),
         ("queue=sms".to_owned(), vec![&waiting]),
         (format!("trigger={}", id(&made)), vec![&handled]),
         (format!("trigger={}", id(&handler)), vec![&fired]),
         (format!("state=waiting&trigger={}", id(&made)), vec![]),
         // No trigger's until one has taken it, but shown to who looks at the one of its queue.
         (format!("trigger={}", id(&other)), vec![&untaken]),
+        (format!("trigger={}", id(&next)), vec![&tried]),
         (format!("source=dead_letter&trigger={}", id(&other)), vec![]),
         (format!("limit=1&cursor={fired}"), vec![&waiting]),
     ] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use picloud_shared::app::HstsMaxAge;
-use picloud_shared::at_most::AtMost;
+use picloud_shared::at_most::{AtMost, AtMostNamed};
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::env::EnvValue;
 use picloud_shared::event::EventSource;
@@ -41,6 +41,7 @@ const MOST_DOMAINS: usize = AppLimit::Domains.ceiling() as usize;
 const MOST_SCRIPTS: usize = AppLimit::Scripts.ceiling() as usize;
 const MOST_ROUTES: usize = AppLimit::Routes.ceiling() as usize;
 const MOST_TRIGGERS: usize = AppLimit::Triggers.ceiling() as usize;
+const MOST_SETTINGS: usize = env::MOST as usize;
 const MOST_SECRETS: usize = secret::MOST as usize;
 
 /// An app as one document.
@@ -203,7 +204,7 @@ pub(super) struct WantedApp {
     triggers: Option<AtMost<Object<WantedTriggerBody>, MOST_TRIGGERS>>,
     /// All settings that scripts read by name, at most 200, each of at most 8 KiB; absent, they stay as they are.
     #[schema(value_type = Option<HashMap<String, String>>)]
-    env: Option<BTreeMap<SettingName, EnvValue>>,
+    env: Option<AtMostNamed<SettingName, EnvValue, MOST_SETTINGS>>,
     /// Names of secrets that the scripts read. They are not changed by it: the answer tells which of them the app lacks.
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>, max_items = 200)]
@@ -332,9 +333,7 @@ pub(super) fn parse(wanted: WantedApp, errors: &mut Vec<FieldError>) -> (WantedS
         });
         parsed.collect()
     });
-    if env.as_ref().is_some_and(|env| env.len() as u64 > env::MOST) {
-        add(errors, "env", format!("an app has at most {} settings", env::MOST));
-    }
-    let secrets = secrets.unwrap_or_default().0;
+    let env = env.map(|AtMostNamed(env)| env);
+    let secrets = secrets.unwrap_or_default().0.into_iter().collect();
     (settings, Wanted { settings: AppPatch::default(), domains, scripts, triggers, env, secrets })
 }

@@ -41,7 +41,7 @@ pub(super) async fn apply(
     for step in steps {
         match step {
             Step::ForgetTrigger(id) => trigger::remove(change, access.app.id, *id, None).await?,
-            Step::DeleteTrigger(old) => trigger::remove(change, access.app.id, old.id, Some(old)).await?,
+            Step::DeleteTrigger { old, .. } => trigger::remove(change, access.app.id, old.id, Some(old)).await?,
             _ => {}
         }
     }
@@ -71,7 +71,7 @@ pub(super) async fn apply(
             }
             // Before, or all at once after.
             Step::ForgetTrigger(_)
-            | Step::DeleteTrigger(_)
+            | Step::DeleteTrigger { .. }
             | Step::ForgetRoute(_)
             | Step::DeleteRoute(_)
             | Step::ForgetScript(_)

@@ -1,8 +1,9 @@
 //! What there is of an app, what there should be, and the steps from the one to the other. Pure: it asks nobody.
 
+mod step;
 pub(crate) mod triggers;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use picloud_shared::clock::Timestamp;
 use picloud_shared::domain_pattern::DomainPattern;
@@ -19,9 +20,9 @@ use crate::repo::env::EnvSetting;
 use crate::repo::scripts::{Script, ScriptMeta};
 use crate::repo::triggers::{StoredTrigger, config};
 use crate::service::app::AppPatch;
-use crate::service::authorize::Capability;
 use crate::service::route::WantedRoute;
-use crate::service::script::{blank_meta, needs_check};
+use crate::service::script::blank_meta;
+pub(crate) use step::Step;
 
 /// What an app is to be.
 pub(crate) struct Wanted {
@@ -36,7 +37,7 @@ pub(crate) struct Wanted {
     /// All of its settings for scripts; absent, they stay as they are.
     pub env: Option<BTreeMap<SettingName, EnvValue>>,
     /// Secrets that its scripts want to have. What they are is nothing that a document tells.
-    pub secrets: Vec<SettingName>,
+    pub secrets: BTreeSet<SettingName>,
 }
 
 /// A trigger as it is to be.
@@ -87,7 +88,9 @@ impl State {
         let names: HashMap<ScriptId, &ScriptName> = self.scripts.iter().map(|s| (s.meta.id, &s.meta.name)).collect();
         self.triggers.sort_by_cached_key(|StoredTrigger { trigger, .. }| {
             let script = names.get(&trigger.script_id).map(|name| (*name).clone());
-            (script, trigger.source.source().as_str(), config(&trigger.source).to_string(), trigger.id)
+            let Trigger { source, enabled, max_attempts, backoff, timeout, .. } = trigger;
+            let beside = (!enabled, max_attempts.get(), backoff.base(), backoff.cap(), *timeout);
+            (script, source.source().as_str(), config(source).to_string(), beside, trigger.id)
         });
         self
     }
@@ -116,7 +119,7 @@ impl State {
                     scripts.insert(new.meta.id, new);
                 }
                 Step::UpdateRoute { new, .. } | Step::CreateRoute(new) => drop(routes.insert(new.id, new.clone())),
-                Step::DeleteTrigger(old) => self.triggers.retain(|stored| stored.trigger.id != old.id),
+                Step::DeleteTrigger { old, .. } => self.triggers.retain(|stored| stored.trigger.id != old.id),
                 Step::UpdateTrigger { old, new } => {
                     let same = self.triggers.iter_mut().find(|stored| stored.trigger.id == old.trigger.id);
                     same.into_iter().for_each(|stored| stored.trigger = new.clone());
@@ -146,28 +149,6 @@ pub(crate) struct Unreadable {
     pub scripts: Vec<ScriptId>,
     pub routes: Vec<RouteId>,
     pub triggers: Vec<TriggerId>,
-}
-
-/// One thing to be done. They are done in the order of these kinds, in which none stands in the way of a later one.
-#[derive(Clone, PartialEq)]
-pub(crate) enum Step {
-    ForgetTrigger(TriggerId),
-    DeleteTrigger(Trigger),
-    ForgetRoute(RouteId),
-    ForgetScript(ScriptId),
-    DeleteRoute(Route),
-    DeleteScript(Script),
-    ReleaseDomain(Domain),
-    UpdateApp { old: App, new: App },
-    ClaimDomain { place: usize, pattern: DomainPattern },
-    CreateScript { place: usize, script: Script },
-    UpdateScript { place: usize, old: Box<Script>, new: Script },
-    UpdateRoute { old: Route, new: Route },
-    CreateRoute(Route),
-    UpdateTrigger { old: StoredTrigger, new: Trigger },
-    CreateTrigger(Trigger),
-    DeleteSetting(EnvSetting),
-    SetSetting { old: Option<EnvSetting>, name: SettingName, value: EnvValue },
 }
 
 /// Two routes of a wanted app that take the same requests: the script's place, and the second route's within it.
@@ -286,7 +267,8 @@ pub(crate) fn steps(state: &State, wanted: &Wanted, at: Timestamp) -> Result<Vec
         steps.extend(triggers::steps(state, wanted, &scripts, at));
     } else {
         let goes = |stored: &&StoredTrigger| !staying.contains(&stored.trigger.script_id);
-        steps.extend(state.triggers.iter().filter(goes).map(|stored| Step::DeleteTrigger(stored.trigger.clone())));
+        let gone = state.triggers.iter().filter(goes);
+        steps.extend(gone.map(|stored| Step::DeleteTrigger { old: stored.trigger.clone(), with_script: true }));
     }
     if let Some(wanted) = &wanted.env {
         steps.extend(setting_steps(state.env.as_deref().unwrap_or_default(), wanted));
@@ -306,57 +288,6 @@ fn setting_steps(there: &[EnvSetting], wanted: &BTreeMap<SettingName, EnvValue>)
         }
     }
     steps
-}
-
-impl Step {
-    fn rank(&self) -> u8 {
-        match self {
-            Self::ForgetTrigger(_) => 0,
-            Self::DeleteTrigger(_) => 1,
-            Self::ForgetRoute(_) => 2,
-            Self::ForgetScript(_) => 3,
-            Self::DeleteRoute(_) => 4,
-            Self::DeleteScript(_) => 5,
-            Self::ReleaseDomain(_) => 6,
-            Self::UpdateApp { .. } => 7,
-            Self::ClaimDomain { .. } => 8,
-            Self::CreateScript { .. } => 9,
-            Self::UpdateScript { .. } => 10,
-            Self::UpdateRoute { .. } => 11,
-            Self::CreateRoute(_) => 12,
-            Self::UpdateTrigger { .. } => 13,
-            Self::CreateTrigger(_) => 14,
-            Self::DeleteSetting(_) => 15,
-            Self::SetSetting { .. } => 16,
-        }
-    }
-
-    /// What it takes to do it.
-    pub(crate) fn capability(&self) -> Capability {
-        match self {
-            Self::ForgetScript(_) | Self::DeleteScript(_) | Self::CreateScript { .. } | Self::UpdateScript { .. } => {
-                Capability::ScriptWrite
-            }
-            Self::ForgetRoute(_) | Self::DeleteRoute(_) | Self::UpdateRoute { .. } | Self::CreateRoute(_) => {
-                Capability::RouteWrite
-            }
-            Self::ClaimDomain { .. } | Self::ReleaseDomain(_) => Capability::AppManageDomains,
-            Self::UpdateApp { .. } => Capability::AppManageSettings,
-            Self::ForgetTrigger(_) | Self::DeleteTrigger(_) | Self::UpdateTrigger { .. } | Self::CreateTrigger(_) => {
-                Capability::TriggerWrite
-            }
-            Self::DeleteSetting(_) | Self::SetSetting { .. } => Capability::DataWrite,
-        }
-    }
-
-    /// The script whose other state others may have to be checked against, if this step changes one.
-    pub(crate) fn changes_program_of(&self) -> Option<&ScriptName> {
-        match self {
-            Self::DeleteScript(script) | Self::CreateScript { script, .. } => Some(&script.meta.name),
-            Self::UpdateScript { old, new, .. } if needs_check(old, new) => Some(&new.meta.name),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -409,7 +340,7 @@ mod tests {
 
     pub(super) fn wanted(scripts: Vec<WantedScript>, domains: Option<&[&str]>) -> Wanted {
         let domains = domains.map(|domains| domains.iter().map(|text| text.parse().unwrap()).collect());
-        let (triggers, env, secrets) = (None, None, Vec::new());
+        let (triggers, env, secrets) = (None, None, BTreeSet::new());
         Wanted { settings: AppPatch::default(), domains, scripts, triggers, env, secrets }
     }
 
@@ -427,7 +358,7 @@ mod tests {
             Step::UpdateRoute { new, .. } => format!("~ {}", new.pattern.path),
             Step::CreateRoute(route) => format!("+ {}", route.pattern.path),
             Step::ForgetTrigger(_) => "forget trigger".to_owned(),
-            Step::DeleteTrigger(old) => format!("- {}", config(&old.source)),
+            Step::DeleteTrigger { old, .. } => format!("- {}", config(&old.source)),
             Step::UpdateTrigger { new, .. } => format!("~ {}", config(&new.source)),
             Step::CreateTrigger(new) => format!("+ {}", config(&new.source)),
             Step::DeleteSetting(old) => format!("- {}", old.name),

@@ -175,14 +175,24 @@ async fn whoever_may_not_read_data_neither_sees_env_nor_finds_it_out(store: &Sto
     };
     let ci = key(&["apps:read", "scripts:read", "scripts:write"]).await;
     let exported = ci.get("/apps/shop/export").await;
-    let tag = exported.etag();
     let exported = exported.is(200);
     assert_eq!((exported.get("env"), exported.get("secrets")), (None, None));
     for guess in ["1234", "1235"] {
         let refused = deploy(&ci, "shop", &with(json!({ "env": { "PIN": guess } }))).await;
         assert_eq!(refused.problem(403, "insufficient_scope")["scope"], "data:read");
     }
-    let told = deploy(&ci, "shop", &with(json!({ "secrets": ["KEY", "OTHER"] }))).await.is(200);
+    // A trigger goes with its script by the right that deleting the script takes.
+    let made = deploy(&owner, "shop", &with(json!({ "triggers": [queue("ship", "orders")] }))).await.is(200);
+    assert_eq!(changes(&made), ["create trigger queue orders"]);
+    let without = document(&[script("pack", "kv::set(\"packed\", env::get(\"GREETING\"))", &[])]);
+    assert_eq!(
+        changes(&deploy(&ci, "shop", &without).await.is(200)),
+        ["delete trigger queue orders", "delete script ship"]
+    );
+    let tag = ci.get("/apps/shop/export").await.etag();
+    let told = deploy(&ci, "shop", &json!({ "format": 1, "scripts": without["scripts"], "secrets": ["KEY", "OTHER"] }))
+        .await
+        .is(200);
     assert_eq!(told["missing_secrets"], json!([]));
     owner.send_json("PUT", "/apps/shop/env/PIN", json!({ "value": "5678" }).to_string()).await.is(200);
     assert_eq!(ci.get("/apps/shop/export").await.etag(), tag, "the tag tells nothing of it");

@@ -45,7 +45,8 @@ pub(super) fn steps(state: &State, wanted: &[WantedTrigger], scripts: &[Script],
         })
         .collect();
     let mut found: Vec<Option<&StoredTrigger>> = vec![None; new.len()];
-    let sames: [fn(&Trigger, &Trigger) -> bool; 3] = [
+    let sames: [fn(&Trigger, &Trigger) -> bool; 4] = [
+        |old, new| *old == Trigger { id: old.id, ..new.clone() },
         |old, new| are_rivals(&old.source, &new.source),
         |old, new| old.script_id == new.script_id && old.source == new.source,
         |old, new| {
@@ -59,8 +60,8 @@ pub(super) fn steps(state: &State, wanted: &[WantedTrigger], scripts: &[Script],
             *found = same.map(|place| open.remove(place));
         }
     }
-    let surplus = gone.into_iter().chain(open).map(|stored| Step::DeleteTrigger(stored.trigger.clone()));
-    let mut steps: Vec<Step> = surplus.collect();
+    let delete = |stored: &StoredTrigger| Step::DeleteTrigger { old: stored.trigger.clone(), with_script: false };
+    let mut steps: Vec<Step> = gone.into_iter().chain(open).map(delete).collect();
     for (found, new) in found.into_iter().zip(new) {
         match found {
             None => steps.push(Step::CreateTrigger(new)),
@@ -113,7 +114,7 @@ mod tests {
             Step::UpdateTrigger { old, new } => Some(format!("{} {}", place(old.trigger.id), new.max_attempts.get())),
             _ => None,
         });
-        let deleted = steps.iter().filter(|step| matches!(step, Step::DeleteTrigger(_))).count();
+        let deleted = steps.iter().filter(|step| matches!(step, Step::DeleteTrigger { .. })).count();
         let after = state.clone().after(&steps, NOW);
         let again = super::super::steps(&after, wanted, NOW).unwrap();
         assert!(again.is_empty(), "and then it is as wanted");
@@ -152,5 +153,16 @@ mod tests {
         let twice =
             with(&["a"], vec![trigger("a", docs("x"), 1), trigger("a", docs("y"), 1), trigger("a", docs("y"), 1)]);
         assert_eq!(becomes(&state, &twice), (vec!["new 1".to_owned()], 0));
+    }
+
+    #[test]
+    fn those_that_differ_only_beside_their_source_stay_as_they_are_in_any_order() {
+        let attempts = |order: [i64; 3]| order.map(|attempts| trigger("a", docs("x"), attempts)).into_iter().collect();
+        let state = state(&["a"], attempts([3, 1, 2]));
+        for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
+            assert_eq!(becomes(&state, &with(&["a"], attempts(order))), (vec![], 0));
+        }
+        let told: Vec<_> = state.triggers.iter().map(|stored| stored.trigger.max_attempts.get()).collect();
+        assert_eq!(told, [1, 2, 3], "in an order that tells nothing of when they were made");
     }
 }
