@@ -2,6 +2,8 @@
 
 mod wire;
 
+use std::time::Duration;
+
 use pingora_timeout::timeout;
 
 use super::Handler;
@@ -46,7 +48,7 @@ pub(super) async fn serve<H: Handler>(transport: Transport, peer: &Peer, service
         }
         if wire.unread().is_empty() {
             idle.set(shared.limits.idle_timeout);
-            if !next_bytes(&mut wire, &mut idle, &mut draining).await {
+            if !next_bytes(&mut wire, &mut idle, &mut draining, shared).await {
                 return;
             }
         }
@@ -62,13 +64,18 @@ async fn first_bytes(wire: &mut Wire, shared: &Shared) -> bool {
     }
 }
 
-/// Waits for another request to begin. As the connection had an answer already, it is closed at once when we drain.
-async fn next_bytes(wire: &mut Wire, idle: &mut Alarm, draining: &mut Watch<'_>) -> bool {
+/// Waits for another request to begin. As the connection had an answer already, it is closed at once when we drain, unless another
+/// process takes our place: then whoever asks on is answered once more, and told to go elsewhere.
+async fn next_bytes(wire: &mut Wire, idle: &mut Alarm, draining: &mut Watch<'_>, shared: &Shared) -> bool {
     wire.make_room();
+    let no_more_chance = async {
+        draining.begins().await;
+        shared.last_chance(Duration::ZERO).await;
+    };
     tokio::select! {
         biased;
         came = wire.read_more() => came,
-        () = draining.begins() => false,
+        () = no_more_chance => false,
         () = idle.due() => false,
     }
 }

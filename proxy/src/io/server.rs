@@ -24,7 +24,7 @@ use crate::tls::Certificates;
 /// Once we drain, what a connection gets that was opened but has sent nothing yet: its request may be on the way.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
-/// The same where another process takes our place, so that nobody waits for our end.
+/// What any connection gets where another process takes our place, so that nobody waits for our end.
 const LAST_CHANCE_OF_ANOTHER: Duration = Duration::from_secs(5);
 
 /// Connections that the kernel may hold for us.
@@ -167,11 +167,18 @@ impl Shared {
     pub(super) async fn silent_for_too_long(&self) {
         let last_chance = async {
             self.draining.begins().await;
-            let chance = if self.draining.leaves_queue() { LAST_CHANCE_OF_ANOTHER } else { LAST_CHANCE };
-            pingora_timeout::sleep(chance).await;
+            self.last_chance(LAST_CHANCE).await;
         };
         // A timeout is what ends it as well.
         let _ = timeout(self.limits.head_timeout, last_chance).await;
+    }
+
+    /// Once we drain: ends when a connection is to be closed that asks nothing; after so long where nobody takes our place.
+    pub(super) async fn last_chance(&self, at_an_end: Duration) {
+        let chance = if self.draining.leaves_queue() { LAST_CHANCE_OF_ANOTHER } else { at_an_end };
+        if !chance.is_zero() {
+            pingora_timeout::sleep(chance).await;
+        }
     }
 }
 
