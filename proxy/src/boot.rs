@@ -1,6 +1,7 @@
 //! From a configuration to a program at work, and from a signal to its end. A straight line: open, bind, publish,
 //! serve, drain; or, at a hand-over, beside another process for as long as the one takes to drain.
 
+mod go_between;
 mod hand_over;
 mod inheritance;
 mod listening;
@@ -44,7 +45,7 @@ use picloud_shared::node::NodeRole;
 use picloud_shared::snapshot::{Snapshot, SnapshotCell};
 use picloud_shared::version;
 use serde::Serialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{Config, ExecutionLogSettings, PublicBaseUrl, first_owner};
 use crate::control::InProcess;
@@ -61,6 +62,10 @@ pub use origin::Origin;
 /// process that is to end. Nothing that was acknowledged waits for it.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// How long giving back the certificates that are being ordered may take. The watchdog of systemd, which a process that handed over
+/// does not speak to any more, waits for the other one for at least 15 s.
+const LEAVING: Duration = Duration::from_secs(10);
+
 /// Serves until a signal ends it, or another process goes on.
 pub async fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     let (_flushed_when_dropped, log_lines_dropped) = logging::start(&config.log)?;
@@ -76,9 +81,12 @@ pub async fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
         }
     };
     let successor = node.serve(&mut signals).await;
+    let next = successor.as_ref().map(Successor::reload);
+    let pass_on = || next.iter().for_each(|reload| reload());
     tokio::select! {
+        biased;
         () = node.drain(successor) => {}
-        () = signals.stop() => tracing::warn!("ended at once by a second signal"),
+        () = signals.stop_or_reload(pass_on) => tracing::warn!("ended at once by a second signal"),
     }
     Ok(())
 }
@@ -127,12 +135,20 @@ impl Node {
             let of_systemd = given.is_of_systemd(listener.address);
             (Label { purpose: Some(Purpose::of(&listener)), of_systemd }, socket)
         };
-        let sockets = server.sockets()?.into_iter().map(labelled).collect();
-        given.close_others(&listeners)?;
+        let mut sockets: Vec<_> = server.sockets()?.into_iter().map(labelled).collect();
         let base_url = listening::base_url(&config, &listeners)?;
         let (machine, role) = (machine_name(), config.node.role);
-        let bind = |address| NodeListener::bind(address).with_context(|| format!("node_listen {address}"));
+        let bind = |address| {
+            let listening = given.take_for_nodes(address).map_or_else(|| NodeListener::bind(address), NodeListener::of);
+            listening.with_context(|| format!("node_listen {address}"))
+        };
         let for_edges = config.node.listen.map(bind).transpose()?;
+        if let Some(listener) = &for_edges {
+            sockets.push((Label { purpose: Some(Purpose::Nodes), of_systemd: false }, listener.socket()?));
+        }
+        let listened_on = listeners.iter().map(|listener| listener.address);
+        let listened_on: Vec<_> = listened_on.chain(for_edges.as_ref().map(NodeListener::address)).collect();
+        given.close_others(&listened_on)?;
         let node_address = for_edges.as_ref().map(|listener| config.node.reached_by(listener.address(), &machine));
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -237,7 +253,6 @@ impl Node {
             }
         });
         let for_edges = for_edges.map(|listener| listener.start(&identity, Arc::clone(&control)));
-        let for_edges = for_edges.transpose().context("node_listen")?;
         let gateway = Gateway::new(GatewayParts {
             snapshot,
             executor: Arc::clone(&executor),
@@ -338,15 +353,19 @@ impl Node {
             let ended = timeout_at(end, predecessor.reaches(Stage::Alone)).await;
             ended.context("the process before this one still finishes what it began")?;
         }
+        // Not before: in whose company this process still is when it may wait no longer, it stays.
         self.store.set_in_company(true);
         let sockets: Vec<_> = self.sockets.iter().map(|(label, socket)| (*label, socket)).collect();
         let within = end.saturating_duration_since(Instant::now());
-        self.program.hand_over(&sockets, self.store.serve_lock(), within).await
+        let handed = self.program.hand_over(&sockets, self.store.serve_lock(), within).await;
+        if handed.is_err() {
+            self.store.set_in_company(false);
+        }
+        handed
     }
 
     /// Goes on after a hand-over that failed.
     fn go_on(&self, reason: &str) {
-        self.store.set_in_company(false);
         tracing::error!(reason, "the hand-over failed; this process goes on serving");
         if let Some(Err(error)) = self.store.serve_lock().map(|lock| lock.note_failure(reason)) {
             tracing::warn!(%error, "why the hand-over failed cannot be written down for `picloud upgrade`");
@@ -375,14 +394,20 @@ impl Node {
                 listener.drain(grace).await;
             }
         };
-        // Others may go on with certificates at once.
+        // Others may go on with certificates at once, and in any case soon: until then systemd hears nothing of the successor.
         let leave_certificates = async {
-            self.agent.shutdown().await;
+            let _ = timeout(LEAVING, self.agent.shutdown()).await;
             if let Some(successor) = &mut successor {
                 successor.tell_yours().await;
             }
         };
-        let (is_drained, (), ()) = tokio::join!(server.drain(grace), for_edges, leave_certificates);
+        // What is left of a service when its main process has ended, systemd ends at once: also what the one before still finishes.
+        let before = async {
+            if let Some(predecessor) = &self.predecessor {
+                let _ = timeout_at(end, predecessor.reaches(Stage::Alone)).await;
+            }
+        };
+        let (is_drained, (), (), ()) = tokio::join!(server.drain(grace), for_edges, leave_certificates, before);
         if !is_drained {
             tracing::warn!("some requests were cut off at the end of the grace");
         }

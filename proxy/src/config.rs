@@ -45,10 +45,11 @@ const WORKER_NICE: u8 = 5;
 const KEY: &str = "PICLOUD_KEY";
 /// What the command line takes from the environment beside the settings. The later ones are of no use to a server, and do it
 /// no harm.
-const OTHER_VARIABLES: [&str; 9] = [
+const OTHER_VARIABLES: [&str; 10] = [
     "PICLOUD_CONFIG",
     "PICLOUD_DEV",
     environment::PREDECESSOR,
+    environment::GO_BETWEEN,
     "PICLOUD_MOVE_TO",
     "PICLOUD_SERVER",
     KEY,

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use picloud_manager::store::serve_lock::ServeLock;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -18,7 +20,7 @@ use tokio::time::timeout;
 use super::inheritance;
 use super::predecessor::{FAILED, SERVING, YOURS};
 use super::sockets::Label;
-use crate::config::environment::{OF_SYSTEMD_FOR_ONE_PROCESS, PREDECESSOR};
+use crate::config::environment::{GO_BETWEEN, OF_SYSTEMD_FOR_ONE_PROCESS, PREDECESSOR};
 
 /// Bytes of the longest line that the new process says.
 const LINE_BYTES: u64 = 4096;
@@ -59,13 +61,14 @@ impl Program {
     /// Starts the binary that is there now, hands over to it, and returns once it serves.
     ///
     /// # Errors
-    /// Why it does not serve by then; it has ended.
+    /// Why it does not serve by then; it has ended. Nothing outlives the first process of a container.
     pub async fn hand_over(
         &self,
         sockets: &[(Label, &TcpListener)],
         lock: Option<&ServeLock>,
         within: Duration,
     ) -> anyhow::Result<Successor> {
+        refuse_where_nothing_outlives(std::process::id())?;
         let (here, there) = StdUnixStream::pair()?;
         // It waits there, so that a process that ends at once is not written to.
         inheritance::send(&here, sockets, lock).context("its sockets cannot be handed over")?;
@@ -73,9 +76,9 @@ impl Program {
         here.set_nonblocking(true)?;
         let mut line = BufReader::new(UnixStream::from_std(here)?);
         match timeout(within, until_it_serves(&mut line)).await {
-            Ok(Ok(())) => {
-                let child = child.0.take().context("it is there")?;
-                Ok(Successor { pid: child.id(), line })
+            Ok(Ok(pid)) => {
+                child.end_at_once().await;
+                Ok(Successor { pid, line })
             }
             Ok(Err(Some(reason))) => bail!("{reason}"),
             Ok(Err(None)) => match child.end().await {
@@ -86,9 +89,16 @@ impl Program {
         }
     }
 
-    fn start(&self, line: StdUnixStream) -> anyhow::Result<Child> {
+    /// What starts another one as this one was started.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
-        command.args(&self.arguments).env(PREDECESSOR, std::process::id().to_string());
+        command.args(&self.arguments);
+        command
+    }
+
+    fn start(&self, line: StdUnixStream) -> anyhow::Result<Child> {
+        let mut command = self.command();
+        command.env(PREDECESSOR, std::process::id().to_string()).env_remove(GO_BETWEEN);
         for name in OF_SYSTEMD_FOR_ONE_PROCESS {
             command.env_remove(name);
         }
@@ -97,17 +107,41 @@ impl Program {
     }
 }
 
-/// Waits for the word of the new process; why it does not serve, if it says so, or nothing where it ended.
-async fn until_it_serves(line: &mut BufReader<UnixStream>) -> Result<(), Option<String>> {
+/// A container ends with its first process, and with it whatever that one handed over to.
+fn refuse_where_nothing_outlives(pid: u32) -> anyhow::Result<()> {
+    ensure!(
+        pid != 1,
+        "this is the first process of a container, which would end with it: make the container anew, of the other image"
+    );
+    Ok(())
+}
+
+/// Waits for the word of the new process, which gives its number; why it does not serve, if it says so, or nothing where it ended.
+async fn until_it_serves(line: &mut BufReader<UnixStream>) -> Result<u32, Option<String>> {
     let mut said = String::new();
-    match line.take(LINE_BYTES).read_line(&mut said).await {
-        Ok(_) if said.trim_end() == SERVING => Ok(()),
-        Ok(_) => Err(said.strip_prefix(FAILED).map(|reason| reason.trim_end().to_owned())),
-        Err(_) => Err(None),
+    if line.take(LINE_BYTES).read_line(&mut said).await.is_err() {
+        return Err(None);
+    }
+    match said.strip_prefix(SERVING).and_then(|pid| pid.trim_end().parse().ok()) {
+        Some(pid) => Ok(pid),
+        None => Err(said.strip_prefix(FAILED).map(|reason| reason.trim_end().to_owned())),
     }
 }
 
 impl Successor {
+    /// A way to have it read again what can be read again: as long as this process is there, somebody may ask this one.
+    pub fn reload(&self) -> impl Fn() + use<> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        // Not by its number, which another process may have by then.
+        let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        move || {
+            let told = process.as_ref().ok_or(Errno::SRCH).and_then(|process| pidfd_send_signal(process, Signal::HUP));
+            if let Err(error) = told {
+                tracing::warn!(%error, "the new process cannot be told to read certificates again");
+            }
+        }
+    }
+
     /// Says that this process accepts nobody any more.
     pub async fn tell_yours(&mut self) {
         // One that has ended is not helped by it.
@@ -115,10 +149,18 @@ impl Successor {
     }
 }
 
-/// A process that does not serve yet: dropped, it is ended.
+/// What stands between this process and the new one, which does not serve yet: dropped, both are ended.
 struct Unready(Option<Child>);
 
 impl Unready {
+    /// Ends it, which the new one outlives that serves.
+    async fn end_at_once(&mut self) {
+        let Some(mut child) = self.0.take() else { return };
+        let _ = child.kill();
+        // Until it is reaped, the new one may still be its child.
+        let _ = tokio::task::spawn_blocking(move || child.wait()).await;
+    }
+
     /// Ends it; how it ended.
     async fn end(&mut self) -> Option<std::process::ExitStatus> {
         let mut child = self.0.take()?;
@@ -161,4 +203,15 @@ pub async fn version_of(binary: &Path) -> anyhow::Result<String> {
         bail!("{} does not say its version: {}", binary.display(), told.status);
     }
     Ok(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_process_of_a_container_hands_over_to_nobody() {
+        refuse_where_nothing_outlives(2).unwrap();
+        assert!(refuse_where_nothing_outlives(1).unwrap_err().to_string().contains("container"));
+    }
 }

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
 use picloud_manager::store::Store;
 use tokio::sync::watch;
 
+use super::go_between::Tie;
 use super::inheritance::{self, Inheritance};
 
 /// How long what is handed over may take to arrive. It was sent when this process was started.
@@ -19,8 +20,8 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of a failure that are told.
 const FAILURE_BYTES: usize = 2000;
 
-/// What this process says when it serves.
-pub const SERVING: &str = "serving";
+/// What this process says, with its number, when it serves.
+pub const SERVING: &str = "serving ";
 /// What it says, with the reason, when it cannot.
 pub const FAILED: &str = "failed ";
 /// What the one before it says once it accepts nobody any more.
@@ -31,6 +32,8 @@ pub const YOURS: u8 = b'y';
 pub struct Predecessor {
     line: Arc<UnixStream>,
     stage: watch::Sender<Stage>,
+    /// Until this process serves.
+    tie: Arc<Mutex<Option<Tie>>>,
 }
 
 /// How far a hand-over has come.
@@ -51,16 +54,18 @@ impl Predecessor {
     /// Something else comes.
     pub fn take() -> anyhow::Result<(Self, Inheritance)> {
         let arrival = || {
+            let tie = Tie::new()?;
             let line = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
             line.set_read_timeout(Some(ARRIVES_WITHIN))?;
             let inheritance = inheritance::receive(&line)?;
             line.set_read_timeout(None)?;
-            anyhow::Ok((line, inheritance))
+            anyhow::Ok((tie, line, inheritance))
         };
-        let (line, inheritance) = arrival().context("the process before this one handed over nothing")?;
+        let (tie, line, inheritance) = arrival().context("the process before this one handed over nothing")?;
         // What this process starts must not hold the line, whose end is the end of this process.
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-        Ok((Self { line: Arc::new(line), stage: watch::Sender::new(Stage::Theirs) }, inheritance))
+        let (line, tie) = (Arc::new(line), Arc::new(Mutex::new(Some(tie))));
+        Ok((Self { line, stage: watch::Sender::new(Stage::Theirs), tie }, inheritance))
     }
 
     /// Says that this process serves, and from then on hears what becomes of the other one. Where that one ended before, this
@@ -69,8 +74,10 @@ impl Predecessor {
     /// # Errors
     /// There is no thread to listen on.
     pub fn tell_serving(&self, store: &Store) -> anyhow::Result<()> {
+        // What it ends from then on is the go-between alone.
+        drop(self.tie.lock().unwrap_or_else(PoisonError::into_inner).take());
         // One that has ended reads nothing, which its end says.
-        let _ = writeln!(&*self.line, "{SERVING}");
+        let _ = writeln!(&*self.line, "{SERVING}{}", std::process::id());
         let (this, store) = (self.clone(), store.clone());
         let listen = move || {
             let mut said = [0];
@@ -79,8 +86,9 @@ impl Predecessor {
                     this.stage.send_replace(Stage::Ours);
                 }
             }
-            this.stage.send_replace(Stage::Alone);
+            // Before anybody hears of it: whoever waits for that may hand over at once, and be in company again.
             store.set_in_company(false);
+            this.stage.send_replace(Stage::Alone);
             tracing::info!("the process before this one has ended");
         };
         std::thread::Builder::new().name("picloud-before".to_owned()).spawn(listen)?;

@@ -43,6 +43,17 @@ impl Signals {
         }
     }
 
+    /// Waits for the signal to stop, and does this at each one to reload.
+    pub async fn stop_or_reload(&mut self, reload: impl Fn()) {
+        loop {
+            match self.next().await {
+                Wish::Stop => return,
+                Wish::Reload => reload(),
+                Wish::HandOver => {}
+            }
+        }
+    }
+
     /// Waits for a signal. Of those that came together, the one to stop counts.
     pub async fn next(&mut self) -> Wish {
         tokio::select! {

@@ -21,6 +21,8 @@ pub enum Purpose {
     Https,
     /// Probes.
     Internal,
+    /// What edge nodes ask, which systemd has no socket for.
+    Nodes,
 }
 
 /// What is known of a socket.
@@ -122,18 +124,25 @@ impl Sockets {
         }
     }
 
+    /// One that edge nodes reach by that address.
+    pub fn take_for_nodes(&self, wanted: SocketAddr) -> Option<TcpListener> {
+        let is_wanted = |label: &Label, address| label.purpose == Some(Purpose::Nodes) && is_as_good(address, wanted);
+        let (_, _, socket) = self.0.iter().find(|(label, address, _)| is_wanted(label, *address))?;
+        socket.try_clone().ok()
+    }
+
     /// Whether a socket of that address is systemd's.
     pub fn is_of_systemd(&self, address: SocketAddr) -> bool {
         self.0.iter().any(|(label, of, _)| label.of_systemd && *of == address)
     }
 
-    /// Lets go of what is not listened on. What waits at one of the process before this is let down, as the settings have it.
+    /// Lets go of what is listened on at none of these addresses. What waits at one of the process before this is let down, as the settings have it.
     ///
     /// # Errors
     /// One is systemd's: it would let connections in for nobody.
-    pub fn close_others(self, listeners: &[Listener]) -> anyhow::Result<()> {
+    pub fn close_others(self, listened_on: &[SocketAddr]) -> anyhow::Result<()> {
         for (label, address, _) in self.0 {
-            if listeners.iter().any(|listener| listener.address == address) {
+            if listened_on.contains(&address) {
                 continue;
             }
             if label.of_systemd {
@@ -181,7 +190,8 @@ mod tests {
     #[test]
     fn each_socket_is_taken_once_and_by_what_it_is_for() {
         let mut sockets = Sockets::default();
-        for purpose in [Some(Purpose::Internal), Some(Purpose::Http), Some(Purpose::Http), None] {
+        let purposes = [Some(Purpose::Internal), Some(Purpose::Http), Some(Purpose::Http), None, Some(Purpose::Nodes)];
+        for purpose in purposes {
             let socket = TcpListener::bind("127.0.0.1:0").unwrap();
             sockets.add(Label { purpose, of_systemd: purpose.is_none() }, socket).unwrap();
         }
@@ -194,8 +204,11 @@ mod tests {
         while let Some(socket) = take(&of(any)) {
             taken.push(socket.local_addr().unwrap());
         }
-        assert_eq!(taken, [sockets.0[1].1, sockets.0[2].1], "neither the internal one nor one without a name");
+        assert_eq!(taken, [sockets.0[1].1, sockets.0[2].1], "neither another's nor one without a name");
+        let nodes = sockets.take_for_nodes(any).unwrap();
+        assert_eq!(nodes.local_addr().unwrap(), sockets.0[4].1);
+        assert!(sockets.take_for_nodes(taken[0]).is_none());
         drop(take);
-        assert!(sockets.close_others(&[of(taken[0])]).unwrap_err().to_string().contains(&unnamed.to_string()));
+        assert!(sockets.close_others(&taken[..1]).unwrap_err().to_string().contains(&unnamed.to_string()));
     }
 }

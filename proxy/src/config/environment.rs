@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The number of the process that hands over to the one that it has started.
 pub const PREDECESSOR: &str = "PICLOUD_PREDECESSOR";
 
+/// The number of the process that stands between that one and this one.
+pub const GO_BETWEEN: &str = "PICLOUD_GO_BETWEEN";
+
 /// What systemd says to one process alone, and not to those that it starts.
 pub const OF_SYSTEMD_FOR_ONE_PROCESS: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 
@@ -24,11 +27,21 @@ pub struct ServiceSettings {
     pub watchdog: Option<Duration>,
 }
 
-/// Whether this process was started by one that hands over to it. A process that was not, but has the environment of one that was,
-/// has another parent.
-pub fn has_predecessor() -> bool {
-    let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().to_string());
-    parent.is_some() && parent == read(PREDECESSOR)
+/// Who started this process, where that belongs to a hand-over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginner {
+    /// The process that hands over.
+    Predecessor,
+    /// The one that stands between that one and this one.
+    GoBetween,
+}
+
+/// Who of a hand-over started this process, if somebody did. A process that nobody did, but that has the environment of one that
+/// was, has another parent.
+pub fn begun_by() -> Option<Beginner> {
+    let parent = rustix::process::getppid()?.as_raw_nonzero().to_string();
+    let is = |name| read(name).is_some_and(|pid| pid == parent);
+    if is(GO_BETWEEN) { Some(Beginner::GoBetween) } else { is(PREDECESSOR).then_some(Beginner::Predecessor) }
 }
 
 /// The sockets that came with this process, if any did.

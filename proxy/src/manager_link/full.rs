@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ const BREATHE: Duration = Duration::from_millis(100);
 
 /// Where edge nodes are to be answered.
 pub struct NodeListener {
-    socket: TcpSocket,
+    listener: TcpListener,
     address: SocketAddr,
 }
 
@@ -61,21 +62,38 @@ pub struct RunningNodeListener {
 }
 
 impl NodeListener {
-    /// Takes the address, which another process of the same user may have as well: until this one starts, all who ask are that one's.
-    /// Must be called within the runtime.
+    /// Takes the address. Must be called within the runtime.
     ///
     /// # Errors
     /// It cannot be had.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = match bind(address) {
+        let listener = match listen(address) {
             // All addresses are those of IPv4 alone where there is no IPv6.
             Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
-                bind((Ipv4Addr::UNSPECIFIED, address.port()).into())?
+                listen((Ipv4Addr::UNSPECIFIED, address.port()).into())?
             }
-            bound => bound?,
+            listening => listening?,
         };
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// As [`NodeListener::bind`], by a socket that listens already.
+    ///
+    /// # Errors
+    /// The runtime cannot take it over.
+    pub fn of(socket: StdListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, address })
+        Ok(Self { listener: TcpListener::from_std(socket)?, address })
+    }
+
+    /// The socket once more, for another process: as long as somebody has one, connections are let in.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn socket(&self) -> io::Result<StdListener> {
+        Ok(self.listener.as_fd().try_clone_to_owned()?.into())
     }
 
     /// The address, with its port.
@@ -84,11 +102,7 @@ impl NodeListener {
     }
 
     /// Answers from now on.
-    ///
-    /// # Errors
-    /// Somebody else listens there, who lets no other.
-    pub fn start(self, identity: &NodeIdentity, control: Arc<dyn ControlPlane>) -> io::Result<RunningNodeListener> {
-        let listener = self.socket.listen(BACKLOG)?;
+    pub fn start(self, identity: &NodeIdentity, control: Arc<dyn ControlPlane>) -> RunningNodeListener {
         let (closing, connections) = (watch::Sender::new(false), TaskTracker::new());
         let door = Door {
             acceptor: TlsAcceptor::from(Arc::clone(&identity.server)),
@@ -96,7 +110,7 @@ impl NodeListener {
             closing: closing.clone(),
             connections: connections.clone(),
         };
-        Ok(RunningNodeListener { accepting: tokio::spawn(accept(listener, door)), closing, connections })
+        RunningNodeListener { accepting: tokio::spawn(accept(self.listener, door)), closing, connections }
     }
 }
 
@@ -112,13 +126,11 @@ impl RunningNodeListener {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    // A new binary listens before the old one has ended.
-    socket.set_reuseport(true)?;
     socket.bind(address)?;
-    Ok(socket)
+    socket.listen(BACKLOG)
 }
 
 struct Door {

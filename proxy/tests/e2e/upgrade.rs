@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::cloud::{Database, Home, OWNER, PATIENCE, TestCloud, by_path, on_both_databases, picloud, text};
@@ -144,16 +144,22 @@ on_both_databases! {
         let app = cloud.app("shop", "shop.test").await;
         let script = cloud.script(&app, "echo", "endpoint", "ctx.request.text").await;
         cloud.route(&script, "exact", "/", "POST").await;
-        let mut idle = RawClient::connect(cloud.address("http")).await;
-        idle.write_all(b"GET /none HTTP/1.1\r\nhost: shop.test\r\n\r\n").await.unwrap();
-        assert_eq!(idle.read_answer().await.status, 404);
-        let mut client = RawClient::connect(cloud.address("http")).await;
-        let head = "POST / HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n";
-        client.write_all(head.as_bytes()).await.unwrap();
-        assert_eq!(client.read_head().await.status, 100);
+        let ask = b"GET /none HTTP/1.1\r\nhost: shop.test\r\n\r\n";
+        let mut kept = Vec::new();
+        for _ in 0..2 {
+            let mut client = RawClient::connect(cloud.address("http")).await;
+            client.write_all(ask).await.unwrap();
+            assert_eq!(client.read_answer().await.status, 404);
+            kept.push(client);
+        }
+        let mut client = in_flight(&cloud).await;
 
         cloud.upgraded();
-        assert!(!idle.is_answered().await, "a connection without a request is closed");
+        let (mut asks_on, mut idle) = (kept.remove(0), kept.remove(0));
+        asks_on.write_all(ask).await.unwrap();
+        let answer = asks_on.read_answer().await;
+        assert_eq!((answer.status, answer.header("connection")), (404, Some("close")), "it is told to go elsewhere");
+        assert!(!idle.is_answered().await, "a connection without a request is closed in the end");
         let answer = cloud.request(Method::POST, "shop.test", "/").body("new").send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "new"));
         assert!(cloud.process().has_ended().is_none(), "it has not got its body yet");
@@ -166,6 +172,62 @@ on_both_databases! {
         assert!(logs["items"].as_array().unwrap().iter().all(|run| run["outcome"] == "success"), "{logs}");
         cloud.upgraded();
         assert_eq!(cloud.visit("shop.test", "/none").await.0, 404);
+    }
+
+    async fn what_the_old_process_adds_is_handled_though_a_third_one_was_asked_for_in_vain(database: Database) {
+        let mut cloud = Upgraded::start(database, |command, dir| {
+            let settings = dir.join("picloud.toml");
+            std::fs::write(&settings, "upgrade_timeout_ms = 20000\n").unwrap();
+            command.arg("--config").arg(settings).env("PICLOUD_EVENT_LEASE_MS", "1000");
+        }).await;
+        let app = cloud.app("shop", "shop.test").await;
+        let sender = cloud.script(&app, "sender", "endpoint", "queue::send(\"mail\", ctx.request.text)").await;
+        cloud.route(&sender, "exact", "/", "POST").await;
+        let handler = cloud.script(&app, "handler", "endpoint", "kv::set(\"got\", ctx.event.payload)").await;
+        cloud.trigger(&handler, "queue", json!({ "queue": "mail" }), json!({})).await;
+        let mut client = in_flight(&cloud).await;
+
+        // So long the new one waits for the end of the old one.
+        std::fs::write(cloud.home.dir().join("picloud.toml"), "upgrade_timeout_ms = 100\n").unwrap();
+        cloud.upgraded();
+        let (done, said) = cloud.upgrade();
+        assert!(!done && said.contains("still finishes what it began"), "{said}");
+        // A process that took itself for alone now would look once more, within an eighth of a lease.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client.write_all(b"whole").await.unwrap();
+        assert_eq!(client.read_answer().await.status, 200);
+        let (begun, got) = (Instant::now(), format!("apps/{app}/kv/default/got"));
+        while cloud.api(Method::GET, &got, None).await.0 == 404 {
+            assert!(begun.elapsed() < PATIENCE, "it is not handled");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(cloud.must(Method::GET, &got, None).await["value"], "whole");
+        assert_eq!(cloud.first_ended().await.code(), Some(0));
+    }
+
+    async fn a_new_process_that_is_to_end_lets_the_old_one_finish(database: Database) {
+        let mut cloud = Upgraded::start(database, |_, _| {}).await;
+        let app = cloud.app("shop", "shop.test").await;
+        let script = cloud.script(&app, "echo", "endpoint", "ctx.request.text").await;
+        cloud.route(&script, "exact", "/", "POST").await;
+        let mut client = in_flight(&cloud).await;
+        cloud.upgraded();
+        let new = cloud.serving().to_string();
+        cloud.send("-TERM");
+        while TcpStream::connect(cloud.address("http")).await.is_ok() {}
+        // It has nothing of its own to do any more, and systemd would end the other with it.
+        for _ in 0..30 {
+            assert!(is_running(&new));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        client.write_all(b"whole").await.unwrap();
+        assert_eq!(client.read_answer().await.body, "whole");
+        assert_eq!(cloud.first_ended().await.code(), Some(0));
+        let begun = Instant::now();
+        while is_running(&new) {
+            assert!(begun.elapsed() < PATIENCE, "it goes on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn a_new_binary_that_does_not_come_to_serve_leaves_the_one_that_does(database: Database) {
@@ -245,6 +307,15 @@ on_both_databases! {
     }
 }
 
+/// A request that was begun, of which five bytes are awaited.
+async fn in_flight(cloud: &Upgraded) -> RawClient {
+    let mut client = RawClient::connect(cloud.address("http")).await;
+    let head = "POST / HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(client.read_head().await.status, 100);
+    client
+}
+
 /// A server that answers each request once the gate is open.
 async fn answers_after(gate: watch::Receiver<bool>) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -298,6 +369,25 @@ async fn a_new_binary_that_hangs_is_ended_in_time_and_with_the_process_that_is_t
     cloud.send("-TERM");
     assert_eq!(cloud.first_ended().await.code(), Some(0));
     gone().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn edge_nodes_reach_the_new_process_where_they_reached_the_old_one() {
+    let mut cloud = Upgraded::start(Database::postgres(), |command, _| {
+        command.env("PICLOUD_NODE_LISTEN", "127.0.0.1:0");
+    })
+    .await;
+    let address = async |cloud: &Upgraded| {
+        let nodes = cloud.must(Method::GET, "nodes", None).await;
+        let this = nodes["nodes"].as_array().unwrap().iter().find(|node| node["is_this"] == true).cloned();
+        text(&this.unwrap()["address"])
+    };
+    let before = address(&cloud).await;
+    cloud.upgraded();
+    // A socket of its own would have another port.
+    assert_eq!(address(&cloud).await, before);
+    assert_eq!(cloud.first_ended().await.code(), Some(0));
+    TcpStream::connect(&before).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -133,6 +133,9 @@ async fn systemd_is_told_of_each_step_and_that_all_is_well() {
     cloud.install_real();
     cloud.upgraded();
     assert_ne!(cloud.serving(), first);
+    // Of another process's child systemd would not see the end, nor wait for it.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", cloud.serving())).unwrap();
+    assert!(!status.lines().any(|line| line == format!("PPid:\t{first}")), "{status}");
     // Nothing of the attempt that failed, and nothing of an end.
     assert_eq!(told(&line).await, format!("MAINPID={}", cloud.serving()));
     assert_eq!(told(&line).await, "READY=1");
@@ -141,6 +144,33 @@ async fn systemd_is_told_of_each_step_and_that_all_is_well() {
 
     cloud.send("-TERM");
     assert_eq!(told(&line).await, "STOPPING=1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_that_is_asked_for_during_an_upgrade_is_done_by_the_new_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+    let mut cloud = Upgraded::start(Database::Sqlite, |command, _| {
+        command.env("NOTIFY_SOCKET", dir.path().join("notify"));
+    })
+    .await;
+    assert_eq!(told(&line).await, "READY=1");
+    let (begun, go) = (dir.path().join("begun"), dir.path().join("go"));
+    cloud.install_script(&format!(
+        "touch {}; while ! [ -e {} ]; do sleep 0.01; done; exec {} \"$@\"",
+        begun.display(),
+        go.display(),
+        env!("CARGO_BIN_EXE_picloud")
+    ));
+    cloud.send("-QUIT");
+    while !begun.exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    cloud.send("-HUP");
+    File::create(&go).unwrap();
+    assert!(told(&line).await.starts_with("MAINPID="));
+    while !told(&line).await.starts_with("RELOADING=1") {}
+    assert_eq!(cloud.first_ended().await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
