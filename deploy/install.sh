@@ -66,7 +66,12 @@ get() {
 }
 
 install_package() {
-  installed=$(dpkg-query --show --showformat='${Version}' picloud 2>/dev/null) || installed=''
+  # A package that was removed still has its settings here, and its version told.
+  installed=$(dpkg-query --show --showformat='${db:Status-Status} ${Version}' picloud 2>/dev/null) || installed=''
+  case $installed in
+    'installed '*) installed=${installed#* } ;;
+    *) installed='' ;;
+  esac
   # Of a release that is still to come, such as 1.2.0-rc.1, Debian's word is 1.2.0~rc.1.
   if [ -n "$installed" ] && [ -z "$version_asked" ] && dpkg --compare-versions "$installed" gt "$(echo "$version" | sed 's/-/~/')"; then
     refuse "$installed is installed, which is newer than $version: say --version $version to go back"
@@ -77,6 +82,9 @@ install_package() {
 }
 
 install_program() {
+  if have dpkg-query && [ "$(dpkg-query --show --showformat='${db:Status-Status}' picloud 2>/dev/null)" = installed ]; then
+    refuse 'the package is installed here, whose service would run one program or the other: leave out --binary, or remove it first'
+  fi
   say 'installing /usr/local/bin/picloud'
   (cd "$work" && tar -xzf "$file")
   unpacked=$work/picloud-$version-$kind
@@ -100,7 +108,7 @@ install_program() {
   systemctl enable --quiet picloud.service
   if systemctl --quiet is-active picloud.service; then
     # It hands over to the new program, and closes no connection.
-    setpriv --reuid=picloud --regid=picloud --init-groups /usr/local/bin/picloud upgrade ||
+    (cd / && exec env -i PATH="$PATH" setpriv --reuid=picloud --regid=picloud --init-groups /usr/local/bin/picloud upgrade) ||
       say 'the process from before goes on serving: look at journalctl --unit picloud, and systemctl restart picloud takes up the new one'
   else
     systemctl start picloud.service
