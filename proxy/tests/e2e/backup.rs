@@ -444,3 +444,22 @@ async fn an_instance_moves_to_postgres_and_back_with_every_row_and_is_served_on_
     assert_eq!(cloud.visit("shop.test", "/?key=0-0").await, (200, "kept 1".to_owned()));
     cloud.must(Method::POST, "apps/shop/queues/work", Some(json!({ "payload": 3 }))).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_waits_a_moment_for_the_connections_of_a_node_that_ends() {
+    let home = killed(start(Database::Sqlite).await);
+    let postgres = PostgresDatabase::create();
+    let mut node = postgres.session();
+    node.run("SET application_name = 'picloud'");
+    let mut command = home.command(&["move", "--to", postgres.url()]);
+    let moving = std::thread::spawn(move || run(&mut command, ""));
+    // Returns once the move has seen the node.
+    postgres.session().run(
+        "DO $$ BEGIN FOR i IN 1..3000 LOOP PERFORM pg_stat_clear_snapshot(); EXIT WHEN EXISTS (SELECT 1 FROM pg_stat_activity \
+         WHERE datname = current_database() AND application_name = 'picloud copy' AND query LIKE '%pg_stat_%'); \
+         PERFORM pg_sleep(0.01); END LOOP; END $$",
+    );
+    drop(node);
+    let (good, said) = moving.join().unwrap();
+    assert!(good, "{said}");
+}

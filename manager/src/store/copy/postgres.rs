@@ -1,9 +1,12 @@
 //! PostgreSQL's end of a copy: one transaction, which sees one moment, or is all of what is written.
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt;
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool, Postgres, Transaction};
+use tokio::time::{Instant, sleep};
 
 use crate::repo::RepoError;
 use crate::repo::tables::{TABLES, Table};
@@ -14,6 +17,12 @@ use crate::store::{DatabaseUrl, StoreError, postgres};
 
 /// Nodes call themselves so, and commands that work beside them.
 const NODE: &str = "picloud";
+
+/// How long the connections of a node that has ended may be there. Over a long line it takes a round trip.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether they are.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What a copy calls itself, so that none takes itself for a node.
 const COPY: &str = "picloud copy";
@@ -43,6 +52,20 @@ impl PostgresSource {
     pub(crate) async fn is_served(&mut self) -> Result<bool, CopyError> {
         let served = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1)";
         Ok(sqlx::query_scalar(served).bind(NODE).fetch_one(&mut *self.tx).await.map_err(RepoError::from)?)
+    }
+
+    /// Whether a node works on it, and still does in a moment: of one that has just ended the server has connections until it sees that.
+    pub(crate) async fn stays_served(&mut self) -> Result<bool, CopyError> {
+        let until = Instant::now() + CLOSING;
+        while self.is_served().await? {
+            if Instant::now() >= until {
+                return Ok(true);
+            }
+            sleep(LOOK).await;
+            // A transaction goes on to see the connections that it saw first.
+            run(&mut self.tx, "SELECT pg_stat_clear_snapshot()").await?;
+        }
+        Ok(false)
     }
 
     async fn begin(url: &DatabaseUrl, begin: &'static str) -> Result<Self, CopyError> {
@@ -171,7 +194,7 @@ impl PostgresTarget {
         if let Some(found) = schema.filter(|found| *found > known) {
             return Err(StoreError::NewerSchema { found, known }.into());
         }
-        let is_served = written.is_served().await?;
+        let is_served = written.stays_served().await?;
         let mut has_data = false;
         for table in ["users", "apps", "instance"] {
             if written.has_table(table).await? {

@@ -29,7 +29,7 @@ impl StoreSource {
     pub(crate) async fn is_served(&mut self) -> Result<bool, CopyError> {
         match self {
             Self::Sqlite(_) => Ok(false),
-            Self::Postgres(source, _) => source.is_served().await,
+            Self::Postgres(source, _) => source.stays_served().await,
         }
     }
 
