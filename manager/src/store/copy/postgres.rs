@@ -50,6 +50,8 @@ impl PostgresSource {
 
     /// Whether a node works on it now.
     pub(crate) async fn is_served(&mut self) -> Result<bool, CopyError> {
+        // A transaction goes on to see the connections that it saw first.
+        run(&mut self.tx, "SELECT pg_stat_clear_snapshot()").await?;
         let served = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1)";
         Ok(sqlx::query_scalar(served).bind(NODE).fetch_one(&mut *self.tx).await.map_err(RepoError::from)?)
     }
