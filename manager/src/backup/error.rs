@@ -28,6 +28,9 @@ pub enum BackupError {
     /// Another process writes the file.
     #[error("{} is being written by another picloud", .0.display())]
     BeingWritten(PathBuf),
+    /// Something is where the file is written that no backup of this user has left.
+    #[error("{} is there, and was left by no backup of this user: remove it", .0.display())]
+    InTheWay(PathBuf),
     /// The file is no backup.
     #[error("{} is no backup of PiCloud, or was cut short", .0.display())]
     NoBackup(PathBuf),

@@ -1,14 +1,15 @@
 //! Writes the file of a backup.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use hmac::Mac;
 use rustix::fs::OFlags;
+use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 
 use crate::backup::BackupError;
@@ -61,11 +62,11 @@ impl BackupWriter {
         }
         let partial = path.with_added_extension("partial");
         let failed = |source| BackupError::File { path: partial.clone(), source };
-        // In a directory that others write to, a link of theirs must lead nowhere.
-        let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-        let mut options = OpenOptions::new();
-        let options = options.write(true).create(true).truncate(false).mode(0o600).custom_flags(no_link);
-        let file = options.open(&partial).map_err(failed)?;
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
+        let file = match made {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => take_over(&partial)?,
+            made => made.map_err(failed)?,
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(BackupError::BeingWritten(partial)),
@@ -75,7 +76,6 @@ impl BackupWriter {
         if exists() {
             return Err(BackupError::Exists(path.to_owned()));
         }
-        file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
         // What one before left that was cut short.
         file.set_len(0).map_err(failed)?;
         let mut out = BufWriter::new(file);
@@ -116,6 +116,20 @@ impl BackupWriter {
     fn failed(&self, source: io::Error) -> CopyError {
         CopyError::File { path: self.partial.clone(), source }
     }
+}
+
+/// A file that a backup has left that was cut short. In a directory that others write to, it may be theirs, and they would read along, or
+/// a way to a file that is none of it.
+fn take_over(partial: &Path) -> Result<File, BackupError> {
+    let failed = |source| BackupError::File { path: partial.to_owned(), source };
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
+    let file = OpenOptions::new().write(true).custom_flags(flags).open(partial).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() || found.nlink() != 1 || found.uid() != geteuid().as_raw() {
+        return Err(BackupError::InTheWay(partial.to_owned()));
+    }
+    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(file)
 }
 
 impl Target for BackupWriter {
