@@ -69,7 +69,7 @@ pub async fn back_up(backup: Backup, watch: Watching) -> Result<Taken, BackupErr
 async fn take(backup: Backup, mut watch: Watching) -> Result<Taken, BackupError> {
     let mut source = StoreSource::open(&backup.database).await?;
     let fingerprint = key_fingerprint(&mut source).await?.ok_or(BackupError::NoKeyYet)?;
-    let key = SecretKey::matching(&backup.secret_key_file, &fingerprint)?;
+    let key = SecretKey::find(&backup.secret_key_file, &fingerprint)?;
     let sealed_key = backup.with_key.map(|passphrase| sealed_key::seal(&key, &passphrase));
     let mut writer = BackupWriter::begin(&backup.file)?;
     copy::copy(&mut source, &mut writer, backup.with_logs, &mut *watch).await?;

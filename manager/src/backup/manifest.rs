@@ -86,7 +86,14 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(unreadable)?;
         let (found, known) = (manifest.schema, newest_version(HISTORY));
-        if found > known { Err(BackupError::NewerSchema { found, known }) } else { Ok(manifest) }
+        if found > known {
+            return Err(BackupError::NewerSchema { found, known });
+        }
+        // A file is looked for by it before anything is sealed by anybody.
+        if !SecretKey::is_fingerprint(&manifest.key) {
+            return Err(BackupError::Damaged("its key has no fingerprint".to_owned()));
+        }
+        Ok(manifest)
     }
 }
 

@@ -40,7 +40,7 @@ async fn run(relocation: &Relocation, watch: &mut dyn Watch) -> Result<u64, Back
     let mut source = StoreSource::open(from).await?;
     require_unserved(&mut source, from).await?;
     let fingerprint = key_fingerprint(&mut source).await?.ok_or(BackupError::NoKeyYet)?;
-    SecretKey::matching(secret_key_file, &fingerprint)?;
+    SecretKey::find(secret_key_file, &fingerprint)?;
     let schema = source.schema();
     let copied = match to {
         DatabaseConfig::Sqlite { dir } => {

@@ -108,7 +108,7 @@ fn open(
     let key = match (passphrase, &manifest.sealed_key) {
         (Some(passphrase), Some(sealed)) => sealed_key::open(sealed, &manifest.key, passphrase)?,
         (Some(_), None) => return Err(BackupError::NoSealedKey),
-        (None, sealed) => SecretKey::matching(secret_key_file, &manifest.key).map_err(|error| match error {
+        (None, sealed) => SecretKey::find(secret_key_file, &manifest.key).map_err(|error| match error {
             KeyFileError::Missing(path) | KeyFileError::Other(path) => {
                 BackupError::OtherKey { fingerprint: manifest.key.clone(), path, has_sealed: sealed.is_some() }
             }

@@ -184,20 +184,34 @@ impl SecretKey {
     /// # Errors
     /// It is not there, or cannot be used.
     pub(crate) fn matching(path: &Path, fingerprint: &str) -> Result<Self, KeyFileError> {
+        let (key, is_next) = Self::found(path, fingerprint)?;
+        // The key was being replaced, and the store has taken the new one.
+        if is_next && let Err(error) = key.put_in_place(path) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the key is used from where it is");
+        }
+        Ok(key)
+    }
+
+    /// The same key, and all is left as it is: for whom the fingerprint is not the store's, or not theirs to act on.
+    ///
+    /// # Errors
+    /// As [`SecretKey::matching`].
+    pub(crate) fn find(path: &Path, fingerprint: &str) -> Result<Self, KeyFileError> {
+        Self::found(path, fingerprint).map(|(key, _)| key)
+    }
+
+    /// The key of that fingerprint, and whether it stands beside the file.
+    fn found(path: &Path, fingerprint: &str) -> Result<(Self, bool), KeyFileError> {
         let is_it = |key: &Self| key.fingerprint() == fingerprint;
         let refused = match Self::read(path) {
-            Ok(Some(key)) if is_it(&key) => return Ok(key),
+            Ok(Some(key)) if is_it(&key) => return Ok((key, false)),
             Ok(Some(_)) => KeyFileError::Other(path.to_owned()),
             Ok(None) => KeyFileError::Missing(path.to_owned()),
             // What is of no use keeps no key beside it from being found.
             Err(error) => error,
         };
         let key = Self::read(&path_of_next(path, fingerprint))?.filter(is_it).ok_or(refused)?;
-        // The key was being replaced, and the store has taken the new one.
-        if let Err(error) = key.put_in_place(path) {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the key is used from where it is");
-        }
-        Ok(key)
+        Ok((key, true))
     }
 
     /// Looks whether the key in a file is the one of that fingerprint, and leaves all as it is.
@@ -333,6 +347,11 @@ impl SecretKey {
     /// The key for a purpose (HKDF-SHA256, RFC 5869).
     pub fn derive(&self, purpose: Purpose) -> DerivedKey {
         DerivedKey(self.expand(purpose.info()))
+    }
+
+    /// Whether a text is as fingerprints are.
+    pub(crate) fn is_fingerprint(text: &str) -> bool {
+        text.len() == 2 * FINGERPRINT_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit())
     }
 
     /// What tells this key from others, in hexadecimal; it may be shown.
