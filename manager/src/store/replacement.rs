@@ -38,7 +38,7 @@ impl Replacement {
         let making = this.dir();
         let begin = || -> io::Result<()> {
             remove(&making)?;
-            DirBuilder::new().mode(0o700).create(&making)
+            DirBuilder::new().recursive(true).mode(0o700).create(&making)
         };
         begin().map_err(|source| StoreError::Files { path: making.clone(), source })?;
         Ok(this)
@@ -102,17 +102,14 @@ pub(super) fn forget_unfinished(store: &Path) {
 
 /// Whether there are files that are the store's and are not all in their places yet.
 pub(super) fn is_pending(store: &Path) -> bool {
-    store.join(MADE).exists()
+    store.join(MADE).is_dir()
 }
 
-/// As [`finish`], for who does not keep others from migrating the store: does so meanwhile.
+/// As [`finish`], for who does not keep others from migrating and replacing the store's files: does so until what it gives is dropped.
 ///
 /// # Errors
 /// As [`finish`].
-pub(super) fn finish_alone(store: &Path) -> Result<(), StoreError> {
-    if !is_pending(store) {
-        return Ok(());
-    }
+pub(super) fn finish_alone(store: &Path) -> Result<File, StoreError> {
     let path = store.join(MIGRATION_LOCK);
     let lock = || -> io::Result<File> {
         make_private_file(&path)?;
@@ -120,8 +117,9 @@ pub(super) fn finish_alone(store: &Path) -> Result<(), StoreError> {
         file.lock()?;
         Ok(file)
     };
-    let _locked = lock().map_err(|source| StoreError::Files { path: path.clone(), source })?;
-    finish(store)
+    let locked = lock().map_err(|source| StoreError::Files { path: path.clone(), source })?;
+    finish(store)?;
+    Ok(locked)
 }
 
 /// Puts files in their places that are the store's already, if there are any. Broken off, it is begun again.

@@ -2,10 +2,11 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::geteuid;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
@@ -180,9 +181,21 @@ pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
     tighten(dir, 0o700)
 }
 
-/// Makes the file before SQLite would, which follows the umask; SQLite gives the files beside it the same mode.
+/// Makes the file before SQLite would, which follows the umask; SQLite gives the files beside it the same mode. It is the directory's owner's:
+/// whoever runs a command may be root, who does not serve.
 pub(super) fn make_private_file(path: &Path) -> io::Result<()> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    match OpenOptions::new().create_new(true).append(true).mode(0o600).open(path) {
+        Ok(made) => {
+            if let Some(dir) = path.parent().filter(|_| geteuid().is_root()).and_then(|dir| fs::metadata(dir).ok()) {
+                // Not every file system knows owners.
+                let _ = fchown(&made, Some(dir.uid()), Some(dir.gid()));
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().create(true).append(true).open(path)?;
+        }
+        Err(error) => return Err(error),
+    }
     tighten(path, 0o600)
 }
 

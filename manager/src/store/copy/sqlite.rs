@@ -88,7 +88,8 @@ impl SqliteSource {
         if !SqliteFiles::are_there(dir) {
             return Err(StoreError::NoInstance(dir.display().to_string()).into());
         }
-        replacement::finish_alone(dir)?;
+        // All three are of one store, whoever replaces it.
+        let _in_place = replacement::finish_alone(dir)?;
         let files = Files::open(dir, "PRAGMA query_only = on")?;
         let mut schema = None;
         for conn in [&files.logs, &files.data, &files.main] {
