@@ -3,10 +3,11 @@
 //! A whole store is made out of it first: for SQLite in a directory beside the files that it is to replace, for PostgreSQL in a
 //! transaction. So a restore that is broken off anywhere leaves what was there, and one that is done leaves the new.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
 use picloud_shared::clock::Timestamp;
+use rustix::process::geteuid;
 
 use crate::audit_chain::{AuditChain, AuditViolation};
 use crate::backup::file::BackupReader;
@@ -76,25 +77,25 @@ pub async fn check(
     mut watch: Watching,
 ) -> Result<Checked, BackupError> {
     let work = async move || {
-        let (mut reader, key) = open(&file, &secret_key_file, passphrase.as_ref())?;
         let beside = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let folder = folder_in(beside)?;
-        let audit_log = try_out(&mut reader, &key, folder.path(), &mut *watch).await?;
-        Ok(Checked { manifest: reader.manifest().clone(), audit_log })
+        let folder = tempfile::Builder::new().prefix(".picloud-check-").tempdir_in(beside);
+        let folder = folder.map_err(|source| BackupError::File { path: beside.to_owned(), source })?;
+        check_in(folder.path(), &file, &secret_key_file, passphrase.as_ref(), &mut *watch).await
     };
     on_a_thread(work).await
 }
 
-/// What folders begin with in which backups are tried out.
-pub(super) const FOLDER_PREFIX: &str = ".picloud-check-";
-
-fn folder_in(dir: &Path) -> Result<tempfile::TempDir, BackupError> {
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .and_then(|()| tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir_in(dir));
-    made.map_err(|source| BackupError::File { path: dir.to_owned(), source })
+/// As [`check`], in that empty folder.
+pub(super) async fn check_in(
+    folder: &Path,
+    file: &Path,
+    secret_key_file: &Path,
+    passphrase: Option<&Passphrase>,
+    watch: &mut dyn Watch,
+) -> Result<Checked, BackupError> {
+    let (mut reader, key) = open(file, secret_key_file, passphrase)?;
+    let audit_log = try_out(&mut reader, &key, folder, watch).await?;
+    Ok(Checked { manifest: reader.manifest().clone(), audit_log })
 }
 
 /// A backup that is as it was written, and the key that it was made with.
@@ -144,8 +145,10 @@ async fn run(restore: Restore, mut watch: Watching) -> Result<Restored, BackupEr
             if found.has_data && !restore.replace {
                 return Err(BackupError::HasData(url.to_string()));
             }
-            let folder = folder_in(&restore.data_dir)?;
-            let audit_log = try_out(&mut reader, &key, folder.path(), &mut *watch).await?;
+            // What one before left that was cut short goes with it.
+            let trial = Replacement::begin(&restore.data_dir)?;
+            let audit_log = try_out(&mut reader, &key, &trial.dir(), &mut *watch).await?;
+            drop(trial);
             let kept = if found.has_data { Some(keep(url, &restore, &aside).await?) } else { None };
             let schema = reader.manifest().schema;
             fill_postgres(&mut target, schema, &mut reader, true, &mut *watch).await?;
@@ -231,6 +234,11 @@ async fn keep(url: &DatabaseUrl, restore: &Restore, aside: &str) -> Result<PathB
         now: restore.now,
     };
     take(backup, Box::new(|_| true)).await?;
+    // Whoever runs the command may be root, who does not serve.
+    if let Some(dir) = std::fs::metadata(&restore.data_dir).ok().filter(|_| geteuid().is_root()) {
+        // Not every file system knows owners.
+        let _ = lchown(&file, Some(dir.uid()), Some(dir.gid()));
+    }
     Ok(file)
 }
 

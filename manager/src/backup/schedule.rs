@@ -3,19 +3,20 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use picloud_shared::backups::Backups;
 use picloud_shared::clock::{Clock, Timestamp};
 use tokio::sync::watch;
-use tokio::time::interval;
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tracing::{debug, info, warn};
 
-use crate::backup::restore::FOLDER_PREFIX;
-use crate::backup::{Backup, BackupError, back_up, check};
+use crate::backup::restore::check_in;
+use crate::backup::{Backup, BackupError, Progress, back_up, on_a_thread};
 use crate::repo::RepoError;
-use crate::repo::backups::{self, Scheduled};
+use crate::repo::backups::{self, Failure, Scheduled};
 use crate::store::{DatabaseConfig, Store};
 use crate::survive::survive;
 
@@ -23,10 +24,18 @@ use crate::survive::survive;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// How long after one was begun that did not succeed, or whose node died with it, the next is.
 const RETRY: Duration = Duration::from_secs(60 * 60);
+/// How often a node says that it is still at it: several times before another takes it for dead.
+const RENEWAL: Duration = Duration::from_secs(10 * 60);
+/// How much longer a node waits that has failed itself: each other one has had its turn by then.
+const REST: Duration = Duration::from_secs(2 * 60);
 /// What the files are called, with the time between the two.
 const NAME: (&str, &str) = ("picloud-", ".backup");
 /// What is added to the name until the backup was tried out.
 const UNTRIED: &str = "untried";
+/// What folders begin with in which that is done.
+const TRIAL: &str = ".picloud-trial-";
+/// Characters that are kept of why one failed.
+const MOST_REASON: usize = 1_000;
 
 /// Backups that are to be taken by themselves.
 #[derive(Debug, Clone)]
@@ -64,41 +73,68 @@ impl Schedule {
     /// Takes them, for ever.
     pub(crate) async fn keep_taking(self) {
         let mut turns = interval(INTERVAL);
-        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut rests_until = Instant::now();
         loop {
             turns.tick().await;
-            match survive("taking a scheduled backup", self.turn()).await {
+            match survive("taking a scheduled backup", self.turn(Instant::now() >= rests_until)).await {
+                Some(Ok(true)) => {}
                 Some(Err(error)) => {
                     debug!(error = &error as &dyn std::error::Error, "whether a backup is due cannot be told")
                 }
-                Some(Ok(())) => {}
-                None => self.count_failure(),
+                Some(Ok(false)) => rests_until = Instant::now() + RETRY + REST,
+                None => {
+                    rests_until = Instant::now() + RETRY + REST;
+                    self.count_failure();
+                }
             }
         }
     }
 
-    async fn turn(&self) -> Result<(), RepoError> {
+    /// Takes one if it is due, and if this node `may` be who does. Whether nothing went wrong with it.
+    async fn turn(&self, may: bool) -> Result<bool, RepoError> {
         let begun_at = self.clock.now();
         let scheduled = backups::get(&mut self.store.read().await?).await?;
         self.told.send_modify(|told| told.newest = scheduled.newest);
-        if !is_due(scheduled, self.plan.every, begun_at) || !self.claim(begun_at).await? {
-            return Ok(());
+        if !may || !is_due(&scheduled, self.plan.every, begun_at) || !self.claim(begun_at).await? {
+            return Ok(true);
         }
-        match self.take(begun_at).await {
+        let plan = self.plan.clone();
+        let mut taking = pin!(on_a_thread(async move || take(&plan, begun_at).await));
+        let mut renewals = interval_at(Instant::now() + RENEWAL, RENEWAL);
+        let taken = loop {
+            tokio::select! {
+                taken = &mut taking => break taken,
+                _ = renewals.tick() => {
+                    let now = self.clock.now();
+                    if let Err(error) = self.note(|noted| noted.begun_at = Some(now)).await {
+                        debug!(error = &error as &dyn std::error::Error, "that a backup is being taken cannot be told");
+                    }
+                }
+            }
+        };
+        match taken {
             Ok(file) => {
-                let mut tx = self.store.begin().await?;
-                backups::set(&mut tx, Scheduled { begun_at: Some(begun_at), newest: Some(begun_at) }).await?;
-                tx.commit().await?;
-                self.told.send_modify(|told| told.newest = Some(begun_at));
                 info!(file = %file.display(), "a backup was taken, and tried out");
+                let newest = Some(begun_at);
+                self.note(|noted| *noted = Scheduled { begun_at: newest, newest, failure: None }).await?;
+                self.told.send_modify(|told| told.newest = newest);
+                Ok(true)
             }
             Err(error) => {
                 self.count_failure();
-                let error = &error as &dyn std::error::Error;
-                warn!(error, dir = %self.plan.dir.display(), "no backup was taken, or none that can be restored; it is tried again in an hour");
+                let why = error.to_string().chars().take(MOST_REASON).collect();
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    dir = %self.plan.dir.display(),
+                    "no backup was taken, or none that can be restored; it is tried again in an hour"
+                );
+                if let Err(error) = self.note(|noted| noted.failure = Some(Failure { at: begun_at, why })).await {
+                    debug!(error = &error as &dyn std::error::Error, "that no backup was taken cannot be noted");
+                }
+                Ok(false)
             }
         }
-        Ok(())
     }
 
     fn count_failure(&self) {
@@ -109,43 +145,59 @@ impl Schedule {
     async fn claim(&self, now: Timestamp) -> Result<bool, RepoError> {
         let mut tx = self.store.begin().await?;
         let scheduled = backups::get(&mut tx).await?;
-        if !is_due(scheduled, self.plan.every, now) {
+        if !is_due(&scheduled, self.plan.every, now) {
             return Ok(false);
         }
-        backups::set(&mut tx, Scheduled { begun_at: Some(now), ..scheduled }).await?;
+        backups::set(&mut tx, &Scheduled { begun_at: Some(now), ..scheduled }).await?;
         tx.commit().await?;
         Ok(true)
     }
 
-    async fn take(&self, now: Timestamp) -> Result<PathBuf, BackupError> {
-        let BackupPlan { dir, keep, database, secret_key_file, .. } = &self.plan;
-        let failed = |source: io::Error| BackupError::File { path: dir.clone(), source };
-        fs::create_dir_all(dir).and_then(|()| remove_unfinished(dir)).map_err(failed)?;
-        let (before, after) = NAME;
-        let file = dir.join(format!("{before}{}{after}", now.to_string().replace(':', "-")));
-        let untried = file.with_added_extension(UNTRIED);
-        let backup = Backup {
-            database: database.clone(),
-            secret_key_file: secret_key_file.clone(),
-            file: untried.clone(),
-            with_logs: false,
-            with_key: None,
-            now,
-        };
-        back_up(backup, Box::new(|_| true)).await?;
-        let checked = check(untried.clone(), secret_key_file.clone(), None, Box::new(|_| true)).await?;
-        if let Some(violation) = checked.audit_log {
-            let error = &violation as &dyn std::error::Error;
-            warn!(error, "the audit log in the backup is not as it was written");
-        }
-        fs::rename(&untried, &file).and_then(|()| fs::File::open(dir)?.sync_all()).map_err(failed)?;
-        remove_oldest(dir, *keep).map_err(failed)?;
-        Ok(file)
+    async fn note(&self, change: impl FnOnce(&mut Scheduled)) -> Result<(), RepoError> {
+        let mut tx = self.store.begin().await?;
+        let mut noted = backups::get(&mut tx).await?;
+        change(&mut noted);
+        backups::set(&mut tx, &noted).await?;
+        tx.commit().await
     }
 }
 
+/// Takes one, tries it out, and removes what is too old then.
+async fn take(plan: &BackupPlan, now: Timestamp) -> Result<PathBuf, BackupError> {
+    let BackupPlan { dir, keep, database, secret_key_file, .. } = plan;
+    let failed = |source: io::Error| BackupError::File { path: dir.clone(), source };
+    fs::create_dir_all(dir).and_then(|()| remove_unfinished(dir)).map_err(failed)?;
+    let (before, after) = NAME;
+    let name = format!("{before}{}{after}", now.to_string().replace(':', "-"));
+    let file = dir.join(&name);
+    let untried = file.with_added_extension(UNTRIED);
+    let backup = Backup {
+        database: database.clone(),
+        secret_key_file: secret_key_file.clone(),
+        file: untried.clone(),
+        with_logs: false,
+        with_key: None,
+        now,
+    };
+    back_up(backup, Box::new(|_| true)).await?;
+    let trial = tempfile::Builder::new().prefix(TRIAL).tempdir_in(dir).map_err(failed)?;
+    let checked = check_in(trial.path(), &untried, secret_key_file, None, &mut |_: Progress| true).await?;
+    drop(trial);
+    if let Some(violation) = checked.audit_log {
+        let error = &violation as &dyn std::error::Error;
+        warn!(error, "the audit log in the backup is not as it was written");
+    }
+    fs::rename(&untried, &file).and_then(|()| fs::File::open(dir)?.sync_all()).map_err(failed)?;
+    // It is a good one, whatever becomes of others.
+    if let Err(error) = remove_oldest(dir, &name, *keep) {
+        let error = &error as &dyn std::error::Error;
+        warn!(error, dir = %dir.display(), "backups that are too old cannot be removed; remove them, or the disk will be full one day");
+    }
+    Ok(file)
+}
+
 /// Whether one is due.
-fn is_due(scheduled: Scheduled, every: Duration, now: Timestamp) -> bool {
+fn is_due(scheduled: &Scheduled, every: Duration, now: Timestamp) -> bool {
     let Some(begun_at) = scheduled.begun_at else { return true };
     let wait = if scheduled.newest == Some(begun_at) { every } else { every.min(RETRY) };
     // A clock that was set back has none wait for longer than that.
@@ -157,7 +209,7 @@ fn remove_unfinished(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if name.starts_with(FOLDER_PREFIX) && path.is_dir() {
+        if name.starts_with(TRIAL) && path.is_dir() {
             fs::remove_dir_all(&path)?;
         } else if name.starts_with(NAME.0) && (name.ends_with(".untried") || name.ends_with(".untried.partial")) {
             fs::remove_file(&path)?;
@@ -166,8 +218,9 @@ fn remove_unfinished(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes all but the newest, by the times in their names.
-fn remove_oldest(dir: &Path, keep: usize) -> io::Result<()> {
+/// Removes all but the newest, by the times in their names. One from a time that is to come was made by a clock that was wrong: it goes
+/// first, and never in the place of the one that was `made` just now.
+fn remove_oldest(dir: &Path, made: &str, keep: usize) -> io::Result<()> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
@@ -175,9 +228,14 @@ fn remove_oldest(dir: &Path, keep: usize) -> io::Result<()> {
             names.push(name.to_owned());
         }
     }
-    names.sort_unstable();
+    names.sort_unstable_by(|one, other| (&**one <= made, one).cmp(&(&**other <= made, other)));
     let gone = names.len().saturating_sub(keep.max(1));
-    names[..gone].iter().try_for_each(|name| fs::remove_file(dir.join(name)))
+    let mut removed = Ok(());
+    for name in &names[..gone] {
+        // One that stays keeps no other from being removed.
+        removed = removed.and(fs::remove_file(dir.join(name)));
+    }
+    removed
 }
 
 /// Whether a schedule made the file of that name: its time is one. What people put beside is not touched.
@@ -210,7 +268,8 @@ mod tests {
             // The clock was a year ahead for a while.
             (Some(NOW.plus(365 * DAY)), Some(NOW.plus(365 * DAY)), true),
         ] {
-            assert_eq!(is_due(Scheduled { begun_at, newest }, DAY, NOW), due, "{begun_at:?} {newest:?}");
+            let scheduled = Scheduled { begun_at, newest, failure: None };
+            assert_eq!(is_due(&scheduled, DAY, NOW), due, "{begun_at:?} {newest:?}");
         }
     }
 
@@ -225,16 +284,32 @@ mod tests {
         for name in names.iter().map(String::as_str).chain(others).chain(untried.iter().map(String::as_str)) {
             fs::write(dir.path().join(name), "").unwrap();
         }
-        fs::create_dir(dir.path().join(".picloud-check-left")).unwrap();
+        fs::create_dir(dir.path().join(".picloud-trial-left")).unwrap();
         remove_unfinished(dir.path()).unwrap();
-        remove_oldest(dir.path(), 2).unwrap();
+        remove_oldest(dir.path(), &names[4], 2).unwrap();
         let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut left: Vec<String> = left.collect();
         left.sort();
         let mut expected: Vec<String> = names[3..].iter().cloned().chain(others.map(str::to_owned)).collect();
         expected.sort();
         assert_eq!(left, expected);
-        remove_oldest(dir.path(), 0).unwrap();
+        remove_oldest(dir.path(), &names[4], 0).unwrap();
         assert!(dir.path().join(&names[4]).exists(), "there is always one");
+    }
+
+    #[test]
+    fn the_one_that_was_just_made_stays_though_others_are_of_a_later_time_or_cannot_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = |day: u32| format!("picloud-{}.backup", NOW.plus(day * DAY).to_string().replace(':', "-"));
+        let there = |day: u32| dir.path().join(name(day)).exists();
+        for day in [1, 2, 3, 901, 902, 903] {
+            fs::write(dir.path().join(name(day)), "").unwrap();
+        }
+        remove_oldest(dir.path(), &name(3), 4).unwrap();
+        assert_eq!([1, 2, 3, 901, 902, 903].map(there), [true, true, true, false, false, true]);
+        // No file, so that it cannot be removed as one.
+        fs::create_dir(dir.path().join(name(0))).unwrap();
+        assert!(remove_oldest(dir.path(), &name(3), 1).is_err());
+        assert_eq!([0, 1, 2, 3, 903].map(there), [true, false, false, true, false]);
     }
 }

@@ -11,12 +11,24 @@ use crate::store::Conn;
 use crate::store::conn::on_db;
 
 /// How far the schedule is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Scheduled {
-    /// When a node last began with one.
+    /// When a node last began with one, or last said that it was still at it.
     pub begun_at: Option<Timestamp>,
     /// When the newest was taken that could be restored.
     pub newest: Option<Timestamp>,
+    /// What went wrong since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// A backup that was not taken, or that could not be restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    /// When it was begun.
+    pub at: Timestamp,
+    /// Why, in words.
+    pub why: String,
 }
 
 struct Noted {
@@ -37,7 +49,7 @@ pub(crate) async fn get(conn: &mut Conn) -> Result<Scheduled, RepoError> {
 }
 
 /// Notes how far the schedule is.
-pub(crate) async fn set(conn: &mut Conn, scheduled: Scheduled) -> Result<(), RepoError> {
+pub(crate) async fn set(conn: &mut Conn, scheduled: &Scheduled) -> Result<(), RepoError> {
     on_db!(conn, db => {
         sqlx::query(SET.on(db)).bind(Json(scheduled)).execute(db).await?;
         Ok(())
