@@ -1,7 +1,10 @@
 //! What `picloud doctor` finds of the store and of its key, and what of the store others look further into. It changes nothing.
 
+mod backups;
+
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use picloud_shared::certificate::CertificateRecord;
 use picloud_shared::clock::Clock;
@@ -11,7 +14,7 @@ use picloud_shared::node::NodeRole;
 use picloud_shared::version;
 
 use crate::repo::nodes::{Node, SeenNode};
-use crate::repo::{RepoError, certificates, config, domains, nodes};
+use crate::repo::{self, RepoError, certificates, config, domains, nodes};
 use crate::secret::key_file::{KeyFileError, SecretKey};
 pub use crate::store::look::served_by;
 use crate::store::look::{FileHealth, ServerFacts, sqlite_health};
@@ -46,8 +49,13 @@ pub struct Looked {
     pub full_nodes: Option<Vec<String>>,
 }
 
-/// Looks at the store and at the key that belongs to it.
-pub async fn look(database: &DatabaseConfig, key_file: &Path, clock: &dyn Clock) -> Looked {
+/// Looks at the store, at the key that belongs to it, and at how backups are doing, of which this node takes one so often, if any.
+pub async fn look(
+    database: &DatabaseConfig,
+    key_file: &Path,
+    backup_every: Option<Duration>,
+    clock: &dyn Clock,
+) -> Looked {
     let mut looked = Looked::default();
     if let DatabaseConfig::Sqlite { dir } = database
         && dir.join("main.db").exists()
@@ -56,7 +64,7 @@ pub async fn look(database: &DatabaseConfig, key_file: &Path, clock: &dyn Clock)
     }
     match Store::open_to_look(database).await {
         Ok(store) => {
-            if let Err(error) = of_store(&store, key_file, clock, &mut looked).await {
+            if let Err(error) = of_store(&store, key_file, backup_every, clock, &mut looked).await {
                 looked.checks.push(unanswered(database, &error));
             }
             store.close().await;
@@ -113,7 +121,13 @@ fn with_causes(error: &RepoError) -> String {
     text
 }
 
-async fn of_store(store: &Store, key_file: &Path, clock: &dyn Clock, looked: &mut Looked) -> Result<(), RepoError> {
+async fn of_store(
+    store: &Store,
+    key_file: &Path,
+    backup_every: Option<Duration>,
+    clock: &dyn Clock,
+    looked: &mut Looked,
+) -> Result<(), RepoError> {
     if let Some(facts) = store.server_facts(|| clock.now()).await? {
         looked.checks.extend(of_server(&facts));
     }
@@ -125,6 +139,8 @@ async fn of_store(store: &Store, key_file: &Path, clock: &dyn Clock, looked: &mu
         // Its tables may be others than those that are asked.
         return Ok(());
     }
+    let scheduled = repo::backups::get(&mut conn).await?;
+    looked.checks.extend(backups::of_schedule(&scheduled, backup_every, clock.now()));
     let claims = domains::list_all(&mut conn, MOST).await?;
     looked.claims = claims.into_iter().filter_map(Result::ok).map(|claim| claim.pattern).collect();
     let records = certificates::list(&mut conn, MOST, None).await?;
@@ -285,8 +301,6 @@ pub fn files_of(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use picloud_shared::clock::Timestamp;
     use picloud_shared::doctor::CheckState;
     use picloud_shared::id::NodeId;

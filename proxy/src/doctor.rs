@@ -1,6 +1,7 @@
 //! `picloud doctor`: looks at everything that PiCloud rests on, tells how each thing is, and what to do where it is not well. It changes
 //! nothing, and works whether PiCloud runs or not. Each group of checks has a file; those of the store are the manager's.
 
+mod backups;
 mod certificates;
 mod clock;
 mod disk;
@@ -57,7 +58,8 @@ pub async fn run(json: bool, config: &Config) -> anyhow::Result<()> {
 
 async fn look(config: &Config) -> Vec<Check> {
     let now = SystemClock.now();
-    let store = doctor::look(&config.database, &config.secret_key_file, &SystemClock).await;
+    let backup_every = config.backups.as_ref().map(|backups| backups.every);
+    let store = doctor::look(&config.database, &config.secret_key_file, backup_every, &SystemClock).await;
     let listeners = ports::look(&config.listen, config.node.listen);
     let serving = match &config.database {
         DatabaseConfig::Sqlite { dir } => doctor::served_by(dir).or(listeners.served_by),
@@ -75,6 +77,7 @@ async fn look(config: &Config) -> Vec<Check> {
     checks.extend(files::look(config));
     checks.extend(store.checks);
     checks.extend(others);
+    checks.extend(backups::look(config, serving));
     checks.extend(certificates::look(config, &store.certificates, now));
     checks.extend(machine::look(config, serving));
     checks.extend(unit::look(serving, listeners.is_hidden));

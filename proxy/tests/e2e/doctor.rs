@@ -85,6 +85,7 @@ on_both_databases! {
         found.tells("key", "ok", &["is the key of this store"]);
         found.tells("database", "ok", &["the schema is"]);
         found.tells("dns", "ok", &["shop.test"]);
+        found.tells("backup", "ok", &["none are taken by themselves", "not set"]);
         if cloud.home.database_url().is_some() {
             found.tells("clock", "ok", &["the database's differ by"]);
         } else {
