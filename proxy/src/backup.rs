@@ -1,6 +1,9 @@
 //! `picloud backup`, `restore` and `move`: a whole store as a file, out of one, and from one database to the other.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -11,6 +14,7 @@ use picloud_manager::backup::{
 use picloud_manager::store::{DatabaseConfig, DatabaseUrl};
 use picloud_shared::clock::{Clock, SystemClock};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::backup::{BackupArgs, MoveArgs, RestoreArgs};
 use crate::config::Config;
@@ -36,8 +40,8 @@ pub async fn take(args: BackupArgs, config: &Config) -> anyhow::Result<()> {
     let taken = back_up(backup, bar()).await?;
     let manifest = &taken.manifest;
     if args.json {
-        say(&json!({ "file": args.file, "bytes": taken.bytes, "backup": told(manifest) }).to_string())?;
-        return Ok(());
+        let told = json!({ "file": text(&args.file), "bytes": taken.bytes, "backup": told(manifest) });
+        return Ok(say(&told.to_string())?);
     }
     say(&format!("{}: {} rows in {} bytes", args.file.display(), manifest.rows(), taken.bytes))?;
     if manifest.sealed_key.is_some() {
@@ -58,9 +62,8 @@ pub async fn give_back(args: RestoreArgs, config: &Config) -> anyhow::Result<()>
     if args.check {
         let checked = backup::check(args.file.clone(), config.secret_key_file.clone(), passphrase, bar()).await?;
         if args.json {
-            return Ok(say(
-                &json!({ "file": args.file, "backup": told(&checked.manifest), "notes": notes(&checked) }).to_string(),
-            )?);
+            let told = json!({ "file": text(&args.file), "backup": told(&checked.manifest), "notes": notes(&checked) });
+            return Ok(say(&told.to_string())?);
         }
         say(&format!("{} can be restored: {}", args.file.display(), in_words(&checked.manifest)))?;
         return tell_notes(&checked);
@@ -78,8 +81,8 @@ pub async fn give_back(args: RestoreArgs, config: &Config) -> anyhow::Result<()>
     if args.json {
         let checked = &restored.checked;
         let told = json!({
-            "file": args.file, "backup": told(&checked.manifest), "notes": notes(checked),
-            "aside": restored.aside, "key_aside": restored.key_aside,
+            "file": text(&args.file), "backup": told(&checked.manifest), "notes": notes(checked),
+            "aside": restored.aside.as_deref().map(text), "key_aside": restored.key_aside.as_deref().map(text),
         });
         return Ok(say(&told.to_string())?);
     }
@@ -116,6 +119,11 @@ pub async fn relocate_to(args: MoveArgs, config: &Config) -> anyhow::Result<()> 
         "now start PiCloud with PICLOUD_DATABASE_URL (database_url) set to that address"
     })?;
     Ok(())
+}
+
+/// A path as JSON has it, where not every path can stand.
+fn text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// What a backup says of itself, for programs.
@@ -172,13 +180,37 @@ fn new_passphrase(from_stdin: bool) -> anyhow::Result<Passphrase> {
     Ok(parsed)
 }
 
-/// A bar on a terminal; elsewhere nothing.
+/// Whether somebody has asked the command to stop (SIGINT, SIGTERM). It removes what it has made so far; asked again, it ends as it is.
+fn asked_to_stop() -> Arc<AtomicBool> {
+    let asked = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&asked);
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    tokio::spawn(async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return };
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if told.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        }
+    });
+    asked
+}
+
+/// A bar on a terminal; elsewhere nothing is drawn.
 fn bar() -> Watching {
-    if !io::stderr().is_terminal() {
-        return Box::new(|_| true);
-    }
+    let (asked, has_terminal) = (asked_to_stop(), io::stderr().is_terminal());
     let mut drawn: Option<Instant> = None;
     Box::new(move |progress: Progress| {
+        if asked.load(Ordering::Relaxed) {
+            return false;
+        }
+        if !has_terminal {
+            return true;
+        }
         let is_done = progress.rows >= progress.of;
         if is_done || drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW) {
             drawn = Some(Instant::now());
