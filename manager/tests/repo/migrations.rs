@@ -2,9 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use picloud_manager::backup::{Backup, BackupError, Progress, Restore, back_up, restore};
 use picloud_manager::repo::{routes, users};
+use picloud_manager::secret::key_file::SecretKey;
 use picloud_manager::store::migration::{HISTORY, Step};
 use picloud_manager::store::{DatabaseConfig, Store, StoreError};
+use picloud_shared::clock::{Clock, SystemClock};
 use picloud_shared::path_pattern::{PathKind, PathPattern};
 
 use crate::rows::{add_app, add_script, add_user, route, user};
@@ -44,6 +47,47 @@ on_both! {
         assert!(matches!(refused, StoreError::NewerSchema { found: f, known: k } if (f, k) == (found, known)), "{refused}");
         let text = refused.to_string();
         assert!(text.contains(&found.to_string()) && text.contains(&known.to_string()), "{text}");
+    }
+
+    async fn a_backup_of_an_older_schema_is_restored_and_brought_to_the_newest(test: TestStore) {
+        test.store.close().await;
+        let dir = tempfile::tempdir().unwrap();
+        let (file, key, older) = (dir.path().join("cloud.backup"), dir.path().join("secret.key"), known() - 1);
+        let database = DatabaseConfig::Sqlite { dir: dir.path().join("older") };
+        let until = HISTORY.iter().position(|step| step.version == older).unwrap();
+        let store = Store::open_at(&database, &HISTORY[..=until]).await.unwrap();
+        SecretKey::open(&store, &key).await.unwrap();
+        let ada = add_user(&store, "ada").await;
+        store.close().await;
+        let backup = Backup {
+            database,
+            secret_key_file: key.clone(),
+            file: file.clone(),
+            with_logs: true,
+            with_key: None,
+            now: SystemClock.now(),
+        };
+        assert_eq!(back_up(backup, Box::new(|_: Progress| true)).await.unwrap().manifest.schema, older);
+        let restored = loop {
+            let wanted = Restore {
+                file: file.clone(),
+                database: test.config.clone(),
+                data_dir: dir.path().join("data"),
+                secret_key_file: key.clone(),
+                passphrase: None,
+                replace: true,
+                now: SystemClock.now(),
+            };
+            match restore(wanted, Box::new(|_: Progress| true)).await {
+                // The server has not noticed yet that the store is closed.
+                Err(BackupError::Served(_)) => {}
+                restored => break restored.unwrap(),
+            }
+        };
+        assert_eq!((restored.checked.manifest.schema, restored.checked.audit_log.is_none()), (older, true));
+        let newest = Store::open(&test.config).await.unwrap();
+        assert_eq!(newest.schema_version(), known());
+        assert_eq!(users::find(&mut newest.read().await.unwrap(), ada.id).await.unwrap(), Some(ada));
     }
 
     async fn routes_of_an_older_schema_get_the_shape_of_their_parameters(test: TestStore) {

@@ -1,5 +1,8 @@
 //! Backups: taken beside a cloud that works, restored into either database, and refused where they are not what was written.
 
+mod broken_off;
+mod scheduled;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -242,6 +245,8 @@ on_both_databases! {
         let before = state(&home);
         let good = fs::read(&file).unwrap();
         let bad = home.dir().join("bad.backup");
+        let fingerprint = manifest(&file)["key"].as_str().unwrap().to_owned();
+        let elsewhere = format!("/{}", "x".repeat(fingerprint.len() - 1));
         let tries: Vec<(Vec<u8>, &str)> = vec![
             (Vec::new(), "is no backup"),
             (good[..good.len() - 1].to_vec(), "is no backup"),
@@ -254,6 +259,7 @@ on_both_databases! {
             (replaced(&good, "\"schema\":", "\"schemb\":"), "not as it was written"),
             (replaced(&good, "\"schema\":1", "\"schema\":9"), "use a newer picloud"),
             (replaced(&good, "\"format\":1", "\"format\":2"), "use a newer picloud"),
+            (replaced(&good, &fingerprint, &elsewhere), "its key has no fingerprint"),
         ];
         for (bytes, words) in tries {
             fs::write(&bad, bytes).unwrap();
@@ -276,57 +282,6 @@ on_both_databases! {
         assert!(names.iter().all(|name| !path(name).contains("check-") && !path(name).contains("partial")), "{names:?}");
         let cloud = again(home).await;
         assert_eq!(cloud.api(Method::GET, "apps/shop", None).await.0, 200);
-    }
-}
-
-on_both_databases! {
-    async fn a_schedule_takes_one_for_all_nodes_tries_it_out_and_tells_its_age(database: Database) {
-        let home = Home::new(database);
-        let dir = home.dir().join("backups");
-        let cloud = TestCloud::start_with(home, |command| {
-            command.env("PICLOUD_BACKUP_DIR", &dir).env("PICLOUD_BACKUP_EVERY_HOURS", "1");
-            command.env("PICLOUD_INTERNAL", "127.0.0.1:0");
-        });
-        until_told(cloud.internal(), "picloud_backup_age_seconds ").await;
-        if cloud.home.database_url().is_some() {
-            let other = cloud.another_node(|_| {});
-            until_told(other.internal(), "picloud_backup_age_seconds ").await;
-        }
-        until_told(cloud.internal(), "picloud_backup_failures_total 0").await;
-        let files: Vec<PathBuf> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(files.len(), 1, "{files:?}");
-        assert!(path(&files[0]).ends_with(".backup"), "{files:?}");
-        let told = must(&cloud.home, &["restore", path(&files[0]), "--check", "--json"], "");
-        assert_eq!((&told["backup"]["with_key"], &told["backup"]["with_logs"]), (&json!(false), &json!(false)));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_schedule_that_can_take_none_is_counted_and_keeps_nobody_from_serving() {
-    let home = Home::new(Database::Sqlite);
-    let dir = home.dir().join("a file");
-    fs::write(&dir, "in the way").unwrap();
-    let cloud = TestCloud::start_with(home, |command| {
-        command.env("PICLOUD_BACKUP_DIR", &dir).env("PICLOUD_BACKUP_EVERY_HOURS", "1");
-        command.env("PICLOUD_INTERNAL", "127.0.0.1:0");
-    });
-    until_told(cloud.internal(), "picloud_backup_failures_total 1").await;
-    let (good, said) = cloud.home.run(&["config", "check", "--backup-keep", "0"], "");
-    assert!(!good && said.contains("backup_keep is 0"), "{said}");
-    let (good, said) = cloud.home.run(&["config", "check", "--backup-dir", "somewhere"], "");
-    assert!(!good && said.contains("belong together"), "{said}");
-}
-
-/// Returns once the metrics have a line that begins so.
-async fn until_told(internal: &str, line: &str) {
-    let begun = Instant::now();
-    loop {
-        let page = reqwest::get(format!("{internal}/metrics")).await.unwrap().text().await.unwrap();
-        if page.lines().any(|found| found.starts_with(line)) {
-            return;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{line} is not in {page}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
