@@ -105,12 +105,14 @@ impl RemoteManager {
         peer::tell(&mut request).map_err(|_| NoAnswer::Unreached)?;
         let once_more = once_more(&request);
         let response = match (self.ask(request).await, once_more) {
-            (Err(NoAnswer::BrokeOff), Some(request)) => self.ask(request).await?,
+            // What was kept may have broken off with it.
+            (Err(NoAnswer::BrokeOff), Some(request)) => self.ask_anew(request).await?,
             (asked, _) => asked?,
         };
         Ok(streamed(response, place))
     }
 
+    /// Asks on a connection that was kept, or else on a new one.
     async fn ask(&self, mut request: Request<Body>) -> Result<Response<Incoming>, NoAnswer> {
         while let Some(sender) = self.kept() {
             match self.send(sender, request).await {
@@ -119,24 +121,29 @@ impl RemoteManager {
                 Tried::Failed(why) => return Err(why),
             }
         }
+        self.ask_anew(request).await
+    }
+
+    /// Asks on a new connection. Where no full node is reached, and that was told soon, all are tried once more.
+    async fn ask_anew(&self, request: Request<Body>) -> Result<Response<Incoming>, NoAnswer> {
         let begun = Instant::now();
-        match self.ask_anew(request).await {
-            Tried::Answered(response) => Ok(response),
-            Tried::NotSent(request) if begun.elapsed() < CONNECT => {
-                sleep(AGAIN).await;
-                match self.ask_anew(request).await {
-                    Tried::Answered(response) => Ok(response),
-                    Tried::NotSent(_) => Err(NoAnswer::Unreached),
-                    Tried::Failed(why) => Err(why),
-                }
+        let mut tried = self.ask_any(request).await;
+        if let Tried::NotSent(request) = tried {
+            if begun.elapsed() >= CONNECT {
+                return Err(NoAnswer::Unreached);
             }
+            sleep(AGAIN).await;
+            tried = self.ask_any(request).await;
+        }
+        match tried {
+            Tried::Answered(response) => Ok(response),
             Tried::NotSent(_) => Err(NoAnswer::Unreached),
             Tried::Failed(why) => Err(why),
         }
     }
 
-    /// Asks on a new connection with the first full node that is reached.
-    async fn ask_anew(&self, mut request: Request<Body>) -> Tried {
+    /// Asks the first full node that is reached.
+    async fn ask_any(&self, mut request: Request<Body>) -> Tried {
         let mut addresses = (self.full_nodes)();
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len().max(1);
         addresses.rotate_left(first);
