@@ -271,3 +271,19 @@ async fn strangers_of_one_address_leave_room_for_nodes() {
     }
     assert_eq!(edge(&identity(7, 1), &[address]).call(request("/", Body::empty())).await.status(), 200);
 }
+
+#[tokio::test]
+async fn what_is_asked_on_a_kept_connection_as_a_full_node_drains_is_answered() {
+    let (address, listener) = full().await;
+    let edge = edge(&identity(7, 1), &[address]);
+    text(edge.call(request("/", Body::empty())).await).await;
+    // All has come in: whatever keeps the connection has its turn, on this one thread.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let asked = async {
+        assert_eq!(text(edge.call(request("/", Body::from("12345"))).await).await.chars().last(), Some('5'));
+        refused(&edge).await;
+    };
+    tokio::join!(listener.drain(Duration::from_secs(5)), asked);
+}

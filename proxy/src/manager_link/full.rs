@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response, StatusCode};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -44,6 +45,10 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// How long a head may take. An edge node keeps a connection for a shorter time that nothing is asked on.
 const HEAD: Duration = Duration::from_secs(60);
+
+/// How long a connection that nothing is asked on stays when this node drains: an edge node may have begun to ask, and one that breaks
+/// off then may not ask again. What is asked in that time is answered with word that the connection ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A pause where no connection can be accepted: there are too many open files.
 const BREATHE: Duration = Duration::from_millis(100);
@@ -202,7 +207,17 @@ async fn serve(
     control: Arc<dyn ControlPlane>,
     mut closing: watch::Receiver<bool>,
 ) {
-    let service = service_fn(|request| answer(request, Arc::clone(&control)));
+    let is_draining = closing.clone();
+    let service = service_fn(|request| {
+        let (control, is_draining) = (Arc::clone(&control), is_draining.clone());
+        async move {
+            let mut response = answer(request, control).await;
+            if *is_draining.borrow() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -212,6 +227,7 @@ async fn serve(
     let is_closing = async {
         // Nobody who could say so is left: it is closing as well.
         drop(closing.wait_for(|closing| *closing).await);
+        sleep(FAREWELL).await;
     };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -225,12 +241,12 @@ async fn serve(
     }
 }
 
-async fn answer(request: Request<Incoming>, control: Arc<dyn ControlPlane>) -> Result<Response<Body>, Infallible> {
+async fn answer(request: Request<Incoming>, control: Arc<dyn ControlPlane>) -> Response<Body> {
     let mut request = request.map(Body::new);
     if peer::hear(&mut request).is_err() {
         let mut refused = Response::new(Body::empty());
         *refused.status_mut() = StatusCode::BAD_REQUEST;
-        return Ok(refused);
+        return refused;
     }
-    Ok(control.call(request).await)
+    control.call(request).await
 }
