@@ -67,7 +67,6 @@ async fn first_bytes(wire: &mut Wire, shared: &Shared) -> bool {
 /// Waits for another request to begin. As the connection had an answer already, it is closed at once when we drain, unless another
 /// process takes our place: then whoever asks on is answered once more, and told to go elsewhere.
 async fn next_bytes(wire: &mut Wire, idle: &mut Alarm, draining: &mut Watch<'_>, shared: &Shared) -> bool {
-    wire.make_room();
     let no_more_chance = async {
         draining.begins().await;
         shared.last_chance(Duration::ZERO).await;

@@ -76,7 +76,7 @@ impl Wire {
         &self.unread
     }
 
-    /// Bytes of memory that it takes.
+    /// Bytes of memory that it takes, but for those before it, which were used.
     pub(super) fn unread_capacity(&self) -> usize {
         self.unread.capacity()
     }
@@ -89,8 +89,8 @@ impl Wire {
         }
     }
 
-    /// Makes room for the head of a request.
-    pub(super) fn make_room(&mut self) {
+    /// Makes room for the head of a request, in what was used where that is enough.
+    fn make_room(&mut self) {
         self.unread.reserve(HEAD_BUFFER_BYTES);
     }
 
@@ -100,7 +100,12 @@ impl Wire {
     /// What was read of a body in chunks breaks a rule.
     pub(super) fn begin(&mut self, scanned: &ScannedHead) -> Result<Bytes, Refusal> {
         let head = Bytes::copy_from_slice(&self.unread[..scanned.len]);
-        self.unread.advance(scanned.len);
+        if scanned.len > HEAD_BUFFER_BYTES {
+            // It may be answered for long, and another one can be as large.
+            self.unread = BytesMut::from(&self.unread[scanned.len..]);
+        } else {
+            self.unread.advance(scanned.len);
+        }
         self.keep_alive = scanned.keep_alive;
         self.body = match scanned.length {
             Some(length @ 1..) => Body::Length(length),
@@ -181,7 +186,8 @@ impl Wire {
         session.set_server_keepalive(Some(0));
         let (stream, unread) = session.reuse().await.ok().flatten().ok_or(BrokenBody)?.into_parts();
         self.transport = Some(into_transport(stream));
-        self.unread = unread.unwrap_or_default();
+        // What there is of the next request may stand at the end of a buffer for a large body.
+        self.unread = unread.map_or_else(BytesMut::new, |unread| BytesMut::from(&unread[..]));
         Ok(())
     }
 
@@ -318,9 +324,12 @@ impl Wire {
             self.close(all_read).await;
             return false;
         }
-        // What a large head or body took is not kept by a connection that waits.
-        if self.unread.is_empty() && self.unread.capacity() > HEAD_BUFFER_BYTES {
-            self.unread = BytesMut::new();
+        if self.unread.is_empty() {
+            self.make_room();
+            // What a large body took is not kept by a connection that waits.
+            if self.unread.capacity() > HEAD_BUFFER_BYTES {
+                self.unread = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
+            }
         }
         if self.out.capacity() > SMALL_BYTES {
             self.out = Vec::new();
@@ -332,7 +341,77 @@ impl Wire {
     pub(in crate::io) async fn close(&mut self, all_read: bool) {
         self.leave_body();
         if let Some(transport) = self.transport.take() {
-            farewell::close(transport, all_read).await;
+            // Boxed, so that its buffer is not a part of every connection's task.
+            Box::pin(farewell::close(transport, all_read)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::http::HeadScanner;
+
+    async fn wire() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        (Wire::new(Transport::plain(socket, Duration::from_secs(20))), client)
+    }
+
+    /// Reads the next request but for its body.
+    async fn begin(wire: &mut Wire) {
+        let mut scanner = HeadScanner::new(64 * 1024, 1024);
+        loop {
+            if let Some(scanned) = scanner.scan(wire.unread()).unwrap() {
+                wire.begin(&scanned).unwrap();
+                return;
+            }
+            assert!(wire.read_more().await);
+        }
+    }
+
+    /// What the buffer takes, with what was used of it.
+    fn kept(wire: &mut Wire) -> usize {
+        wire.make_room();
+        wire.unread.capacity()
+    }
+
+    #[tokio::test]
+    async fn what_a_large_head_took_is_given_back_before_it_is_answered() {
+        let (mut wire, mut client) = wire().await;
+        let request = format!("POST / HTTP/1.1\r\na: {}\r\ncontent-length: 2\r\n\r\nab", "a".repeat(30_000));
+        client.write_all(request.as_bytes()).await.unwrap();
+        begin(&mut wire).await;
+        assert!(wire.unread.capacity() < 100, "{}", wire.unread.capacity());
+        assert_eq!(wire.read_body().await.unwrap().unwrap()[..1], *b"a");
+    }
+
+    #[tokio::test]
+    async fn what_a_request_took_is_not_kept_by_a_connection_that_waits() {
+        let (head, body) = ("POST / HTTP/1.1\r\n", "a".repeat(40_000));
+        for requests in [
+            vec![format!("GET / HTTP/1.1\r\na: {body}\r\n\r\n")],
+            vec![format!("{head}content-length: 40000\r\n\r\n{body}")],
+            vec![format!("{head}transfer-encoding: chunked\r\n\r\n9c40\r\n{body}\r\n0\r\n\r\n")],
+            vec![
+                format!("{head}transfer-encoding: chunked\r\n\r\n9c40\r\n{body}\r\n0\r\n\r\n"),
+                "GET / HTTP/1.1\r\n\r\n".to_owned(),
+            ],
+        ] {
+            let (mut wire, mut client) = wire().await;
+            client.write_all(requests.concat().as_bytes()).await.unwrap();
+            for _ in &requests {
+                begin(&mut wire).await;
+                while wire.read_body().await.unwrap().is_some() {}
+                assert!(wire.goes_on(true).await);
+            }
+            assert_eq!(kept(&mut wire), HEAD_BUFFER_BYTES, "{}", &requests[0][..40]);
         }
     }
 }
