@@ -13,4 +13,4 @@ pub use forwarded::{Forwarded, ProxyHeader};
 pub use frames::{FrameScanner, Frames};
 pub use head::{Head, HeadScanner, MAX_HEADER_LINES, ScannedHead};
 pub use refusal::{ALLOWED_METHODS, Refusal};
-pub use target::{RequestTarget, check_authority, check_expectation, check_method, read_target};
+pub use target::{RequestTarget, check_expectation, check_method, read_target};

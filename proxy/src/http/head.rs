@@ -123,8 +123,6 @@ pub struct ScannedHead {
     pub method: Range<usize>,
     /// Where the request target stands.
     pub target: Range<usize>,
-    /// Where the value of `Host` stands, if there is one.
-    pub host: Option<Range<usize>>,
     /// Whether the body comes in chunks.
     pub chunked: bool,
     /// Bytes of the body, where they are told.
@@ -155,7 +153,7 @@ pub struct HeadScanner {
     searched: usize,
     fields: Vec<Field>,
     request_line: Option<RequestLine>,
-    host: Option<Range<usize>>,
+    has_host: bool,
     length: Option<u64>,
     content_lengths: usize,
     transfer_encodings: usize,
@@ -181,7 +179,7 @@ impl HeadScanner {
             searched: 0,
             fields: Vec::with_capacity(COMMON_LINES),
             request_line: None,
-            host: None,
+            has_host: false,
             length: None,
             content_lengths: 0,
             transfer_encodings: 0,
@@ -239,7 +237,6 @@ impl HeadScanner {
                     len: self.line_start,
                     method,
                     target,
-                    host: self.host.take(),
                     chunked: self.transfer_encodings > 0,
                     length: self.length,
                     is_1_0,
@@ -265,8 +262,7 @@ impl HeadScanner {
         if !value.iter().copied().all(is_field_byte) {
             return Err(Refusal::MalformedHead);
         }
-        let value_range = start + value_at.start..start + value_at.end;
-        if name.eq_ignore_ascii_case(b"host") && self.host.replace(value_range.clone()).is_some() {
+        if name.eq_ignore_ascii_case(b"host") && std::mem::replace(&mut self.has_host, true) {
             return Err(Refusal::RepeatedHost);
         }
         if name.eq_ignore_ascii_case(b"content-length") {
@@ -284,7 +280,8 @@ impl HeadScanner {
             self.closes |= options.clone().any(|option| option.eq_ignore_ascii_case(b"close"));
             self.stays |= options.any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
         }
-        self.fields.push(Field { name: start..start + colon, value: value_range });
+        let value = start + value_at.start..start + value_at.end;
+        self.fields.push(Field { name: start..start + colon, value });
         Ok(())
     }
 
@@ -376,7 +373,6 @@ mod tests {
             len: request.len() - 3,
             method: 2..6,
             target: 7..11,
-            host: Some(28..29),
             chunked: false,
             length: Some(3),
             is_1_0: false,

@@ -197,14 +197,16 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// Refuses the request. Whoever breaks HTTP/1's rules has the connection closed: what follows might be read in another way
-    /// than it was meant. In HTTP/2 the frames tell requests apart, whatever one of them says, and others are in flight.
+    /// Refuses the request. Whoever breaks HTTP/1's rules has the connection closed, and whoever asks by CONNECT or another unknown
+    /// method: what follows might be read in another way than it was meant. In HTTP/2 the frames tell requests apart, whatever one
+    /// of them says, and others are in flight.
     ///
     /// # Errors
     /// The client left, or did not take the answer in time.
     pub async fn refuse(&mut self, refusal: Refusal) -> Result<(), ClientGone> {
         tracing::debug!(code = refusal.code(), "refused a request");
-        if refusal.status() == StatusCode::BAD_REQUEST && !self.session.is_h2() {
+        let ends = matches!(refusal.status(), StatusCode::BAD_REQUEST | StatusCode::NOT_IMPLEMENTED);
+        if ends && !self.session.is_h2() {
             self.body = BodyState::Broken;
         }
         self.send(refusal.into()).await

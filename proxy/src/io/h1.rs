@@ -15,7 +15,7 @@ use super::peer::Peer;
 use super::server::{Service, Shared};
 use super::session::Session;
 use super::transport::Transport;
-use crate::http::{Head, HeadScanner, Refusal, ScannedHead, check_authority, check_expectation};
+use crate::http::{Head, HeadScanner, Refusal, ScannedHead, check_expectation};
 pub(super) use wire::Wire;
 
 /// What came of waiting for a head.
@@ -111,7 +111,6 @@ async fn arrival(wire: &mut Wire, peer: &Peer, shared: &Shared) -> Arrival {
 
 /// Takes a head that is whole. Tells whether the client awaits a `100 Continue`.
 fn read_head(wire: &mut Wire, scanned: &ScannedHead) -> Result<(Head, bool), Refusal> {
-    check_authority(wire.unread(), scanned)?;
     let head = Head::http_1(&wire.begin(scanned)?, scanned)?;
     let awaits_continue = check_expectation(head.version, &head.headers)?;
     Ok((head, awaits_continue))

@@ -138,6 +138,7 @@ fn the_host_is_named_once_in_one_way() {
             ("GET / HTTP/1.0\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nhost: shop.test\r\nhost: shop.test\r\n\r\n", 400),
             ("GET http://shop.test/ HTTP/1.1\r\nhost: other.test\r\n\r\n", 400),
+            ("GET http://SHOP.test/ HTTP/1.1\r\nhost: shop.test\r\n\r\n", 200),
             ("GET http://shop.test/ HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n", 200),
             ("GET http://shop.test/hello/x HTTP/1.0\r\n\r\n", 200),
             ("GET http://shop.test?x=1 HTTP/1.1\r\nhost: shop.test\r\n\r\n", 200),
@@ -156,19 +157,26 @@ fn a_request_that_breaks_a_rule_ends_its_connection() {
     on_large_stacks(async {
         let gateway = TestGateway::start(vec![shop().publish()]);
         let next = "GET /hello/next HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n";
-        for (bad, expected) in [
-            ("GET / HTTP/1.1\r\n\r\n", "missing_host"),
-            ("GET / HTTP/1.1\r\nhost:\r\n\r\n", "missing_host"),
-            ("GET / HTTP/1.1\r\nhost: shop.test\r\nhost: shop.test\r\n\r\n", "repeated_host"),
-            ("GET / HTTP/1.1\r\nhost: a b\r\n\r\n", "invalid_host"),
-            ("GET /../x HTTP/1.1\r\nhost: shop.test\r\n\r\n", "invalid_path"),
-            ("GET /%00 HTTP/1.1\r\nhost: shop.test\r\n\r\n", "invalid_path"),
-            ("POST /%ff HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 3\r\n\r\nabc", "invalid_path"),
+        for (bad, status, expected) in [
+            ("GET / HTTP/1.1\r\n\r\n", 400, "missing_host"),
+            ("GET / HTTP/1.1\r\nhost:\r\n\r\n", 400, "missing_host"),
+            ("GET / HTTP/1.1\r\nhost: shop.test\r\nhost: shop.test\r\n\r\n", 400, "repeated_host"),
+            ("GET / HTTP/1.1\r\nhost: a b\r\n\r\n", 400, "invalid_host"),
+            ("GET http:///x HTTP/1.1\r\nhost: shop.test\r\n\r\n", 400, "invalid_host"),
+            ("GET http://shop.test/ HTTP/1.1\r\na: b\r\n\r\n", 400, "missing_host"),
+            ("GET http://shop.test/ HTTP/1.1\r\nhost: b\r\n\r\n", 400, "host_mismatch"),
+            ("GET http:/shop.test/ HTTP/1.1\r\nhost: shop.test\r\n\r\n", 400, "invalid_path"),
+            ("GET ftp://shop.test/ HTTP/1.1\r\nhost: shop.test\r\n\r\n", 400, "invalid_path"),
+            ("GET /../x HTTP/1.1\r\nhost: shop.test\r\n\r\n", 400, "invalid_path"),
+            ("GET /%00 HTTP/1.1\r\nhost: shop.test\r\n\r\n", 400, "invalid_path"),
+            ("POST /%ff HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 3\r\n\r\nabc", 400, "invalid_path"),
+            ("CONNECT shop.test:443 HTTP/1.1\r\nhost: shop.test\r\n\r\n", 501, "method_not_implemented"),
+            ("CONNECT /any HTTP/1.1\r\nhost: shop.test\r\n\r\n", 501, "method_not_implemented"),
         ] {
             let mut client = gateway.connect().await;
             client.write_all(format!("{bad}{next}").as_bytes()).await.unwrap();
             let refused = client.read_answer().await;
-            assert_eq!((refused.status, code(&refused).as_str()), (400, expected), "{bad}");
+            assert_eq!((refused.status, code(&refused).as_str()), (status, expected), "{bad}");
             assert_eq!(refused.header("connection"), Some("close"), "{bad}");
             assert_eq!(client.read_to_end().await, "", "{bad}");
         }
