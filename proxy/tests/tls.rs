@@ -12,7 +12,7 @@ use support::certificate::{self, TlsClient};
 use support::echo::EchoServer;
 use support::raw::{self, RawClient};
 use support::site::Site;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn each_name_is_shown_its_certificate() {
@@ -80,6 +80,17 @@ async fn a_handshake_that_dawdles_is_closed() {
     let mut client = site.server.connect().await;
     client.write_all(&[22, 3, 1, 2, 0]).await.unwrap();
     assert_eq!(client.read_to_end().await, "");
+}
+
+#[tokio::test]
+async fn a_connection_that_stayed_idle_is_closed_in_the_words_of_tls() {
+    let site = Site::start_with(IoLimits { idle_timeout: Duration::from_millis(100), ..IoLimits::default() }).await;
+    let mut client =
+        RawClient::over(site.client(&["http/1.1"]).connect(site.server.address, "shop.test").await.unwrap());
+    client.write_all(b"GET / HTTP/1.1\r\nhost: shop.test\r\n\r\n").await.unwrap();
+    assert_eq!(client.read_answer().await.body, "GET / ");
+    // Without them it would be an unexpected end.
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -152,6 +152,18 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn what_comes_behind_a_last_request_is_taken_so_that_its_answer_can_be_read() {
+    let server = EchoServer::start().await;
+    let mut client = server.connect().await;
+    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\nGET /5 HTTP/1.1\r\n").await.unwrap();
+    assert!(client.read_to_end().await.starts_with("HTTP/1.1 200 "));
+    // A connection that was reset would take nothing of it.
+    client.write_all(b"host: x\r\n").await.unwrap();
+    client.all_read().await;
+    assert!(!server.saw("/5"));
+}
+
+#[tokio::test]
 async fn a_body_that_nobody_reads_does_not_become_the_next_request() {
     let server = EchoServer::start().await;
     let body = "GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";

@@ -49,7 +49,8 @@ pub(super) async fn serve<H: Handler>(transport: Transport, peer: &Peer, service
         if wire.unread().is_empty() {
             idle.set(shared.limits.idle_timeout);
             if !next_bytes(&mut wire, &mut idle, &mut draining, shared).await {
-                return;
+                // TLS has a word for it, without which a client cannot tell an end from a cut (RFC 8446, 6.1).
+                return wire.close(true).await;
             }
         }
     }

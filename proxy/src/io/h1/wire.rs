@@ -321,7 +321,7 @@ impl Wire {
     /// Whether another request may come after an answer that was sent; if not, the connection is closed.
     pub(in crate::io) async fn goes_on(&mut self, all_read: bool) -> bool {
         if !self.keep_alive || !all_read {
-            self.close(all_read).await;
+            self.close(all_read && self.unread.is_empty()).await;
             return false;
         }
         if self.unread.is_empty() {
