@@ -15,7 +15,7 @@ pub(super) fn of_schedule(scheduled: &Scheduled, every: Option<Duration>, now: T
     let mut checks = vec![match (scheduled.newest, every) {
         (None, None) => Check::ok(
             ABOUT,
-            "none are taken by themselves: backup_dir and backup_every_hours are not set (docs/operations/backup.md)",
+            "none are taken by themselves here: backup_dir and backup_every_hours are not set (docs/operations/backup.md)",
         ),
         (None, Some(every)) => Check::ok(
             ABOUT,
@@ -28,9 +28,18 @@ pub(super) fn of_schedule(scheduled: &Scheduled, every: Option<Duration>, now: T
         (Some(newest), Some(every)) => of_age(newest, every, now),
     }];
     if let Some(Failure { at, why }) = &scheduled.failure {
-        let fix =
-            "mend what it names; it is tried again an hour after the last time, and until then: picloud backup FILE";
-        checks.push(Check::wrong(ABOUT, format!("the one of {at} was not taken, or cannot be restored: {why}"), fix));
+        let found = format!("the one of {at} was not taken, or cannot be restored: {why}");
+        checks.push(match every {
+            Some(_) => {
+                let fix = "mend what it names; it is tried again an hour after the last time, and until then: picloud backup FILE";
+                Check::wrong(ABOUT, found, fix)
+            }
+            // It may be of a schedule that is no more.
+            None => {
+                let fix = "where a node is to take them still, ask the doctor there; else take one: picloud backup FILE";
+                Check::warning(ABOUT, found, fix)
+            }
+        });
     }
     checks
 }
@@ -78,7 +87,7 @@ mod tests {
             (Some(now.plus(day)), None, Some(day), CheckState::Ok, "0 hours ago"),
             (ago(400 * day), None, None, CheckState::Ok, "this node takes none"),
             (ago(day), failure.clone(), Some(day), CheckState::Wrong, "the disk is full"),
-            (None, failure, None, CheckState::Wrong, "the disk is full"),
+            (None, failure, None, CheckState::Warning, "the disk is full"),
         ] {
             let scheduled = Scheduled { begun_at: newest, newest, failure };
             let found = of_schedule(&scheduled, every, now);
