@@ -198,6 +198,7 @@ async fn whoever_may_not_read_data_neither_sees_env_nor_finds_it_out(store: &Sto
     assert_eq!(ci.get("/apps/shop/export").await.etag(), tag, "the tag tells nothing of it");
 
     // Changing them takes the rights that changing them one by one takes.
+    deploy(&owner, "shop", &with(json!({}))).await.is(200);
     let reader = key(&["apps:read", "scripts:read", "scripts:write", "data:read"]).await;
     assert_eq!(deploy(&reader, "shop", &with(json!({ "env": { "PIN": "5678" } }))).await.is(200)["changes"], json!([]));
     let refused = deploy(&reader, "shop", &with(json!({ "env": {} }))).await;

@@ -341,8 +341,7 @@ impl Wire {
     pub(in crate::io) async fn close(&mut self, all_read: bool) {
         self.leave_body();
         if let Some(transport) = self.transport.take() {
-            // Boxed, so that its buffer is not a part of every connection's task.
-            Box::pin(farewell::close(transport, all_read)).await;
+            farewell::close(transport, all_read).await;
         }
     }
 }
