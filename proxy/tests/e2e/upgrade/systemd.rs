@@ -131,11 +131,17 @@ async fn systemd_is_told_of_each_step_and_that_all_is_well() {
     assert!(!done, "{said}");
     until_all_is_well(&line).await;
     cloud.install_real();
+    // As long as the rest of a head is awaited, the old process is there.
+    let mut begun = RawClient::connect(cloud.address("http")).await;
+    begun.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    begun.all_read().await;
     cloud.upgraded();
     assert_ne!(cloud.serving(), first);
     // Of another process's child systemd would not see the end, nor wait for it.
     let status = std::fs::read_to_string(format!("/proc/{}/status", cloud.serving())).unwrap();
+    assert!(cloud.process().has_ended().is_none());
     assert!(!status.lines().any(|line| line == format!("PPid:\t{first}")), "{status}");
+    drop(begun);
     // Nothing of the attempt that failed, and nothing of an end.
     assert_eq!(told(&line).await, format!("MAINPID={}", cloud.serving()));
     assert_eq!(told(&line).await, "READY=1");
