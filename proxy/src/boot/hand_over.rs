@@ -18,12 +18,15 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::inheritance;
-use super::predecessor::{FAILED, SERVING, YOURS};
+use super::predecessor::{AGREED, FAILED, PARTED, SERVING, YOURS};
 use super::sockets::Label;
 use crate::config::environment::{GO_BETWEEN, OF_SYSTEMD_FOR_ONE_PROCESS, PREDECESSOR};
 
 /// Bytes of the longest line that the new process says.
 const LINE_BYTES: u64 = 4096;
+
+/// How long a process that serves may take for a word.
+const PARTS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How this process was started, and so how another one is.
 #[derive(Debug)]
@@ -77,6 +80,8 @@ impl Program {
         let mut line = BufReader::new(UnixStream::from_std(here)?);
         match timeout(within, until_it_serves(&mut line)).await {
             Ok(Ok(pid)) => {
+                let parted = timeout(PARTS_WITHIN, agree(&mut line)).await.is_ok_and(|parted| parted);
+                ensure!(parted, "{} ended as it began to serve", self.binary.display());
                 child.end_at_once().await;
                 Ok(Successor { pid, line })
             }
@@ -126,6 +131,15 @@ async fn until_it_serves(line: &mut BufReader<UnixStream>) -> Result<u32, Option
         Some(pid) => Ok(pid),
         None => Err(said.strip_prefix(FAILED).map(|reason| reason.trim_end().to_owned())),
     }
+}
+
+/// Says that this process has heard that the new one serves, and waits until that one outlives the go-between: if this one gives up
+/// before, both end. Whether it does.
+async fn agree(line: &mut BufReader<UnixStream>) -> bool {
+    let mut said = String::new();
+    line.get_mut().write_all(&[AGREED]).await.is_ok()
+        && line.take(LINE_BYTES).read_line(&mut said).await.is_ok()
+        && said.trim_end() == PARTED
 }
 
 impl Successor {

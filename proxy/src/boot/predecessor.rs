@@ -24,6 +24,10 @@ const FAILURE_BYTES: usize = 2000;
 pub const SERVING: &str = "serving ";
 /// What it says, with the reason, when it cannot.
 pub const FAILED: &str = "failed ";
+/// What the one before it says when it has heard that.
+pub const AGREED: u8 = b'a';
+/// What this process says then, once it outlives the go-between.
+pub const PARTED: &str = "parted";
 /// What the one before it says once it accepts nobody any more.
 pub const YOURS: u8 = b'y';
 
@@ -32,7 +36,7 @@ pub const YOURS: u8 = b'y';
 pub struct Predecessor {
     line: Arc<UnixStream>,
     stage: watch::Sender<Stage>,
-    /// Until this process serves.
+    /// Until this process serves, and the one before it has heard so: one that gives it up before ends it with the go-between.
     tie: Arc<Mutex<Option<Tie>>>,
 }
 
@@ -74,16 +78,16 @@ impl Predecessor {
     /// # Errors
     /// There is no thread to listen on.
     pub fn tell_serving(&self, store: &Store) -> anyhow::Result<()> {
-        // What it ends from then on is the go-between alone.
-        drop(self.tie.lock().unwrap_or_else(PoisonError::into_inner).take());
         // One that has ended reads nothing, which its end says.
         let _ = writeln!(&*self.line, "{SERVING}{}", std::process::id());
         let (this, store) = (self.clone(), store.clone());
         let listen = move || {
             let mut said = [0];
             while let Ok(1) = (&*this.line).read(&mut said) {
-                if said[0] == YOURS {
-                    this.stage.send_replace(Stage::Ours);
+                match said[0] {
+                    AGREED => this.part(),
+                    YOURS => drop(this.stage.send_replace(Stage::Ours)),
+                    _ => {}
                 }
             }
             // Before anybody hears of it: whoever waits for that may hand over at once, and be in company again.
@@ -93,6 +97,12 @@ impl Predecessor {
         };
         std::thread::Builder::new().name("picloud-before".to_owned()).spawn(listen)?;
         Ok(())
+    }
+
+    /// Outlives the go-between from now on, and says so.
+    fn part(&self) {
+        drop(self.tie.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let _ = writeln!(&*self.line, "{PARTED}");
     }
 
     /// Says why this process cannot serve.
