@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use picloud_shared::certificate::CertificateRecord;
 use picloud_shared::clock::Clock;
-use picloud_shared::doctor::Check;
+use picloud_shared::doctor::{Check, quoted};
 use picloud_shared::domain_pattern::DomainPattern;
 use picloud_shared::node::NodeRole;
 use picloud_shared::version;
@@ -208,15 +208,14 @@ fn of_key(fingerprint: Option<String>, path: &Path) -> Check {
         Ok(()) => Check::ok(KEY, format!("{} is the key of this store, {fingerprint}", path.display())),
         Err(error) => {
             let fix = match &error {
-                KeyFileError::Exposed { path, .. } => format!("chmod 600 {}", path.display()),
+                KeyFileError::Exposed { path, .. } => format!("chmod 600 {}", quoted(path)),
                 KeyFileError::Missing(_) | KeyFileError::Other(_) => {
                     "put the file back from a backup (picloud restore), or name its place by secret_key_file".to_owned()
                 }
                 KeyFileError::DanglingLink { target, .. } => format!("mount what {} is on", target.display()),
-                // What a link leads to, which whoever owns the folder may have made, is not given away.
-                _ => {
-                    format!("let the user that serves read it: chown -h picloud: {0} && chmod 600 {0}", path.display())
-                }
+                // Whoever owns the folder may have made it, to be given what it leads to.
+                _ if path.is_symlink() => "let the user that serves read what it leads to".to_owned(),
+                _ => format!("let the user that serves read it: chown picloud: {0} && chmod 600 {0}", quoted(path)),
             };
             Check::wrong(KEY, error.to_string(), fix)
         }

@@ -377,7 +377,7 @@ impl Node {
     async fn drain(self, mut successor: Option<Successor>) {
         match &successor {
             Some(successor) => {
-                self.server.leave_queue();
+                self.server.leave_queue(self.grace);
                 self.service.hand_over_to(successor.pid);
                 tracing::info!(pid = successor.pid, "handed over to a process that serves");
             }

@@ -12,13 +12,12 @@ mod nodes;
 mod ports;
 mod unit;
 
-use std::path::Path;
-
 use anyhow::bail;
 use picloud_manager::doctor;
 use picloud_manager::store::DatabaseConfig;
 use picloud_shared::clock::{Clock, SystemClock};
 use picloud_shared::doctor::{Check, CheckState};
+use picloud_shared::node::NodeRole;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -58,7 +57,9 @@ pub async fn run(json: bool, config: &Config) -> anyhow::Result<()> {
 
 async fn look(config: &Config) -> Vec<Check> {
     let now = SystemClock.now();
-    let backup_every = config.backups.as_ref().map(|backups| backups.every);
+    // Edge nodes leave them to full ones.
+    let backups = config.backups.as_ref().filter(|_| config.node.role == NodeRole::Full);
+    let backup_every = backups.map(|backups| backups.every);
     let store = doctor::look(&config.database, &config.secret_key_file, backup_every, &SystemClock).await;
     let listeners = ports::look(&config.listen, config.node.listen);
     let serving = match &config.database {
@@ -77,20 +78,11 @@ async fn look(config: &Config) -> Vec<Check> {
     checks.extend(files::look(config));
     checks.extend(store.checks);
     checks.extend(others);
-    checks.extend(backups::look(config, serving));
+    checks.extend(backups.and_then(|backups| backups::look(&backups.dir, &config.secret_key_file, serving)));
     checks.extend(certificates::look(config, &store.certificates, now));
     checks.extend(machine::look(config, serving));
     checks.extend(unit::look(serving, listeners.is_hidden));
     checks
-}
-
-/// A path as one word of a shell's, whatever is in it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    match text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c)) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
 }
 
 /// A line for people, and the fix below it.
@@ -105,22 +97,5 @@ fn told(check: &Check) -> String {
     match &check.fix {
         Some(fix) => format!("{line}\n{:<22} to do: {}", "", plain(fix)),
         None => line,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_one_word_whatever_is_in_it() {
-        for (path, word) in [
-            ("/var/lib/picloud/main.db", "/var/lib/picloud/main.db"),
-            ("/data/my disk", "'/data/my disk'"),
-            ("/data/a;reboot", "'/data/a;reboot'"),
-            ("/data/it's", r"'/data/it'\''s'"),
-        ] {
-            assert_eq!(quoted(Path::new(path)), word);
-        }
     }
 }

@@ -22,7 +22,7 @@ use picloud_manager::store::Store;
 use crate::boot::Origin;
 use crate::cli::{Cli, Command, ConfigCommand, LocalCommand};
 use crate::config::Config;
-use crate::remote::output::{Unprinted, print, say};
+use crate::remote::output::{Unprinted, print, say, tell};
 
 /// How a command ends that nobody reads on, such as one before `head`: as if by SIGPIPE, as a shell tells of it, and without a word.
 const UNREAD: u8 = 128 + 13;
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.downcast_ref().is_some_and(Unprinted::is_unread) => ExitCode::from(UNREAD),
         Err(error) => {
-            eprintln!("picloud: {}", explain(&error));
+            tell(&explain(&error));
             ExitCode::FAILURE
         }
     }

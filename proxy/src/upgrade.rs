@@ -16,8 +16,9 @@ use crate::remote::output::say;
 /// How often it is looked what came of it.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What is waited for beyond what the new binary may take: the one before, which may still drain, and the word of it.
-const BEYOND: Duration = Duration::from_secs(10);
+/// What is waited for beyond what the new binary may take: the one before, which may still drain, ten seconds each for parting and for
+/// leaving certificates to it, and the word of it.
+const BEYOND: Duration = Duration::from_secs(25);
 
 /// Upgrades.
 ///

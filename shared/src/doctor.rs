@@ -1,5 +1,7 @@
 //! What `picloud doctor` finds: how one thing is, in plain words, and what to do about it.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 /// How a thing is, from the best to the worst.
@@ -42,5 +44,31 @@ impl Check {
     /// What is wrong.
     pub fn wrong(about: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { about, state: CheckState::Wrong, found: found.into(), fix: Some(fix.into()) }
+    }
+}
+
+/// A path as one word of a shell's, whatever is in it.
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    match text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c)) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_whatever_is_in_it() {
+        for (path, word) in [
+            ("/var/lib/picloud/main.db", "/var/lib/picloud/main.db"),
+            ("/data/my disk", "'/data/my disk'"),
+            ("/data/a;reboot", "'/data/a;reboot'"),
+            ("/data/it's", r"'/data/it'\''s'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), word);
+        }
     }
 }

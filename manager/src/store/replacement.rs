@@ -109,7 +109,7 @@ pub(super) fn is_pending(store: &Path) -> bool {
 ///
 /// # Errors
 /// As [`finish`].
-pub(super) fn finish_alone(store: &Path) -> Result<File, StoreError> {
+pub(super) fn finish_alone(store: &Path) -> Result<Option<File>, StoreError> {
     let path = store.join(MIGRATION_LOCK);
     let lock = || -> io::Result<File> {
         make_private_file(&path)?;
@@ -117,9 +117,12 @@ pub(super) fn finish_alone(store: &Path) -> Result<File, StoreError> {
         file.lock()?;
         Ok(file)
     };
-    let locked = lock().map_err(|source| StoreError::Files { path: path.clone(), source })?;
-    finish(store)?;
-    Ok(locked)
+    match lock() {
+        Ok(locked) => finish(store).map(|()| Some(locked)),
+        // A disk that has failed is read as it is, for the last backup of it: nobody else changes anything there either.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem && !is_pending(store) => Ok(None),
+        Err(source) => Err(StoreError::Files { path: path.clone(), source }),
+    }
 }
 
 /// Puts files in their places that are the store's already, if there are any. Broken off, it is begun again.

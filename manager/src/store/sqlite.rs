@@ -192,7 +192,7 @@ pub(super) fn make_private_file(path: &Path) -> io::Result<()> {
             }
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            OpenOptions::new().create(true).append(true).open(path)?;
+            OpenOptions::new().append(true).open(path)?;
         }
         Err(error) => return Err(error),
     }

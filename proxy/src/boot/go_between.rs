@@ -41,8 +41,9 @@ impl Tie {
         let (tell, told) = mpsc::channel();
         let tied = move || {
             let _ = tell.send(set_parent_process_death_signal(Some(Signal::KILL)));
-            // What the system is asked for by a thread ends with that.
+            // What the system is asked for by a thread ends with that, some time after it was waited for: so it is taken back first.
             let _ = holds.recv();
+            let _ = set_parent_process_death_signal(None);
         };
         let thread = Builder::new().name("picloud-tied".to_owned()).spawn(tied)?;
         told.recv()??;

@@ -75,18 +75,20 @@ impl Program {
         let (here, there) = StdUnixStream::pair()?;
         // It waits there, so that a process that ends at once is not written to.
         inheritance::send(&here, sockets, lock).context("its sockets cannot be handed over")?;
-        let mut child = Unready(Some(self.start(there)?));
+        let mut unready = Unready { child: Some(self.start(there)?), new: None };
         here.set_nonblocking(true)?;
         let mut line = BufReader::new(UnixStream::from_std(here)?);
         match timeout(within, until_it_serves(&mut line)).await {
             Ok(Ok(pid)) => {
+                unready.new = process(pid);
                 let parted = timeout(PARTS_WITHIN, agree(&mut line)).await.is_ok_and(|parted| parted);
                 ensure!(parted, "{} ended as it began to serve", self.binary.display());
-                child.end_at_once().await;
+                unready.end_at_once().await;
+                unready.new = None;
                 Ok(Successor { pid, line })
             }
             Ok(Err(Some(reason))) => bail!("{reason}"),
-            Ok(Err(None)) => match child.end().await {
+            Ok(Err(None)) => match unready.end().await {
                 Some(status) => bail!("{} ended before it served: {status}", self.binary.display()),
                 None => bail!("{} ended before it served", self.binary.display()),
             },
@@ -145,9 +147,7 @@ async fn agree(line: &mut BufReader<UnixStream>) -> bool {
 impl Successor {
     /// A way to have it read again what can be read again: as long as this process is there, somebody may ask this one.
     pub fn reload(&self) -> impl Fn() + use<> {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        // Not by its number, which another process may have by then.
-        let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let process = process(self.pid);
         move || {
             let told = process.as_ref().ok_or(Errno::SRCH).and_then(|process| pidfd_send_signal(process, Signal::HUP));
             if let Err(error) = told {
@@ -163,13 +163,23 @@ impl Successor {
     }
 }
 
+/// A process, which is told of not by its number: that another one may have by then.
+fn process(pid: u32) -> Option<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
 /// What stands between this process and the new one, which does not serve yet: dropped, both are ended.
-struct Unready(Option<Child>);
+struct Unready {
+    child: Option<Child>,
+    /// The new one, once it has parted from what stands between.
+    new: Option<OwnedFd>,
+}
 
 impl Unready {
     /// Ends it, which the new one outlives that serves.
     async fn end_at_once(&mut self) {
-        let Some(mut child) = self.0.take() else { return };
+        let Some(mut child) = self.child.take() else { return };
         let _ = child.kill();
         // Until it is reaped, the new one may still be its child.
         let _ = tokio::task::spawn_blocking(move || child.wait()).await;
@@ -177,7 +187,7 @@ impl Unready {
 
     /// Ends it; how it ended.
     async fn end(&mut self) -> Option<std::process::ExitStatus> {
-        let mut child = self.0.take()?;
+        let mut child = self.child.take()?;
         let waiting = tokio::task::spawn_blocking(move || {
             // One that closed its end of the line is as good as ended, and has a moment to be so by itself.
             for _ in 0..50 {
@@ -195,7 +205,11 @@ impl Unready {
 
 impl Drop for Unready {
     fn drop(&mut self) {
-        if let Some(mut child) = self.0.take() {
+        if let Some(new) = &self.new {
+            // It may have ended by itself.
+            let _ = pidfd_send_signal(new, Signal::KILL);
+        }
+        if let Some(mut child) = self.child.take() {
             // One that has ended already cannot be killed. It is reaped beside all else.
             let _ = child.kill();
             std::thread::spawn(move || child.wait());

@@ -6,20 +6,18 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use picloud_shared::doctor::Check;
+use picloud_shared::doctor::{Check, quoted};
 use rustix::fs::StatVfsMountFlags;
-
-use crate::config::Config;
 
 const ABOUT: &str = "backup";
 
-pub fn look(config: &Config, serving: Option<u32>) -> Option<Check> {
-    let dir = std::path::absolute(&config.backups.as_ref()?.dir).ok()?;
+pub fn look(dir: &Path, secret_key: &Path, serving: Option<u32>) -> Option<Check> {
+    let dir = std::path::absolute(dir).ok()?;
     let process = serving.map(|pid| Path::new("/proc").join(pid.to_string()));
     // The files as the running service has them, where this user may see that.
     let root = process.as_ref().map(|process| process.join("root")).filter(|root| root.join(".").is_dir());
     // Whoever serves, or owns the key that the server reads.
-    let user = fs::metadata(process.as_ref().unwrap_or(&config.secret_key_file));
+    let user = fs::metadata(process.as_deref().unwrap_or(secret_key));
     Some(of_dir(&dir, root.as_deref(), user.ok().map(|user| (user.uid(), user.gid()))))
 }
 
@@ -51,12 +49,12 @@ fn of_dir(dir: &Path, root: Option<&Path>, user: Option<(u32, u32)>) -> Check {
         (true, false) => Check::wrong(
             ABOUT,
             format!("{place} is no folder that the user with the number {owner} may write to"),
-            format!("sudo chown {owner} {place}, or name another by backup_dir"),
+            format!("sudo chown {owner} {}, or name another by backup_dir", quoted(dir)),
         ),
         (false, false) => Check::wrong(
             ABOUT,
             format!("{place} is not there, and the user with the number {owner} may not make it"),
-            format!("mount what it is on, or make it: sudo install -d -m 700 -o {owner} {place}"),
+            format!("mount what it is on, or make it: sudo install -d -m 700 -o {owner} {}", quoted(dir)),
         ),
     }
 }

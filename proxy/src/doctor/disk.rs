@@ -4,11 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use picloud_proxy::metrics::disk_of;
-use picloud_shared::doctor::Check;
+use picloud_shared::doctor::{Check, quoted};
 use picloud_shared::gauges::DiskSpace;
 use rustix::fs::StatVfsMountFlags;
 
-use super::quoted;
 use crate::config::Config;
 
 const ABOUT: &str = "disk";

@@ -6,9 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use picloud_manager::doctor::files_of;
-use picloud_shared::doctor::Check;
+use picloud_shared::doctor::{Check, quoted};
 
-use super::quoted;
 use crate::config::Config;
 
 const ABOUT: &str = "permissions";
@@ -59,8 +58,12 @@ fn folder(dir: &Path, secret_key: &Path) -> Vec<Check> {
             metadata.uid(),
             found.uid()
         );
-        // Of a link not what it leads to, which whoever owns the folder has chosen.
-        checks.push(Check::wrong(ABOUT, text, format!("sudo chown -h {} {}", found.uid(), quoted(file))));
+        // What a link leads to whoever owns the folder has chosen: no command gives that away.
+        let fix = match file.is_symlink() {
+            true => format!("let what it leads to be the user's with the number {}", found.uid()),
+            false => format!("sudo chown -h {} {}", found.uid(), quoted(file)),
+        };
+        checks.push(Check::wrong(ABOUT, text, fix));
     }
     if checks.is_empty() {
         checks.push(Check::ok(ABOUT, format!("{place} and its {} files are their owner's alone", files.len())));

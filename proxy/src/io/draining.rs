@@ -1,8 +1,10 @@
 //! Whether this program is about to end, as each connection asks with every request: without a lock.
 
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
@@ -10,7 +12,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 #[derive(Debug, Default)]
 pub(super) struct Draining {
     begun: AtomicBool,
-    leaves_queue: AtomicBool,
+    /// How long connections may still ask that are kept, where another process has the same sockets.
+    last_chance: OnceLock<Duration>,
     announcement: CancellationToken,
 }
 
@@ -27,13 +30,18 @@ impl Draining {
         self.announcement.cancel();
     }
 
-    /// Leaves those who wait in the kernel to another process, which has the same sockets.
-    pub(super) fn leave_queue(&self) {
-        self.leaves_queue.store(true, Ordering::SeqCst);
+    /// Leaves those who wait in the kernel to another process, which has the same sockets, and after so long those who are kept.
+    pub(super) fn leave_queue(&self, last_chance: Duration) {
+        // Once is enough.
+        let _ = self.last_chance.set(last_chance);
     }
 
     pub(super) fn leaves_queue(&self) -> bool {
-        self.leaves_queue.load(Ordering::SeqCst)
+        self.last_chance.get().is_some()
+    }
+
+    pub(super) fn last_chance(&self) -> Option<Duration> {
+        self.last_chance.get().copied()
     }
 
     pub(super) fn has_begun(&self) -> bool {

@@ -175,7 +175,7 @@ impl Shared {
 
     /// Once we drain: ends when a connection is to be closed that asks nothing; after so long where nobody takes our place.
     pub(super) async fn last_chance(&self, at_an_end: Duration) {
-        let chance = if self.draining.leaves_queue() { LAST_CHANCE_OF_ANOTHER } else { at_an_end };
+        let chance = self.draining.last_chance().unwrap_or(at_an_end);
         if !chance.is_zero() {
             pingora_timeout::sleep(chance).await;
         }
@@ -191,8 +191,8 @@ impl RunningServer {
     }
 
     /// Stops accepting for another process that accepts from the same sockets: whoever waits there is left to it.
-    pub fn leave_queue(&self) {
-        self.draining.leave_queue();
+    pub fn leave_queue(&self, grace: Duration) {
+        self.draining.leave_queue(LAST_CHANCE_OF_ANOTHER.min(grace / 2));
         self.stop_accepting();
     }
 

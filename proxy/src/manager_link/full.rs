@@ -47,7 +47,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const HEAD: Duration = Duration::from_secs(60);
 
 /// How long a connection that nothing is asked on stays when this node drains: an edge node may have begun to ask, and one that breaks
-/// off then may not ask again. What is asked in that time is answered with word that the connection ends.
+/// off then may not ask again. Half of the grace at most. What is asked in that time is answered with word that the connection ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A pause where no connection can be accepted: there are too many open files.
@@ -62,7 +62,7 @@ pub struct NodeListener {
 /// Edge nodes are answered.
 pub struct RunningNodeListener {
     accepting: JoinHandle<()>,
-    closing: watch::Sender<bool>,
+    closing: watch::Sender<Option<Duration>>,
     connections: TaskTracker,
 }
 
@@ -108,7 +108,7 @@ impl NodeListener {
 
     /// Answers from now on.
     pub fn start(self, identity: &NodeIdentity, control: Arc<dyn ControlPlane>) -> RunningNodeListener {
-        let (closing, connections) = (watch::Sender::new(false), TaskTracker::new());
+        let (closing, connections) = (watch::Sender::new(None), TaskTracker::new());
         let door = Door {
             acceptor: TlsAcceptor::from(Arc::clone(&identity.server)),
             control,
@@ -123,7 +123,7 @@ impl RunningNodeListener {
     /// Accepts nothing more, and lets what was begun come to its end, within that time.
     pub async fn drain(self, grace: Duration) {
         self.accepting.abort();
-        self.closing.send_replace(true);
+        self.closing.send_replace(Some(FAREWELL.min(grace / 2)));
         self.connections.close();
         if timeout(grace, self.connections.wait()).await.is_err() {
             tracing::warn!("some requests of edge nodes were cut off at the end of the grace");
@@ -141,7 +141,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 struct Door {
     acceptor: TlsAcceptor,
     control: Arc<dyn ControlPlane>,
-    closing: watch::Sender<bool>,
+    closing: watch::Sender<Option<Duration>>,
     connections: TaskTracker,
 }
 
@@ -205,14 +205,14 @@ async fn shake_hands(
 async fn serve(
     EdgeNode { stream, from, _place }: EdgeNode,
     control: Arc<dyn ControlPlane>,
-    mut closing: watch::Receiver<bool>,
+    mut closing: watch::Receiver<Option<Duration>>,
 ) {
     let is_draining = closing.clone();
     let service = service_fn(|request| {
         let (control, is_draining) = (Arc::clone(&control), is_draining.clone());
         async move {
             let mut response = answer(request, control).await;
-            if *is_draining.borrow() {
+            if is_draining.borrow().is_some() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response)
@@ -226,8 +226,8 @@ async fn serve(
     tokio::pin!(connection);
     let is_closing = async {
         // Nobody who could say so is left: it is closing as well.
-        drop(closing.wait_for(|closing| *closing).await);
-        sleep(FAREWELL).await;
+        let farewell = closing.wait_for(Option::is_some).await.ok().and_then(|closing| *closing);
+        sleep(farewell.unwrap_or_default()).await;
     };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

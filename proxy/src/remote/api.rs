@@ -14,7 +14,7 @@ use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 
 use crate::cli::remote::Target;
-use crate::remote::output::plain;
+use crate::remote::output::{plain, tell};
 pub use refusal::Refusal;
 use refusal::refused;
 use server::{is_this_machine, parse_server};
@@ -121,7 +121,7 @@ impl Api {
             bail!("what was given as the key is no key");
         }
         if self.base.scheme() == "http" && !is_this_machine(&self.base) {
-            eprintln!("picloud: {} is not encrypted: all between can read the key", self.base);
+            tell(&format!("{} is not encrypted: all between can read the key", self.base));
         }
         Ok(Self { token: Some(token.to_owned()), ..self })
     }
@@ -194,7 +194,7 @@ impl Api {
                 return Err(CallError::Renamed { old, new });
             }
             if !self.told_of_rename.swap(true, Ordering::Relaxed) {
-                eprintln!("picloud: {old} is now called {new}");
+                tell(&format!("{old} is now called {new}"));
             }
             url = address;
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::api::{Api, CallError};
 use super::app_folder::{APP_FILE, AppFolder};
 use super::apps::created_or_would_be;
-use super::output::{Output, cell, plain};
+use super::output::{Output, cell, plain, tell};
 use crate::cli::remote::Deploy;
 
 pub async fn run(
@@ -45,7 +45,7 @@ pub async fn run(
 pub fn tell_missing_secrets(answer: &Value, document: &Value, app: &str) {
     let named = answer.get("missing_secrets").unwrap_or(&document["secrets"]);
     for name in named.as_array().into_iter().flatten() {
-        eprintln!("picloud: a secret is missing: picloud secrets set {} --app {}", cell(name), plain(app));
+        tell(&format!("a secret is missing: picloud secrets set {} --app {}", cell(name), plain(app)));
     }
 }
 

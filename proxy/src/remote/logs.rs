@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::api::{Api, CallError};
-use super::output::{Output, cell, plain};
+use super::output::{Output, cell, plain, tell};
 use super::scripts::{duration, failure, find, list, log_lines, missing};
 use crate::cli::remote::Logs;
 use events::Events;
@@ -68,7 +68,7 @@ impl Viewer<'_> {
                     let Some(wait) = error.downcast_ref().and_then(|error| passing(error, next)) else {
                         return Err(error);
                     };
-                    eprintln!("picloud: {error}; again in {} s", wait.as_secs());
+                    tell(&format!("{error}; again in {} s", wait.as_secs()));
                     wait
                 }
             };

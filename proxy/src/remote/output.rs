@@ -42,7 +42,7 @@ impl Output {
             return say(&Value::from(items).to_string());
         }
         if items.is_empty() {
-            eprintln!("picloud: there are no {things} yet");
+            tell(&format!("there are no {things} yet"));
             return Ok(());
         }
         let rows: Vec<_> = std::iter::once(titles.map(str::to_owned)).chain(items.iter().map(row)).collect();
@@ -70,6 +70,11 @@ impl Unprinted {
 /// Prints one line. A reader who has gone is an error, and no panic.
 pub fn say(line: &str) -> Result<(), Unprinted> {
     print(format!("{line}\n").as_bytes())
+}
+
+/// Says one line beside what is printed, on standard error. That nobody reads it is no reason to stop.
+pub fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "picloud: {line}");
 }
 
 /// Prints a text as it is.

@@ -64,8 +64,6 @@ impl PostgresSource {
                 return Ok(true);
             }
             sleep(LOOK).await;
-            // A transaction goes on to see the connections that it saw first.
-            run(&mut self.tx, "SELECT pg_stat_clear_snapshot()").await?;
         }
         Ok(false)
     }
