@@ -1,4 +1,7 @@
-/** Executions as they come: by a stream, held still, filtered, bounded, and again after the connection was lost. */
+/**
+ * Executions as they come: by a stream, held still, filtered, bounded, and again after the connection was lost. And pages that
+ * renew themselves beside who uses them.
+ */
 import type { Page } from '@playwright/test';
 import { expect, test } from '../support/journey';
 
@@ -184,4 +187,36 @@ test('a ninth window that one opens is told why it is not live', async ({
   await expect(status(page)).toContainText('Not live');
   closed.abort();
   await expect(status(page)).toHaveText('Live', { timeout: 40_000 });
+});
+
+test('a page that renews itself takes nobody back who is on the way to another one', async ({
+  page,
+  api,
+  enter,
+  open,
+}) => {
+  const app = await api.app('shop');
+  // Nobody listens there: it waits, and so it is read again every two seconds.
+  await api.send(app, 'nobodys', { order: 1 });
+  await page.clock.install();
+  await enter();
+  await open('/apps/shop/triggers/events');
+  await expect(page.getByRole('row', { name: /nobodys/ })).toContainText('Waiting');
+  let [reached, pass] = [() => {}, () => {}];
+  const isAsked = new Promise<void>((done) => (reached = done));
+  const mayPass = new Promise<void>((done) => (pass = done));
+  await page.route('**/dead-letters?*', async (route) => {
+    reached();
+    await mayPass;
+    await route.continue();
+  });
+  await page
+    .getByRole('navigation', { name: 'App', exact: true })
+    .getByRole('link', { name: /^Dead letters/ })
+    .click();
+  await isAsked;
+  await page.clock.runFor(10_000);
+  pass();
+  await expect(page.getByRole('heading', { name: 'No dead letters' })).toBeVisible();
+  await page.unroute('**/dead-letters?*');
 });

@@ -216,35 +216,6 @@ test('a trigger is changed, switched off and on, tried, and deleted', async ({ p
   await expect(row).toHaveCount(0);
 });
 
-test('a page that renews itself takes nobody back who is on the way to another one', async ({
-  page,
-  api,
-  enter,
-  open,
-}) => {
-  const app = await api.app('shop');
-  // Nobody listens there: it waits, and so it is read again every two seconds.
-  await api.send(app, 'nobodys', { order: 1 });
-  await page.clock.install();
-  await enter();
-  await open('/apps/shop/triggers/events');
-  await expect(page.getByRole('row', { name: /nobodys/ })).toContainText('Waiting');
-  let [reached, pass] = [() => {}, () => {}];
-  const isAsked = new Promise<void>((done) => (reached = done));
-  const mayPass = new Promise<void>((done) => (pass = done));
-  await page.route('**/dead-letters?*', async (route) => {
-    reached();
-    await mayPass;
-    await route.continue();
-  });
-  await tab(page, /^Dead letters/).click();
-  await isAsked;
-  await page.clock.runFor(10_000);
-  pass();
-  await expect(page.getByRole('heading', { name: 'No dead letters' })).toBeVisible();
-  await page.unroute('**/dead-letters?*');
-});
-
 test('triggers are for times and for changes of entries, and say what is wrong where it is', async ({
   page,
   api,
